@@ -1,0 +1,32 @@
+"""Errors that are written for the person who reads them."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class InfoplaneError(Exception):
+    """What went wrong and what to do, in one line.
+
+    The command line prints the message and exits with code 1, without a traceback; in Python it is an
+    ordinary exception.
+    """
+
+
+class RunFileError(InfoplaneError):
+    """A run file that cannot be read, written or trusted."""
+
+
+def unknown(what: str, name: str, choices: Iterable[str]) -> InfoplaneError:
+    """The error for a name that is not among the choices, with the nearest ones.
+
+    Args:
+        what: What the name stands for, such as "model".
+        name: The name that was asked for.
+        choices: The names that exist.
+    """
+    names = list(choices)
+    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"choose from: {', '.join(names)}"
+    return InfoplaneError(f"unknown {what} '{name}'; {hint}")
