@@ -1,0 +1,239 @@
+"""Distances, bandwidth rules and Gram matrices.
+
+One convention in the whole project: the Gaussian kernel is K = exp(−d² / (2σ²)) with the Euclidean distance
+d, and a Gram matrix of n samples is A_ij = K_ij / (n √(K_ii K_jj)), so that its trace is 1.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
+from scipy.spatial.distance import squareform
+
+from infoplane.errors import InfoplaneError, unknown
+
+Array = TypeVar("Array", NDArray, torch.Tensor)
+
+CHUNK_BYTES = 64 * 2**20
+RULES = {"median": 1.0, "knn": 10.0, "silverman": 1.0, "alignment": 0.5, "fixed": None}
+
+
+def squared_distances(x: torch.Tensor) -> torch.Tensor:
+    """Squared Euclidean distances between samples, accurate for near duplicates and for any offset.
+
+    Features are centred and multiplied in float64, in chunks, so that beside the result only one chunk of the
+    features stands in memory as float64. Distances below the rounding error of the product are exactly 0:
+    repeated samples stay repeated.
+
+    Args:
+        x: Samples, (n, ...), any real dtype; the axes after the first are flattened.
+
+    Returns:
+        (n, n) float64 on the device of x (on the CPU where the device has no float64).
+    """
+    x = x.reshape(len(x), -1)
+    if x.device.type == "mps":
+        x = x.cpu()
+    n, features = x.shape
+    gram = torch.zeros(n, n, dtype=torch.float64, device=x.device)
+    columns = max(1, CHUNK_BYTES // (8 * max(n, 1)))
+    for start in range(0, features, columns):
+        chunk = x[:, start : start + columns].to(torch.float64)
+        # Taking off a sample before the mean makes a constant layer exactly zero.
+        chunk = chunk - chunk[:1]
+        chunk = chunk - chunk.mean(dim=0, keepdim=True)
+        gram = torch.addmm(gram, chunk, chunk.T)
+    norms = gram.diagonal()
+    sums = norms[:, None] + norms[None, :]
+    squared = (sums - 2 * gram).clamp(min=0)
+    rounding = torch.finfo(torch.float64).eps * max(16.0, math.sqrt(features))
+    squared = torch.where(squared <= rounding * sums, 0.0, squared)
+    keep = 1 - torch.eye(n, dtype=squared.dtype, device=squared.device)
+    return squared * keep
+
+
+def gram_matrix(x: Array, sigma: float | None = None) -> Array:
+    """Normalised Gram matrix of samples under the Gaussian kernel exp(−d² / (2σ²)).
+
+    Args:
+        x: Samples, (n, ...), NumPy array or tensor; the axes after the first are flattened.
+        sigma: Bandwidth σ > 0 in the units of x; None takes the median pairwise distance.
+
+    Returns:
+        (n, n) float64, trace 1, of the same kind as x.
+
+    Raises:
+        ValueError: x is empty or not finite, σ is not positive and finite, or the median distance is 0.
+    """
+    tensor = torch.as_tensor(x)
+    if tensor.ndim == 0 or tensor.numel() == 0:
+        raise ValueError(f"expected samples of shape (n, ...), got shape {tuple(tensor.shape)}")
+    if tensor.device.type == "mps":
+        tensor = tensor.cpu()
+    tensor = tensor.reshape(len(tensor), -1).to(torch.float64)
+    scale = tensor.detach().abs().max().item()
+    if not math.isfinite(scale):
+        raise ValueError("samples hold NaN or infinite values")
+    # Working at unit scale keeps squares of 1e±300 in range.
+    scale = scale or 1.0
+    squared = squared_distances(tensor / scale)
+    if sigma is None:
+        relative = Bandwidth("median", 1.0).sigma(condense(squared.detach().sqrt().cpu().numpy()))
+        if relative == 0:
+            raise ValueError("the median pairwise distance is 0: give sigma")
+    else:
+        if not (sigma > 0 and math.isfinite(sigma)):
+            raise ValueError(f"sigma must be positive and finite, got {sigma}")
+        relative = sigma / scale
+    gram = torch.exp(-(squared / relative / relative) / 2) / len(tensor)
+    return gram if isinstance(x, torch.Tensor) else gram.numpy()
+
+
+def distance_gram(distances: NDArray, sigma: float) -> NDArray:
+    """Normalised Gaussian Gram matrix from condensed distances.
+
+    Args:
+        distances: Euclidean distances, (n (n−1) / 2,), in the order of `scipy.spatial.distance.pdist`.
+        sigma: Bandwidth σ > 0 in the units of the distances.
+
+    Returns:
+        (n, n) float64, trace 1.
+    """
+    kernel = squareform(np.exp(-0.5 * np.square(distances.astype(np.float64) / sigma)))
+    np.fill_diagonal(kernel, 1.0)
+    kernel /= len(kernel)
+    return kernel
+
+
+def label_gram(labels: Array) -> Array:
+    """Normalised Gram matrix of labels under the delta kernel (1 where labels agree).
+
+    Args:
+        labels: Class labels, (n,), NumPy array or tensor.
+
+    Returns:
+        (n, n) float64, trace 1, of the same kind as the labels.
+    """
+    tensor = torch.as_tensor(labels)
+    gram = (tensor[:, None] == tensor[None, :]).to(torch.float64) / len(tensor)
+    return gram if isinstance(labels, torch.Tensor) else gram.numpy()
+
+
+def condense(square: NDArray) -> NDArray:
+    """Condensed form (n (n−1) / 2,) of a symmetric matrix (n, n), in the order of `pdist`."""
+    return square[np.triu_indices(len(square), 1)]
+
+
+@dataclass(frozen=True)
+class Bandwidth:
+    """A rule that finds the bandwidth σ of the Gaussian kernel from the distances between samples.
+
+    Every rule but `fixed` is scale-free: multiplying a layer by a constant changes no entropy.
+
+    Attributes:
+        rule: `median`: σ = value × median pairwise distance. `knn`: mean distance to the `value` nearest
+            other samples. `silverman`: σ = value × √d n^(−1/(4+d)) on features of unit RMS.
+            `alignment`: the σ that maximises the alignment of the kernel with the label kernel (Wickstrøm et
+            al., 2019); value is the weight of the past in the moving average over snapshots. `fixed`: value.
+        value: The number that goes with the rule.
+    """
+
+    rule: str
+    value: float
+
+    @classmethod
+    def parse(cls, text: str) -> Bandwidth:
+        """Reads "median", "median:0.5", "knn:10", "silverman:1", "alignment:0.5" or "fixed:3".
+
+        Raises:
+            InfoplaneError: An unknown rule or a number that does not fit it.
+        """
+        rule, _, number = text.partition(":")
+        if rule not in RULES:
+            raise unknown("bandwidth rule", rule, RULES)
+        default = RULES[rule]
+        if not number and default is None:
+            raise InfoplaneError(f"bandwidth '{text}' needs a number, such as '{rule}:3.0'")
+        try:
+            value = float(number) if number else float(default or 0)
+        except ValueError:
+            raise InfoplaneError(f"bandwidth '{text}': '{number}' is not a number") from None
+        low_enough = value < 1 if rule == "alignment" else value < math.inf
+        high_enough = value >= 0 if rule == "alignment" else value > 0
+        if not (low_enough and high_enough) or (rule == "knn" and value != int(value)):
+            raise InfoplaneError(f"bandwidth '{text}': {number} is out of range for {rule}")
+        return cls(rule, value)
+
+    def __str__(self) -> str:
+        return f"{self.rule}:{self.value:g}"
+
+    def sigma(self, distances: NDArray, features: int = 1, labels: NDArray | None = None) -> float:
+        """The bandwidth of one layer at one snapshot, before any averaging over snapshots.
+
+        Args:
+            distances: Condensed Euclidean distances, (n (n−1) / 2,).
+            features: Number of features d of the layer (for `silverman`).
+            labels: Class labels, (n,) (for `alignment`).
+
+        Returns:
+            σ in the units of the distances; 0 where the rule finds none (more than half of the pairs are
+            repeated samples under `median`, say).
+
+        Raises:
+            InfoplaneError: `knn` with fewer than k other samples.
+        """
+        distances = distances.astype(np.float64)
+        n = samples(distances)
+        if self.rule == "fixed":
+            return self.value
+        if self.rule == "median":
+            return self.value * float(np.median(distances))
+        if self.rule == "silverman":
+            # Twice the summed variance of the features is the mean squared distance over all n² pairs.
+            rms = math.sqrt(float(np.square(distances).sum()) / n**2)
+            return self.value * rms * n ** (-1 / (4 + features))
+        if self.rule == "knn":
+            return _nearest(distances, int(self.value))
+        if labels is None:
+            raise InfoplaneError("the alignment bandwidth needs class labels")
+        return _aligned(distances, labels)
+
+
+def samples(distances: NDArray) -> int:
+    """Number of samples n behind condensed distances, (n (n−1) / 2,)."""
+    return (1 + math.isqrt(1 + 8 * len(distances))) // 2
+
+
+def _nearest(distances: NDArray, k: int) -> float:
+    square = squareform(distances)
+    if k >= len(square):
+        raise InfoplaneError(f"bandwidth knn:{k} needs more than {k} samples, the probe has {len(square)}")
+    np.fill_diagonal(square, np.inf)
+    return float(np.partition(square, k - 1, axis=1)[:, :k].mean())
+
+
+def _aligned(distances: NDArray, labels: NDArray) -> float:
+    """Bandwidth of the highest kernel alignment ⟨K_T, K_Y⟩ / (‖K_T‖ ‖K_Y‖) with the label kernel."""
+    median = float(np.median(distances[distances > 0])) if (distances > 0).any() else 0.0
+    if median == 0:
+        return 0.0
+    n = samples(distances)
+    same = condense(labels[:, None] == labels[None, :])
+    halved = np.square(distances / median) / 2
+
+    def alignment(log_sigma: float) -> float:
+        kernel = np.exp(-halved * math.exp(-2 * log_sigma))
+        inner = n + 2 * float(kernel[same].sum())
+        return inner / math.sqrt(n + 2 * float(np.square(kernel).sum()))
+
+    grid = np.linspace(math.log(0.05), math.log(10), 25)
+    best = grid[int(np.argmax([alignment(point) for point in grid]))]
+    step = grid[1] - grid[0]
+    found = minimize_scalar(lambda s: -alignment(s), bounds=(best - step, best + step), method="bounded")
+    return median * math.exp(float(found.x))

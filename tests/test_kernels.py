@@ -1,0 +1,200 @@
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.spatial.distance import pdist, squareform
+
+import infoplane
+from infoplane.errors import InfoplaneError
+from infoplane.kernels import (
+    Bandwidth,
+    condense,
+    distance_gram,
+    label_gram,
+    samples,
+    squared_distances,
+)
+
+OTHER = Path(__file__).parents[1].parent / "shared" / "reference" / "other_estimators.json"
+
+
+def draw(n=40, d=7, seed=0):
+    return np.random.default_rng(seed).standard_normal((n, d))
+
+
+def distances(x):
+    return condense(squared_distances(torch.as_tensor(x)).sqrt().numpy())
+
+
+def test_distances_agree_with_scipy():
+    x = draw()
+    np.testing.assert_allclose(distances(x), pdist(x), rtol=1e-12)
+    np.testing.assert_array_equal(condense(squareform(pdist(x))), pdist(x))
+    assert samples(pdist(x)) == 40
+
+
+def test_distances_hold_under_a_large_offset():
+    x = draw().astype(np.float32)
+    shifted = (x + np.float32(1000)).astype(np.float32)
+    # float32 rounds the shifted samples; the distances of those are what is asked for.
+    np.testing.assert_allclose(distances(shifted), pdist(shifted.astype(np.float64)), rtol=1e-9)
+
+
+def test_distances_do_not_depend_on_the_chunks(monkeypatch):
+    x = torch.from_numpy(draw(20, 300))
+    whole = squared_distances(x)
+    monkeypatch.setattr("infoplane.kernels.CHUNK_BYTES", 8 * 20 * 7)
+    torch.testing.assert_close(squared_distances(x), whole, rtol=1e-12, atol=0)
+
+
+def test_repeated_samples_are_at_distance_zero():
+    x = np.repeat(draw(10, 50) * 1e6 + 1e9, 3, axis=0)
+    square = squareform(distances(x))
+    same = np.repeat(np.arange(10), 3)
+    assert (square[same[:, None] == same[None, :]] == 0).all()
+    assert (square[same[:, None] != same[None, :]] > 0).all()
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(2, 30), st.integers(1, 10), st.floats(0.05, 20), st.integers(0, 10**6))
+def test_gram_matrix_is_normalised_symmetric_and_positive(n, d, sigma, seed):
+    gram = infoplane.gram_matrix(draw(n, d, seed), sigma=sigma)
+    assert gram.shape == (n, n)
+    assert gram.dtype == np.float64
+    assert np.trace(gram) == pytest.approx(1, abs=1e-12)
+    np.testing.assert_allclose(np.diag(gram), 1 / n)
+    np.testing.assert_allclose(gram, gram.T, atol=1e-15)
+    assert np.linalg.eigvalsh(gram).min() > -1e-14
+
+
+def test_gram_matrix_follows_the_convention():
+    x = np.array([[0.0], [3.0]])
+    gram = infoplane.gram_matrix(x, sigma=2.0)
+    assert gram[0, 1] == pytest.approx(math.exp(-9 / 8) / 2, rel=1e-14)
+
+
+def test_gram_matrix_keeps_the_kind_and_flattens():
+    x = draw(6, 12)
+    array = infoplane.gram_matrix(x, sigma=1.0)
+    tensor = infoplane.gram_matrix(torch.from_numpy(x).reshape(6, 3, 4), sigma=1.0)
+    assert isinstance(array, np.ndarray)
+    assert isinstance(tensor, torch.Tensor)
+    np.testing.assert_array_equal(array, tensor.numpy())
+    np.testing.assert_allclose(distance_gram(pdist(x), 1.0), array, atol=1e-15)
+
+
+@pytest.mark.parametrize("scale", [1e-300, 1e-100, 1e100, 1e300])
+def test_gram_matrix_at_extreme_scales(scale):
+    x = draw()
+    np.testing.assert_allclose(
+        infoplane.gram_matrix(x * scale, sigma=scale), infoplane.gram_matrix(x, sigma=1.0), atol=1e-14
+    )
+
+
+def test_gram_matrix_takes_the_median_by_default():
+    x = draw()
+    expected = infoplane.gram_matrix(x, sigma=float(np.median(pdist(x))))
+    np.testing.assert_allclose(infoplane.gram_matrix(x), expected, atol=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("x", "sigma", "message"),
+    [
+        (np.array([[1.0], [np.nan]]), 1.0, "NaN"),
+        (np.ones((3, 2)), 0.0, "positive"),
+        (np.ones((3, 2)), float("inf"), "finite"),
+        (np.ones((3, 2)), None, "median"),
+        (np.float64(3.0), 1.0, "shape"),
+        (np.empty((0, 2)), 1.0, "shape"),
+    ],
+)
+def test_gram_matrix_refuses(x, sigma, message):
+    with pytest.raises(ValueError, match=message):
+        infoplane.gram_matrix(x, sigma=sigma)
+
+
+def test_label_gram_is_the_delta_kernel():
+    gram = label_gram(np.array([3, 1, 3]))
+    np.testing.assert_array_equal(gram, np.array([[1, 0, 1], [0, 1, 0], [1, 0, 1]]) / 3)
+    assert isinstance(label_gram(torch.tensor([0, 1])), torch.Tensor)
+
+
+@pytest.mark.parametrize("rule", ["median", "median:0.3", "knn:5", "silverman", "silverman:2", "alignment"])
+def test_bandwidth_rules_scale_with_the_layer(rule):
+    x, labels = draw(), np.arange(40) % 4
+    one = Bandwidth.parse(rule).sigma(pdist(x), 7, labels)
+    ten = Bandwidth.parse(rule).sigma(pdist(10 * x + 5), 7, labels)
+    assert ten == pytest.approx(10 * one, rel=1e-5)
+
+
+def test_median_and_fixed():
+    x = draw()
+    assert Bandwidth.parse("median:0.5").sigma(pdist(x)) == pytest.approx(np.median(pdist(x)) / 2)
+    assert Bandwidth.parse("fixed:3").sigma(pdist(x)) == 3
+
+
+def test_knn_takes_the_nearest_other_samples():
+    x = np.array([[0.0], [1.0], [3.0], [7.0]])
+    # Nearest two others of each: (1, 3), (1, 2), (2, 3), (4, 6).
+    assert Bandwidth.parse("knn:2").sigma(pdist(x)) == pytest.approx((1 + 3 + 1 + 2 + 2 + 3 + 4 + 6) / 8)
+    with pytest.raises(InfoplaneError, match="more than 4 samples"):
+        Bandwidth.parse("knn:4").sigma(pdist(x))
+
+
+def test_silverman_on_unit_rms_features():
+    x = draw(50, 6)
+    x = (x - x.mean(0)) / x.std(0)
+    assert Bandwidth.parse("silverman:1.5").sigma(pdist(x), 6) == pytest.approx(1.5 * 6**0.5 * 50 ** (-1 / 10))
+
+
+def test_alignment_is_a_maximum():
+    labels = np.arange(60) % 3
+    x = draw(60, 4) + 3 * np.eye(3, 4)[labels]
+    best = Bandwidth.parse("alignment").sigma(pdist(x), labels=labels)
+
+    def alignment(sigma):
+        kernel, delta = 60 * distance_gram(pdist(x), sigma), 60 * label_gram(labels)
+        return (kernel * delta).sum() / np.linalg.norm(kernel) / np.linalg.norm(delta)
+
+    assert alignment(best) > max(alignment(best * factor) for factor in (0.3, 0.7, 0.97, 1.03, 1.5, 4))
+
+
+def test_alignment_agrees_with_the_published_code():
+    # σ_T printed by the public code of Wickstrøm et al. for the data of `verify.reference_data`, found on a
+    # grid of spacing 0.0863 there; their kernel is exp(−d²/σ²), so their σ is √2 times ours.
+    from infoplane.verify import reference_data
+
+    _, t, y = reference_data()
+    ours = Bandwidth.parse("alignment").sigma(distances(t), labels=y.numpy()) * math.sqrt(2)
+    assert abs(ours - 5.289247035980225) < 0.0863 / 2
+    if OTHER.exists():
+        printed = json.loads(OTHER.read_text())["wickstrom_alignment"]
+        assert printed["sigma_T"] == 5.289247035980225
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("medain", "did you mean median"),
+        ("median:-1", "out of range"),
+        ("median:x", "not a number"),
+        ("knn:2.5", "out of range"),
+        ("alignment:1", "out of range"),
+        ("fixed", "needs a number"),
+        ("median:inf", "out of range"),
+    ],
+)
+def test_bandwidth_parse_refuses(text, message):
+    with pytest.raises(InfoplaneError, match=message):
+        Bandwidth.parse(text)
+
+
+def test_bandwidth_parse_round_trip():
+    for text in ("median:1", "median:0.25", "knn:10", "silverman:1", "alignment:0.5", "fixed:3"):
+        assert str(Bandwidth.parse(text)) == text
+        assert Bandwidth.parse(str(Bandwidth.parse(text))) == Bandwidth.parse(text)
