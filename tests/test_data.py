@@ -1,0 +1,268 @@
+import socket
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from scipy.io import savemat
+
+from infoplane import data as module
+from infoplane.data import DATASETS, Dataset, balanced_probe, dataset_spec, load_dataset
+from infoplane.errors import InfoplaneError
+
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture
+def offline(monkeypatch):
+    """No test touches the network; gives the time-outs under which a download was tried."""
+    timeouts: list[float | None] = []
+
+    def refuse(name: str, root: Path, download: bool = False, original=module._open_torchvision):
+        if download:
+            timeouts.append(socket.getdefaulttimeout())
+            (root / "half").write_text("a file that was cut off")
+            raise OSError("<urlopen error [Errno -2] Name or service not known>")
+        return original(name, root)
+
+    monkeypatch.setattr(module, "_open_torchvision", refuse)
+    return timeouts
+
+
+@pytest.fixture(scope="module")
+def digits() -> Dataset:
+    return load_dataset("digits", Path())
+
+
+def test_specs_need_no_data():
+    assert dataset_spec("cifar100").shape == (3, 32, 32)
+    assert dataset_spec("cifar100").classes == 100
+    assert dataset_spec("mnist", 32).shape == (1, 32, 32)
+    assert dataset_spec("gtsrb") is DATASETS["gtsrb"]
+    with pytest.raises(InfoplaneError, match="unknown data set 'cifar'; did you mean cifar10"):
+        dataset_spec("cifar")
+    with pytest.raises(InfoplaneError, match="'szt' holds no images"):
+        dataset_spec("szt", 32)
+    with pytest.raises(InfoplaneError, match="size of 0 is impossible"):
+        dataset_spec("mnist", 0)
+
+
+def test_digits_split_is_fixed_stratified_and_disjoint(digits):
+    assert (len(digits.train), len(digits.test)) == (1197, 600)
+    assert digits.train.inputs.shape == (1197, 1, 8, 8)
+    assert digits.train.inputs.dtype == torch.uint8
+    assert digits.train.labels.dtype == torch.int64
+    assert set(digits.train.inputs.unique().tolist()) == set(range(0, 241, 15))
+    torch.manual_seed(1)
+    again = load_dataset("digits", Path())
+    assert torch.equal(again.test.inputs, digits.test.inputs)
+    counts = digits.test.labels.bincount()
+    assert counts.min() >= 57
+    assert counts.max() <= 62
+    rows = [{row.numpy().tobytes() for row in split.inputs} for split in (digits.train, digits.test)]
+    assert not rows[0] & rows[1]
+    assert len(rows[0] | rows[1]) == 1797
+
+
+def test_batches_are_normalised(digits):
+    inputs, labels = digits.batch(digits.train, slice(None), "cpu")
+    assert inputs.dtype == torch.float32
+    assert abs(inputs.mean()) < 1e-5
+    assert abs(inputs.std(correction=0) - 1) < 1e-5
+    picked, some = digits.batch(digits.train, torch.tensor([5, 3]), "cpu")
+    assert torch.equal(picked, inputs[[5, 3]])
+    assert torch.equal(some, labels[[5, 3]])
+    moved = digits.to("cpu")
+    assert torch.equal(moved.batch(moved.train, slice(4), "cpu")[0], inputs[:4])
+
+
+def test_statistics_are_those_of_the_pixels():
+    images = torch.randint(0, 256, (7, 3, 5, 4), dtype=torch.uint8)
+    mean, std = module._channel_statistics(images)
+    pixels = images.double().transpose(0, 1).flatten(1) / 255
+    torch.testing.assert_close(mean, pixels.mean(1).float())
+    torch.testing.assert_close(std, pixels.std(1, correction=0).float())
+
+
+def test_grey_images_with_three_channels(digits):
+    colour = digits.with_channels(3)
+    assert colour.spec.shape == (3, 8, 8)
+    inputs, _ = colour.batch(colour.test, torch.arange(4), "cpu")
+    grey, _ = digits.batch(digits.test, torch.arange(4), "cpu")
+    assert torch.equal(inputs, grey.expand(-1, 3, -1, -1))
+    assert digits.with_channels(1) is digits
+    with pytest.raises(InfoplaneError, match="3×8×8, not images of 4 channels"):
+        colour.with_channels(4)
+
+
+def test_resize(digits):
+    large = load_dataset("digits", Path(), image_size=32)
+    assert large.spec.shape == (1, 32, 32)
+    assert large.train.inputs.shape == (1197, 1, 32, 32)
+    assert large.train.inputs.dtype == torch.uint8
+    flat = module._resize(torch.full((3, 1, 9, 9), 200, dtype=torch.uint8), 4, chunk=2)
+    assert torch.equal(flat, torch.full((3, 1, 4, 4), 200, dtype=torch.uint8))
+    # Halving with antialiasing keeps the mean: a chequerboard turns grey instead of one of its colours.
+    board = (torch.arange(8)[:, None] + torch.arange(8)).remainder(2).mul(255).to(torch.uint8)
+    inner = module._resize(board[None, None], 4)[0, 0, 1:3, 1:3].float()
+    assert (inner - 127.5).abs().max() < 2
+
+
+@pytest.mark.parametrize("folder", ["szt", "."])
+def test_szt(tmp_path, folder):
+    bits = (np.arange(4096)[:, None] >> np.arange(12)[::-1]) & 1
+    (tmp_path / folder).mkdir(exist_ok=True)
+    savemat(
+        tmp_path / folder / "var_u.mat", {"F": bits.astype(np.uint8), "y": (bits.sum(1) > 6).astype(np.uint8)[None]}
+    )
+    data = load_dataset("szt", tmp_path)
+    assert (len(data.train), len(data.test)) == (3481, 615)
+    inputs, labels = data.batch(data.train, slice(None), "cpu")
+    assert inputs.shape == (3481, 12)
+    assert inputs.unique().tolist() == [-1, 1]
+    assert torch.equal((inputs > 0).sum(1) > 6, labels == 1)
+
+
+def test_szt_missing_or_damaged(tmp_path):
+    with pytest.raises(InfoplaneError, match=r"data/var_u.mat from github.com/ravidziv/IDNNs.*szt/var_u.mat"):
+        load_dataset("szt", tmp_path)
+    (tmp_path / "var_u.mat").write_bytes(b"not a matrix" * 50)
+    with pytest.raises(InfoplaneError, match=r"does not hold F \(4096, 12\)") as caught:
+        load_dataset("szt", tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("mnist", ["train-images-idx3-ubyte", "t10k-labels-idx1-ubyte", "MNIST/raw"]),
+        ("fashion-mnist", ["train-images-idx3-ubyte", "FashionMNIST/raw"]),
+        ("cifar10", ["data_batch_1", "test_batch", "batches.meta", "cifar-10-batches-py"]),
+        ("cifar100", ["train, test and meta", "cifar-100-python"]),
+        ("gtsrb", ["GTSRB/Training", "GTSRB/Final_Test/Images", "GT-final_test.csv", "gtsrb"]),
+    ],
+)
+def test_offline_error_names_the_files(tmp_path, offline, name, words):
+    with pytest.raises(InfoplaneError) as caught:
+        load_dataset(name, tmp_path / "data")
+    message = str(caught.value)
+    assert "\n" not in message
+    assert "Name or service not known" in message
+    assert str(tmp_path / "data") in message
+    assert all(word in message for word in words)
+    assert offline == [10.0]
+    assert socket.getdefaulttimeout() is None
+    assert list((tmp_path / "data").iterdir()) == []
+
+
+def test_download_appears_complete(tmp_path, monkeypatch):
+    def fetch(name: str, root: Path, download: bool = False):
+        if download:
+            (root / "MNIST" / "raw").mkdir(parents=True)
+            (root / "MNIST" / "raw" / "file").write_text("data")
+            (root / "MNIST" / "raw" / "file.gz").write_text("archive")
+            print("chatter")
+        elif not (root / "MNIST" / "raw" / "file").exists():
+            raise RuntimeError("Dataset not found")
+        return name, root
+
+    monkeypatch.setattr(module, "_open_torchvision", fetch)
+    assert module._obtain("mnist", tmp_path) == ("mnist", tmp_path)
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["file"]
+
+
+def test_mnist_files_are_read(tmp_path, offline):
+    folder = tmp_path / "MNIST" / "raw"
+    folder.mkdir(parents=True)
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 28, 28), dtype=np.uint8)
+    for prefix in ("train", "t10k"):
+        header = np.array([0x0803, 6, 28, 28], dtype=">u4").tobytes()
+        (folder / f"{prefix}-images-idx3-ubyte").write_bytes(header + pixels.tobytes())
+        header = np.array([0x0801, 6], dtype=">u4").tobytes()
+        (folder / f"{prefix}-labels-idx1-ubyte").write_bytes(header + bytes(range(6)))
+    data = load_dataset("mnist", tmp_path)
+    assert np.array_equal(data.train.inputs[:, 0].numpy(), pixels)
+    assert data.test.labels.tolist() == list(range(6))
+    assert offline == []
+
+
+def test_gtsrb_keeps_the_order_of_the_files(tmp_path, offline):
+    base, rows = tmp_path / "gtsrb", ["Filename;Width;Height;Roi.X1;Roi.Y1;Roi.X2;Roi.Y2;ClassId"]
+    for label in range(3):
+        folder = base / "GTSRB" / "Training" / f"{label:05d}"
+        folder.mkdir(parents=True)
+        Image.new("RGB", (20 + label, 30), (label, 100, 200)).save(folder / "00000_00000.ppm")
+    images = base / "GTSRB" / "Final_Test" / "Images"
+    images.mkdir(parents=True)
+    for index, label in enumerate([2, 0]):
+        Image.new("RGB", (50, 40), (label, 0, 0)).save(images / f"{index:05d}.ppm")
+        rows.append(f"{index:05d}.ppm;50;40;0;0;1;1;{label}")
+    (base / "GT-final_test.csv").write_text("\n".join(rows) + "\n")
+    data = load_dataset("gtsrb", tmp_path, image_size=16)
+    assert data.train.inputs.shape == (3, 3, 16, 16)
+    assert data.train.labels.tolist() == data.train.inputs[:, 0, 0, 0].tolist() == [0, 1, 2]
+    assert data.train.inputs[0, :, 0, 0].tolist() == [0, 100, 200]
+    assert data.test.labels.tolist() == [2, 0]
+
+
+@pytest.mark.skipif(not (SHARED / "szt" / "var_u.mat").exists(), reason="no copy of var_u.mat at hand")
+def test_szt_as_published():
+    data = load_dataset("szt", SHARED)
+    counts = data.train.labels.bincount() + data.test.labels.bincount()
+    assert counts.tolist() == [1978, 2118]
+
+
+def test_cifar_layout():
+    arrays = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), dtype=np.uint8)
+    split = module._from_arrays(type("Set", (), {"data": arrays, "targets": [1, 2, 3, 4]}))
+    assert torch.equal(split.inputs[2, 1], torch.from_numpy(arrays[2, :, :, 1]))
+    assert split.inputs.is_contiguous()
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(1, 40), min_size=2, max_size=8), st.integers(0, 2**31), st.data())
+def test_probe_is_balanced_and_repeatable(counts, seed, draw):
+    labels = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
+    assume(len(labels) >= 2 * len(counts))
+    size = draw.draw(st.integers(2 * len(counts), len(labels)))
+    probe = balanced_probe(labels, size, seed)
+    torch.rand(1)
+    assert torch.equal(probe, balanced_probe(labels, size, seed))
+    assert probe.dtype == torch.int64
+    assert len(probe.unique()) == size
+    taken = labels[probe].bincount(minlength=len(counts))
+    available = torch.tensor(counts)
+    assert taken.sum() == size
+    # A class with fewer than the fullest, less one, has nothing left to give.
+    assert torch.all((taken >= taken.max() - 1) | (taken == available))
+
+
+def test_probe_depends_on_the_seed_only():
+    labels = torch.arange(10).repeat(100)
+    state = torch.get_rng_state()
+    first, second = balanced_probe(labels, 200, 0), balanced_probe(labels, 200, 1)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert not torch.equal(first.sort().values, second.sort().values)
+    assert labels[first].bincount().tolist() == [20] * 10
+
+
+def test_probe_errors():
+    labels = torch.arange(10).repeat(60)
+    expected = (
+        r"probe of 5000 samples is larger than the test split \(600 samples\); choose --probe-size 600 or less"
+    )
+    with pytest.raises(InfoplaneError, match=expected):
+        balanced_probe(labels, 5000, 0, "test")
+    with pytest.raises(InfoplaneError, match="choose --probe-size 20 or more"):
+        balanced_probe(labels, 19, 0)
+    with pytest.raises(InfoplaneError, match="0 by definition"):
+        balanced_probe(torch.zeros(50, dtype=torch.int64), 10, 0)
+
+
+def test_every_torchvision_name_exists():
+    assert all(hasattr(torchvision.datasets, entry[0]) for entry in module._TORCHVISION.values())
+    assert {"digits", "szt", *module._TORCHVISION} == set(DATASETS)

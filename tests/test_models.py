@@ -1,0 +1,181 @@
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+from infoplane.data import load_dataset
+from infoplane.errors import InfoplaneError
+from infoplane.layers import eval_mode
+from infoplane.models import ACTIVATIONS, build_model, input_channels, model_names
+
+
+def parameters(model: nn.Module) -> int:
+    return sum(p.numel() for p in model.parameters())
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "classes"),
+    [
+        ("mlp", (12,), 2),
+        ("mlp", (1, 8, 8), 10),
+        ("cnn", (1, 8, 8), 10),
+        ("cnn", (3, 64, 64), 43),
+        ("lenet5", (1, 28, 28), 10),
+        ("lenet5", (3, 32, 32), 10),
+        ("vgg11", (3, 32, 32), 100),
+        ("resnet20", (1, 8, 8), 10),
+    ],
+)
+def test_shapes(name, shape, classes):
+    model = build_model(name, shape, classes)
+    assert model.training
+    assert model(torch.randn(3, *shape)).shape == (3, classes)
+
+
+def test_parameter_counts():
+    # He et al. 2016 give 0.27 M and 0.46 M for depths 20 and 32, LeCun et al. about 60,000.
+    assert parameters(build_model("resnet20", (3, 32, 32), 10)) == 272_474
+    assert parameters(build_model("resnet32", (3, 32, 32), 10)) == 466_906
+    assert parameters(build_model("lenet5", (1, 28, 28), 10)) == 61_706
+    assert parameters(build_model("mlp", (12,), 2, widths=(10, 7, 5, 4, 3))) == 130 + 77 + 40 + 24 + 15 + 8
+    assert 40_000 < parameters(build_model("cnn", (1, 8, 8), 10)) < 100_000
+
+
+def test_same_seed_same_weights():
+    torch.manual_seed(3)
+    first = build_model("cnn", (1, 8, 8), 10).state_dict()
+    torch.manual_seed(3)
+    second = build_model("cnn", (1, 8, 8), 10).state_dict()
+    assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+def test_cnn_learns_digits(tmp_path):
+    torch.manual_seed(0)
+    data = load_dataset("digits", tmp_path)
+    model = build_model("cnn", data.spec.shape, 10)
+    optimizer = torch.optim.SGD(model.parameters(), 0.05, momentum=0.9)
+    for _ in range(8):
+        for indices in torch.randperm(len(data.train)).split(64):
+            inputs, labels = data.batch(data.train, indices, "cpu")
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(model(inputs), labels).backward()
+            optimizer.step()
+    inputs, labels = data.batch(data.test, slice(None), "cpu")
+    with eval_mode(model), torch.no_grad():
+        assert (model(inputs).argmax(1) == labels).float().mean() > 0.97
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_activations(activation):
+    model = build_model("mlp", (4,), 2, widths=(3,), activation=activation)
+    assert type(model.fc1[1]) is ACTIVATIONS[activation]
+
+
+def test_torchvision_models():
+    names = model_names()
+    assert names[:2] == ["mlp", "cnn"]
+    assert "alexnet" in names
+    assert "torchvision:resnet18" in names
+    assert len(set(names)) == len(names)
+    assert build_model("squeezenet1_1", (3, 32, 32), 7)(torch.zeros(2, 3, 32, 32)).shape == (2, 7)
+    stem = build_model("torchvision:resnet18", (3, 32, 32), 7).conv1
+    assert stem.kernel_size == (7, 7)
+
+
+def test_input_channels():
+    assert input_channels("alexnet", 1) == 3
+    assert input_channels("torchvision:resnet18", 1) == 3
+    assert input_channels("resnet18", 1) == 1
+    assert input_channels("package.module:function", 1) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "message"),
+    [
+        (("vgg99", (3, 32, 32), 10), {}, "unknown model 'vgg99'; did you mean"),
+        (("torchvision:resnet19", (3, 32, 32), 10), {}, "unknown torchvision model 'resnet19'; did you mean"),
+        (("mlp", (4,), 2), {"activation": "rellu"}, "unknown activation 'rellu'; did you mean relu"),
+        (("resnet20", (3, 32, 32), 10), {"activation": "tanh"}, "leave out --activation"),
+        (("cnn", (1, 8, 8), 10), {"widths": (3,)}, "widths are for the model 'mlp'"),
+        (("mlp", (4,), 2), {"widths": (3, 0)}, "impossible"),
+        (
+            ("vgg11", (1, 8, 8), 10),
+            {},
+            "'vgg11' does not take inputs of 1×8×8: .*; try --image-size 32 or --model cnn",
+        ),
+        (("lenet5", (1, 8, 8), 10), {}, "28×28 or 32×32; try --image-size 32"),
+        (("alexnet", (3, 32, 32), 10), {}, "try --image-size 224"),
+        (("alexnet", (1, 32, 32), 10), {}, "it takes images of 3 channels"),
+        (("resnet20", (12,), 2), {}, "it takes images; try --model mlp"),
+    ],
+)
+def test_errors_in_one_line(arguments, options, message):
+    with pytest.raises(InfoplaneError, match=message) as caught:
+        build_model(*arguments, **options)
+    assert "\n" not in str(caught.value)
+
+
+USER_CODE = """
+from torch import nn
+
+def sized(input_shape, classes):
+    return nn.Sequential(nn.Flatten(), nn.Linear(input_shape[0], classes))
+
+def fixed():
+    return nn.Linear(4, 2)
+
+def number():
+    return 3
+
+def failing():
+    raise KeyError("weights")
+
+def wrong():
+    return nn.Linear(4, 5)
+
+def crashing():
+    class Net(nn.Module):
+        def forward(self, x):
+            return self.missing(x)
+    return Net()
+"""
+
+
+@pytest.fixture
+def user_package(tmp_path, monkeypatch):
+    (tmp_path / "own_nets").mkdir()
+    (tmp_path / "own_nets" / "__init__.py").write_text("")
+    (tmp_path / "own_nets" / "mine.py").write_text(USER_CODE)
+    (tmp_path / "own_nets" / "broken.py").write_text("import own_nets_of_nobody\n")
+    monkeypatch.chdir(tmp_path)
+    yield
+    for name in [name for name in sys.modules if name.split(".")[0] == "own_nets"]:
+        del sys.modules[name]
+
+
+@pytest.mark.usefixtures("user_package")
+def test_user_models():
+    before = list(sys.path)
+    for function in ("sized", "fixed"):
+        assert build_model(f"own_nets.mine:{function}", (4,), 2)(torch.zeros(3, 4)).shape == (3, 2)
+    assert sys.path == before
+
+
+@pytest.mark.usefixtures("user_package")
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("own_nets.other:net", "no module 'own_nets.other' in "),
+        ("own_nets.broken:net", "importing 'own_nets.broken' raised ModuleNotFoundError: No module named"),
+        ("own_nets.mine:size", "unknown function in module 'own_nets.mine' 'size'; did you mean sized"),
+        ("own_nets.mine:number", "gave a int; it should return a torch.nn.Module"),
+        ("own_nets.mine:failing", "calling 'own_nets.mine:failing' raised KeyError: 'weights'"),
+        ("own_nets.mine:wrong", r"outputs of \(5,\) where 2 logits are expected"),
+        ("own_nets.mine:crashing", "has no attribute 'missing'"),
+    ],
+)
+def test_user_model_errors(name, message):
+    with pytest.raises(InfoplaneError, match=message) as caught:
+        build_model(name, (4,), 2)
+    assert "\n" not in str(caught.value)
