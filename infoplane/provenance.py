@@ -1,0 +1,39 @@
+"""What made a file: versions, command, device."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import platform
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("infoplane", "torch", "torchvision", "numpy", "scipy", "h5py", "scikit-learn")
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that decide the numbers."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def provenance(device: str = "cpu") -> dict[str, Any]:
+    """Time, command, versions, platform and device of what is being made now.
+
+    Args:
+        device: Name of the device that computes.
+    """
+    return {
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "versions": versions(),
+        "platform": f"{platform.system()} {platform.machine()}",
+        "device": device,
+    }

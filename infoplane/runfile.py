@@ -1,0 +1,567 @@
+"""The HDF5 run file: schema, writer, reader. The only module that knows h5py.
+
+Nothing that a finished snapshot needs is written again once it is finished: the groups of the snapshots
+("slots") are made when the file is created, and a snapshot writes into its own slot only, data first, the mark
+`complete` last, each followed by a flush. So a kill costs at most the snapshot that was being written; a run that
+goes on after one is first copied, without the half-written part, into a new file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import filelock
+import h5py
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from infoplane.errors import RunFileError, unknown
+from infoplane.kernels import condense, squared_distances
+
+FORMAT = "infoplane run"
+SCHEMA_VERSION = 1
+SLOTS = 256
+CHUNK_VALUES = 2**18
+FILTERS = {"compression": "gzip", "compression_opts": 1, "shuffle": True, "fletcher32": True}
+
+
+@dataclass(frozen=True)
+class LayerInfo:
+    """A recorded layer.
+
+    Attributes:
+        name: Module name of the layer.
+        shape: Feature shape, without the sample axis.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+
+    @property
+    def features(self) -> int:
+        """Number of features d."""
+        return int(np.prod(self.shape))
+
+
+@dataclass(frozen=True)
+class Probe:
+    """The fixed samples on which every snapshot is taken.
+
+    Attributes:
+        labels: Class labels, (n,) int64.
+        distances: Condensed Euclidean distances between the inputs, (n (n−1) / 2,) float64.
+        indices: Positions of the samples in their data set, (n,) int64.
+    """
+
+    labels: NDArray
+    distances: NDArray
+    indices: NDArray
+
+
+class RunWriter:
+    """Writes one run file; at most one writer at a time.
+
+    Use `RunWriter.create` or `RunWriter.resume`; close it, or use it as a context manager.
+    """
+
+    def __init__(self, path: Path, lock: filelock.BaseFileLock) -> None:
+        self.path = path
+        self._lock = lock
+        self._failed = False
+        with Run(path) as run:
+            self.run_id = run.run_id
+            self.layers = run.layers
+            self.probe = run.probe
+            self.steps = [snapshot.step for snapshot in run.snapshots]
+            left_open = run.left_open
+        if left_open:
+            # What a killed writer left half-written may point to places that HDF5 takes for free.
+            _rewrite(path, len(self.steps) + SLOTS)
+        self._open()
+
+    def _open(self) -> None:
+        # Without HDF5's own lock, readers may look at the run while it is being written.
+        self._file = h5py.File(self.path, "r+", locking=False)
+        self._mark_open(True)
+        self._next = _first_free_slot(self._file["snapshots"])
+
+    def _mark_open(self, value: bool) -> None:
+        self._file["writer"].attrs.modify("open", value)
+        self._file.flush()
+
+    @classmethod
+    def create(
+        cls,
+        path: Path,
+        layers: Sequence[LayerInfo],
+        probe: Probe,
+        *,
+        config: Mapping[str, Any],
+        provenance: Mapping[str, Any],
+        snapshots: int = SLOTS,
+        force: bool = False,
+    ) -> RunWriter:
+        """Makes a run file without snapshots and opens it for writing.
+
+        Args:
+            path: Where the file goes; folders are made.
+            layers: The recorded layers, from input to output.
+            probe: The probe.
+            config: The resolved configuration of the run (JSON values).
+            provenance: See `infoplane.provenance`.
+            snapshots: Number of snapshots to make room for; more may be written.
+            force: Overwrite an existing file.
+
+        Raises:
+            RunFileError: The file exists, is being written, or cannot be written.
+        """
+        lock = _lock(path)
+        try:
+            if path.exists() and not force:
+                raise RunFileError(f"{path} exists; use --force to overwrite it or --resume to go on with it")
+            draft = path.with_name(path.name + ".part")
+            with _writing(path), h5py.File(draft, "w", locking=False) as file:
+                _write_header(file, layers, probe, config, provenance)
+                _add_slots(file, max(2 * snapshots, SLOTS))
+            draft.replace(path)
+            return cls(path, lock)
+        except BaseException:
+            _release(lock)
+            raise
+
+    @classmethod
+    def resume(cls, path: Path) -> RunWriter:
+        """Opens an existing run file to add snapshots.
+
+        Raises:
+            RunFileError: The file cannot be read as a run, or is being written.
+        """
+        open_run(path).close()
+        lock = _lock(path)
+        try:
+            with _writing(path):
+                return cls(path, lock)
+        except BaseException:
+            _release(lock)
+            raise
+
+    @contextlib.contextmanager
+    def snapshot(self, step: int, epoch: float, metrics: Mapping[str, float]) -> Iterator[SnapshotWriter]:
+        """One snapshot; it counts as recorded when the block ends without an error.
+
+        Args:
+            step: Number of optimiser steps taken; 0 is initialisation.
+            epoch: Number of epochs passed, may be fractional.
+            metrics: Loss, accuracy and whatever else was measured at this step.
+
+        Raises:
+            RunFileError: The step is recorded already, or the disk is full.
+        """
+        if step in self.steps:
+            raise RunFileError(f"{self.path}: step {step} is recorded already")
+        with self._guarded():
+            if self._next == len(self._file["snapshots"]):
+                self._file.close()
+                _rewrite(self.path, 2 * self._next)
+                self._open()
+            slot = self._file["snapshots"][_slot_name(self._next)]
+        self._next += 1
+        yield SnapshotWriter(self, slot)
+        with self._guarded():
+            slot.attrs["step"] = step
+            slot.attrs["epoch"] = epoch
+            slot.attrs["metrics"] = json.dumps({name: float(value) for name, value in metrics.items()})
+            self._file.flush()
+            slot.attrs["complete"] = True
+            self._file.flush()
+        self.steps.append(step)
+
+    def set_config(self, config: Mapping[str, Any]) -> None:
+        """Replaces the configuration (a resumed run may have more epochs)."""
+        with self._guarded():
+            self._file.attrs["config"] = json.dumps(config)
+            self._file.flush()
+
+    def close(self) -> None:
+        """Closes the file and lets others write."""
+        # After a failed write HDF5 cannot flush; what was finished is on disk already.
+        with contextlib.suppress(OSError, RuntimeError):
+            if not self._failed:
+                self._mark_open(False)
+            self._file.close()
+        _release(self._lock)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @contextlib.contextmanager
+    def _guarded(self, needed: int = 0) -> Iterator[None]:
+        """Turns a full disk into a clear error, before HDF5 meets it where that can be foreseen."""
+        if self._failed:
+            raise RunFileError(f"{self.path}: an earlier write failed; open the run again to go on")
+        safe = f"{len(self.steps)} snapshots are safe in {self.path}"
+        free = shutil.disk_usage(self.path.parent).free
+        if free < needed + 2**20:
+            raise RunFileError(
+                f"disk full: the snapshot needs {needed / 2**20:.0f} MiB, {free / 2**20:.0f} MiB are free; "
+                f"{safe}; free some space, then go on with --resume"
+            )
+        try:
+            yield
+        except (OSError, RuntimeError) as error:
+            self._failed = True
+            raise RunFileError(
+                f"cannot write {self.path} ({_reason(error)}); {safe}; free some space, then go on with --resume"
+            ) from error
+
+
+class SnapshotWriter:
+    """Writes the layers of one snapshot, one after another."""
+
+    def __init__(self, writer: RunWriter, slot: h5py.Group) -> None:
+        self._writer = writer
+        self._slot = slot
+
+    def layer(self, name: str, kind: str, values: NDArray, *, nonfinite: int, constant: bool) -> None:
+        """Writes one layer.
+
+        Args:
+            name: Name of the layer.
+            kind: "activations", (n, …), or "distances", condensed Euclidean, (n (n−1) / 2,).
+            values: The values; stored as float32.
+            nonfinite: Number of NaN or infinite activations.
+            constant: Whether all samples have the same activations.
+
+        Raises:
+            RunFileError: The disk is full.
+        """
+        with self._writer._guarded(values.size * 4):
+            data = self._slot.create_dataset(
+                name,
+                data=values.astype(np.float32, copy=False),
+                chunks=_chunk_shape(values.shape),
+                **FILTERS,
+            )
+            data.attrs.update(kind=kind, nonfinite=nonfinite, constant=constant)
+
+
+class Snapshot:
+    """One finished snapshot of a run.
+
+    Attributes:
+        step: Number of optimiser steps taken.
+        epoch: Number of epochs passed.
+        metrics: Loss, accuracy and whatever else was recorded.
+    """
+
+    def __init__(self, run: Run, group: h5py.Group) -> None:
+        self._run = run
+        self._group = group
+        self.step = int(group.attrs["step"])
+        self.epoch = float(group.attrs["epoch"])
+        self.metrics: dict[str, float] = json.loads(group.attrs["metrics"])
+
+    def kind(self, layer: str) -> str:
+        """What is stored of a layer: "activations" or "distances"."""
+        return str(self._data(layer).attrs["kind"])
+
+    def nonfinite(self, layer: str) -> int:
+        """Number of NaN or infinite activations of a layer."""
+        return int(self._data(layer).attrs["nonfinite"])
+
+    def constant(self, layer: str) -> bool:
+        """Whether all samples have the same activations."""
+        return bool(self._data(layer).attrs["constant"])
+
+    def activations(self, layer: str) -> NDArray:
+        """Activations of a layer, (n, …) float32.
+
+        Raises:
+            RunFileError: Only distances were kept, or the data are damaged.
+        """
+        if self.kind(layer) != "activations":
+            raise RunFileError(
+                f"{self._run.path}: layer '{layer}' was recorded as distances; "
+                "its activations need `infoplane record --keep activations`"
+            )
+        return self._read(layer)
+
+    def distances(self, layer: str) -> NDArray:
+        """Condensed Euclidean distances between the samples, (n (n−1) / 2,) float64.
+
+        Raises:
+            RunFileError: The data are damaged.
+        """
+        values = self._read(layer)
+        if self.kind(layer) == "distances":
+            return values.astype(np.float64)
+        return condense(squared_distances(torch.from_numpy(values)).sqrt().numpy())
+
+    def _data(self, layer: str) -> h5py.Dataset:
+        self._run.layer(layer)
+        with _reading(self._run.path):
+            return _dataset(self._group, layer)
+
+    def _read(self, layer: str) -> NDArray:
+        data = self._data(layer)
+        try:
+            return data[()]
+        except OSError as error:
+            raise RunFileError(
+                f"{self._run.path}: layer '{layer}' at step {self.step} is damaged (checksum or read error)"
+            ) from error
+
+
+class Run:
+    """A run file open for reading, also while it is being written; it shows what was finished on opening.
+
+    Attributes:
+        path: Where the file is.
+        run_id: Identity of the run; a new recording at the same place has another.
+        left_open: Whether a writer has it open, or was killed while it had.
+        config: The resolved configuration.
+        provenance: Versions, command, device.
+        layers: The recorded layers, from input to output.
+        snapshots: The finished snapshots in the order of their steps.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with _reading(path):
+            self._file = h5py.File(path, "r", locking=False)
+            attrs = self._file.attrs
+            if attrs.get("format") != FORMAT:
+                raise RunFileError(f"{path} is an HDF5 file but not an infoplane run file")
+            version = int(attrs["schema_version"])
+            if version > SCHEMA_VERSION:
+                raise RunFileError(
+                    f"{path} has schema version {version}, this infoplane reads up to {SCHEMA_VERSION}; "
+                    "upgrade infoplane to read it"
+                )
+            self.run_id = str(attrs["run_id"])
+            self.config: dict[str, Any] = json.loads(attrs["config"])
+            self.provenance: dict[str, Any] = json.loads(attrs["provenance"])
+            self.layers = [LayerInfo(name, tuple(shape)) for name, shape in json.loads(attrs["layers"])]
+            self.left_open = bool(_group(self._file, "writer").attrs["open"])
+            self.snapshots = sorted(self._finished(), key=lambda snapshot: snapshot.step)
+
+    def _finished(self) -> Iterator[Snapshot]:
+        slots = _group(self._file, "snapshots")
+        for name in slots:
+            # A slot that a kill or a full disk left half-written may not even open.
+            with contextlib.suppress(OSError, RuntimeError, KeyError):
+                slot = _group(slots, name)
+                if slot.attrs.get("complete", False):
+                    yield Snapshot(self, slot)
+
+    @functools.cached_property
+    def probe(self) -> Probe:
+        """The probe.
+
+        Raises:
+            RunFileError: The data are damaged.
+        """
+        with _reading(self.path):
+            group = _group(self._file, "probe")
+            return Probe(*(_dataset(group, field.name)[()] for field in dataclasses.fields(Probe)))
+
+    @property
+    def metrics(self) -> pd.DataFrame:
+        """One row per snapshot: snapshot, step, epoch and the recorded metrics."""
+        rows = [
+            {"snapshot": index, "step": snapshot.step, "epoch": snapshot.epoch, **snapshot.metrics}
+            for index, snapshot in enumerate(self.snapshots)
+        ]
+        return pd.DataFrame(rows)
+
+    def layer(self, name: str) -> LayerInfo:
+        """The recorded layer of that name.
+
+        Raises:
+            InfoplaneError: No such layer, with the nearest names.
+        """
+        for layer in self.layers:
+            if layer.name == name:
+                return layer
+        raise unknown("layer", name, [layer.name for layer in self.layers])
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def open_run(path: str | os.PathLike[str]) -> Run:
+    """Opens a run file for reading.
+
+    Args:
+        path: The run file; it may still be being written.
+
+    Returns:
+        The run; close it, or use it as a context manager.
+
+    Raises:
+        RunFileError: The file is missing, truncated, foreign, or of a newer schema.
+    """
+    return Run(Path(path))
+
+
+def _write_header(
+    file: h5py.File,
+    layers: Sequence[LayerInfo],
+    probe: Probe,
+    config: Mapping[str, Any],
+    provenance: Mapping[str, Any],
+) -> None:
+    file.attrs["format"] = FORMAT
+    file.attrs["schema_version"] = SCHEMA_VERSION
+    file.attrs["run_id"] = uuid.uuid4().hex
+    file.attrs["config"] = json.dumps(config)
+    file.attrs["provenance"] = json.dumps(provenance)
+    file.attrs["layers"] = json.dumps([[layer.name, list(layer.shape)] for layer in layers])
+    group = file.create_group("probe")
+    for field in dataclasses.fields(Probe):
+        values = getattr(probe, field.name)
+        group.create_dataset(field.name, data=values, chunks=_chunk_shape(values.shape), **FILTERS)
+
+
+def _add_slots(file: h5py.File, count: int) -> None:
+    file.create_group("writer").attrs["open"] = False
+    slots = file.create_group("snapshots")
+    for index in range(count):
+        slots.create_group(_slot_name(index))
+
+
+def _slot_name(index: int) -> str:
+    return f"{index:06d}"
+
+
+def _first_free_slot(slots: h5py.Group) -> int:
+    """The slot after the last one that was written to, finished or not."""
+    used = [
+        index for index in range(len(slots)) if len(slots[_slot_name(index)]) or len(slots[_slot_name(index)].attrs)
+    ]
+    return max(used, default=-1) + 1
+
+
+def _rewrite(path: Path, slots: int) -> None:
+    """Copies what is finished into a new file with so many slots, which takes the place of the old one at once."""
+    draft = path.with_name(path.name + ".part")
+    with Run(path) as run, h5py.File(draft, "w", locking=False) as new:
+        for name, value in run._file.attrs.items():
+            new.attrs[name] = value
+        run._file.copy("probe", new)
+        _add_slots(new, slots)
+        for index, snapshot in enumerate(run.snapshots):
+            slot = new["snapshots"][_slot_name(index)]
+            for layer in run.layers:
+                snapshot._group.copy(layer.name, slot)
+            slot.attrs.update(snapshot._group.attrs)
+    draft.replace(path)
+
+
+def _chunk_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Chunks of about 1 MiB that hold whole samples where they fit."""
+    rest = int(np.prod(shape[1:], dtype=np.int64))
+    rows = min(shape[0], max(1, CHUNK_VALUES // max(rest, 1)))
+    return (rows, *shape[1:])
+
+
+def _group(parent: h5py.Group, name: str) -> h5py.Group:
+    _refuse_links(parent, name)
+    return parent[name]
+
+
+def _dataset(parent: h5py.Group, name: str) -> h5py.Dataset:
+    """A dataset stored in the file itself; one that points elsewhere is refused."""
+    _refuse_links(parent, name)
+    data = parent[name]
+    if data.is_virtual or data.external:
+        raise RunFileError(f"'{data.name}' points to another file, which a run file must not")
+    return data
+
+
+def _refuse_links(parent: h5py.Group, name: str) -> None:
+    link = parent.get(name, getlink=True)
+    if link is not None and not isinstance(link, h5py.HardLink):
+        raise RunFileError(f"'{name}' is a link, which a run file must not hold")
+
+
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError:
+        raise RunFileError(f"{path} does not exist; record it first: infoplane record -o {path}") from None
+    except IsADirectoryError:
+        raise RunFileError(f"{path} is a folder, not a run file") from None
+    except PermissionError:
+        raise RunFileError(f"{path} may not be read (permission denied)") from None
+    except OSError as error:
+        if path.is_dir():
+            raise RunFileError(f"{path} is a folder, not a run file") from None
+        if "signature not found" in str(error):
+            raise RunFileError(f"{path} is not an HDF5 file, so not an infoplane run file") from None
+        raise RunFileError(f"{path} is truncated or damaged ({_reason(error)})") from error
+    except (KeyError, ValueError, RuntimeError) as error:
+        raise RunFileError(f"{path} is damaged or no complete run file ({_reason(error)})") from error
+
+
+@contextlib.contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise RunFileError(f"cannot write {path}: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    if isinstance(error, OSError) and error.errno:
+        return os.strerror(error.errno)
+    for phrase in ("No space left on device", "File too large", "truncated file", "Permission denied"):
+        if phrase in text:
+            return phrase
+    return text[:120]
+
+
+def _lock(path: Path) -> filelock.BaseFileLock:
+    with _writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(path.with_name(f".{path.name}.lock"))
+        try:
+            lock.acquire(timeout=0)
+        except filelock.Timeout:
+            raise RunFileError(f"{path} is being written by another process") from None
+    return lock
+
+
+def _release(lock: filelock.BaseFileLock) -> None:
+    lock.release()
+    with contextlib.suppress(OSError):
+        Path(lock.lock_file).unlink()

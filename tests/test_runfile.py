@@ -1,0 +1,310 @@
+import os
+import random
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from scipy.spatial.distance import pdist
+
+from infoplane import open_run
+from infoplane.errors import InfoplaneError, RunFileError
+from infoplane.runfile import LayerInfo, Probe, RunWriter
+
+N = 20
+LAYERS = [LayerInfo("features.0", (3, 2)), LayerInfo("logits", (4,))]
+INPUTS = np.random.default_rng(0).standard_normal((N, 5))
+PROBE = Probe(labels=np.arange(N) % 3, distances=pdist(INPUTS), indices=np.arange(N) + 100)
+
+
+def create(path, **options):
+    return RunWriter.create(path, LAYERS, PROBE, config={"seed": 1}, provenance={"device": "cpu"}, **options)
+
+
+def activations(step, layer):
+    rng = np.random.default_rng([step, len(layer)])
+    return rng.standard_normal((N, *next(i.shape for i in LAYERS if i.name == layer))).astype(np.float32)
+
+
+def take(writer, step):
+    with writer.snapshot(step, step / 10, {"loss": 1.0 / (step + 1)}) as out:
+        features = activations(step, "features.0")
+        out.layer("features.0", "distances", pdist(features.reshape(N, -1)), nonfinite=0, constant=False)
+        out.layer("logits", "activations", activations(step, "logits"), nonfinite=0, constant=False)
+
+
+def assert_whole(run, last=0):
+    for snapshot in run.snapshots[-last:]:
+        expected = pdist(activations(snapshot.step, "features.0").reshape(N, -1).astype(np.float64))
+        np.testing.assert_allclose(snapshot.distances("features.0"), expected, rtol=1e-6)
+        np.testing.assert_array_equal(snapshot.activations("logits"), activations(snapshot.step, "logits"))
+
+
+@pytest.fixture
+def run_path(tmp_path):
+    path = tmp_path / "run.h5"
+    with create(path) as writer:
+        for step in (0, 1, 5):
+            take(writer, step)
+    return path
+
+
+def test_round_trip(run_path):
+    with open_run(run_path) as run:
+        assert [snapshot.step for snapshot in run.snapshots] == [0, 1, 5]
+        assert run.layers == LAYERS
+        assert run.layers[0].features == 6
+        assert run.config == {"seed": 1}
+        np.testing.assert_array_equal(run.probe.labels, PROBE.labels)
+        np.testing.assert_array_equal(run.probe.distances, PROBE.distances)
+        np.testing.assert_array_equal(run.probe.indices, PROBE.indices)
+        assert run.snapshots[1].metrics == {"loss": 0.5}
+        assert run.metrics["epoch"].tolist() == [0, 0.1, 0.5]
+        assert_whole(run)
+        np.testing.assert_allclose(
+            run.snapshots[0].distances("logits"), pdist(activations(0, "logits").astype(np.float64)), rtol=1e-12
+        )
+        with pytest.raises(RunFileError, match="--keep activations"):
+            run.snapshots[0].activations("features.0")
+        with pytest.raises(InfoplaneError, match=r"did you mean features\.0"):
+            run.snapshots[0].distances("features.1")
+
+
+def test_plain_h5py_reads_it(run_path):
+    with h5py.File(run_path) as file:
+        done = [slot for slot in file["snapshots"].values() if slot.attrs.get("complete")]
+        assert [slot.attrs["step"] for slot in done] == [0, 1, 5]
+        data = done[0]["logits"]
+        assert (data.shuffle, data.fletcher32, data.compression) == (True, True, "gzip")
+        assert data.shape == (N, 4)
+
+
+def test_more_snapshots_than_slots(tmp_path, monkeypatch):
+    monkeypatch.setattr("infoplane.runfile.SLOTS", 4)
+    with create(tmp_path / "run.h5", snapshots=1) as writer:
+        for step in range(11):
+            take(writer, step)
+    with open_run(tmp_path / "run.h5") as run:
+        assert len(run.snapshots) == 11
+        assert_whole(run)
+
+
+def test_never_overwritten_without_force(run_path):
+    before = run_path.read_bytes()
+    with pytest.raises(RunFileError, match="--force"):
+        create(run_path)
+    assert run_path.read_bytes() == before
+    create(run_path, force=True).close()
+    with open_run(run_path) as run:
+        assert run.snapshots == []
+
+
+def test_one_writer_at_a_time_and_readers_meanwhile(tmp_path):
+    path = tmp_path / "run.h5"
+    with create(path) as writer:
+        take(writer, 0)
+        with pytest.raises(RunFileError, match="being written"):
+            RunWriter.resume(path)
+        with pytest.raises(RunFileError, match="being written"):
+            create(path, force=True)
+        code = (
+            "import h5py, sys; slots = h5py.File(sys.argv[1])['snapshots'].values(); "
+            "print(sum('complete' in slot.attrs for slot in slots))"
+        )
+        seen = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, check=True)
+        assert seen.stdout.strip() == "1"
+        take(writer, 1)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["run.h5"]
+
+
+def test_a_step_is_recorded_once(run_path):
+    with RunWriter.resume(run_path) as writer:
+        with pytest.raises(RunFileError, match="step 5 is recorded already"):
+            take(writer, 5)
+        take(writer, 6)
+    with open_run(run_path) as run:
+        assert [snapshot.step for snapshot in run.snapshots] == [0, 1, 5, 6]
+
+
+def test_an_unfinished_snapshot_does_not_count(run_path):
+    def broken(writer):
+        with writer.snapshot(7, 0.7, {}) as out:
+            out.layer("logits", "activations", activations(7, "logits"), nonfinite=0, constant=False)
+            raise KeyError("the network broke")
+
+    with RunWriter.resume(run_path) as writer:
+        with pytest.raises(KeyError):
+            broken(writer)
+        take(writer, 7)
+    with open_run(run_path) as run:
+        assert [snapshot.step for snapshot in run.snapshots] == [0, 1, 5, 7]
+        assert_whole(run)
+
+
+def test_missing(tmp_path):
+    with pytest.raises(RunFileError, match="does not exist"):
+        open_run(tmp_path / "nothing.h5")
+
+
+def test_a_folder(tmp_path):
+    with pytest.raises(RunFileError, match="is a folder"):
+        open_run(tmp_path)
+
+
+def test_foreign(tmp_path):
+    text, other = tmp_path / "text.h5", tmp_path / "other.h5"
+    text.write_text("not HDF5")
+    with pytest.raises(RunFileError, match="not an HDF5 file"):
+        open_run(text)
+    with h5py.File(other, "w") as file:
+        file["x"] = 1
+    with pytest.raises(RunFileError, match="not an infoplane run file"):
+        open_run(other)
+
+
+def test_newer_schema(run_path):
+    with h5py.File(run_path, "r+") as file:
+        file.attrs["schema_version"] = 99
+    with pytest.raises(RunFileError, match="upgrade infoplane"):
+        open_run(run_path)
+
+
+@pytest.mark.parametrize("left", [0.02, 0.3, 0.6, 0.9, 0.999])
+def test_truncated(run_path, left):
+    whole = run_path.read_bytes()
+    run_path.write_bytes(whole[: int(len(whole) * left)])
+    with pytest.raises(RunFileError, match="truncated or damaged"):
+        open_run(run_path)
+
+
+def test_a_flipped_bit_is_noticed(run_path):
+    with h5py.File(run_path) as file:
+        data = file["snapshots/000001/logits"]
+        offset = data.id.get_chunk_info(0).byte_offset
+    raw = bytearray(run_path.read_bytes())
+    raw[offset + 5] ^= 1
+    run_path.write_bytes(raw)
+    with open_run(run_path) as run:
+        run.snapshots[0].activations("logits")
+        with pytest.raises(RunFileError, match="layer 'logits' at step 1 is damaged"):
+            run.snapshots[1].activations("logits")
+
+
+def test_links_out_of_the_file_are_refused(run_path, tmp_path):
+    with h5py.File(tmp_path / "secret.h5", "w") as file:
+        file["x"] = np.zeros((N, 4), np.float32)
+    with h5py.File(run_path, "r+") as file:
+        del file["snapshots/000000/logits"]
+        file["snapshots/000000/logits"] = h5py.ExternalLink(str(tmp_path / "secret.h5"), "x")
+        del file["probe/labels"]
+        layout = h5py.VirtualLayout((N,), np.int64)
+        layout[:] = h5py.VirtualSource(str(tmp_path / "secret.h5"), "x", (N,))
+        file["probe"].create_virtual_dataset("labels", layout)
+    with open_run(run_path) as run:
+        with pytest.raises(RunFileError, match="link"):
+            run.snapshots[0].kind("logits")
+        with pytest.raises(RunFileError, match="points to another file"):
+            _ = run.probe
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_unwritable_folder(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(RunFileError, match="Permission denied"):
+        create(tmp_path / "run.h5")
+
+
+def test_a_folder_that_cannot_be_made(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunFileError, match="cannot write"):
+        create(tmp_path / "file" / "run.h5")
+
+
+def test_disk_full_is_foreseen(run_path, monkeypatch):
+    with RunWriter.resume(run_path) as writer:
+        monkeypatch.setattr("shutil.disk_usage", lambda path: shutil._ntuple_diskusage(1, 1, 1000))
+        with pytest.raises(RunFileError, match=r"disk full.*3 snapshots are safe.*--resume"):
+            take(writer, 6)
+    with open_run(run_path) as run:
+        assert_whole(run)
+
+
+def _forked(work):
+    """Runs work in a forked child, which needs no new imports."""
+    child = os.fork()
+    if child == 0:
+        try:
+            work()
+        finally:
+            os._exit(0)
+    return child
+
+
+def test_disk_full_in_the_middle_of_a_write(run_path, tmp_path):
+    size = run_path.stat().st_size
+    says = tmp_path / "says"
+
+    def work():
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size + 3000, size + 3000))
+        try:
+            with RunWriter.resume(run_path) as writer:
+                for step in range(10, 40):
+                    take(writer, step)
+        except RunFileError as error:
+            says.write_text(str(error))
+
+    os.waitpid(_forked(work), 0)
+    assert "File too large" in says.read_text()
+    assert "snapshots are safe" in says.read_text()
+    with open_run(run_path) as run:
+        assert {0, 1, 5} <= {snapshot.step for snapshot in run.snapshots}
+        assert_whole(run)
+    with RunWriter.resume(run_path) as writer:
+        take(writer, 100)
+    with open_run(run_path) as run:
+        assert run.snapshots[-1].step == 100
+        assert_whole(run)
+
+
+def test_survives_kill_at_any_moment(tmp_path):
+    """A process that does nothing but write is killed 40 times; every snapshot it had announced is there."""
+    path, told = tmp_path / "run.h5", tmp_path / "told"
+    told.write_text("-1")
+    clock = random.Random(0)
+    create(path, snapshots=10).close()
+
+    def work():
+        with RunWriter.resume(path) as writer, Path(told).open("w") as log:
+            for step in range(len(writer.steps), 100_000):
+                take(writer, step)
+                log.write(f"{step}\n")
+                log.flush()
+
+    finished = 0
+    for _ in range(40):
+        child = _forked(work)
+        time.sleep(clock.uniform(0.01, 0.12))
+        with open_run(path) as run:
+            assert len(run.snapshots) >= finished
+            assert_whole(run, last=20)
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        announced = told.read_text().split()
+        with open_run(path) as run:
+            steps = [snapshot.step for snapshot in run.snapshots]
+            assert_whole(run, last=20)
+        assert steps == list(range(len(steps)))
+        assert len(steps) >= finished
+        if announced:
+            assert len(steps) > int(announced[-1])
+        finished = len(steps)
+    assert finished > 40
+    with open_run(path) as run:
+        assert_whole(run)
