@@ -1,0 +1,1 @@
+"""From runs to tidy tables and verdicts; nothing here draws."""

@@ -1,0 +1,57 @@
+"""Gathers the estimates and metrics of several runs into two tidy tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from infoplane.errors import InfoplaneError
+from infoplane.estimators.renyi import Settings
+from infoplane.estimators.table import estimate_run
+from infoplane.runfile import open_run
+
+
+def gather(
+    paths: Sequence[Path], settings: Settings, *, jobs: int | None = None, progress: bool = False
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Estimates what is missing and puts the runs side by side.
+
+    Args:
+        paths: Run files.
+        settings: Settings of the estimator.
+        jobs: Number of parallel solves; None takes one per core.
+        progress: Show progress bars.
+
+    Returns:
+        Estimates, one row per run × snapshot × layer (columns as in docs/run-file.md, and run, seed, dataset,
+        model), and metrics, one row per run × snapshot.
+
+    Raises:
+        InfoplaneError: A run is given twice, cannot be read, or holds no snapshot.
+    """
+    names = _names(paths)
+    estimates, metrics = [], []
+    for path, name in zip(paths, names, strict=True):
+        table = estimate_run(path, settings, jobs=jobs, progress=progress)
+        with open_run(path) as run:
+            about = {
+                "run": name,
+                "seed": run.config.get("seed", 0),
+                "dataset": run.config.get("dataset", "own data"),
+                "model": run.config.get("model", "own model"),
+            }
+            measured = run.metrics
+        steps = {step: index for index, step in enumerate(sorted(table["step"].unique()))}
+        estimates.append(table.assign(**about, snapshot=table["step"].map(steps)))
+        metrics.append(measured.assign(run=name))
+    return pd.concat(estimates, ignore_index=True), pd.concat(metrics, ignore_index=True)
+
+
+def _names(paths: Sequence[Path]) -> list[str]:
+    """The file stems, with their folders where stems repeat."""
+    if len({path.resolve() for path in paths}) < len(paths):
+        raise InfoplaneError("a run is given twice; name each run once")
+    stems = [path.stem for path in paths]
+    return stems if len(set(stems)) == len(stems) else [str(path.with_suffix("")) for path in paths]

@@ -1,0 +1,1 @@
+"""Estimators of the informations between a layer, the input and the labels."""

@@ -1,0 +1,219 @@
+"""One look for all figures, and the one way to save them.
+
+Colours are viridis, cut off before its palest yellow: ordered in lightness, so that they read in greyscale and
+by colour-blind people, and dark enough on white paper. Layers differ in the shape of their markers too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure, SubFigure
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import TextPath
+
+from infoplane.errors import InfoplaneError
+
+COLUMN = 3.25
+DOUBLE_COLUMN = 6.75
+TEXT = 7.5
+SMALL = 7.0
+CAPTION_LINE, LEGEND_LINE = 0.118, 0.147
+GREY = "0.4"
+BLUE, VERMILION = "#0072B2", "#D55E00"
+# Filled shapes only: hollow means uninformative.
+MARKERS: tuple[Any, ...] = (
+    *("o", "s", "^", "D", "v", "P", "p", "<", "X", "h", ">", "d", "*", "8", "H"),
+    *((4, 1, 0), (6, 1, 0), (3, 1, 0), (5, 1, 36), (5, 0, 36)),
+)
+COLOURS = ListedColormap(matplotlib.colormaps["viridis"](np.linspace(0, 0.9, 256)), "infoplane")
+
+_RC: Any = {
+    "font.family": "DejaVu Sans",
+    "font.size": TEXT,
+    "axes.labelsize": TEXT,
+    "xtick.labelsize": SMALL,
+    "ytick.labelsize": SMALL,
+    "legend.fontsize": SMALL,
+    "legend.frameon": False,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "xtick.major.size": 2.5,
+    "ytick.major.size": 2.5,
+    "lines.linewidth": 0.9,
+    "savefig.dpi": 200,
+    "pdf.fonttype": 42,
+    # Unhinted letters are as wide on a screen as in print, and a $ in a name is no formula.
+    "text.hinting": "none",
+    "text.parse_math": False,
+}
+# Dates and program versions would make two equal figures differ in their bytes.
+_METADATA: dict[str, dict[str, Any]] = {
+    ".png": {"Software": None},
+    ".pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+}
+
+
+@dataclass(frozen=True)
+class Layer:
+    """How one layer is drawn, in every figure alike.
+
+    Attributes:
+        name: The layer's own name.
+        short: Its label in the figure, "T" and its depth.
+        rows: Its rows of the table, by step.
+        colour: Its place on the colour scale, by depth (RGBA).
+        marker: The shape of its markers.
+    """
+
+    name: str
+    short: str
+    rows: pd.DataFrame
+    colour: tuple[float, ...]
+    marker: Any
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """Draw with the project's settings and leave the user's own as they were."""
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(_RC)
+        yield
+
+
+def layers_of(table: pd.DataFrame) -> list[Layer]:
+    """The layers of a plane table, from the input to the output.
+
+    Args:
+        table: A table of `infoplane.analysis.plane.plane_table`.
+
+    Raises:
+        InfoplaneError: If the table is empty.
+    """
+    if table.empty:
+        raise InfoplaneError("nothing to draw: the table has no rows")
+    groups = list(table.groupby(["depth", "layer"], sort=True))
+    colours = COLOURS(np.linspace(0, 1, len(groups)))
+    return [
+        Layer(str(name), f"T{depth}", rows.sort_values("step"), tuple(colour), MARKERS[i % len(MARKERS)])
+        for i, (((depth, name), rows), colour) in enumerate(zip(groups, colours, strict=True))
+    ]
+
+
+def panels_of(table: pd.DataFrame, panels: dict[str, str]) -> dict[str, str]:
+    """Those of some quantities (name -> axis label) that were measured; the first one in any case."""
+    first = next(iter(panels))
+    return {name: label for name, label in panels.items() if name == first or table[name].notna().any()}
+
+
+def time_ticks(steps: Sequence[int] | pd.Series) -> tuple[list[int], int]:
+    """Tick positions for a time axis that is logarithmic from the first positive step on and shows step 0.
+
+    Args:
+        steps: Training steps, 0 = initialisation.
+
+    Returns:
+        The ticks, and the first positive step: below it the axis is linear.
+    """
+    positive = sorted({int(step) for step in steps if step > 0}) or [1]
+    first, last = positive[0], positive[-1]
+    decades = [10**k for k in range(len(str(last))) if first <= 10**k <= last]
+    if len(decades) < 2:
+        decades = [d * 10**k for k in range(len(str(last))) for d in (1, 2, 5) if first <= d * 10**k <= last]
+    return [0, *(decades or [first])], first
+
+
+def tick_label(step: float) -> str:
+    """A step as text, short: 500, 1k, 20k, 3M."""
+    for size, letter in ((1_000_000, "M"), (1000, "k")):
+        if step >= size:
+            return f"{step / size:g}{letter}"
+    return f"{step:g}"
+
+
+def canvas(width: float, height: float, caption: str) -> tuple[Figure, Figure | SubFigure]:
+    """A figure with its caption printed underneath.
+
+    Args:
+        width: Width in inches.
+        height: Height in inches, without the caption.
+        caption: Text to wrap and print; empty for none.
+
+    Returns:
+        The figure, and the part of it above the caption, to draw in.
+    """
+    if not caption:
+        figure = Figure(figsize=(width, height), layout="constrained")
+        return figure, figure
+    margin = 0.06
+    text = wrap(caption, 72 * (width - 2 * margin), SMALL)
+    foot = CAPTION_LINE * (text.count("\n") + 1) + 2 * margin
+    figure = Figure(figsize=(width, height + foot), layout="constrained")
+    grid = figure.add_gridspec(2, 1, height_ratios=[height, foot])
+    body, below = figure.add_subfigure(grid[0]), figure.add_subfigure(grid[1])
+    below.text(margin / width, 1, text, size=SMALL, va="top", linespacing=1.2, gid="caption")
+    return figure, body
+
+
+def wrap(text: str, width: float, size: float) -> str:
+    """Break text into lines at most `width` points wide, as the font really sets it."""
+    # Between two letters, so that the word's own side bearings and the space before it count.
+    letters = text_width("aa", size)
+    lines: list[list[str]] = [[]]
+    used = 0.0
+    for word in text.split():
+        needed = text_width(f"a {word}a", size) - letters
+        if lines[-1] and used + needed > width:
+            lines.append([])
+            used = 0.0
+        lines[-1].append(word)
+        used += needed
+    return "\n".join(" ".join(words) for words in lines)
+
+
+def text_width(text: str, size: float) -> float:
+    """The width of a line of text in points, for a font size in points."""
+    path = TextPath((0, 0), text, size=size, prop=FontProperties(family="DejaVu Sans"))
+    return float(path.get_extents().width)
+
+
+def save(figure: Figure, stem: Path, table: pd.DataFrame, force: bool = False) -> list[Path]:
+    """Write a figure as PNG (200 dpi) and PDF (fonts embedded), and the table behind it as CSV.
+
+    Args:
+        figure: The figure.
+        stem: Path without ending; its folder is made if needed.
+        table: What the figure shows.
+        force: Overwrite what is there.
+
+    Returns:
+        The three paths.
+
+    Raises:
+        InfoplaneError: If a file exists (and not `force`; nothing is written then) or can't be written.
+    """
+    paths = [stem.with_name(stem.name + ending) for ending in (".png", ".pdf", ".csv")]
+    for path in paths:
+        if path.exists() and not force:
+            raise InfoplaneError(f"{path} exists; use --force to overwrite")
+    try:
+        stem.parent.mkdir(parents=True, exist_ok=True)
+        with style():
+            for path in paths[:2]:
+                figure.savefig(path, metadata=_METADATA[path.suffix])
+        table.to_csv(paths[2], index=False)
+    except OSError as error:
+        raise InfoplaneError(f"can't write {stem}: {error.strerror or error}") from error
+    return paths
