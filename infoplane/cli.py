@@ -1,0 +1,407 @@
+"""The `infoplane` command: parses, calls one function a verb, and prints.
+
+What computes is imported inside the verb that needs it, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import tomllib
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from infoplane import __version__
+from infoplane.errors import InfoplaneError, unknown
+
+if TYPE_CHECKING:
+    from infoplane.estimators.renyi import Settings
+
+RUN_FILE = click.Path(path_type=Path)
+CONTEXT = {"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 100}
+EXIT_INTERRUPTED = 130
+
+
+class CommaList(click.ParamType):
+    """Comma-separated values; a list in a configuration file is one too."""
+
+    name = "list"
+
+    def __init__(self, kind: Callable[[str], Any], metavar: str) -> None:
+        self.kind = kind
+        self.name = metavar
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[Any, ...]:
+        """The values as a tuple."""
+        parts = value if isinstance(value, (list, tuple)) else [part for part in str(value).split(",") if part]
+        try:
+            return tuple(self.kind(part) for part in parts)
+        except ValueError:
+            self.fail(f"'{value}' is not a comma-separated list of {self.name}", param, ctx)
+
+
+def examples(*lines: str) -> str:
+    """The epilog of a verb's help."""
+    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+def talkative(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds --quiet and --verbose to a verb."""
+    command = click.option("-v", "--verbose", is_flag=True, help="Say more; show the traceback of an error.")(
+        command
+    )
+    return click.option("-q", "--quiet", is_flag=True, help="Print results and errors only.")(command)
+
+
+def estimator_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds the settings of the estimator to a verb."""
+    rules = "median:C, knn:K, silverman:G, alignment:B or fixed:S"
+    options = [
+        click.option("--alpha", type=float, default=1.0, help="Order of the entropy; 1 is von Neumann's."),
+        click.option("--bandwidth", default="median:1", help=f"Rule for the layers: {rules}."),
+        click.option(
+            "--scope",
+            type=click.Choice(["snapshot", "final", "shared"]),
+            default="snapshot",
+            help="The rule at each snapshot, frozen at the final one, or one multiple of the median distance "
+            "shared by all layers.",
+        ),
+        click.option(
+            "--input-bandwidth", default=None, show_default="as --bandwidth", help="Rule for the input X."
+        ),
+        click.option(
+            "--kernel",
+            type=click.Choice(["tensor", "multivariate"]),
+            default="tensor",
+            help="One Gaussian over a whole layer, or the product of one a channel (needs kept activations).",
+        ),
+        click.option("--permutations", type=int, default=10, help="Label permutations behind the null of I(T;Y)."),
+        click.option(
+            "--jobs", type=click.IntRange(1), default=None, show_default="one per core", help="Parallel solves."
+        ),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def read_config(ctx: click.Context, _param: click.Parameter, path: Path | None) -> None:
+    """Takes defaults from a TOML file; what the command line says wins."""
+    if path is None:
+        return
+    try:
+        values = tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        raise InfoplaneError(f"configuration file {path} does not exist") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InfoplaneError(f"configuration file {path} cannot be read: {error}") from None
+    known = {param.name for param in ctx.command.params if param.name not in ("config", "help")}
+    given = {name.replace("-", "_"): value for name, value in values.items()}
+    for name in given:
+        if name not in known:
+            raise unknown(f"key in {path}:", name, sorted(filter(None, known)))
+    ctx.default_map = given
+
+
+@click.group(context_settings=CONTEXT, epilog=examples("infoplane record", "infoplane plot run.h5"))
+@click.version_option(__version__, prog_name="infoplane")
+def cli() -> None:
+    """Information planes of deep networks: record, estimate, show."""
+
+
+@cli.command(
+    context_settings=CONTEXT,
+    epilog=examples(
+        "infoplane record                                  # a small CNN on digits, about a minute",
+        "infoplane record --dataset cifar10 --model vgg11 --epochs 20 -o vgg.h5",
+        "infoplane record --dataset szt --model mlp --widths 10,7,5,4,3 --activation tanh",
+        "infoplane record --model mynets.resnet:small --layers 'stage*,head'",
+        "infoplane record --resume -o run.h5 --epochs 60   # go on with a run",
+    ),
+)
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    is_eager=True,
+    expose_value=False,
+    callback=read_config,
+    help="TOML file with these options; the command line wins.",
+)
+@click.option("--dataset", default="digits", help="digits, szt, mnist, fashion-mnist, cifar10, cifar100 or gtsrb.")
+@click.option("--data-root", default="data", help="Folder of the data sets; missing ones are downloaded into it.")
+@click.option(
+    "--image-size",
+    type=click.IntRange(4),
+    default=None,
+    show_default="as published, gtsrb 32",
+    help="Resize images to this height and width.",
+)
+@click.option(
+    "--model",
+    default="cnn",
+    help="mlp, cnn, lenet5, vgg11, vgg16, resnet18, resnet20, resnet32, any "
+    "classification model of torchvision, or your own as package.module:function.",
+)
+@click.option(
+    "--widths",
+    type=CommaList(int, "N,N,..."),
+    default=None,
+    show_default="the model's",
+    help="Layer widths of an mlp.",
+)
+@click.option("--activation", default="relu", help="Activation of mlp and cnn, by its name in torch.nn.")
+@click.option(
+    "--layers",
+    type=CommaList(str, "NAME,..."),
+    default=None,
+    show_default="natural units",
+    help="Layers to record, by name or pattern ('conv*'); see infoplane info --layers.",
+)
+@click.option("--probe-size", type=int, default=500, help="Samples of the probe, balanced over the classes.")
+@click.option(
+    "--probe-split", type=click.Choice(["train", "test"]), default="test", help="Where the probe is from."
+)
+@click.option("--snapshots", default="40", help="How many (log-spaced in steps), 'epochs', or 'every:STEPS'.")
+@click.option("--epochs", type=int, default=30, help="Length of the training.")
+@click.option("--lr", type=float, default=0.05, help="Learning rate.")
+@click.option("--schedule", default="constant", help="constant, step:30,60[:0.1], cosine or onecycle.")
+@click.option("--optimizer", default="sgd", help="sgd, adam or adamw.")
+@click.option("--momentum", type=float, default=0.9, help="Momentum of sgd, β₁ of adam and adamw.")
+@click.option("--weight-decay", type=float, default=5e-4, help="Weight decay.")
+@click.option("--batch-size", type=int, default=64, help="Samples of a training step.")
+@click.option(
+    "--eval-size",
+    type=int,
+    default=2000,
+    help="Samples of each split on which a snapshot measures loss and accuracy.",
+)
+@click.option("--seed", type=int, default=0, help="Seed of weights, data order and probe.")
+@click.option("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
+@click.option(
+    "--keep",
+    type=click.Choice(["auto", "activations", "distances"]),
+    default="auto",
+    help="What to store of a layer; auto takes the smaller one.",
+)
+@click.option("-o", "--output", "output", type=RUN_FILE, default=Path("run.h5"), help="The run file.")
+@click.option("--force", is_flag=True, help="Overwrite an existing run file.")
+@click.option("--resume", "go_on", is_flag=True, help="Go on with the run file after a kill, Ctrl-C or its end.")
+@talkative
+@click.pass_context
+def record(
+    ctx: click.Context, output: Path, force: bool, go_on: bool, quiet: bool, verbose: bool, **options: Any
+) -> None:
+    """Train a network by SGD and record its layers on a probe set."""
+    from infoplane.trainers.loop import Interrupted
+    from infoplane.trainers.record import RecordSettings, resume
+    from infoplane.trainers.record import record as start
+
+    try:
+        if go_on:
+            accuracy = resume(output, epochs=_resume_epochs(ctx, force), progress=not quiet)
+        else:
+            accuracy = start(RecordSettings(**options), output, force=force, progress=not quiet)
+    except Interrupted as stopped:
+        raise InfoplaneError(
+            f"stopped by {stopped}; every finished snapshot is safe; go on with: "
+            f"infoplane record --resume -o {output}"
+        ) from stopped
+    click.echo(f"test accuracy {accuracy:.2%}; recorded in {output}; now: infoplane plot {output}")
+
+
+def _resume_epochs(ctx: click.Context, force: bool) -> int | None:
+    """The only option that a resumed run may change."""
+    from_user = (click.core.ParameterSource.COMMANDLINE, click.core.ParameterSource.DEFAULT_MAP)
+    given = {name for name in ctx.params if ctx.get_parameter_source(name) in from_user}
+    others = sorted(given - {"go_on", "output", "epochs", "quiet", "verbose", "force"})
+    if force:
+        raise click.UsageError("--force overwrites, --resume goes on: give one of them")
+    if others:
+        named = ", ".join("--" + name.replace("_", "-") for name in others)
+        raise click.UsageError(f"a resumed run keeps its settings; leave out {named} (only --epochs may grow)")
+    return ctx.params["epochs"] if "epochs" in given else None
+
+
+@cli.command(
+    context_settings=CONTEXT,
+    epilog=examples(
+        "infoplane info run.h5",
+        "infoplane info --layers --model vgg11 --dataset cifar10",
+        "infoplane info --layers --model mynets.resnet:small --dataset cifar100",
+    ),
+)
+@click.argument("runs", nargs=-1, type=RUN_FILE)
+@click.option("--layers", is_flag=True, help="List the hookable layers of --model, with their shapes.")
+@click.option("--model", default="cnn", help="As in infoplane record.")
+@click.option("--dataset", default="digits", help="As in infoplane record; need not be there.")
+@click.option("--image-size", type=click.IntRange(4), default=None, help="As in infoplane record.")
+@click.option("--widths", type=CommaList(int, "N,N,..."), default=None, help="As in infoplane record.")
+@click.option("--activation", default="relu", help="As in infoplane record.")
+@talkative
+def info(runs: Sequence[Path], layers: bool, quiet: bool, verbose: bool, **model_options: Any) -> None:
+    """Show what is in a run file, or which layers of a model can be recorded."""
+    from infoplane import describe
+
+    if bool(runs) == layers:
+        raise click.UsageError("give run files, or --layers with a --model")
+    if layers:
+        click.echo(describe.model_layers(**model_options))
+    for path in runs:
+        click.echo(describe.run(path))
+
+
+@cli.command(
+    context_settings=CONTEXT,
+    epilog=examples(
+        "infoplane estimate run.h5",
+        "infoplane estimate run.h5 --alpha 1.01 --bandwidth knn:10",
+        "infoplane estimate seed*.h5 --bandwidth median:0.5 --scope final",
+    ),
+)
+@click.argument("runs", nargs=-1, required=True, type=RUN_FILE)
+@estimator_options
+@talkative
+def estimate(runs: Sequence[Path], quiet: bool, verbose: bool, **options: Any) -> None:
+    """Estimate I(X;T), I(T;Y) and S(T) of every layer at every snapshot, in bits."""
+    from infoplane import describe
+    from infoplane.estimators.table import estimate_run, estimates_path
+
+    jobs = options.pop("jobs")
+    settings = _settings(**options)
+    for path in runs:
+        table = estimate_run(path, settings, jobs=jobs, progress=not quiet)
+        click.echo(describe.final_estimates(table))
+        click.echo(f"all {len(table)} rows: {estimates_path(path)}")
+
+
+@cli.command(
+    context_settings=CONTEXT,
+    epilog=examples(
+        "infoplane plot run.h5",
+        "infoplane plot seed0.h5 seed1.h5 seed2.h5 -o figures",
+        "infoplane plot run.h5 --alpha 2 --bandwidth knn:10 --name run-knn",
+    ),
+)
+@click.argument("runs", nargs=-1, required=True, type=RUN_FILE)
+@estimator_options
+@click.option(
+    "-o", "--output", type=RUN_FILE, default=None, show_default="beside the run", help="Folder of the figures."
+)
+@click.option("--name", default=None, show_default="the run's", help="First part of the figures' names.")
+@click.option("--force", is_flag=True, help="Overwrite existing figures.")
+@talkative
+def plot(
+    runs: Sequence[Path],
+    output: Path | None,
+    name: str | None,
+    force: bool,
+    quiet: bool,
+    verbose: bool,
+    **options: Any,
+) -> None:
+    """Draw the information plane and the informations against training time.
+
+    Estimates what is missing first. Several runs (seeds) give means and bands. Hollow points carry no
+    information: they are saturated, or no better than the permuted labels.
+    """
+    from infoplane.analysis.plane import metrics_table, plane_table, saturation_summary
+    from infoplane.analysis.runs import gather
+    from infoplane.figures import caption, plane, style, time
+
+    jobs = options.pop("jobs")
+    estimates, metrics = gather(runs, _settings(**options), jobs=jobs, progress=not quiet)
+    table, measured = plane_table(estimates), metrics_table(metrics)
+    stem = name or (runs[0].stem if len(runs) == 1 else f"{runs[0].stem}-and-{len(runs) - 1}-more")
+    folder = output or runs[0].parent
+    figures = {
+        "plane": plane.information_plane(table, caption.plane_caption(table)),
+        "time": time.information_over_time(table, measured, caption.time_caption(table)),
+    }
+    tables = {"plane": table, "time": table.merge(measured, on="step", how="left", suffixes=("", "_metric"))}
+    for sentence in saturation_summary(table):
+        click.echo(f"carries no information: {sentence}", err=True)
+    for kind, figure in figures.items():
+        for path in style.save(figure, folder / f"{stem}-{kind}", tables[kind], force):
+            click.echo(path)
+
+
+@cli.command(context_settings=CONTEXT, epilog=examples("infoplane verify", "infoplane verify --quiet && echo fine"))
+@talkative
+@click.pass_context
+def verify(ctx: click.Context, quiet: bool, verbose: bool) -> None:
+    """Check the estimator on this machine against independent values and closed forms."""
+    from infoplane import describe
+    from infoplane.verify import checks, devices
+
+    found = [check for device in devices() for check in checks(device)]
+    missed = [check for check in found if not check.ok]
+    click.echo(describe.checks(missed if quiet else found), nl=bool(missed) or not quiet)
+    click.echo(f"{len(found) - len(missed)} of {len(found)} checks agree to 1e-9 bits on {', '.join(devices())}")
+    ctx.exit(1 if missed else 0)
+
+
+@cli.command(
+    context_settings=CONTEXT,
+    epilog=examples(
+        'eval "$(infoplane completion bash)"            # in ~/.bashrc',
+        'eval "$(infoplane completion zsh)"             # in ~/.zshrc',
+        "infoplane completion fish > ~/.config/fish/completions/infoplane.fish",
+    ),
+)
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print the completion script of a shell."""
+    from click.shell_completion import get_completion_class
+
+    kind = get_completion_class(shell)
+    assert kind is not None
+    click.echo(kind(cli, {}, "infoplane", "_INFOPLANE_COMPLETE").source())
+
+
+def _settings(bandwidth: str, input_bandwidth: str | None, **options: Any) -> Settings:
+    from infoplane.estimators.renyi import Settings
+    from infoplane.kernels import Bandwidth
+
+    return Settings(
+        bandwidth=Bandwidth.parse(bandwidth),
+        input_bandwidth=Bandwidth.parse(input_bandwidth or bandwidth),
+        **options,
+    )
+
+
+def main() -> None:
+    """Runs the command; an error is one line and an exit code, a traceback only with --verbose."""
+    verbose = bool({"-v", "--verbose"} & set(sys.argv))
+    quiet = bool({"-q", "--quiet"} & set(sys.argv))
+    level = logging.INFO if verbose else logging.ERROR if quiet else logging.WARNING
+    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
+    logging.getLogger("infoplane").setLevel(level)
+    try:
+        code = cli(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("interrupted; what was finished is safe", err=True)
+        code = EXIT_INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
+    except Exception as error:
+        code = _failed(error, verbose)
+    sys.exit(code)
+
+
+def _failed(error: Exception, verbose: bool) -> int:
+    if verbose:
+        traceback.print_exc()
+    line = " ".join(str(error).split()) or type(error).__name__
+    if not isinstance(error, InfoplaneError):
+        line = f"{type(error).__name__}: {line} (unexpected; --verbose shows where)"
+    click.echo(f"error: {line}", err=True)
+    return 1

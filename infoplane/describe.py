@@ -1,0 +1,139 @@
+"""What the command line says of run files, models, estimates and checks: plain text tables."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from infoplane.runfile import Run, open_run
+
+if TYPE_CHECKING:
+    from infoplane.verify import Check
+
+
+def run(path: Path) -> str:
+    """What a run file holds, readable at a glance."""
+    with open_run(path) as opened:
+        lines = [f"{path}: {path.stat().st_size / 2**20:.1f} MiB", *_about(opened)]
+        if not opened.snapshots:
+            return "\n".join([*lines, "no finished snapshot yet"])
+        return "\n".join([*lines, "", _layers(opened)])
+
+
+def _about(opened: Run) -> list[str]:
+    config, provenance, snapshots = opened.config, opened.provenance, opened.snapshots
+    made = provenance.get("versions", {})
+    labels = opened.probe.labels
+    counts = Counter(labels.tolist()).values()
+    balance = f"{min(counts)}" if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
+    lines = [
+        f"recorded   {provenance.get('created', '?')} on {provenance.get('device', '?')}, "
+        f"infoplane {made.get('infoplane', '?')}, torch {made.get('torch', '?')}",
+        f"command    {provenance.get('command', '?')}",
+        f"probe      {len(labels)} samples of {len(counts)} classes, {balance} each",
+    ]
+    if "model" in config:
+        lines.append(
+            f"training   {config['model']} on {config['dataset']}, {config['epochs']} epochs, "
+            f"{config['optimizer']}, lr {config['lr']:g} ({config['schedule']}), batch {config['batch_size']}, "
+            f"seed {config['seed']}"
+        )
+    if snapshots:
+        first, last = snapshots[0], snapshots[-1]
+        lines.append(f"snapshots  {len(snapshots)}, step {first.step} to {last.step} (epoch {last.epoch:g})")
+        metrics = ", ".join(f"{name} {value:.4g}" for name, value in last.metrics.items())
+        lines.append(f"last       {metrics or 'no metrics'}")
+    return lines
+
+
+def _layers(opened: Run) -> str:
+    rows = []
+    for depth, layer in enumerate(opened.layers, start=1):
+        marks = Counter(
+            "not finite" if snapshot.nonfinite(layer.name) else "constant"
+            for snapshot in opened.snapshots
+            if snapshot.nonfinite(layer.name) or snapshot.constant(layer.name)
+        )
+        rows.append(
+            {
+                "": f"T{depth}",
+                "layer": layer.name,
+                "shape": "×".join(map(str, layer.shape)) or "1",
+                "features": layer.features,
+                "kept": opened.snapshots[-1].kind(layer.name),
+                "note": ", ".join(f"{mark} at {count} snapshots" for mark, count in marks.items()),
+            }
+        )
+    return _text(pd.DataFrame(rows))
+
+
+def model_layers(
+    model: str, dataset: str, image_size: int | None, widths: tuple[int, ...] | None, activation: str
+) -> str:
+    """The hookable layers of a model with their shapes; the natural ones are marked."""
+    import torch
+
+    from infoplane.data import dataset_spec
+    from infoplane.layers import hookable_layers, natural_layers
+    from infoplane.models import build_model, input_channels
+
+    spec = dataset_spec(dataset, image_size)
+    shape = spec.shape if len(spec.shape) == 1 else (input_channels(model, spec.shape[0]), *spec.shape[1:])
+    network = build_model(model, shape, spec.classes, widths=widths, activation=activation)
+    example = torch.zeros(2, *shape)
+    natural = {layer.name for layer in natural_layers(network, example)}
+    rows = [
+        {
+            "": "*" if layer.name in natural else "",
+            "layer": layer.name,
+            "shape": "×".join(map(str, layer.shape)),
+            "module": layer.kind + (f", called {layer.calls} times" if layer.calls > 1 else ""),
+        }
+        for layer in hookable_layers(network, example)
+    ]
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    about = f"{model} on {dataset}: {parameters:,} parameters; * is recorded by default ({len(natural)} layers)"
+    return about + "\n" + _text(pd.DataFrame(rows))
+
+
+def final_estimates(table: pd.DataFrame) -> str:
+    """The estimates of the last snapshot, in bits."""
+    last = table[table["step"] == table["step"].max()]
+    columns = ["layer", "I_XT", "I_TY", "I_TY_null", "I_TY_corrected", "S_T", "sigma_T", "status"]
+    first = last.iloc[0]
+    about = (
+        f"step {first['step']}, n = {first['n']}, α = {first['alpha']:g}, {first['kernel']} kernel, bandwidth "
+        f"{first['bandwidth']} ({first['scope']}); S(X) = {first['S_X']:.3f}, H(Y) = {first['S_Y']:.3f} bits"
+    )
+    return about + "\n" + _text(last[columns])
+
+
+def checks(found: Sequence[Check]) -> str:
+    """The comparisons of `infoplane verify` as a table."""
+    rows = [
+        {
+            "": "ok" if check.ok else "MISS",
+            "device": check.device,
+            "check": check.name,
+            "expected": f"{check.expected:.12f}",
+            "got": f"{check.got:.12f}",
+            "error": f"{abs(check.got - check.expected):.1e}",
+        }
+        for check in found
+    ]
+    return _text(pd.DataFrame(rows)) if rows else ""
+
+
+def _text(table: pd.DataFrame) -> str:
+    """A table in plain text: words to the left, numbers to the right."""
+    words = {name: _padder(table[name]) for name in table.columns if not pd.api.types.is_numeric_dtype(table[name])}
+    return table.to_string(index=False, formatters=words, float_format="{:.4f}".format, justify="left")
+
+
+def _padder(column: pd.Series) -> Callable[[object], str]:
+    width = int(column.astype(str).str.len().max())
+    return lambda value: f"{value!s:<{width}}"
