@@ -108,7 +108,8 @@ def select_layers(model: nn.Module, example: Tensor, patterns: Sequence[str] | N
     Args:
         model: Any network.
         example: Batch of two inputs (2, *input shape), on the device of the model.
-        patterns: Names or `fnmatch` patterns over `hookable_layers`; None for the natural layers.
+        patterns: Names or shell patterns over `hookable_layers`, in which a star stays within one part of a
+            dotted name (`conv*` is conv1 and conv2, not conv1.0); None for the natural layers.
 
     Raises:
         InfoplaneError: A pattern matches no layer; the message holds the nearest names.
@@ -118,11 +119,16 @@ def select_layers(model: nn.Module, example: Tensor, patterns: Sequence[str] | N
     layers = hookable_layers(model, example)
     chosen: set[str] = set()
     for pattern in patterns:
-        matches = [layer.name for layer in layers if fnmatchcase(layer.name, pattern)]
+        matches = [layer.name for layer in layers if _matches(layer.name, pattern)]
         if not matches:
             raise unknown("layer", pattern, [layer.name for layer in layers])
         chosen.update(matches)
     return [layer for layer in layers if layer.name in chosen]
+
+
+def _matches(name: str, pattern: str) -> bool:
+    parts, wanted = name.split("."), pattern.split(".")
+    return len(parts) == len(wanted) and all(map(fnmatchcase, parts, wanted))
 
 
 @dataclass(eq=False)

@@ -198,7 +198,7 @@ def test_hookable_layers_finish_in_order():
 
 def test_select_by_name_and_pattern():
     model = build_model("cnn", (3, 32, 32), 10)
-    chosen = select_layers(model, IMAGES, ["logits", "conv?", "conv1"])
+    chosen = select_layers(model, IMAGES, ["logits", "conv*", "conv1"])
     assert [layer.name for layer in chosen] == ["conv1", "conv2", "conv3", "conv4", "logits"]
     assert select_layers(model, IMAGES) == natural_layers(model, IMAGES)
     with pytest.raises(InfoplaneError, match=r"unknown layer 'logit'; did you mean logits"):

@@ -24,6 +24,18 @@ from infoplane.provenance import versions
 from infoplane.runfile import Run, open_run
 
 SAVE_SECONDS = 20.0
+WORDS = {
+    "run_id",
+    "version",
+    "estimator",
+    "kernel",
+    "bandwidth",
+    "scope",
+    "input_bandwidth",
+    "layer",
+    "status",
+}
+INTEGERS = {"permutations", "n", "classes", "step", "depth", "features"}
 Item = tuple[int, str]
 
 
@@ -198,7 +210,10 @@ def _load(path: Path, columns: dict[str, Any]) -> pd.DataFrame:
     if not path.exists():
         return pd.DataFrame()
     try:
-        table = pd.read_csv(path, dtype={"run_id": str, "version": str}, float_precision="round_trip")
+        # As text first: a layer may be called "3", and pandas' own parser may miss the last bit of a number.
+        table = pd.read_csv(path, dtype=str)
+        numbers = {name: int if name in INTEGERS else float for name in table.columns if name not in WORDS}
+        table = table.astype(numbers)
         return table[(table["run_id"] == columns["run_id"]) & (table["version"] == columns["version"])]
     except (OSError, ValueError, KeyError) as error:
         raise InfoplaneError(f"{path} cannot be read ({error}); delete it and estimate again") from error

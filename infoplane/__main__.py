@@ -1,0 +1,5 @@
+"""`python -m infoplane`."""
+
+from infoplane.cli import main
+
+main()
