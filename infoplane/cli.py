@@ -115,6 +115,7 @@ def cli() -> None:
 
 
 @cli.command(
+    short_help="Train a network and record its layers.",
     context_settings=CONTEXT,
     epilog=examples(
         "infoplane record                                  # a small CNN on digits, about a minute",
@@ -164,7 +165,7 @@ def cli() -> None:
 )
 @click.option("--probe-size", type=int, default=500, help="Samples of the probe, balanced over the classes.")
 @click.option(
-    "--probe-split", type=click.Choice(["train", "test"]), default="test", help="Where the probe is from."
+    "--probe-split", type=click.Choice(["train", "test", "all"]), default="test", help="Where the probe is from."
 )
 @click.option("--snapshots", default="40", help="How many (log-spaced in steps), 'epochs', or 'every:STEPS'.")
 @click.option("--epochs", type=int, default=30, help="Length of the training.")
@@ -207,10 +208,12 @@ def record(
         else:
             accuracy = start(RecordSettings(**options), output, force=force, progress=not quiet)
     except Interrupted as stopped:
-        raise InfoplaneError(
+        click.echo(
             f"stopped by {stopped}; every finished snapshot is safe; go on with: "
-            f"infoplane record --resume -o {output}"
-        ) from stopped
+            f"infoplane record --resume -o {output}",
+            err=True,
+        )
+        ctx.exit(128 + stopped.signal)
     click.echo(f"test accuracy {accuracy:.2%}; recorded in {output}; now: infoplane plot {output}")
 
 
@@ -228,6 +231,7 @@ def _resume_epochs(ctx: click.Context, force: bool) -> int | None:
 
 
 @cli.command(
+    short_help="Show a run file, or the layers of a model.",
     context_settings=CONTEXT,
     epilog=examples(
         "infoplane info run.h5",
@@ -256,6 +260,7 @@ def info(runs: Sequence[Path], layers: bool, quiet: bool, verbose: bool, **model
 
 
 @cli.command(
+    short_help="Estimate the informations of runs, in bits.",
     context_settings=CONTEXT,
     epilog=examples(
         "infoplane estimate run.h5",
@@ -280,6 +285,7 @@ def estimate(runs: Sequence[Path], quiet: bool, verbose: bool, **options: Any) -
 
 
 @cli.command(
+    short_help="Draw the information plane of runs.",
     context_settings=CONTEXT,
     epilog=examples(
         "infoplane plot run.h5",
@@ -314,10 +320,12 @@ def plot(
     from infoplane.figures import caption, plane, style, time
 
     jobs = options.pop("jobs")
+    stem = name or (runs[0].stem if len(runs) == 1 else f"{runs[0].stem}-and-{len(runs) - 1}-more")
+    stems = {kind: (output or runs[0].parent) / f"{stem}-{kind}" for kind in ("plane", "time")}
+    for target in stems.values():
+        style.writable(target, force)
     estimates, metrics = gather(runs, _settings(**options), jobs=jobs, progress=not quiet)
     table, measured = plane_table(estimates), metrics_table(metrics)
-    stem = name or (runs[0].stem if len(runs) == 1 else f"{runs[0].stem}-and-{len(runs) - 1}-more")
-    folder = output or runs[0].parent
     figures = {
         "plane": plane.information_plane(table, caption.plane_caption(table)),
         "time": time.information_over_time(table, measured, caption.time_caption(table)),
@@ -326,11 +334,15 @@ def plot(
     for sentence in saturation_summary(table):
         click.echo(f"carries no information: {sentence}", err=True)
     for kind, figure in figures.items():
-        for path in style.save(figure, folder / f"{stem}-{kind}", tables[kind], force):
+        for path in style.save(figure, stems[kind], tables[kind], force):
             click.echo(path)
 
 
-@cli.command(context_settings=CONTEXT, epilog=examples("infoplane verify", "infoplane verify --quiet && echo fine"))
+@cli.command(
+    short_help="Check the estimator on this machine.",
+    context_settings=CONTEXT,
+    epilog=examples("infoplane verify", "infoplane verify --quiet && echo fine"),
+)
 @talkative
 @click.pass_context
 def verify(ctx: click.Context, quiet: bool, verbose: bool) -> None:
@@ -346,6 +358,7 @@ def verify(ctx: click.Context, quiet: bool, verbose: bool) -> None:
 
 
 @cli.command(
+    short_help="Print the completion script of a shell.",
     context_settings=CONTEXT,
     epilog=examples(
         'eval "$(infoplane completion bash)"            # in ~/.bashrc',
@@ -400,6 +413,9 @@ def main() -> None:
 def _failed(error: Exception, verbose: bool) -> int:
     if verbose:
         traceback.print_exc()
+    else:
+        # After a failed write HDF5 complains once more of each object that it could not flush.
+        sys.unraisablehook = lambda _: None
     line = " ".join(str(error).split()) or type(error).__name__
     if not isinstance(error, InfoplaneError):
         line = f"{type(error).__name__}: {line} (unexpected; --verbose shows where)"

@@ -60,6 +60,22 @@ class Dataset:
     mean: Tensor
     std: Tensor
 
+    def split(self, name: str) -> Split:
+        """The split "train", "test", or "all" (the training split, then the test split).
+
+        Raises:
+            InfoplaneError: Another name.
+        """
+        splits = {"train": self.train, "test": self.test}
+        if name == "all":
+            inputs, labels = (
+                torch.cat([getattr(s, field) for s in splits.values()]) for field in ("inputs", "labels")
+            )
+            return Split(inputs, labels)
+        if name not in splits:
+            raise unknown("split", name, [*splits, "all"])
+        return splits[name]
+
     def batch(self, split: Split, indices: Tensor | slice, device: torch.device | str) -> tuple[Tensor, Tensor]:
         """Normalised float32 inputs (n, *shape) and labels (n,) of some samples, on a device."""
         if isinstance(indices, Tensor):

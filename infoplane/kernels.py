@@ -127,7 +127,7 @@ def label_gram(labels: Array) -> Array:
 
 def condense(square: NDArray) -> NDArray:
     """Condensed form (n (n−1) / 2,) of a symmetric matrix (n, n), in the order of `pdist`."""
-    return square[np.triu_indices(len(square), 1)]
+    return squareform(square, checks=False)
 
 
 @dataclass(frozen=True)

@@ -130,7 +130,9 @@ class Recorder:
         Raises:
             RunFileError: The step is recorded already, or the disk is full; earlier snapshots are safe.
         """
-        numbers = {name: float(value) for name, value in metrics.items()}
+        numbers = {
+            name: value.item() if isinstance(value, Tensor) else float(value) for name, value in metrics.items()
+        }
         with self._writer.snapshot(step, epoch, numbers) as out:
             for group in self._passes:
                 buffers = self._forward(group)

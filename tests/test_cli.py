@@ -143,7 +143,9 @@ def test_version_and_completion(infoplane):
 
 
 def test_help_loads_no_torch():
-    code = "import sys, infoplane.cli; sys.exit(any(name in sys.modules for name in ('torch', 'numpy', 'matplotlib')))"
+    code = (
+        "import sys, infoplane.cli; sys.exit(any(name in sys.modules for name in ('torch', 'numpy', 'matplotlib')))"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

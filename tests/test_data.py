@@ -266,3 +266,14 @@ def test_probe_errors():
 def test_every_torchvision_name_exists():
     assert all(hasattr(torchvision.datasets, entry[0]) for entry in module._TORCHVISION.values())
     assert {"digits", "szt", *module._TORCHVISION} == set(DATASETS)
+
+
+def test_splits_by_name(tmp_path):
+    digits = load_dataset("digits", tmp_path)
+    assert digits.split("train") is digits.train
+    assert digits.split("test") is digits.test
+    everything = digits.split("all")
+    assert len(everything) == 1797
+    assert torch.equal(everything.inputs[1197:], digits.test.inputs)
+    with pytest.raises(InfoplaneError, match="did you mean train"):
+        digits.split("trian")

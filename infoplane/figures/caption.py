@@ -7,6 +7,8 @@ import pandas as pd
 
 from infoplane.analysis.plane import saturation_summary
 
+_ESTIMATORS = {"renyi": "matrix-based Rényi"}
+
 
 def plane_caption(table: pd.DataFrame, most: int = 3) -> str:
     """The caption of an information plane.
@@ -40,9 +42,10 @@ def _measured(table: pd.DataFrame) -> str:
     """What was measured, and with which settings."""
     row = table.iloc[0]
     alpha = f", α = {row['alpha']:g}" if np.isfinite(row["alpha"]) else ""
+    estimator = _ESTIMATORS.get(row["estimator"], row["estimator"])
     return (
         f"{row['model']} on {row['dataset']}: n = {row['n']} probe samples, {row['classes']} classes; "
-        f"{row['estimator']} estimator{alpha}, {row['kernel']} kernel, bandwidth {row['bandwidth']} "
+        f"{estimator} estimator{alpha}, {row['kernel']} kernel, bandwidth {row['bandwidth']} "
         f"(scope {row['scope']}; input {row['input_bandwidth']})."
     )
 
@@ -55,7 +58,7 @@ def _reading(table: pd.DataFrame, most: int) -> str:
     )
     findings = _findings(table)
     if not findings:
-        return f"{null}All points are informative."
+        return f"{null}No point is saturated or at its null."
     more = [f"and {len(findings) - most} more"] if len(findings) > most else []
     hollow = ""
     if table["uninformative"].any():

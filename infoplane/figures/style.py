@@ -189,6 +189,23 @@ def text_width(text: str, size: float) -> float:
     return float(path.get_extents().width)
 
 
+def writable(stem: Path, force: bool = False) -> list[Path]:
+    """The files that `save` would write: PNG, PDF and CSV.
+
+    Args:
+        stem: Path without ending.
+        force: Overwrite what is there.
+
+    Raises:
+        InfoplaneError: If one of them exists (and not `force`).
+    """
+    paths = [stem.with_name(stem.name + ending) for ending in (".png", ".pdf", ".csv")]
+    for path in paths:
+        if path.exists() and not force:
+            raise InfoplaneError(f"{path} exists; use --force to overwrite")
+    return paths
+
+
 def save(figure: Figure, stem: Path, table: pd.DataFrame, force: bool = False) -> list[Path]:
     """Write a figure as PNG (200 dpi) and PDF (fonts embedded), and the table behind it as CSV.
 
@@ -204,10 +221,7 @@ def save(figure: Figure, stem: Path, table: pd.DataFrame, force: bool = False) -
     Raises:
         InfoplaneError: If a file exists (and not `force`; nothing is written then) or can't be written.
     """
-    paths = [stem.with_name(stem.name + ending) for ending in (".png", ".pdf", ".csv")]
-    for path in paths:
-        if path.exists() and not force:
-            raise InfoplaneError(f"{path} exists; use --force to overwrite")
+    paths = writable(stem, force)
     try:
         stem.parent.mkdir(parents=True, exist_ok=True)
         with style():
@@ -215,5 +229,5 @@ def save(figure: Figure, stem: Path, table: pd.DataFrame, force: bool = False) -
                 figure.savefig(path, metadata=_METADATA[path.suffix])
         table.to_csv(paths[2], index=False)
     except OSError as error:
-        raise InfoplaneError(f"can't write {stem}: {error.strerror or error}") from error
+        raise InfoplaneError(f"cannot write {stem}: {error.strerror or error}") from error
     return paths

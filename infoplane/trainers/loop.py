@@ -82,6 +82,7 @@ class Loop:
             Interrupted: SIGINT or SIGTERM came; the step under way and its callback are finished.
         """
         device = next(self.model.parameters()).device
+        self.model.train()
         with _stop_signal() as stop:
             while self.step < total_steps:
                 epoch, start = divmod(self.step, self.steps_per_epoch)
@@ -124,7 +125,6 @@ class Loop:
     def _train_on(self, inputs: Tensor, labels: Tensor) -> None:
         for group in self.optimizer.param_groups:
             group["lr"] = self.lr * self.lr_factor(self.step)
-        self.model.train()
         loss = self.objective(self.model, inputs, labels)
         self.optimizer.zero_grad()
         loss.backward()

@@ -202,7 +202,7 @@ class _Session:
 
     def _recorder(self, force: bool, going_on: bool) -> Recorder:
         settings = self.settings
-        split = self.dataset.test if settings.probe_split == "test" else self.dataset.train
+        split = self.dataset.split(settings.probe_split)
         indices = balanced_probe(split.labels, settings.probe_size, settings.seed, settings.probe_split)
         return Recorder(
             self.model,
@@ -258,8 +258,6 @@ def _check(settings: RecordSettings) -> None:
             raise InfoplaneError(f"{name} must be at least 1, got {getattr(settings, name)}")
     if not settings.lr > 0:
         raise InfoplaneError(f"lr must be positive, got {settings.lr}")
-    if settings.probe_split not in ("train", "test"):
-        raise InfoplaneError(f"probe_split is 'train' or 'test', got '{settings.probe_split}'")
 
 
 def _load(settings: RecordSettings) -> Dataset:

@@ -1,0 +1,42 @@
+import re
+from pathlib import Path
+
+import pytest
+
+from infoplane import open_run
+from infoplane.cli import cli
+from infoplane.estimators.renyi import Settings
+from infoplane.estimators.table import estimate_run
+
+README = (Path(__file__).parents[1] / "README.md").read_text()
+BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+
+def test_the_recorder_example_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    exec(BLOCKS[0], {})
+    with open_run("own.h5") as run:
+        assert [snapshot.step for snapshot in run.snapshots] == list(range(20))
+        assert run.snapshots[-1].metrics["loss"] < run.snapshots[0].metrics["loss"]
+    assert (estimate_run(Path("own.h5"), Settings())["status"] == "ok").all()
+
+
+def test_the_estimator_example_runs(capsys):
+    exec(BLOCKS[1], {})
+    value, unit = capsys.readouterr().out.split()
+    assert 0 < float(value) < 9
+    assert unit == "bits"
+
+
+@pytest.mark.parametrize("line", re.findall(r"infoplane [a-z]+ [^\n`;|]*--[^\n`;|]*", README))
+def test_every_command_shown_parses(line):
+    words = line.replace("$s", "0").replace("'", "").split("  #")[0].split()
+    command = cli.commands[words[1]]
+    arguments = [word for word in words[2:] if word != "…"]
+    command.make_context(words[1], arguments, resilient_parsing=False)
+
+
+def test_the_links_lead_somewhere():
+    root = Path(__file__).parents[1]
+    for target in re.findall(r"\]\(([^)#]+)\)", README):
+        assert target.startswith("http") or (root / target).exists(), target
