@@ -86,7 +86,7 @@ def test_plain_h5py_reads_it(run_path):
 
 
 def test_more_snapshots_than_slots(tmp_path, monkeypatch):
-    monkeypatch.setattr("infoplane.runfile.SLOTS", 4)
+    monkeypatch.setattr("infoplane.runfile.writer.SLOTS", 4)
     with create(tmp_path / "run.h5", snapshots=1) as writer:
         for step in range(11):
             take(writer, step)

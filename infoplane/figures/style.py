@@ -15,6 +15,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 import pandas as pd
+import seaborn
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.font_manager import FontProperties
@@ -28,7 +29,7 @@ TEXT = 7.5
 SMALL = 7.0
 CAPTION_LINE, LEGEND_LINE = 0.118, 0.147
 GREY = "0.4"
-BLUE, VERMILION = "#0072B2", "#D55E00"
+BLUE, VERMILION = (seaborn.color_palette("colorblind")[place] for place in (0, 3))
 # Filled shapes only: hollow means uninformative.
 MARKERS: tuple[Any, ...] = (
     *("o", "s", "^", "D", "v", "P", "p", "<", "X", "h", ">", "d", "*", "8", "H"),

@@ -1,0 +1,191 @@
+"""Reads a run file, also while it is being written."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import h5py
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from infoplane.errors import RunFileError, unknown
+from infoplane.kernels import condense, squared_distances
+from infoplane.runfile.schema import FORMAT, SCHEMA_VERSION, LayerInfo, Probe, dataset, group, reading
+
+
+class Snapshot:
+    """One finished snapshot of a run.
+
+    Attributes:
+        step: Number of optimiser steps taken.
+        epoch: Number of epochs passed.
+        metrics: Loss, accuracy and whatever else was recorded.
+    """
+
+    def __init__(self, run: Run, group: h5py.Group) -> None:
+        self._run = run
+        self._group = group
+        self.step = int(group.attrs["step"])
+        self.epoch = float(group.attrs["epoch"])
+        self.metrics: dict[str, float] = json.loads(group.attrs["metrics"])
+
+    def kind(self, layer: str) -> str:
+        """What is stored of a layer: "activations" or "distances"."""
+        return str(self._data(layer).attrs["kind"])
+
+    def nonfinite(self, layer: str) -> int:
+        """Number of NaN or infinite activations of a layer."""
+        return int(self._data(layer).attrs["nonfinite"])
+
+    def constant(self, layer: str) -> bool:
+        """Whether all samples have the same activations."""
+        return bool(self._data(layer).attrs["constant"])
+
+    def activations(self, layer: str) -> NDArray:
+        """Activations of a layer, (n, …) float32.
+
+        Raises:
+            RunFileError: Only distances were kept, or the data are damaged.
+        """
+        if self.kind(layer) != "activations":
+            raise RunFileError(
+                f"{self._run.path}: layer '{layer}' was recorded as distances; "
+                "its activations need `infoplane record --keep activations`"
+            )
+        return self._read(layer)
+
+    def distances(self, layer: str) -> NDArray:
+        """Condensed Euclidean distances between the samples, (n (n−1) / 2,) float64.
+
+        Raises:
+            RunFileError: The data are damaged.
+        """
+        values = self._read(layer)
+        if self.kind(layer) == "distances":
+            return values.astype(np.float64)
+        return condense(squared_distances(torch.from_numpy(values)).sqrt().numpy())
+
+    def _data(self, layer: str) -> h5py.Dataset:
+        self._run.layer(layer)
+        with reading(self._run.path):
+            return dataset(self._group, layer)
+
+    def _read(self, layer: str) -> NDArray:
+        data = self._data(layer)
+        try:
+            return data[()]
+        except OSError as error:
+            raise RunFileError(
+                f"{self._run.path}: layer '{layer}' at step {self.step} is damaged (checksum or read error)"
+            ) from error
+
+
+class Run:
+    """A run file open for reading, also while it is being written; it shows what was finished on opening.
+
+    Attributes:
+        path: Where the file is.
+        run_id: Identity of the run; a new recording at the same place has another.
+        left_open: Whether a writer has it open, or was killed while it had.
+        config: The resolved configuration.
+        provenance: Versions, command, device.
+        layers: The recorded layers, from input to output.
+        snapshots: The finished snapshots in the order of their steps.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with reading(path):
+            self._file = h5py.File(path, "r", locking=False)
+            attrs = self._file.attrs
+            if attrs.get("format") != FORMAT:
+                raise RunFileError(f"{path} is an HDF5 file but not an infoplane run file")
+            version = int(attrs["schema_version"])
+            if version > SCHEMA_VERSION:
+                raise RunFileError(
+                    f"{path} has schema version {version}, this infoplane reads up to {SCHEMA_VERSION}; "
+                    "upgrade infoplane to read it"
+                )
+            self.run_id = str(attrs["run_id"])
+            self.config: dict[str, Any] = json.loads(attrs["config"])
+            self.provenance: dict[str, Any] = json.loads(attrs["provenance"])
+            self.layers = [LayerInfo(name, tuple(shape)) for name, shape in json.loads(attrs["layers"])]
+            self.left_open = bool(group(self._file, "writer").attrs["open"])
+            self.snapshots = sorted(self._finished(), key=lambda snapshot: snapshot.step)
+
+    def _finished(self) -> Iterator[Snapshot]:
+        slots = group(self._file, "snapshots")
+        for name in slots:
+            # A slot that a kill or a full disk left half-written may not even open.
+            with contextlib.suppress(OSError, RuntimeError, KeyError):
+                slot = group(slots, name)
+                if slot.attrs.get("complete", False):
+                    yield Snapshot(self, slot)
+
+    @functools.cached_property
+    def probe(self) -> Probe:
+        """The probe.
+
+        Raises:
+            RunFileError: The data are damaged.
+        """
+        with reading(self.path):
+            probe = group(self._file, "probe")
+            return Probe(*(dataset(probe, field.name)[()] for field in dataclasses.fields(Probe)))
+
+    @property
+    def metrics(self) -> pd.DataFrame:
+        """One row per snapshot: snapshot, step, epoch and the recorded metrics."""
+        rows = [
+            {"snapshot": index, "step": snapshot.step, "epoch": snapshot.epoch, **snapshot.metrics}
+            for index, snapshot in enumerate(self.snapshots)
+        ]
+        return pd.DataFrame(rows)
+
+    def layer(self, name: str) -> LayerInfo:
+        """The recorded layer of that name.
+
+        Raises:
+            InfoplaneError: No such layer, with the nearest names.
+        """
+        for layer in self.layers:
+            if layer.name == name:
+                return layer
+        raise unknown("layer", name, [layer.name for layer in self.layers])
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def open_run(path: str | os.PathLike[str]) -> Run:
+    """Opens a run file for reading.
+
+    Args:
+        path: The run file; it may still be being written.
+
+    Returns:
+        The run; close it, or use it as a context manager.
+
+    Raises:
+        RunFileError: The file is missing, truncated, foreign, or of a newer schema.
+    """
+    return Run(Path(path))

@@ -1,0 +1,104 @@
+"""What stands in a run file, and the errors of reading it; docs/run-file.md is its manual."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from infoplane.errors import RunFileError
+
+FORMAT = "infoplane run"
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class LayerInfo:
+    """A recorded layer.
+
+    Attributes:
+        name: Module name of the layer.
+        shape: Feature shape, without the sample axis.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+
+    @property
+    def features(self) -> int:
+        """Number of features d."""
+        return int(np.prod(self.shape))
+
+
+@dataclass(frozen=True)
+class Probe:
+    """The fixed samples on which every snapshot is taken.
+
+    Attributes:
+        labels: Class labels, (n,) int64.
+        distances: Condensed Euclidean distances between the inputs, (n (n−1) / 2,) float64.
+        indices: Positions of the samples in their data set, (n,) int64.
+    """
+
+    labels: NDArray
+    distances: NDArray
+    indices: NDArray
+
+
+def group(parent: h5py.Group, name: str) -> h5py.Group:
+    """A group of the file itself; a link is refused."""
+    _refuse_links(parent, name)
+    return parent[name]
+
+
+def dataset(parent: h5py.Group, name: str) -> h5py.Dataset:
+    """A dataset stored in the file itself; one that points elsewhere is refused."""
+    _refuse_links(parent, name)
+    data = parent[name]
+    if data.is_virtual or data.external:
+        raise RunFileError(f"'{data.name}' points to another file, which a run file must not")
+    return data
+
+
+def _refuse_links(parent: h5py.Group, name: str) -> None:
+    link = parent.get(name, getlink=True)
+    if link is not None and not isinstance(link, h5py.HardLink):
+        raise RunFileError(f"'{name}' is a link, which a run file must not hold")
+
+
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turns what goes wrong while reading into one clear line."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise RunFileError(f"{path} does not exist; record it first: infoplane record -o {path}") from None
+    except IsADirectoryError:
+        raise RunFileError(f"{path} is a folder, not a run file") from None
+    except PermissionError:
+        raise RunFileError(f"{path} may not be read (permission denied)") from None
+    except OSError as error:
+        if path.is_dir():
+            raise RunFileError(f"{path} is a folder, not a run file") from None
+        if "signature not found" in str(error):
+            raise RunFileError(f"{path} is not an HDF5 file, so not an infoplane run file") from None
+        raise RunFileError(f"{path} is truncated or damaged ({reason(error)})") from error
+    except (KeyError, ValueError, RuntimeError) as error:
+        raise RunFileError(f"{path} is damaged or no complete run file ({reason(error)})") from error
+
+
+def reason(error: Exception) -> str:
+    """What the system says of an error, without HDF5's own words where they can be spared."""
+    text = " ".join(str(error).split())
+    if isinstance(error, OSError) and error.errno:
+        return os.strerror(error.errno)
+    for phrase in ("No space left on device", "File too large", "truncated file", "Permission denied"):
+        if phrase in text:
+            return phrase
+    return text[:120]
