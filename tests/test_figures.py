@@ -212,7 +212,7 @@ def test_time_draws_the_metrics_that_exist(columns, drawn):
 def test_time_bands_show_one_deviation():
     table = plane_table(estimates(runs=3))
     figure = information_over_time(table, None)
-    bands = figure.findobj(matplotlib.collections.FillBetweenPolyCollection)
+    bands = figure.findobj(matplotlib.collections.PolyCollection)
     rows = table[table["layer"] == "layer1"]
     top = max(bands[0].get_paths()[0].vertices[:, 1])
     assert top == pytest.approx((rows["I_XT"] + rows["I_XT_sd"]).max())

@@ -131,6 +131,9 @@ class Run:
                 slot = group(slots, name)
                 if slot.attrs.get("complete", False):
                     yield Snapshot(self, slot)
+                elif not len(slot.attrs):
+                    # Slots are used in order, so the rest of them is empty.
+                    return
 
     @functools.cached_property
     def probe(self) -> Probe:

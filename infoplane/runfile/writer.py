@@ -139,12 +139,12 @@ class RunWriter:
                 _rewrite(self.path, 2 * self._next)
                 self._open()
             slot = self._file["snapshots"][_slot_name(self._next)]
-        self._next += 1
-        yield SnapshotWriter(self, slot)
-        with self._guarded():
             slot.attrs["step"] = step
             slot.attrs["epoch"] = epoch
             slot.attrs["metrics"] = json.dumps({name: float(value) for name, value in metrics.items()})
+        self._next += 1
+        yield SnapshotWriter(self, slot)
+        with self._guarded():
             self._file.flush()
             slot.attrs["complete"] = True
             self._file.flush()
@@ -255,11 +255,8 @@ def _slot_name(index: int) -> str:
 
 
 def _first_free_slot(slots: h5py.Group) -> int:
-    """The slot after the last one that was written to, finished or not."""
-    used = [
-        index for index in range(len(slots)) if len(slots[_slot_name(index)]) or len(slots[_slot_name(index)].attrs)
-    ]
-    return max(used, default=-1) + 1
+    """The first slot that nothing was written to; slots are used in order."""
+    return next((index for index in range(len(slots)) if not len(slots[_slot_name(index)].attrs)), len(slots))
 
 
 def _rewrite(path: Path, slots: int) -> None:
