@@ -16,7 +16,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,10 +26,10 @@ from torch import Tensor, nn
 from infoplane import Recorder
 from infoplane.data import Dataset, DatasetSpec, Split, balanced_probe, load_dataset
 from infoplane.kernels import squared_distances
-from infoplane.layers import natural_layers
+from infoplane.layers import Layer, natural_layers
 from infoplane.models import build_model
-from infoplane.schedule import snapshot_steps
-from infoplane.trainers.loop import Loop
+from infoplane.schedule import log_spaced
+from infoplane.trainers.loop import Loop, count_steps
 from infoplane.trainers.optim import build_optimizer
 from infoplane.trainers.record import RecordSettings, record
 from infoplane.trainers.sgd import end_to_end
@@ -43,7 +42,7 @@ CIFAR_EPOCH = 50_000
 
 @dataclass(frozen=True)
 class Training:
-    """A training whose recording is timed; `epoch_images` is the size of the epoch that is reported."""
+    """A training whose recording is timed; the epoch that is reported has `epoch_images` images."""
 
     name: str
     model: str
@@ -54,6 +53,11 @@ class Training:
     snapshots: int
     epoch_images: int
 
+    @property
+    def plan(self) -> list[int]:
+        """Steps of the snapshots."""
+        return log_spaced(self.steps, self.snapshots)
+
     def plain(self) -> float:
         """Seconds of the training without a recorder."""
         start = time.perf_counter()
@@ -63,8 +67,7 @@ class Training:
     def recorded(self, path: Path) -> tuple[float, float]:
         """Seconds of the training with a recorder, and of its snapshots among them."""
         start = time.perf_counter()
-        loop, inside = self._loop(), 0.0
-        plan = set(snapshot_steps(str(self.snapshots), self.steps, loop.steps_per_epoch))
+        loop, plan, inside = self._loop(), self.plan, 0.0
         indices = balanced_probe(self.dataset.test.labels, self.probe, seed=0)
         probe = self.dataset.batch(self.dataset.test, indices, "cpu")
 
@@ -99,23 +102,25 @@ class Training:
 def time_table(quick: bool) -> pd.DataFrame:
     """Wall time with recording over wall time without, the two measured in turn."""
     settings = RecordSettings(epochs=2 if quick else 30)
-    digits, noise = load_dataset("digits", Path("data")), random_images(512 if quick else 2560)
-    per_epoch = -(-len(digits.train) // settings.batch_size)
+    digits = load_dataset("digits", Path("data"))
     cnn = Training(
-        "CNN, digits",
-        settings.model,
-        digits,
-        settings.probe_size,
-        settings.batch_size,
-        settings.epochs * per_epoch,
-        int(settings.snapshots),
-        len(digits.train),
+        name="CNN, digits",
+        model=settings.model,
+        dataset=digits,
+        probe=settings.probe_size,
+        batch_size=settings.batch_size,
+        steps=settings.epochs * count_steps(len(digits.train), settings.batch_size),
+        snapshots=int(settings.snapshots),
+        epoch_images=len(digits.train),
     )
     vgg = Training(
-        "VGG-11, 32×32 images",
-        "vgg11",
-        noise,
-        *((100, 64, 4, 2) if quick else (1000, 128, 40, 3)),
+        name="VGG-11, noise",
+        model="vgg11",
+        dataset=noise_images(2560),
+        probe=100 if quick else 1000,
+        batch_size=128,
+        steps=3 if quick else 40,
+        snapshots=2 if quick else 3,
         epoch_images=CIFAR_EPOCH,
     )
     with tempfile.TemporaryDirectory() as folder:
@@ -126,62 +131,61 @@ def time_table(quick: bool) -> pd.DataFrame:
             record(settings, path, force=True)
             return time.perf_counter() - start, float("nan")
 
-        return pd.DataFrame(
-            [
-                *overhead(cnn, {"recorder": lambda: cnn.recorded(path), "infoplane record": command}, quick),
-                *overhead(vgg, {"recorder": lambda: vgg.recorded(path)}, quick),
-            ]
+        rows = overhead(
+            cnn, {"Recorder": lambda: cnn.recorded(path), "infoplane record": command}, 2 if quick else 7
         )
+        rows += overhead(vgg, {"Recorder": lambda: vgg.recorded(path)}, 1 if quick else 3)
+    return pd.DataFrame(rows)
 
 
 def overhead(
-    training: Training, variants: dict[str, Callable[[], tuple[float, float]]], quick: bool
+    training: Training, variants: dict[str, Callable[[], tuple[float, float]]], repetitions: int
 ) -> list[dict[str, object]]:
     """One row per variant; plain training and the variants take turns, so that a busy machine slows all alike."""
-    repetitions = 2 if quick else 5 if training.model == "cnn" else 3
-    training.plain()  # the first run warms up threads and memory
+    training.plain()  # the first run of a process is slower
     plain: list[float] = []
-    found: dict[str, list[tuple[float, float]]] = {name: [] for name in variants}
+    runs: dict[str, list[tuple[float, float]]] = {name: [] for name in variants}
     for _ in range(repetitions):
         plain.append(training.plain())
         for name, run in variants.items():
-            found[name].append(run())
+            runs[name].append(run())
+    return [overhead_row(training, name, plain, found) for name, found in runs.items()]
+
+
+def overhead_row(
+    training: Training, name: str, plain: list[float], runs: list[tuple[float, float]]
+) -> dict[str, object]:
+    ratios = [total / base for (total, _), base in zip(runs, plain, strict=True)]
+    snapshot = statistics.median(inside for _, inside in runs) / len(training.plan)
     epoch = statistics.median(plain) / training.steps * training.epoch_images / training.batch_size
-    rows = []
-    for name, runs in found.items():
-        ratios = [total / base for (total, _), base in zip(runs, plain, strict=True)]
-        snapshot = statistics.median(inside for _, inside in runs) / training.snapshots
-        rows.append(
-            {
-                "training": training.name,
-                "with": name,
-                "probe": training.probe,
-                "steps": training.steps,
-                "snapshots": training.snapshots,
-                "plain [s]": statistics.median(plain),
-                "recorded [s]": statistics.median(total for total, _ in runs),
-                "ratio": statistics.median(ratios),
-                "least": min(ratios),
-                "most": max(ratios),
-                "snapshot [s]": snapshot,
-                "epoch [s]": epoch,
-                "40 in 30 epochs [%]": 100 * 40 * snapshot / (30 * epoch),
-            }
-        )
-    return rows
+    return {
+        "training": training.name,
+        "with": name,
+        "snapshots": f"{len(training.plan)} in {training.steps} steps",
+        "probe": training.probe,
+        "plain [s]": statistics.median(plain),
+        "recorded [s]": statistics.median(total for total, _ in runs),
+        "ratio": statistics.median(ratios),
+        "least": min(ratios),
+        "most": max(ratios),
+        "a snapshot [s]": snapshot,
+        "an epoch [s]": epoch,
+        "40 in 30 epochs [%]": 100 * 40 * snapshot / (30 * epoch),
+    }
 
 
 def memory_table(quick: bool) -> pd.DataFrame:
     """Peak memory of one snapshot beyond what stood before it, each case in a process of its own."""
-    n = 300 if quick else 1000
-    sizes = [4 * n * features / MIB for features in layer_features("vgg16")]
+    n, repetitions = (300, 1) if quick else (1000, 5)
+    layers = natural_layers(build_model("vgg16", IMAGE, 10), torch.zeros(2, *IMAGE))
+    sizes = [4 * n * features(layer) / MIB for layer in layers]
     peaks = {
         "largest layer's activations": max(sizes),
         "all layers' activations": sum(sizes),
         "one n × n matrix, float64": 8 * n * n / MIB,
-        f"measured: forward passes of {BATCH}, nothing kept": measure("forward", n),
-        "measured: recorder.snapshot": measure("recorder", n),
-        "measured: all layers kept at once": measure("naive", n),
+        f"measured: forward passes of {BATCH}, nothing kept": measure("forward", n, repetitions),
+        "measured: recorder.snapshot": measure("recorder", n, repetitions),
+        "measured: all layers kept at once": measure("naive", n, repetitions),
     }
     rows = [
         {"case": case, "probe": n, "memory [MiB]": peak, "in largest layers": peak / max(sizes)}
@@ -190,16 +194,16 @@ def memory_table(quick: bool) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def measure(case: str, n: int) -> float:
-    """Peak extra memory of a case in MiB, the median of three fresh processes."""
+def measure(case: str, n: int, repetitions: int) -> float:
+    """Peak extra memory of a case in MiB, the median over fresh processes."""
     command = [sys.executable, __file__, "--memory-case", case, str(n)]
-    runs = [subprocess.run(command, check=True, capture_output=True, text=True) for _ in range(3)]
+    runs = [subprocess.run(command, check=True, capture_output=True, text=True) for _ in range(repetitions)]
     return statistics.median(float(run.stdout) for run in runs)
 
 
 def memory_case(case: str, n: int) -> float:
     """What a fresh process measures: MiB at the peak beyond what stood before."""
-    model, probe = build_model("vgg16", IMAGE, 10), random_probe(n)
+    model, probe = build_model("vgg16", IMAGE, 10), noise_probe(n)
     with tempfile.TemporaryDirectory() as folder, Recorder(model, probe, Path(folder) / "run.h5") as recorder:
         cases: dict[str, Callable[[], object]] = {
             "forward": lambda: forward(model, probe[0]),
@@ -207,7 +211,7 @@ def memory_case(case: str, n: int) -> float:
             "naive": lambda: keep_all(model, probe[0], [layer.name for layer in recorder.layers]),
         }
         # getrusage would not do: its maximum cannot be reset, and a process inherits that of its parent.
-        Path("/proc/self/clear_refs").write_text("5")
+        Path("/proc/self/clear_refs").write_text("5")  # the peak starts from now
         before = resident("VmRSS")
         cases[case]()
         return resident("VmHWM") - before
@@ -236,7 +240,7 @@ def keep_all(model: nn.Module, inputs: Tensor, layers: list[str]) -> None:
         squared_distances(torch.cat(parts))
 
 
-def bytes_table(quick: bool) -> pd.DataFrame:
+def size_table(quick: bool) -> pd.DataFrame:
     """Growth of the run file by one snapshot against the raw activations in float32."""
     torch.manual_seed(0)
     digits = load_dataset("digits", Path("data"))
@@ -244,22 +248,22 @@ def bytes_table(quick: bool) -> pd.DataFrame:
     cnn = build_model("cnn", digits.spec.shape, 10), digits.batch(digits.test, indices, "cpu")
     vgg = build_model("vgg16", IMAGE, 10)
     cases = [("CNN, digits", *cnn, keep) for keep in ("auto", "activations", "distances")]
-    cases += [("VGG-16, random", vgg, random_probe(200), keep) for keep in ("auto", "activations", "distances")]
+    cases += [("VGG-16, noise", vgg, noise_probe(200), keep) for keep in ("auto", "activations", "distances")]
     if not quick:
-        cases += [("VGG-16, random", vgg, random_probe(1000), keep) for keep in ("auto", "distances")]
-    return pd.DataFrame([bytes_row(*case) for case in cases])
+        cases += [("VGG-16, noise", vgg, noise_probe(1000), keep) for keep in ("auto", "distances")]
+    return pd.DataFrame([size_row(*case) for case in cases])
 
 
-def bytes_row(name: str, model: nn.Module, probe: tuple[Tensor, Tensor], keep: str) -> dict[str, object]:
+def size_row(name: str, model: nn.Module, probe: tuple[Tensor, Tensor], keep: str) -> dict[str, object]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "run.h5"
         with Recorder(model, probe, path, keep=keep) as recorder:
             empty = path.stat().st_size
             recorder.snapshot(0)
-            features = [layer.features for layer in recorder._writer.layers]
+            sizes = [features(layer) for layer in recorder.layers]
         stored = path.stat().st_size - empty
     n = len(probe[1])
-    raw = sum(4 * n * d for d in features)
+    raw = sum(4 * n * d for d in sizes)
     return {
         "network": name,
         "probe": n,
@@ -267,22 +271,21 @@ def bytes_row(name: str, model: nn.Module, probe: tuple[Tensor, Tensor], keep: s
         "snapshot [MiB]": stored / MIB,
         "raw activations [MiB]": raw / MIB,
         "share [%]": 100 * stored / raw,
-        "compressed to [%]": 100 * stored / sum(4 * values(keep, n, d) for d in features),
+        "compressed to [%]": 100 * stored / sum(4 * values(keep, n, d) for d in sizes),
     }
 
 
-def values(keep: str, n: int, features: int) -> float:
+def values(keep: str, n: int, d: int) -> float:
     """Number of values that the recorder stores of one layer."""
     pairs = n * (n - 1) / 2
-    return {"activations": n * features, "distances": pairs, "auto": min(n * features, pairs)}[keep]
+    return {"activations": n * d, "distances": pairs, "auto": min(n * d, pairs)}[keep]
 
 
-def layer_features(name: str) -> list[int]:
-    layers = natural_layers(build_model(name, IMAGE, 10), torch.zeros(2, *IMAGE))
-    return [torch.Size(layer.shape).numel() for layer in layers]
+def features(layer: Layer) -> int:
+    return torch.Size(layer.shape).numel()
 
 
-def random_images(count: int) -> Dataset:
+def noise_images(count: int) -> Dataset:
     """Images of noise with ten classes: enough where only time and memory count."""
     generator = torch.Generator().manual_seed(0)
 
@@ -291,12 +294,21 @@ def random_images(count: int) -> Dataset:
         return Split(images, torch.arange(size) % 10)
 
     return Dataset(
-        DatasetSpec("random", IMAGE, 10), split(count), split(1000), torch.full((3,), 0.5), torch.full((3,), 0.3)
+        DatasetSpec("noise", IMAGE, 10), split(count), split(1000), torch.full((3,), 0.5), torch.full((3,), 0.3)
     )
 
 
-def random_probe(n: int) -> tuple[Tensor, Tensor]:
+def noise_probe(n: int) -> tuple[Tensor, Tensor]:
     return torch.randn(n, *IMAGE, generator=torch.Generator().manual_seed(0)), torch.arange(n) % 10
+
+
+PARTS = {
+    "time": ("Time beside plain training", time_table),
+    "memory": ("Peak memory of a snapshot of VGG-16", memory_table),
+    "size": ("Size of a snapshot in the run file", size_table),
+}
+if sys.platform != "linux":
+    del PARTS["memory"]
 
 
 def main() -> None:
@@ -304,22 +316,21 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="small sizes: whether it runs, not what it costs")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write all numbers, one a row")
     parser.add_argument("--memory-case", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--part", choices=PARTS, action="append", help="only this part; may be repeated")
     options = parser.parse_args()
     if options.memory_case:
         print(memory_case(options.memory_case[0], int(options.memory_case[1])))
         return
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {os.cpu_count()} CPU cores")
-    parts = {"time beside plain training": time_table, "bytes of a snapshot in the run file": bytes_table}
-    if sys.platform == "linux":
-        parts["peak memory of a snapshot, VGG-16"] = memory_table
-    long = []
-    for title, part in parts.items():
+    tables = []
+    for name in options.part or PARTS:
+        title, part = PARTS[name]
         table = part(options.quick)
         print(f"\n{title}\n{table.to_string(index=False, float_format='{:.2f}'.format, na_rep='')}", flush=True)
         words = list(table.select_dtypes(exclude="number"))
-        long.append(table.melt(id_vars=words, var_name="quantity").assign(part=title))
+        tables.append(table.melt(id_vars=words, var_name="quantity").assign(part=name))
     if options.csv:
-        pd.concat(long, ignore_index=True).to_csv(options.csv, index=False)
+        pd.concat(tables, ignore_index=True).to_csv(options.csv, index=False)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from infoplane.runfile import SLOTS, LayerInfo, Probe, RunWriter, SnapshotWriter
 logger = logging.getLogger(__name__)
 
 KEEP = ("auto", "activations", "distances")
-BUFFER_BYTES = 64 * 2**20
+BUFFER_BYTES = 256 * 2**20
 
 
 class Recorder:
@@ -201,8 +201,10 @@ class Recorder:
     def _store(self, out: SnapshotWriter, layer: Layer, values: Tensor, step: int) -> None:
         n = len(values)
         flat = values.reshape(n, -1)
-        nonfinite = int((~torch.isfinite(flat)).sum())
-        constant = bool((flat == flat[:1]).all())
+        # In parts: these tests on a whole layer would take more memory than the layer itself.
+        parts = flat.split(self._batch_size)
+        nonfinite = flat.numel() - sum(int(torch.isfinite(part).count_nonzero()) for part in parts)
+        constant = all(bool((part == flat[:1]).all()) for part in parts)
         if nonfinite:
             logger.warning("layer %s at step %d: %d NaN or infinite activations", layer.name, step, nonfinite)
         elif constant:
@@ -254,7 +256,7 @@ def _device_name(model: nn.Module) -> str:
 
 
 def _grouped(layers: Sequence[Layer], n: int) -> list[list[Layer]]:
-    """Layers that share a forward pass: no pass holds more than the largest single layer (or 64 MiB)."""
+    """Layers that share a forward pass: no pass holds more than the largest single layer (or 256 MiB)."""
     sizes = [4 * n * int(np.prod(layer.shape)) for layer in layers]
     budget = max([*sizes, BUFFER_BYTES])
     groups: list[list[Layer]] = []

@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import json
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -106,7 +107,7 @@ class Run:
     def __init__(self, path: Path) -> None:
         self.path = path
         with reading(path):
-            self._file = h5py.File(path, "r", locking=False)
+            self._file = _opened(path)
             attrs = self._file.attrs
             if attrs.get("format") != FORMAT:
                 raise RunFileError(f"{path} is an HDF5 file but not an infoplane run file")
@@ -177,6 +178,18 @@ class Run:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _opened(path: Path) -> h5py.File:
+    for pause in (0.02, 0.1, 0.3):
+        try:
+            return h5py.File(path, "r", locking=False)
+        except OSError as error:
+            # While a writer flushes, the file may be shorter than it says, for a moment.
+            if "truncated file" not in str(error):
+                raise
+            time.sleep(pause)
+    return h5py.File(path, "r", locking=False)
 
 
 def open_run(path: str | os.PathLike[str]) -> Run:
