@@ -43,9 +43,9 @@ def counted(monkeypatch):
     calls = []
     plain = RunEstimator.estimate
 
-    def estimate(self, snapshot, layer, sigma):
-        calls.append((snapshot.step, layer))
-        return plain(self, snapshot, layer, sigma)
+    def estimate(self, view, told=None):
+        calls.append((view.step, view.layer))
+        return plain(self, view, told)
 
     monkeypatch.setattr(RunEstimator, "estimate", estimate)
     return calls
@@ -144,10 +144,10 @@ def test_a_new_run_at_the_same_place_is_not_mistaken(tmp_path, probe):
 def test_an_interruption_keeps_what_is_done(run_path, monkeypatch, counted):
     plain = RunEstimator.estimate
 
-    def stopping(self, snapshot, layer, sigma):
+    def stopping(self, view, told=None):
         if len(counted) == 4:
             raise KeyboardInterrupt
-        return plain(self, snapshot, layer, sigma)
+        return plain(self, view, told)
 
     with monkeypatch.context() as patch:
         patch.setattr(RunEstimator, "estimate", stopping)
