@@ -121,7 +121,10 @@ def _codes(values: NDArray, rule: str, number: float) -> NDArray:
     if rule == "fixed":
         return np.digitize(values, np.linspace(-1, 1, count))
     if rule == "adaptive":
-        return np.digitize(values, np.quantile(values, np.linspace(0, 1, count + 1)[1:-1]))
+        # Edges at samples, as the published code cuts the sorted values; parts differ by one value at most.
+        large, parts = values.size % count, np.arange(1, count)
+        starts = parts * (values.size // count) + np.minimum(parts, large)
+        return np.digitize(values, np.sort(values, axis=None)[np.minimum(starts, values.size - 1)])
     if rule == "uniform":
         return np.digitize(values, np.linspace(values.min(), values.max(), count + 1)[1:-1])
     low, high = values.min(axis=0), values.max(axis=0)
