@@ -321,7 +321,7 @@ def test_other_estimators_name_themselves_and_their_unit(estimator, unit, label)
     assert axes.get_xlabel() == label
     assert any("log₂ n" in note.get_text() for note in axes.texts) == (unit == "bits")
     time = information_over_time(table, None)
-    assert label in [ax.get_ylabel() for ax in time.findobj(matplotlib.axes.Axes)]
+    assert label in [ax.get_ylabel().replace("\n", " ") for ax in time.findobj(matplotlib.axes.Axes)]
     caption = plane_caption(table)
     assert {"kde": "pairwise-distance upper bound, noise 0.1", "cka": "linear CKA"}[estimator] in caption
     assert "α" not in caption

@@ -29,7 +29,7 @@ ROUNDING = 1e-9
 
 _SHARED = ("dataset", "model", "n", "classes", *SETTINGS)
 _NEEDED = ("run", "layer", "depth", "step", "dataset", "model", "n", "classes", "estimator", "permutations")
-_MEASURES = {"hsic": "HSIC", "nhsic": "nHSIC", "cka": "CKA", "kernel-cka": "kernel CKA"}
+_MEASURES = {"hsic": "HSIC", "nhsic": "nHSIC", "cka": "CKA", "kernel-cka": "kCKA"}
 _LIMITS = ("limit_XT", "limit_TY")
 _NOT_METRICS = ("run", "seed", "snapshot", "step", "epoch")
 
@@ -213,7 +213,7 @@ def settings_text(row: pd.Series) -> str:
         "hsic": f"HSIC, Gaussian kernels, {kernels}",
         "nhsic": f"normalised HSIC, Gaussian kernels, {kernels}",
         "cka": "linear CKA",
-        "kernel-cka": f"CKA, Gaussian kernels, {kernels}",
+        "kernel-cka": f"CKA with Gaussian kernels (kCKA), {kernels}",
     }
     if row["estimator"] in texts:
         return texts[row["estimator"]]

@@ -44,7 +44,7 @@ def _spread(table: pd.DataFrame, drawn: str) -> str:
     once = "" if runs > 1 else "One run. "
     metrics = ", of loss and accuracy ± 1 standard deviation" if drawn == "bands" and runs > 1 else ""
     whole = " and ".join(of)
-    return f"{once}Means over {whole}; {drawn}: 95 % intervals of a hierarchical bootstrap over {whole}{metrics}."
+    return f"{once}Means over {whole}; {drawn}: 95 % intervals of a hierarchical bootstrap{metrics}."
 
 
 def _batches(table: pd.DataFrame) -> int:

@@ -69,7 +69,8 @@ def information_over_time(table: pd.DataFrame, metrics: pd.DataFrame | None, cap
     for axes, (quantity, label) in zip(panels, shown.items(), strict=False):
         for layer in layers:
             _curve(axes, layer, quantity)
-        axes.set_ylabel(label)
+        # A long unit would run into the next panel's label.
+        axes.set_ylabel(label.replace(" (dependence)", "\n(dependence)"))
     if lines and metrics is not None:
         _draw_metrics(panels[-1], metrics, lines)
     _time_axis(panels, table)
