@@ -18,7 +18,8 @@ def plane_caption(table: pd.DataFrame, most: int = 3) -> str:
     Returns:
         One paragraph: data set, model, n, settings, runs, and what bars, null and hollow markers mean.
     """
-    return f"Information plane of {_measured(table)} {_spread(table, 'bars')} {_reading(table, most)}"
+    title = "Information" if is_bits(table) else "Dependence"
+    return f"{title} plane of {_measured(table)} {_spread(table, 'bars')} {_reading(table, most)}"
 
 
 def time_caption(table: pd.DataFrame, most: int = 3) -> str:
