@@ -20,11 +20,13 @@ from infoplane import __version__
 from infoplane.errors import InfoplaneError, unknown
 
 if TYPE_CHECKING:
-    from infoplane.estimators.renyi import Settings
+    from infoplane.estimators.base import EstimatorSettings
+    from infoplane.estimators.batches import Batches
 
 RUN_FILE = click.Path(path_type=Path)
 CONTEXT = {"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 100}
 EXIT_INTERRUPTED = 130
+ESTIMATORS = "renyi, binning, kde, kde-lower, ksg, gaussian, hsic, nhsic, cka and kernel-cka"
 
 
 class CommaList(click.ParamType):
@@ -62,14 +64,14 @@ def estimator_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Adds the settings of the estimator to a verb."""
     rules = "median:C, knn:K, silverman:G, alignment:B or fixed:S"
     options = [
-        click.option("--alpha", type=float, default=1.0, help="Order of the entropy; 1 is von Neumann's."),
-        click.option("--bandwidth", default="median:1", help=f"Rule for the layers: {rules}."),
+        click.option("--alpha", type=float, default=1.0, help="renyi: order of the entropy; 1 is von Neumann's."),
+        click.option("--bandwidth", default="median:1", help=f"Kernel width of the layers: {rules}."),
         click.option(
             "--scope",
             type=click.Choice(["snapshot", "final", "shared"]),
             default="snapshot",
-            help="The rule at each snapshot, frozen at the final one, or one multiple of the median distance "
-            "shared by all layers.",
+            help="renyi: the rule at each snapshot, frozen at the final one, or one multiple of the median "
+            "distance shared by all layers.",
         ),
         click.option(
             "--input-bandwidth", default=None, show_default="as --bandwidth", help="Rule for the input X."
@@ -78,9 +80,27 @@ def estimator_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "--kernel",
             type=click.Choice(["tensor", "multivariate"]),
             default="tensor",
-            help="One Gaussian over a whole layer, or the product of one a channel (needs kept activations).",
+            help="renyi: one Gaussian over a whole layer, or one a channel, multiplied (needs kept activations).",
         ),
+        click.option(
+            "--bins",
+            default="adaptive:30",
+            help="binning: adaptive:B (equal population), uniform:B (layer's range), neuron:B (each neuron's), "
+            "fixed:B (-1 to 1) or size:WIDTH.",
+        ),
+        click.option(
+            "--noise", default="0.1", help="kde: variance of the added noise, or a rule for its σ (median:0.2)."
+        ),
+        click.option("--neighbours", type=int, default=3, help="ksg: number of nearest neighbours."),
         click.option("--permutations", type=int, default=10, help="Label permutations behind the null of I(T;Y)."),
+        click.option(
+            "--batches",
+            type=int,
+            default=None,
+            show_default="the whole probe at once",
+            help="Estimate on so many batches of the probe, for means and standard errors.",
+        ),
+        click.option("--batch-size", type=int, default=128, help="Samples of each batch."),
         click.option(
             "--jobs", type=click.IntRange(1), default=None, show_default="one per core", help="Parallel solves."
         ),
@@ -266,21 +286,37 @@ def info(runs: Sequence[Path], layers: bool, quiet: bool, verbose: bool, **model
         "infoplane estimate run.h5",
         "infoplane estimate run.h5 --alpha 1.01 --bandwidth knn:10",
         "infoplane estimate seed*.h5 --bandwidth median:0.5 --scope final",
+        "infoplane estimate run.h5 --estimator renyi,kde,ksg,gaussian,cka",
+        "infoplane estimate run.h5 --batches 10 --batch-size 128",
     ),
 )
 @click.argument("runs", nargs=-1, required=True, type=RUN_FILE)
+@click.option(
+    "--estimator",
+    "estimators",
+    type=CommaList(str, "NAME,..."),
+    default="renyi",
+    help=f"Estimators, of {ESTIMATORS}.",
+)
 @estimator_options
 @talkative
-def estimate(runs: Sequence[Path], quiet: bool, verbose: bool, **options: Any) -> None:
-    """Estimate I(X;T), I(T;Y) and S(T) of every layer at every snapshot, in bits."""
+def estimate(runs: Sequence[Path], estimators: Sequence[str], quiet: bool, verbose: bool, **options: Any) -> None:
+    """Estimate I(X;T) and I(T;Y) of every layer at every snapshot, in bits.
+
+    Several estimators fill one table. hsic, nhsic, cka and kernel-cka are dependence measures, not bits. binning
+    needs recorded activations (infoplane record --keep activations); the others do with distances.
+    """
     from infoplane import describe
     from infoplane.estimators.table import estimate_run, estimates_path
 
-    jobs = options.pop("jobs")
-    settings = _settings(**options)
+    jobs, batches = options.pop("jobs"), _batches(options)
+    if not estimators:
+        raise click.UsageError("name an estimator")
+    settings = [_settings(name, **options) for name in dict.fromkeys(estimators)]
     for path in runs:
-        table = estimate_run(path, settings, jobs=jobs, progress=not quiet)
-        click.echo(describe.final_estimates(table))
+        table = estimate_run(path, settings, batches, jobs=jobs, progress=not quiet)
+        for _, rows in table.groupby("estimator", sort=False):
+            click.echo(describe.final_estimates(rows))
         click.echo(f"all {len(table)} rows: {estimates_path(path)}")
 
 
@@ -291,9 +327,11 @@ def estimate(runs: Sequence[Path], quiet: bool, verbose: bool, **options: Any) -
         "infoplane plot run.h5",
         "infoplane plot seed0.h5 seed1.h5 seed2.h5 -o figures",
         "infoplane plot run.h5 --alpha 2 --bandwidth knn:10 --name run-knn",
+        "infoplane plot run.h5 --estimator kde --noise median:0.2",
     ),
 )
 @click.argument("runs", nargs=-1, required=True, type=RUN_FILE)
+@click.option("--estimator", default="renyi", help=f"What to draw, of {ESTIMATORS}.")
 @estimator_options
 @click.option(
     "-o", "--output", type=RUN_FILE, default=None, show_default="beside the run", help="Folder of the figures."
@@ -303,6 +341,7 @@ def estimate(runs: Sequence[Path], quiet: bool, verbose: bool, **options: Any) -
 @talkative
 def plot(
     runs: Sequence[Path],
+    estimator: str,
     output: Path | None,
     name: str | None,
     force: bool,
@@ -312,19 +351,21 @@ def plot(
 ) -> None:
     """Draw the information plane and the informations against training time.
 
-    Estimates what is missing first. Several runs (seeds) give means and bands. Hollow points carry no
-    information: they are saturated, or no better than the permuted labels.
+    Estimates what is missing first. Several runs (seeds) and --batches give means with 95 % intervals. Hollow
+    points carry no information: they are saturated, or no better than the permuted labels.
     """
     from infoplane.analysis.plane import metrics_table, plane_table, saturation_summary
     from infoplane.analysis.runs import gather
     from infoplane.figures import caption, plane, style, time
 
-    jobs = options.pop("jobs")
+    jobs, batches = options.pop("jobs"), _batches(options)
+    settings = _settings(estimator, **options)
     stem = name or (runs[0].stem if len(runs) == 1 else f"{runs[0].stem}-and-{len(runs) - 1}-more")
+    stem = stem if name or estimator == "renyi" else f"{stem}-{estimator}"
     stems = {kind: (output or runs[0].parent) / f"{stem}-{kind}" for kind in ("plane", "time")}
     for target in stems.values():
         style.writable(target, force)
-    estimates, metrics = gather(runs, _settings(**options), jobs=jobs, progress=not quiet)
+    estimates, metrics = gather(runs, settings, batches, jobs=jobs, progress=not quiet)
     table, measured = plane_table(estimates), metrics_table(metrics)
     figures = {
         "plane": plane.information_plane(table, caption.plane_caption(table)),
@@ -376,15 +417,23 @@ def completion(shell: str) -> None:
     click.echo(kind(cli, {}, "infoplane", "_INFOPLANE_COMPLETE").source())
 
 
-def _settings(bandwidth: str, input_bandwidth: str | None, **options: Any) -> Settings:
-    from infoplane.estimators.renyi import Settings
+def _settings(estimator: str, bandwidth: str, input_bandwidth: str | None, **options: Any) -> EstimatorSettings:
+    from infoplane.estimators.registry import make_settings
     from infoplane.kernels import Bandwidth
 
-    return Settings(
+    return make_settings(
+        estimator,
         bandwidth=Bandwidth.parse(bandwidth),
         input_bandwidth=Bandwidth.parse(input_bandwidth or bandwidth),
         **options,
     )
+
+
+def _batches(options: dict[str, Any]) -> Batches | None:
+    from infoplane.estimators.batches import Batches
+
+    count, size = options.pop("batches"), options.pop("batch_size")
+    return None if count is None else Batches(count, size)
 
 
 def main() -> None:

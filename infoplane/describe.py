@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from infoplane.analysis.plane import average_batches, quantity_names, settings_text
 from infoplane.runfile import Run, open_run
 
 if TYPE_CHECKING:
@@ -101,15 +102,22 @@ def model_layers(
 
 
 def final_estimates(table: pd.DataFrame) -> str:
-    """The estimates of the last snapshot, in bits."""
-    last = table[table["step"] == table["step"].max()]
-    columns = ["layer", "I_XT", "I_TY", "I_TY_null", "I_TY_corrected", "S_T", "sigma_T", "status"]
+    """The estimates of one estimator at the last snapshot; means and standard errors over batches, if any."""
+    last = average_batches(table[table["step"] == table["step"].max()])
     first = last.iloc[0]
-    about = (
-        f"step {first['step']}, n = {first['n']}, α = {first['alpha']:g}, {first['kernel']} kernel, bandwidth "
-        f"{first['bandwidth']} ({first['scope']}); S(X) = {first['S_X']:.3f}, H(Y) = {first['S_Y']:.3f} bits"
-    )
-    return about + "\n" + _text(last[columns])
+    columns = ["layer", "I_XT", "I_TY", "I_TY_null", "I_TY_corrected", "S_T", "sigma_T", "status"]
+    if first["batches"]:
+        columns[1:5] = ["I_XT", "I_XT_se", "I_TY", "I_TY_se", "I_TY_null", "I_TY_corrected", "I_TY_corrected_se"]
+    shown = [name for name in columns if name not in ("S_T", "sigma_T") or last[name].notna().any()]
+    cut = f", means over {first['batches']} batches" if first["batches"] else ""
+    if first["unit"] == "bits":
+        limits = [f"{name} = {first[key]:.3f}" for name, key in (("S(X)", "S_X"), ("H(Y)", "S_Y"))]
+        unit = f"{', '.join(limits)} bits"
+    else:
+        names = quantity_names(last)
+        unit = f"I_XT is {names['I_XT']} and I_TY is {names['I_TY']}: dependence measures, not bits"
+    about = f"step {first['step']}, n = {first['n']}{cut}, {settings_text(first)}; {unit}"
+    return about + "\n" + _text(last[shown])
 
 
 def checks(found: Sequence[Check]) -> str:

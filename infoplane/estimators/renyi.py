@@ -2,12 +2,17 @@
 
 What depends on the run alone (the Gram matrix of X, S(X), S(Y), the permuted labels) is computed once per run;
 joint entropies with the labels go by class blocks. See `infoplane.entropy` for the definitions.
+
+**Saturation.** A bandwidth far below the distances makes every Gram matrix the identity: I(X;T) = log2 n and
+I(T;Y) = H(Y) for any labels; one far above makes it constant, and everything 0.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,16 +21,14 @@ from numpy.typing import NDArray
 
 from infoplane.entropy import class_entropy, class_joint_entropy, joint_entropy, renyi_entropy
 from infoplane.errors import InfoplaneError
+from infoplane.estimators import scopes
+from infoplane.estimators.base import EstimatorSettings, Item, LayerEstimator, LayerView
 from infoplane.kernels import Bandwidth, condense, distance_gram, squared_distances
-from infoplane.runfile import Run, Snapshot
-
-KERNELS = ("tensor", "multivariate")
-SCOPES = ("snapshot", "final", "shared")
-PERMUTATION_SEED = 0
+from infoplane.runfile import Probe, Run
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(EstimatorSettings):
     """What decides the numbers, kept beside each of them.
 
     Attributes:
@@ -37,135 +40,107 @@ class Settings:
             of them; "shared", one multiple of the median distance for all layers of a snapshot (the geometric
             mean of what the rule gives).
         input_bandwidth: Rule for the input X.
-        permutations: Number of label permutations behind the null of I(T;Y), the same for all layers.
     """
 
+    name = "renyi"
     alpha: float = 1.0
     kernel: str = "tensor"
     bandwidth: Bandwidth = field(default=Bandwidth("median", 1.0))
     scope: str = "snapshot"
     input_bandwidth: Bandwidth = field(default=Bandwidth("median", 1.0))
-    permutations: int = 10
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not (self.alpha > 0 and math.isfinite(self.alpha)):
             raise InfoplaneError(f"alpha must be positive and finite, got {self.alpha}")
         if self.kernel == "multivariate" and (self.scope != "snapshot" or self.bandwidth.rule == "alignment"):
             raise InfoplaneError(
                 "the multivariate kernel takes the median, knn, silverman and fixed rules, at each snapshot"
             )
-        if self.permutations < 2:
-            raise InfoplaneError(f"the null of I(T;Y) needs at least 2 permutations, got {self.permutations}")
 
-    def columns(self, run: Run) -> dict[str, Any]:
-        """The settings as columns of the estimates table."""
+    def options(self, run: Run) -> dict[str, Any]:
+        """What decides the numbers, as columns of the estimates table."""
         # The final bandwidth of a run that went on is another one.
         scope = f"final:{run.snapshots[-1].step}" if self.scope == "final" else self.scope
         return {
-            "estimator": "renyi",
             "alpha": self.alpha,
             "kernel": self.kernel,
             "bandwidth": str(self.bandwidth),
             "scope": scope,
             "input_bandwidth": str(self.input_bandwidth),
-            "permutations": self.permutations,
         }
 
+    def prepare(self, probe: Probe, source: Path) -> LayerEstimator:
+        """The estimator for one probe."""
+        return RunEstimator(probe, self, source)
 
-class RunEstimator:
+
+class RunEstimator(LayerEstimator):
     """Estimates the layers of one run; what all layers share is computed once.
 
     Args:
-        run: The run.
+        probe: The probe, or a batch of it.
         settings: The settings.
+        source: The run file, for messages.
 
     Raises:
         InfoplaneError: The rule finds no bandwidth for the inputs.
     """
 
-    def __init__(self, run: Run, settings: Settings) -> None:
-        self.run = run
+    def __init__(self, probe: Probe, settings: Settings, source: Path) -> None:
+        super().__init__(probe, settings)
         self.settings = settings
-        self.labels = run.probe.labels
-        self.sigma_x = settings.input_bandwidth.sigma(run.probe.distances, labels=self.labels)
+        self.sigma_x = settings.input_bandwidth.sigma(probe.distances, labels=self.labels)
         if self.sigma_x == 0:
             raise InfoplaneError(
-                f"{run.path}: '{settings.input_bandwidth}' finds no bandwidth for the probe's inputs (more than "
+                f"{source}: '{settings.input_bandwidth}' finds no bandwidth for the probe's inputs (more than "
                 "half of them repeat); give one with --input-bandwidth fixed:NUMBER"
             )
-        self.gram_x = distance_gram(run.probe.distances, self.sigma_x)
+        self.gram_x = distance_gram(probe.distances, self.sigma_x)
         self.entropy_x = float(renyi_entropy(self.gram_x, settings.alpha))
         self.entropy_y = class_entropy(self.labels, settings.alpha)
-        rng = np.random.default_rng(PERMUTATION_SEED)
-        self.permuted = [rng.permutation(self.labels) for _ in range(settings.permutations)]
 
-    def bandwidth(self, snapshot: Snapshot, layer: str) -> tuple[float, float]:
-        """Bandwidth of a layer by the rule, and its median distance.
+    def shared(self) -> dict[str, float]:
+        """Bandwidth and entropies of X and Y, and the limits of the two informations."""
+        limits = {"limit_XT": math.log2(len(self.labels)), "limit_TY": self.entropy_y}
+        return {"sigma_X": self.sigma_x, "S_X": self.entropy_x, "S_Y": self.entropy_y, **limits}
+
+    def survey_items(self, items: Sequence[Item], layers: Sequence[str], snapshots: int) -> Iterable[Item]:
+        """Where the bandwidth of a layer depends on other layers or snapshots, all those."""
+        return scopes.needed(items, layers, snapshots, self.settings.scope, self.settings.bandwidth)
+
+    def survey(self, view: LayerView) -> tuple[float, float]:
+        """Bandwidth of a layer by the rule alone, and its median distance.
 
         Returns:
             σ and the median pairwise distance; σ is NaN where the activations are not finite or constant, 0
             where the rule finds none.
         """
-        if snapshot.nonfinite(layer) or snapshot.constant(layer):
+        if view.trouble:
             return math.nan, math.nan
+        sigma = self.settings.bandwidth.sigma(view.distances, view.features, self.labels)
+        return sigma, float(np.median(view.distances))
+
+    def settle(self, found: dict[Item, Any], items: Sequence[Item]) -> dict[Item, Any]:
+        """The bandwidth of every item, after the averaging that rule and scope ask for."""
+        return scopes.settled(found, items, self.settings.scope, self.settings.bandwidth)
+
+    def measure(self, view: LayerView, told: Any) -> dict[str, Any]:
+        """Entropies and informations of one layer at one snapshot, under the bandwidth `told`, in bits."""
         if self.settings.kernel == "multivariate":
-            return 1.0, math.nan
-        distances = snapshot.distances(layer)
-        features = self.run.layer(layer).features
-        sigma = self.settings.bandwidth.sigma(distances, features, self.labels)
-        return sigma, float(np.median(distances))
+            sigma, distances = 1.0, channel_distances(view.activations, self.settings.bandwidth)
+        else:
+            sigma, distances = self.survey(view)[0] if told is None else told, view.distances
+        if distances is None or not sigma > 0:
+            return self.row("no bandwidth")
+        alpha, gram = self.settings.alpha, distance_gram(distances, sigma)
+        s_t = float(renyi_entropy(gram, alpha))
+        i_xt = self.entropy_x + s_t - float(joint_entropy(self.gram_x, gram, alpha=alpha))
 
-    def estimate(self, snapshot: Snapshot, layer: str, sigma: float) -> dict[str, Any]:
-        """Entropies and informations of one layer at one snapshot.
+        def i_ty(labels: NDArray) -> float:
+            return self.entropy_y + s_t - class_joint_entropy(gram, labels, alpha)
 
-        Args:
-            snapshot: The snapshot.
-            layer: Name of the layer.
-            sigma: Bandwidth of the layer.
-
-        Returns:
-            Columns of the estimates table, in bits; NaN with the reason in `status` where the activations are
-            constant or not finite, or no bandwidth was found.
-        """
-        distances, status = None, "ok"
-        if snapshot.nonfinite(layer):
-            status = "not finite"
-        elif snapshot.constant(layer):
-            status = "constant"
-        elif sigma > 0:
-            distances = self._distances(snapshot, layer)
-        if distances is None:
-            return self._row(math.nan, status if status != "ok" else "no bandwidth")
-        return self._row(sigma, status, distance_gram(distances, sigma))
-
-    def _distances(self, snapshot: Snapshot, layer: str) -> NDArray | None:
-        if self.settings.kernel == "tensor":
-            return snapshot.distances(layer)
-        return channel_distances(snapshot.activations(layer), self.settings.bandwidth)
-
-    def _row(self, sigma: float, status: str, gram: NDArray | None = None) -> dict[str, Any]:
-        alpha = self.settings.alpha
-        s_t = i_xt = i_ty = null = null_std = math.nan
-        if gram is not None:
-            s_t = float(renyi_entropy(gram, alpha))
-            i_xt = self.entropy_x + s_t - float(joint_entropy(self.gram_x, gram, alpha=alpha))
-            base = self.entropy_y + s_t
-            i_ty = base - class_joint_entropy(gram, self.labels, alpha)
-            nulls = [base - class_joint_entropy(gram, labels, alpha) for labels in self.permuted]
-            null, null_std = float(np.mean(nulls)), float(np.std(nulls, ddof=1))
-        return {
-            "sigma_T": sigma,
-            "sigma_X": self.sigma_x,
-            "S_T": s_t,
-            "S_X": self.entropy_x,
-            "S_Y": self.entropy_y,
-            "I_XT": i_xt,
-            "I_TY": i_ty,
-            "I_TY_null": null,
-            "I_TY_null_std": null_std,
-            "I_TY_corrected": i_ty - null,
-            "status": status,
-        }
+        return self.row(i_xt=i_xt, i_ty=i_ty, S_T=s_t, sigma_T=sigma)
 
 
 def channel_distances(activations: NDArray, bandwidth: Bandwidth) -> NDArray | None:

@@ -1,7 +1,8 @@
 """The estimates of a run, one tidy table beside the run file; nothing is computed twice.
 
-`RUN.estimates.csv` stands beside `RUN.h5`: one row per layer, snapshot and settings, so that each row says by
-itself what made it. Rows of another run at the same place or of another infoplane version are dropped.
+`RUN.estimates.csv` stands beside `RUN.h5`: one row per estimator and settings, snapshot, layer and batch, so that
+each row says by itself what made it. Rows of another run at the same place or of another infoplane version are
+dropped.
 """
 
 from __future__ import annotations
@@ -10,16 +11,19 @@ import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from infoplane.errors import InfoplaneError
-from infoplane.estimators.renyi import RunEstimator, Settings
+from infoplane.estimators.base import EstimatorSettings, Item, LayerEstimator, LayerView
+from infoplane.estimators.batches import Batches, sub_probe
 from infoplane.provenance import versions
 from infoplane.runfile import Run, open_run
 
@@ -28,15 +32,33 @@ WORDS = {
     "run_id",
     "version",
     "estimator",
+    "unit",
     "kernel",
     "bandwidth",
     "scope",
     "input_bandwidth",
+    "bins",
+    "noise",
     "layer",
     "status",
 }
-INTEGERS = {"permutations", "n", "classes", "step", "depth", "features"}
-Item = tuple[int, str]
+INTEGERS = {"permutations", "batches", "batch_size", "batch", "n", "classes", "step", "depth", "features"}
+
+
+@dataclass
+class _Part:
+    """One estimator on the whole probe or on one batch of it, and what it has to do."""
+
+    columns: dict[str, Any]
+    batch: int
+    members: NDArray | None
+    estimator: LayerEstimator
+    items: set[Item]
+    told: dict[Item, Any]
+
+    def about(self) -> dict[str, Any]:
+        labels = self.estimator.labels
+        return {**self.columns, "batch": self.batch, "n": len(labels), "classes": len(np.unique(labels))}
 
 
 def estimates_path(run: Path) -> Path:
@@ -45,53 +67,89 @@ def estimates_path(run: Path) -> Path:
 
 
 def estimate_run(
-    path: Path, settings: Settings, *, jobs: int | None = None, progress: bool = False
+    path: Path,
+    settings: EstimatorSettings | Sequence[EstimatorSettings],
+    batches: Batches | None = None,
+    *,
+    jobs: int | None = None,
+    progress: bool = False,
 ) -> pd.DataFrame:
     """Estimates every layer at every snapshot, reusing what is there already.
 
+    Several estimators share what they read of a layer.
+
     Args:
         path: The run file; a run that is still being written is estimated up to its last finished snapshot.
-        settings: The settings.
+        settings: The settings of one or several estimators.
+        batches: Batches of the probe to estimate apart; None takes the whole probe at once.
         jobs: Number of parallel solves; None takes one per core.
         progress: Show a progress bar.
 
     Returns:
-        The rows of these settings, ordered by step and depth; columns as in docs/run-file.md, in bits.
+        The rows of these settings, estimator by estimator, ordered by step, depth and batch; columns as in
+        docs/run-file.md. `infoplane.analysis.plane.average_batches` makes means and standard errors of batches.
 
     Raises:
-        InfoplaneError: The run holds no snapshot, or its estimates cannot be read or written.
+        InfoplaneError: The run holds no snapshot, its estimates cannot be read or written, or an estimator needs
+            activations where distances were kept.
     """
+    wanted = [settings] if isinstance(settings, EstimatorSettings) else list(settings)
     with open_run(path) as run:
         if not run.snapshots:
             raise InfoplaneError(f"{path} holds no finished snapshot yet")
-        columns = {"run_id": run.run_id, "version": versions().get("infoplane", ""), **settings.columns(run)}
-        table = _load(estimates_path(path), columns)
-        done = _matching(table, columns)
-        have = set(zip(done["step"], done["layer"], strict=True)) if len(done) else set()
-        items = [
-            (index, layer.name)
-            for index, snapshot in enumerate(run.snapshots)
-            for layer in run.layers
-            if (snapshot.step, layer.name) not in have
-        ]
-        if items:
-            table = _compute(run, settings, items, columns, table, jobs or os.cpu_count() or 1, progress)
-    return _matching(table, columns).sort_values(["step", "depth"], ignore_index=True)
+        columns = [_columns(run, one, batches) for one in wanted]
+        table = _load(estimates_path(path), columns[0])
+        missing = [_missing(run, _matching(table, one)) for one in columns]
+        if any(missing):
+            parts = [
+                part
+                for one, about, items in zip(wanted, columns, missing, strict=True)
+                if items
+                for part in _parts(run, one, about, items, batches)
+            ]
+            table = _compute(run, parts, table, jobs or os.cpu_count() or 1, progress)
+    order = ["step", "depth", "batch"]
+    return pd.concat([_matching(table, one).sort_values(order) for one in columns], ignore_index=True)
 
 
-def _compute(
-    run: Run,
-    settings: Settings,
-    items: Sequence[Item],
-    columns: dict[str, Any],
-    table: pd.DataFrame,
-    jobs: int,
-    progress: bool,
-) -> pd.DataFrame:
+def _columns(run: Run, settings: EstimatorSettings, batches: Batches | None) -> dict[str, Any]:
+    cut = {"batches": batches.count, "batch_size": batches.size} if batches else {"batches": 0, "batch_size": 0}
+    return {
+        "run_id": run.run_id,
+        "version": versions().get("infoplane", ""),
+        **settings.columns(run),
+        **cut,
+    }
+
+
+def _missing(run: Run, done: pd.DataFrame) -> list[Item]:
+    """The (snapshot, layer) pairs without rows; the batches of a pair are stored together."""
+    have = set(zip(done["step"], done["layer"], strict=True)) if len(done) else set()
+    return [
+        (index, layer.name)
+        for index, snapshot in enumerate(run.snapshots)
+        for layer in run.layers
+        if (snapshot.step, layer.name) not in have
+    ]
+
+
+def _parts(
+    run: Run, settings: EstimatorSettings, columns: dict[str, Any], items: list[Item], batches: Batches | None
+) -> list[_Part]:
+    cuts: list[NDArray | None] = [None]
+    if batches:
+        cuts = [*batches.draw(run.probe.labels)]
+    return [
+        _Part(columns, batch, members, settings.prepare(sub_probe(run.probe, members), run.path), set(items), {})
+        for batch, members in enumerate(cuts)
+    ]
+
+
+def _compute(run: Run, parts: list[_Part], table: pd.DataFrame, jobs: int, progress: bool) -> pd.DataFrame:
     """Computes the missing rows; on an interruption what is done is kept."""
     path = estimates_path(run.path)
-    estimator = RunEstimator(run, settings)
     depths = {layer.name: depth for depth, layer in enumerate(run.layers, start=1)}
+    items = sorted(set.union(*(part.items for part in parts)), key=lambda item: (item[0], depths[item[1]]))
     rows: list[dict[str, Any]] = []
 
     def save() -> pd.DataFrame:
@@ -100,27 +158,14 @@ def _compute(
         _store(path, whole)
         return whole
 
-    def row(item: Item, sigma: float) -> dict[str, Any]:
-        snapshot, layer = run.snapshots[item[0]], run.layer(item[1])
-        return {
-            **columns,
-            "n": len(estimator.labels),
-            "classes": len(np.unique(estimator.labels)),
-            "step": snapshot.step,
-            "epoch": snapshot.epoch,
-            "layer": layer.name,
-            "depth": depths[layer.name],
-            "features": layer.features,
-            **estimator.estimate(snapshot, layer.name, sigma),
-        }
-
     # Single-threaded solves side by side use the cores better than one solve on all of them.
     with threadpool_limits(1), ThreadPoolExecutor(jobs) as pool:
-        sigmas = _bandwidths(estimator, items, pool, progress)
+        _survey(run, parts, pool, progress)
         saved = time.monotonic()
         try:
-            for result in _parallel(pool, items, lambda item: row(item, sigmas[item]), "entropies", progress):
-                rows.append(result[1])
+            found = _parallel(pool, items, lambda item: _rows(run, parts, item, depths), "estimates", progress)
+            for _, made in found:
+                rows += made
                 if time.monotonic() - saved > SAVE_SECONDS:
                     save()
                     saved = time.monotonic()
@@ -132,63 +177,45 @@ def _compute(
     return save()
 
 
-def _bandwidths(
-    estimator: RunEstimator, items: Sequence[Item], pool: ThreadPoolExecutor, progress: bool
-) -> dict[Item, float]:
-    """The bandwidth of every item, after the averaging that rule and scope ask for."""
-    run, settings = estimator.run, estimator.settings
+def _rows(run: Run, parts: list[_Part], item: Item, depths: dict[str, int]) -> list[dict[str, Any]]:
+    """One layer at one snapshot, read once, under every estimator and batch that lacks it."""
+    snapshot, layer = run.snapshots[item[0]], run.layer(item[1])
+    place = {
+        "step": snapshot.step,
+        "epoch": snapshot.epoch,
+        "layer": layer.name,
+        "depth": depths[layer.name],
+        "features": layer.features,
+    }
+    whole = LayerView(run, snapshot, layer.name)
+    return [
+        {
+            **part.about(),
+            **place,
+            **part.estimator.estimate(whole.batch(part.batch, part.members), part.told.get(item)),
+        }
+        for part in parts
+        if item in part.items
+    ]
+
+
+def _survey(run: Run, parts: list[_Part], pool: ThreadPoolExecutor, progress: bool) -> None:
+    """Lets those estimators that ask for it look at other layers or snapshots first."""
     layers = [layer.name for layer in run.layers]
-    last = len(run.snapshots) - 1
-    needed: Iterable[Item] = items
-    if settings.scope == "final":
-        needed = [(last, layer) for layer in layers]
-    if settings.scope == "shared":
-        needed = [(index, layer) for index in sorted({index for index, _ in items}) for layer in layers]
-    if settings.bandwidth.rule == "alignment":
-        # The moving average of a snapshot needs every snapshot before it.
-        needed = [(index, layer) for index in range(max(index for index, _ in needed) + 1) for layer in layers]
-    found = dict(
-        _parallel(
-            pool,
-            list(needed),
-            lambda item: estimator.bandwidth(run.snapshots[item[0]], item[1]),
-            "bandwidths",
-            progress,
-        )
-    )
-    sigma = {item: value for item, (value, _) in found.items()}
-    if settings.bandwidth.rule == "alignment":
-        sigma = _averaged(sigma, settings.bandwidth.value)
-    if settings.scope == "final":
-        return {(index, layer): sigma[last, layer] for index, layer in items}
-    if settings.scope == "shared":
-        median = {item: value for item, (_, value) in found.items()}
-        return _shared(sigma, median)
-    return sigma
+    asked = [set(part.estimator.survey_items(list(part.items), layers, len(run.snapshots))) for part in parts]
+    items = sorted(set.union(*asked))
 
+    def look(item: Item) -> list[Any]:
+        whole = LayerView(run, run.snapshots[item[0]], item[1])
+        return [
+            part.estimator.survey(whole.batch(part.batch, part.members)) if item in ask else None
+            for part, ask in zip(parts, asked, strict=True)
+        ]
 
-def _averaged(sigma: dict[Item, float], past: float) -> dict[Item, float]:
-    """Exponential moving average over snapshots, layer by layer (Wickstrøm et al., 2019)."""
-    averaged: dict[Item, float] = {}
-    last: dict[str, float] = {}
-    for index, layer in sorted(sigma):
-        now = sigma[index, layer]
-        if now > 0:
-            now = past * last[layer] + (1 - past) * now if layer in last else now
-            last[layer] = now
-        averaged[index, layer] = now
-    return averaged
-
-
-def _shared(sigma: dict[Item, float], median: dict[Item, float]) -> dict[Item, float]:
-    """One multiple of the median distance for all layers of a snapshot."""
-    shared: dict[Item, float] = {}
-    for index in {index for index, _ in sigma}:
-        layers = [item for item in sigma if item[0] == index]
-        logs = [np.log(sigma[item] / median[item]) for item in layers if sigma[item] > 0 and median[item] > 0]
-        factor = float(np.exp(np.mean(logs))) if logs else 0.0
-        shared.update({item: factor * median[item] for item in layers})
-    return shared
+    found = dict(_parallel(pool, items, look, "bandwidths", progress)) if items else {}
+    for index, (part, ask) in enumerate(zip(parts, asked, strict=True)):
+        if ask:
+            part.told = part.estimator.settle({item: found[item][index] for item in ask}, list(part.items))
 
 
 def _parallel(
@@ -212,6 +239,9 @@ def _load(path: Path, columns: dict[str, Any]) -> pd.DataFrame:
     try:
         # As text first: a layer may be called "3", and pandas' own parser may miss the last bit of a number.
         table = pd.read_csv(path, dtype=str)
+        if "run_id" in table and not set(table) >= INTEGERS:
+            # Of an infoplane that knew fewer settings.
+            return pd.DataFrame()
         numbers = {name: int if name in INTEGERS else float for name in table.columns if name not in WORDS}
         table = table.astype(numbers)
         return table[(table["run_id"] == columns["run_id"]) & (table["version"] == columns["version"])]
@@ -222,6 +252,8 @@ def _load(path: Path, columns: dict[str, Any]) -> pd.DataFrame:
 def _matching(table: pd.DataFrame, columns: dict[str, Any]) -> pd.DataFrame:
     if not len(table):
         return table
+    if not set(columns) <= set(table.columns):
+        return table.iloc[:0]
     same = np.logical_and.reduce([table[name] == value for name, value in columns.items()])
     return table[same]
 

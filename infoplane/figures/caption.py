@@ -5,9 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from infoplane.analysis.plane import saturation_summary
-
-_ESTIMATORS = {"renyi": "matrix-based Rényi"}
+from infoplane.analysis.plane import limits, quantity_names, saturation_summary, settings_text
 
 
 def plane_caption(table: pd.DataFrame, most: int = 3) -> str:
@@ -20,33 +18,48 @@ def plane_caption(table: pd.DataFrame, most: int = 3) -> str:
     Returns:
         One paragraph: data set, model, n, settings, runs, and what bars, null and hollow markers mean.
     """
-    runs = _runs(table)
-    spread = f"Means over {runs} runs; bars at the last point: ± 1 standard deviation." if runs > 1 else "One run."
-    return f"Information plane of {_measured(table)} {spread} {_reading(table, most)}"
+    title = "Information" if is_bits(table) else "Dependence"
+    return f"{title} plane of {_measured(table)} {_spread(table, 'bars')} {_reading(table, most)}"
 
 
 def time_caption(table: pd.DataFrame, most: int = 3) -> str:
     """The caption of information over time; arguments and result as in `plane_caption`."""
-    runs = _runs(table)
-    spread = f"Means over {runs} runs; bands: ± 1 standard deviation." if runs > 1 else "One run."
-    null = "" if table["I_TY_null"].isna().all() else " Dotted: the permuted null of I(T;Y)."
-    return f"Information over training of {_measured(table)} {spread}{null} {_reading(table, most)}"
+    name = quantity_names(table)["I_TY"]
+    null = "" if table["I_TY_null"].isna().all() else f" Dotted: the permuted null of {name}."
+    title = "Information" if is_bits(table) else "Dependence"
+    return f"{title} over training of {_measured(table)} {_spread(table, 'bands')}{null} {_reading(table, most)}"
 
 
-def _runs(table: pd.DataFrame) -> int:
-    """How many runs are behind the table."""
-    return int(table["runs"].max())
+def is_bits(table: pd.DataFrame) -> bool:
+    """Whether the values are informations in bits, not dependence measures."""
+    return "unit" not in table or bool(table["unit"].iloc[0] == "bits")
+
+
+def _spread(table: pd.DataFrame, drawn: str) -> str:
+    """What the values are means of, and what the bars or bands are."""
+    runs, batches = int(table["runs"].max()), _batches(table)
+    if runs <= 1 and not batches:
+        return "One run."
+    of = [f"{runs} runs"] if runs > 1 else []
+    of += [f"{batches} batches of n samples"] if batches else []
+    once = "" if runs > 1 else "One run. "
+    metrics = ", of loss and accuracy ± 1 standard deviation" if drawn == "bands" and runs > 1 else ""
+    whole = " and ".join(of)
+    return f"{once}Means over {whole}; {drawn}: 95 % intervals of a hierarchical bootstrap{metrics}."
+
+
+def _batches(table: pd.DataFrame) -> int:
+    """How many batches of the probe are behind each run; 0 for the whole probe."""
+    return int(table["batches"].iloc[0]) if "batches" in table else 0
 
 
 def _measured(table: pd.DataFrame) -> str:
     """What was measured, and with which settings."""
     row = table.iloc[0]
-    alpha = f", α = {row['alpha']:g}" if np.isfinite(row["alpha"]) else ""
-    estimator = _ESTIMATORS.get(row["estimator"], row["estimator"])
+    samples = "samples a batch" if _batches(table) else "probe samples"
     return (
-        f"{row['model']} on {row['dataset']}: n = {row['n']} probe samples, {row['classes']} classes; "
-        f"{estimator} estimator{alpha}, {row['kernel']} kernel, bandwidth {row['bandwidth']} "
-        f"(scope {row['scope']}; input {row['input_bandwidth']})."
+        f"{row['model']} on {row['dataset']}: n = {row['n']} {samples}, {row['classes']} classes; "
+        f"{settings_text(row)}."
     )
 
 
@@ -56,14 +69,24 @@ def _reading(table: pd.DataFrame, most: int) -> str:
     null = (
         f"Null: mean of {permutations} label permutations. " if permutations else "No permuted null was measured. "
     )
-    findings = _findings(table)
+    findings, name = _findings(table), quantity_names(table)["I_TY"]
     if not findings:
         return f"{null}No point is saturated or at its null."
     more = [f"and {len(findings) - most} more"] if len(findings) > most else []
     hollow = ""
     if table["uninformative"].any():
-        hollow = "Hollow: uninformative (within 1 % of log₂ n or H(Y), or I(T;Y) within 2 deviations of its null). "
+        hollow = f"Hollow: uninformative ({_limits(table)}{name} within 2 deviations of its null). "
     return f"{null}{hollow}{'; '.join([*findings[:most], *more])}."
+
+
+def _limits(table: pd.DataFrame) -> str:
+    """The limits near which a point is saturated, in words; empty for an estimator that has none."""
+    limit, n = limits(table)[0], table["n"].iloc[0]
+    if not np.isfinite(limit):
+        return ""
+    return (
+        f"within 1 % of {'log₂ n' if np.isclose(limit, np.log2(n)) else f'the limit {limit:.2f} bits'} or H(Y), or "
+    )
 
 
 def _findings(table: pd.DataFrame) -> list[str]:

@@ -12,6 +12,7 @@ from matplotlib.colors import SymLogNorm
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 
+from infoplane.analysis.plane import limits
 from infoplane.figures.caption import plane_caption
 from infoplane.figures.labels import label_points
 from infoplane.figures.style import (
@@ -21,6 +22,7 @@ from infoplane.figures.style import (
     LEGEND_LINE,
     SMALL,
     Layer,
+    axis_labels,
     canvas,
     layers_of,
     panels_of,
@@ -30,15 +32,13 @@ from infoplane.figures.style import (
     time_ticks,
 )
 
-_PANELS = {"I_TY": "I(T;Y) (bits)", "I_TY_corrected": "I(T;Y) − permuted null (bits)"}
-
 
 @style()
 def information_plane(table: pd.DataFrame, caption: str | None = None) -> Figure:
-    """Draw I(X;T) against I(T;Y), raw and null-corrected, in bits.
+    """Draw I(X;T) against I(T;Y), raw and null-corrected, in bits (or two dependence measures).
 
     A layer is a thin line through one marker per snapshot, coloured by training time, named at its last point,
-    where bars show ± 1 standard deviation over runs. Uninformative points are hollow. The limits log2 n and
+    with bars for the 95 % intervals over runs and batches. Uninformative points are hollow. The limits log2 n and
     H(Y) are dashed where they are near the data and otherwise named at the edge.
 
     Args:
@@ -55,14 +55,15 @@ def information_plane(table: pd.DataFrame, caption: str | None = None) -> Figure
     text = plane_caption(table) if caption is None else caption
     columns, rows = _legend_shape(layers)
     figure, body = canvas(DOUBLE_COLUMN, 2.75 + rows * LEGEND_LINE, text)
-    shown = panels_of(table, _PANELS)
+    name_x, name_y = axis_labels(table)
+    shown = panels_of(table, {"I_TY": name_y, "I_TY_corrected": name_y.replace(" (", " − permuted null (")})
     panels: list[Axes] = list(np.atleast_1d(body.subplots(1, len(shown), sharex=True)))
     ticks, first = time_ticks(table["step"])
     norm = SymLogNorm(linthresh=first, linscale=0.5, vmin=0, vmax=max(table["step"].max(), 1), base=10)
     for axes, (quantity, label) in zip(panels, shown.items(), strict=True):
         for layer in layers:
             _trajectory(axes, layer, quantity, norm)
-        axes.set(xlabel="I(X;T) (bits)", ylabel=label)
+        axes.set(xlabel=name_x, ylabel=label)
         # Room for the layers' names.
         axes.margins(x=0.06, y=0.1)
         _limits(axes, table, quantity)
@@ -89,20 +90,26 @@ def _trajectory(axes: Axes, layer: Layer, quantity: str, norm: SymLogNorm) -> No
     edges[-1], sizes[-1] = (0.1, 0.1, 0.1, 1.0), 24.0
     points = axes.scatter(rows["I_XT"], rows[quantity], s=sizes, c=faces, marker=layer.marker, zorder=3)
     points.set(edgecolors=edges, linewidths=0.6, gid=f"points:{layer.name}")
-    last = rows.iloc[-1]
-    if np.isfinite(last[f"{quantity}_sd"]):
-        bars: dict[str, Any] = {
-            "xerr": last["I_XT_sd"],
-            "yerr": last[f"{quantity}_sd"],
-            "elinewidth": 0.6,
-            "ecolor": GREY,
-        }
-        axes.errorbar(last["I_XT"], last[quantity], fmt="none", capsize=1.5, capthick=0.6, zorder=2, **bars)
+    _bars(axes, rows.iloc[:-1], quantity, linewidth=0.3, alpha=0.4)
+    _bars(axes, rows.iloc[-1:], quantity, linewidth=0.6, capsize=1.5)
+
+
+def _bars(axes: Axes, rows: pd.DataFrame, quantity: str, linewidth: float, capsize: float = 0, **look: Any) -> None:
+    """The intervals of some points, where there are any."""
+    if f"{quantity}_low" not in rows or not np.isfinite(rows[f"{quantity}_low"]).any():
+        return
+    # An interval may leave its mean out by a rounding error.
+    ends = {
+        bar: np.abs(np.stack([rows[name] - rows[f"{name}_low"], rows[f"{name}_high"] - rows[name]]))
+        for bar, name in (("xerr", "I_XT"), ("yerr", quantity))
+    }
+    look |= {"ecolor": GREY, "elinewidth": linewidth, "capsize": capsize, "capthick": linewidth}
+    axes.errorbar(rows["I_XT"], rows[quantity], fmt="none", zorder=2, **ends, **look)
 
 
 def _limits(axes: Axes, table: pd.DataFrame, quantity: str) -> None:
-    """Show log2 n and H(Y): as lines if the data come near, and else by an arrow, to keep the scale."""
-    limit_x, limit_y = float(np.log2(table["n"].iloc[0])), float(table["S_Y"].mean())
+    """Show the limits of the estimator: as lines if the data come near, else by an arrow, to keep the scale."""
+    limit_x, limit_y = limits(table)
     if quantity == "I_TY_corrected":
         axes.axhline(0, color="0.85", linewidth=0.6, zorder=0)
     near_x = _reaches(axes.get_xlim(), limit_x)
@@ -119,14 +126,16 @@ def _limits(axes: Axes, table: pd.DataFrame, quantity: str) -> None:
         "color": GREY,
     }
     text_y = f"H(Y) = {limit_y:.2f} bits" + ("" if near_y else " ↑")
-    text_x = f"log₂ n = {limit_x:.2f} bits" + ("" if near_x else " →")
+    named = "log₂ n" if np.isclose(limit_x, np.log2(table["n"].iloc[0])) else "limit"
+    text_x = f"{named} = {limit_x:.2f} bits" + ("" if near_x else " →")
     if np.isfinite(limit_y):
         axes.annotate(text_y, (0, 1), (2, 2), ha="left", va="bottom", **note)
-    axes.annotate(text_x, (1, 1), (0, 2), ha="right", va="bottom", **note)
+    if np.isfinite(limit_x):
+        axes.annotate(text_x, (1, 1), (0, 2), ha="right", va="bottom", **note)
 
 
 def _reaches(limits: tuple[float, float], limit: float) -> bool:
-    """Whether a limit lies inside an axis or so little beyond that it may be stretched (by a quarter)."""
+    """Whether a limit lies inside an axis or so little beyond that it may be stretched (by a quarter); NaN: no."""
     low, high = limits
     return limit <= high + 0.25 * (high - low)
 

@@ -21,6 +21,7 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import TextPath
 
+from infoplane.analysis.plane import quantity_names
 from infoplane.errors import InfoplaneError
 
 COLUMN = 3.25
@@ -117,6 +118,13 @@ def panels_of(table: pd.DataFrame, panels: dict[str, str]) -> dict[str, str]:
     """Those of some quantities (name -> axis label) that were measured; the first one in any case."""
     first = next(iter(panels))
     return {name: label for name, label in panels.items() if name == first or table[name].notna().any()}
+
+
+def axis_labels(table: pd.DataFrame) -> tuple[str, str]:
+    """The labels of I_XT and I_TY with their unit: bits, or dependence for measures that are no informations."""
+    names = quantity_names(table)
+    unit = table["unit"].iloc[0] if "unit" in table else "bits"
+    return f"{names['I_XT']} ({unit})", f"{names['I_TY']} ({unit})"
 
 
 def time_ticks(steps: Sequence[int] | pd.Series) -> tuple[list[int], int]:

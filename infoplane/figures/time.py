@@ -21,6 +21,7 @@ from infoplane.figures.style import (
     SMALL,
     VERMILION,
     Layer,
+    axis_labels,
     canvas,
     layers_of,
     panels_of,
@@ -30,7 +31,6 @@ from infoplane.figures.style import (
     time_ticks,
 )
 
-_PANELS = {"I_XT": "I(X;T) (bits)", "I_TY": "I(T;Y) (bits)", "I_TY_corrected": "I(T;Y) − null (bits)"}
 _DASHES: dict[str, Any] = {"test": "-", "train": (0, (4, 2)), "": "-"}
 _OTHER_DASHES: tuple[Any, ...] = ("-.", (0, (1, 1)), (0, (6, 1, 1, 1, 1, 1)))
 _PANEL = 1.15
@@ -42,7 +42,7 @@ def information_over_time(table: pd.DataFrame, metrics: pd.DataFrame | None, cap
 
     The time axis is logarithmic from the first recorded step on and linear before, so that step 0 shows; the
     upper edge counts epochs. Layers are ordered by colour; hollow markers: uninformative points; dotted: the
-    permuted null; bands: ± 1 standard deviation over runs.
+    permuted null; bands: 95 % intervals over runs and batches, of loss and accuracy ± 1 standard deviation.
 
     Args:
         table: A table of `infoplane.analysis.plane.plane_table`.
@@ -60,14 +60,17 @@ def information_over_time(table: pd.DataFrame, metrics: pd.DataFrame | None, cap
     text = time_caption(table) if caption is None else caption
     lines = _metric_lines(metrics)
     columns = max(1, min(len(layers), int(72 * COLUMN / (max(_width(layer) for layer in layers) + 34))))
-    shown = panels_of(table, _PANELS)
+    name_x, name_y = axis_labels(table)
+    panel_names = {"I_XT": name_x, "I_TY": name_y, "I_TY_corrected": name_y.replace(" (", " − null (")}
+    shown = panels_of(table, panel_names)
     count = len(shown) + bool(lines)
     figure, body = canvas(COLUMN, count * _PANEL + 0.5 + -(-len(layers) // columns) * LEGEND_LINE, text)
     panels: list[Axes] = list(np.atleast_1d(body.subplots(count, 1, sharex=True)))
     for axes, (quantity, label) in zip(panels, shown.items(), strict=False):
         for layer in layers:
             _curve(axes, layer, quantity)
-        axes.set_ylabel(label)
+        # A long unit would run into the next panel's label.
+        axes.set_ylabel(label.replace(" (dependence)", "\n(dependence)"))
     if lines and metrics is not None:
         _draw_metrics(panels[-1], metrics, lines)
     _time_axis(panels, table)
@@ -81,8 +84,9 @@ def information_over_time(table: pd.DataFrame, metrics: pd.DataFrame | None, cap
 def _curve(axes: Axes, layer: Layer, quantity: str) -> None:
     """One layer's curve, with its band, its null, and hollow markers where it is uninformative."""
     rows, colour = layer.rows, layer.colour
-    steps, mean, deviation = rows["step"], rows[quantity], rows[f"{quantity}_sd"]
-    axes.fill_between(steps, mean - deviation, mean + deviation, color=colour, alpha=0.2, linewidth=0)
+    steps, mean = rows["step"], rows[quantity]
+    low, high = rows[f"{quantity}_low"], rows[f"{quantity}_high"]
+    axes.fill_between(steps, low, high, color=colour, alpha=0.2, linewidth=0, gid=f"band:{layer.name}")
     axes.plot(steps, mean, color=colour, gid=f"line:{layer.name}")
     if quantity == "I_TY":
         null: dict[str, Any] = {"linestyle": (0, (1, 1.5)), "linewidth": 0.7}

@@ -1,0 +1,234 @@
+"""What all estimators have in common: settings, the layer they look at, the row they give.
+
+An estimator is two small classes in a file of its own. Its *settings* say what decides the numbers and become
+columns of the table; `prepare` binds them to a probe and gives a `LayerEstimator`, which keeps what all layers
+share (entropies of X and Y, permuted labels) and turns one layer at one snapshot into one row.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial.distance import squareform
+
+from infoplane.entropy import class_entropy
+from infoplane.errors import InfoplaneError
+from infoplane.kernels import condense
+from infoplane.runfile import Probe, Run, Snapshot
+
+PERMUTATION_SEED = 0
+BITS, DEPENDENCE = "bits", "dependence"
+Item = tuple[int, str]
+
+
+class LayerView:
+    """One layer at one snapshot, on the whole probe; what was read is kept for the other estimators.
+
+    Attributes:
+        step: Training step of the snapshot.
+        layer: Name of the layer.
+        features: Number of features d of the layer.
+    """
+
+    def __init__(self, run: Run, snapshot: Snapshot, layer: str) -> None:
+        self.step, self.layer = snapshot.step, layer
+        self.features = run.layer(layer).features
+        self._snapshot = snapshot
+        self._batches: dict[int, BatchView] = {}
+
+    @functools.cached_property
+    def trouble(self) -> str:
+        """Why nothing can be estimated: "not finite", "constant" or "" where all is well."""
+        if self._snapshot.nonfinite(self.layer):
+            return "not finite"
+        return "constant" if self._snapshot.constant(self.layer) else ""
+
+    @functools.cached_property
+    def activations(self) -> NDArray:
+        """Activations, (n, …) float32; an `InfoplaneError` where only distances were kept."""
+        return self._snapshot.activations(self.layer)
+
+    @functools.cached_property
+    def distances(self) -> NDArray:
+        """Condensed Euclidean distances, (n (n−1) / 2,) float64."""
+        return self._snapshot.distances(self.layer)
+
+    @functools.cached_property
+    def square(self) -> NDArray:
+        """Euclidean distances, (n, n) float64."""
+        return squareform(self.distances)
+
+    def batch(self, number: int, members: NDArray | None) -> LayerView:
+        """The same layer on a batch of the probe, the same view for all estimators; None is the whole probe."""
+        if members is None:
+            return self
+        if number not in self._batches:
+            self._batches[number] = BatchView(self, members)
+        return self._batches[number]
+
+
+class BatchView(LayerView):
+    """One layer at one snapshot, on some members of the probe."""
+
+    def __init__(self, whole: LayerView, members: NDArray) -> None:
+        self.step, self.layer, self.features = whole.step, whole.layer, whole.features
+        self.trouble = whole.trouble
+        self._whole, self._members = whole, members
+
+    @functools.cached_property
+    def activations(self) -> NDArray:
+        """Activations of the members, (n, …) float32."""
+        return self._whole.activations[self._members]
+
+    @functools.cached_property
+    def distances(self) -> NDArray:
+        """Condensed distances between the members."""
+        return condense(self.square)
+
+    @functools.cached_property
+    def square(self) -> NDArray:
+        """Distances between the members, (n, n)."""
+        return self._whole.square[np.ix_(self._members, self._members)]
+
+
+@dataclass(frozen=True)
+class EstimatorSettings(ABC):
+    """What decides the numbers of an estimator, kept beside each of them.
+
+    Attributes:
+        permutations: Number of label permutations behind the null of I(T;Y), the same for all layers.
+    """
+
+    name: ClassVar[str]
+    unit: ClassVar[str] = BITS
+    permutations: int = field(default=10, kw_only=True)
+
+    def __post_init__(self) -> None:
+        if self.permutations < 2:
+            raise InfoplaneError(f"the null of I(T;Y) needs at least 2 permutations, got {self.permutations}")
+
+    def columns(self, run: Run) -> dict[str, Any]:
+        """The settings as columns of the estimates table."""
+        common = {"estimator": self.name, "unit": self.unit, "permutations": self.permutations}
+        return common | self.options(run)
+
+    def options(self, run: Run) -> dict[str, Any]:
+        """The estimator's own settings as columns."""
+        return {}
+
+    @abstractmethod
+    def prepare(self, probe: Probe, source: Path) -> LayerEstimator:
+        """The estimator for one probe, or one batch of it.
+
+        Args:
+            probe: The probe.
+            source: The run file, for messages.
+        """
+
+
+class LayerEstimator(ABC):
+    """Estimates the layers of one run on one probe; what all layers share is computed once.
+
+    Args:
+        probe: The probe, or a batch of it.
+        settings: The settings.
+    """
+
+    def __init__(self, probe: Probe, settings: EstimatorSettings) -> None:
+        self.labels = probe.labels
+        self.entropy_y = class_entropy(self.labels)
+        rng = np.random.default_rng(PERMUTATION_SEED)
+        self.permuted = [rng.permutation(self.labels) for _ in range(settings.permutations)]
+
+    def survey_items(self, items: Sequence[Item], layers: Sequence[str], snapshots: int) -> Iterable[Item]:
+        """The (snapshot, layer) pairs that must be surveyed before any of `items` is estimated; none, as a rule."""
+        return ()
+
+    def survey(self, view: LayerView) -> Any:
+        """What `settle` must know of one layer at one snapshot."""
+        return None
+
+    def settle(self, found: dict[Item, Any], items: Sequence[Item]) -> dict[Item, Any]:
+        """What `estimate` is told of each item after the survey."""
+        return {}
+
+    def estimate(self, view: LayerView, told: Any = None) -> dict[str, Any]:
+        """Estimates one layer at one snapshot.
+
+        Args:
+            view: The layer.
+            told: What `settle` gave for it; None without a survey.
+
+        Returns:
+            Columns of the estimates table; NaN with the reason in `status` where nothing can be estimated.
+        """
+        if view.trouble:
+            return self.row(view.trouble)
+        return self.measure(view, told)
+
+    @abstractmethod
+    def measure(self, view: LayerView, told: Any) -> dict[str, Any]:
+        """Estimates one layer whose activations are finite and not constant."""
+
+    def shared(self) -> dict[str, float]:
+        """Columns that are the same for all layers; bits."""
+        return {"S_Y": self.entropy_y}
+
+    def row(
+        self,
+        status: str = "ok",
+        *,
+        i_xt: float = math.nan,
+        i_ty: Callable[[NDArray], float] | None = None,
+        **columns: float,
+    ) -> dict[str, Any]:
+        """One row of the table.
+
+        Args:
+            status: "ok", or why there are no values.
+            i_xt: Information (or dependence) between layer and input.
+            i_ty: The same between the layer and the labels it is given; called for the true labels and for
+                each permutation.
+            columns: Other columns: S_T, sigma_T, …
+        """
+        value = null = null_std = math.nan
+        if i_ty is not None:
+            value = i_ty(self.labels)
+            nulls = [i_ty(labels) for labels in self.permuted]
+            null, null_std = float(np.mean(nulls)), float(np.std(nulls, ddof=1))
+        empty = dict.fromkeys(("sigma_T", "sigma_X", "S_T", "S_X", "S_Y", "limit_XT", "limit_TY"), math.nan)
+        return {
+            **empty,
+            **self.shared(),
+            **columns,
+            "I_XT": i_xt,
+            "I_TY": value,
+            "I_TY_null": null,
+            "I_TY_null_std": null_std,
+            "I_TY_corrected": value - null,
+            "status": status,
+        }
+
+
+def one_hot(labels: NDArray) -> tuple[NDArray, NDArray]:
+    """Labels as an indicator matrix, (n, C) float64, and the class of each sample as 0 … C−1, (n,)."""
+    _, classes = np.unique(labels, return_inverse=True)
+    return np.eye(classes.max() + 1)[classes], classes
+
+
+def distinct_entropy(distances: NDArray) -> float:
+    """Shannon entropy of which distinct sample one has, in bits: log2 n where no sample repeats.
+
+    Args:
+        distances: Condensed distances, (n (n−1) / 2,); repeated samples stand at distance 0.
+    """
+    first = (squareform(distances) == 0).argmax(axis=1)
+    return class_entropy(first)

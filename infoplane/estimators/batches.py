@@ -1,0 +1,77 @@
+"""Batches of a probe: the spread between them says how much an estimate depends on the samples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial.distance import squareform
+
+from infoplane.errors import InfoplaneError
+from infoplane.kernels import condense
+from infoplane.runfile import Probe
+
+BATCH_SEED = 0
+
+
+@dataclass(frozen=True)
+class Batches:
+    """How the probe is cut: the same batches for all layers and snapshots, so that differences are paired.
+
+    Attributes:
+        count: Number of batches, at least 2.
+        size: Samples of each; classes stand in each as in the probe, to within one sample.
+    """
+
+    count: int
+    size: int = 128
+
+    def __post_init__(self) -> None:
+        if self.count < 2:
+            raise InfoplaneError(f"a standard error needs at least 2 batches, got {self.count}")
+        if self.size < 4:
+            raise InfoplaneError(f"a batch needs at least 4 samples, got {self.size}")
+
+    def draw(self, labels: NDArray) -> list[NDArray]:
+        """The batches: disjoint where the probe is large enough, otherwise each drawn anew (they overlap then).
+
+        Args:
+            labels: Class labels of the probe, (n,).
+
+        Returns:
+            `count` arrays of positions in the probe, (size,) each, ascending.
+
+        Raises:
+            InfoplaneError: A batch is as large as the probe.
+        """
+        n = len(labels)
+        if self.size >= n:
+            raise InfoplaneError(f"batches of {self.size} need a larger probe than {n} samples; lower --batch-size")
+        rng = np.random.default_rng(BATCH_SEED)
+        if self.count * self.size <= n:
+            order = stratified_order(labels, rng)
+            return [np.sort(order[i * self.size : (i + 1) * self.size]) for i in range(self.count)]
+        return [np.sort(stratified_order(labels, rng)[: self.size]) for _ in range(self.count)]
+
+
+def stratified_order(labels: NDArray, rng: np.random.Generator) -> NDArray:
+    """A random order of which every stretch holds the classes in their proportions, to within one sample each.
+
+    Args:
+        labels: Class labels, (n,).
+        rng: Source of randomness.
+    """
+    place = np.empty(len(labels))
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        place[rng.permutation(members)] = (np.arange(len(members)) + rng.random()) / len(members)
+    return np.argsort(place)
+
+
+def sub_probe(probe: Probe, members: NDArray | None) -> Probe:
+    """The probe cut down to some of its samples; None keeps all."""
+    if members is None:
+        return probe
+    square = squareform(probe.distances)[np.ix_(members, members)]
+    return Probe(probe.labels[members], condense(square), probe.indices[members])

@@ -1,0 +1,180 @@
+"""HSIC, its normalised forms and CKA: how alike two kernels are. Dependence measures, **not bits**.
+
+They stand in the columns of I(X;T) and I(T;Y) with `unit` = "dependence". K̃ = H K H is a centred kernel matrix.
+    hsic        tr(K̃ L̃) / (n−1)²                               Gretton et al., ALT 2005, eq. 9 (biased)
+    nhsic       tr(R_K R_L), R_K = K̃ (K̃ + ε n 1)⁻¹, ε = 1e-5      Ma, Lewis and Kleijn, AAAI 2020, eq. 4
+    cka         tr(K̃ L̃) / (‖K̃‖ ‖L̃‖) of linear kernels            Kornblith et al., ICML 2019, eq. 4
+    kernel-cka  the same of Gaussian kernels                    (as above)
+Gaussian kernels exp(−d²/2σ²) take `--bandwidth` for the layer, at each snapshot, and `--input-bandwidth` for X; the
+labels have the delta kernel. All of it needs distances only (the centred linear kernel is −½ H D² H).
+
+**Saturation.** CKA lies between 0 and 1, and 1 is no failure: the two are alike up to rotation and scale. With few
+samples and many features the biased forms are large for independent variables too (with kernels narrower than the
+distances between samples, K is the identity, K̃ = H and any two are alike): compare with the permuted null. nHSIC
+tends to the smaller rank of the two kernels when ε is small: it counts dimensions rather than bits. HSIC has the
+scale of its kernels, thus no meaningful zero-to-one range; compare it over layers only under the same rule.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import cho_factor, cho_solve
+from scipy.spatial.distance import squareform
+
+from infoplane.estimators.base import DEPENDENCE, EstimatorSettings, LayerEstimator, LayerView, one_hot
+from infoplane.estimators.gaussian import centred
+from infoplane.kernels import Bandwidth
+from infoplane.runfile import Probe, Run
+
+EPSILON = 1e-5
+Map = Callable[[NDArray], NDArray]
+
+
+@dataclass(frozen=True)
+class CkaSettings(EstimatorSettings):
+    """Linear CKA has no settings of its own."""
+
+    name = "cka"
+    unit = DEPENDENCE
+
+    def prepare(self, probe: Probe, source: Path) -> LayerEstimator:
+        """The estimator for one probe."""
+        return Dependence(probe, self, aligned)
+
+
+@dataclass(frozen=True)
+class KernelSettings(EstimatorSettings):
+    """Settings of the measures with Gaussian kernels.
+
+    Attributes:
+        bandwidth: Rule for the layers, applied at each snapshot.
+        input_bandwidth: Rule for the input X.
+    """
+
+    unit = DEPENDENCE
+    bandwidth: Bandwidth = field(default=Bandwidth("median", 1.0))
+    input_bandwidth: Bandwidth = field(default=Bandwidth("median", 1.0))
+
+    def options(self, run: Run) -> dict[str, Any]:
+        """The two rules."""
+        return {"bandwidth": str(self.bandwidth), "input_bandwidth": str(self.input_bandwidth)}
+
+
+@dataclass(frozen=True)
+class HsicSettings(KernelSettings):
+    """Settings of HSIC."""
+
+    name = "hsic"
+
+    def prepare(self, probe: Probe, source: Path) -> LayerEstimator:
+        """The estimator for one probe."""
+        return Dependence(probe, self, unscaled)
+
+
+@dataclass(frozen=True)
+class NhsicSettings(KernelSettings):
+    """Settings of the normalised HSIC."""
+
+    name = "nhsic"
+
+    def prepare(self, probe: Probe, source: Path) -> LayerEstimator:
+        """The estimator for one probe."""
+        return Dependence(probe, self, whitened)
+
+
+@dataclass(frozen=True)
+class KernelCkaSettings(KernelSettings):
+    """Settings of CKA with Gaussian kernels."""
+
+    name = "kernel-cka"
+
+    def prepare(self, probe: Probe, source: Path) -> LayerEstimator:
+        """The estimator for one probe."""
+        return Dependence(probe, self, aligned)
+
+
+class Dependence(LayerEstimator):
+    """Inner products ⟨f(K̃), f(L̃)⟩ of centred kernels.
+
+    Args:
+        probe: The probe, or a batch of it.
+        settings: The settings; with bandwidths the kernels are Gaussian, otherwise linear.
+        prepared: The map f, which makes HSIC, nHSIC or CKA of the inner product.
+    """
+
+    def __init__(self, probe: Probe, settings: CkaSettings | KernelSettings, prepared: Map) -> None:
+        super().__init__(probe, settings)
+        self.prepared = prepared
+        self.bandwidth, self.sigma_x = None, math.nan
+        if isinstance(settings, KernelSettings):
+            self.bandwidth = settings.bandwidth
+            self.sigma_x = settings.input_bandwidth.sigma(probe.distances, labels=self.labels)
+        self.inputs = self._kernel(squareform(probe.distances), self.sigma_x)
+        self.pairs = class_pairs(self.labels, prepared)
+
+    def shared(self) -> dict[str, float]:
+        """The bandwidth of X; entropies have no place here."""
+        return {"sigma_X": self.sigma_x}
+
+    def measure(self, view: LayerView, told: Any) -> dict[str, Any]:
+        """One layer."""
+        sigma = math.nan
+        if self.bandwidth is not None:
+            sigma = self.bandwidth.sigma(view.distances, view.features, self.labels)
+        kernel = self._kernel(view.square, sigma)
+        if kernel is None:
+            return self.row("no bandwidth" if self.bandwidth else "constant")
+
+        def with_labels(labels: NDArray) -> float:
+            indicator, _ = one_hot(labels)
+            return float(np.vdot(self.pairs, indicator.T @ kernel @ indicator))
+
+        i_xt = math.nan if self.inputs is None else float(np.vdot(self.inputs, kernel))
+        return self.row(i_xt=i_xt, i_ty=with_labels, sigma_T=sigma)
+
+    def _kernel(self, square: NDArray, sigma: float) -> NDArray | None:
+        """The map f of the centred kernel of a variable; None where there is no bandwidth or nothing varies."""
+        if self.bandwidth is not None:
+            return self.prepared(centred(np.exp(-np.square(square / sigma) / 2))) if sigma > 0 else None
+        return self.prepared(centred(-0.5 * np.square(square))) if square.any() else None
+
+
+def class_pairs(labels: NDArray, prepared: Map) -> NDArray:
+    """The map f of the centred delta kernel, which is one number for each pair of classes.
+
+    It depends on the class counts alone, so that permuted labels have the same.
+
+    Args:
+        labels: Class labels, (n,).
+        prepared: The map f.
+
+    Returns:
+        (C, C) float64.
+    """
+    first = np.unique(labels, return_index=True)[1]
+    whole = prepared(centred((labels[:, None] == labels).astype(np.float64)))
+    return whole[np.ix_(first, first)]
+
+
+def unscaled(kernel: NDArray) -> NDArray:
+    """The map of HSIC: ⟨·,·⟩ becomes tr(K̃ L̃) / (n−1)²."""
+    return kernel / (len(kernel) - 1)
+
+
+def aligned(kernel: NDArray) -> NDArray:
+    """The map of CKA: ⟨·,·⟩ becomes the cosine between the centred kernels."""
+    norm = np.linalg.norm(kernel)
+    return kernel / norm if norm > 0 else kernel
+
+
+def whitened(kernel: NDArray) -> NDArray:
+    """The map of nHSIC: K̃ (K̃ + ε n 1)⁻¹."""
+    n = len(kernel)
+    return np.asarray(cho_solve(cho_factor(kernel + EPSILON * n * np.eye(n)), kernel))

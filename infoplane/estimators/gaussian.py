@@ -1,0 +1,150 @@
+"""I(X;T) and I(T;Y) as if all variables were jointly Gaussian, in bits.
+
+For Gaussian variables I(A;B) = ½ log2 (det Σ_A · det Σ_B / det Σ_AB) = −½ Σ log2(1 − ρ_i²) with the canonical
+correlations ρ_i (Cover and Thomas, *Elements of Information Theory*, ch. 8). Covariances are shrunk towards a
+multiple of the identity (Ledoit and Wolf, "A well-conditioned estimator for large-dimensional covariance
+matrices", Journal of Multivariate Analysis 88, 2004; scikit-learn's `ledoit_wolf_shrinkage`). The labels enter as
+class means: I(T;Y) = ½ log2 (det Σ_T / det Σ_W) with the shrunk covariance Σ_T and the same less the between-class
+part, Σ_W. X and T are taken as coordinates
+recovered from their distances (classical scaling), each scaled to mean variance 1, so that
+distances are enough and any rotation, shift or scaling of a layer changes nothing.
+
+**Saturation.** There is no limit in theory; a noiseless linear layer has infinite information, and what is shown is
+then the amount of shrinkage, which depends on n and on the number of features. It sees linear dependence only. With
+more features than samples the values are mostly shrinkage: read them against the null only.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg.lapack import dpstrf
+from scipy.spatial.distance import squareform
+from sklearn.covariance import ledoit_wolf_shrinkage
+
+from infoplane.estimators.base import (
+    EstimatorSettings,
+    LayerEstimator,
+    LayerView,
+    distinct_entropy,
+    one_hot,
+)
+from infoplane.runfile import Probe
+
+# Distances kept as float32 leave spurious coordinates of about this relative variance.
+ROUNDING = 1e-6
+
+
+@dataclass(frozen=True)
+class GaussianSettings(EstimatorSettings):
+    """The Gaussian estimator has no settings of its own."""
+
+    name = "gaussian"
+
+    def prepare(self, probe: Probe, source: Path) -> LayerEstimator:
+        """The estimator for one probe."""
+        return Gaussian(probe, self)
+
+
+class Gaussian(LayerEstimator):
+    """Compares determinants of covariances."""
+
+    def __init__(self, probe: Probe, settings: GaussianSettings) -> None:
+        super().__init__(probe, settings)
+        self.inputs = coordinates(squareform(probe.distances))
+        self.entropy_x = distinct_entropy(probe.distances)
+
+    def shared(self) -> dict[str, float]:
+        """H(X) and H(Y), which are no limits here."""
+        return {"S_X": self.entropy_x, "S_Y": self.entropy_y}
+
+    def measure(self, view: LayerView, told: Any) -> dict[str, Any]:
+        """One layer."""
+        layer = coordinates(view.square)
+        if not layer.size:
+            return self.row("constant")
+        covariance = shrunk_covariance(layer)
+        whole = _log_det(covariance.matrix)
+        return self.row(
+            i_xt=gaussian_information(self.inputs, layer) if self.inputs.size else math.nan,
+            i_ty=lambda labels: whole - _log_det(covariance.within(layer, labels)),
+        )
+
+
+@dataclass(frozen=True)
+class Shrunk:
+    """A shrunk covariance.
+
+    Attributes:
+        matrix: (1 − δ) Σ + δ tr(Σ)/p · 1, (p, p).
+        shrinkage: δ between 0 and 1.
+    """
+
+    matrix: NDArray
+    shrinkage: float
+
+    def within(self, x: NDArray, labels: NDArray) -> NDArray:
+        """The same less the covariance of the class means, (p, p)."""
+        indicator, _ = one_hot(labels)
+        counts = indicator.sum(axis=0)
+        means = indicator.T @ x / counts[:, None]
+        between = (means * counts[:, None]).T @ means / len(x)
+        return self.matrix - (1 - self.shrinkage) * between
+
+
+def coordinates(square: NDArray) -> NDArray:
+    """Coordinates with the given distances, up to scale and rotation: centred, of mean variance 1.
+
+    Args:
+        square: Euclidean distances, (n, n) float64.
+
+    Returns:
+        (n, p) with p ≤ n − 1 the dimension the samples span; p = 0 for repeated samples only.
+    """
+    gram = centred(-0.5 * np.square(square))
+    tolerance = ROUNDING * max(gram.diagonal().max(), 0.0)
+    # Pivoted Cholesky stops at the dimension of the samples: n p² instead of the n³ of eigenvectors.
+    factor, pivots, rank, _ = dpstrf(gram, tol=tolerance, lower=1)
+    points = np.empty((len(gram), rank))
+    points[pivots - 1] = np.tril(factor)[:, :rank]
+    points -= points.mean(axis=0)
+    return points / np.sqrt(np.square(points).mean()) if rank and points.any() else points[:, :0]
+
+
+def centred(matrix: NDArray) -> NDArray:
+    """H M H with H = 1 − 11ᵀ/n, (n, n)."""
+    rows = matrix - matrix.mean(axis=0)
+    return rows - rows.mean(axis=1, keepdims=True)
+
+
+def shrunk_covariance(x: NDArray) -> Shrunk:
+    """Covariance of centred samples (n, p), shrunk by the rule of Ledoit and Wolf (2004)."""
+    delta = float(ledoit_wolf_shrinkage(x, assume_centered=True))
+    matrix = (1 - delta) * x.T @ x / len(x)
+    matrix.flat[:: len(matrix) + 1] += delta * np.square(x).sum() / x.size
+    return Shrunk(matrix, delta)
+
+
+def gaussian_information(x: NDArray, t: NDArray) -> float:
+    """Mutual information of two variables as if they were jointly Gaussian, from their shrunk joint covariance.
+
+    Args:
+        x: Centred samples, (n, p).
+        t: Centred samples, (n, q).
+
+    Returns:
+        Bits; never negative.
+    """
+    joint = shrunk_covariance(np.hstack([x, t])).matrix
+    p = x.shape[1]
+    return _log_det(joint[:p, :p]) + _log_det(joint[p:, p:]) - _log_det(joint)
+
+
+def _log_det(matrix: NDArray) -> float:
+    """½ log2 det of a positive definite matrix."""
+    return float(np.linalg.slogdet(matrix)[1]) / 2 / math.log(2)
