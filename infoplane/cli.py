@@ -10,14 +10,14 @@ import os
 import sys
 import tomllib
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from infoplane import __version__
-from infoplane.errors import InfoplaneError, unknown
+from infoplane.errors import InfoplaneError, WriteFailed, unknown
 
 if TYPE_CHECKING:
     from infoplane.estimators.base import EstimatorSettings
@@ -223,8 +223,10 @@ def record(
     from infoplane.trainers.record import record as start
 
     try:
+        if go_on and force:
+            raise click.UsageError("--force overwrites, --resume goes on: give one of them")
         if go_on:
-            accuracy = resume(output, epochs=_resume_epochs(ctx, force), progress=not quiet)
+            accuracy = resume(output, _given(ctx, options), progress=not quiet)
         else:
             accuracy = start(RecordSettings(**options), output, force=force, progress=not quiet)
     except Interrupted as stopped:
@@ -237,17 +239,10 @@ def record(
     click.echo(f"test accuracy {accuracy:.2%}; recorded in {output}; now: infoplane plot {output}")
 
 
-def _resume_epochs(ctx: click.Context, force: bool) -> int | None:
-    """The only option that a resumed run may change."""
+def _given(ctx: click.Context, names: Iterable[str]) -> dict[str, Any]:
+    """The options that the command line or the configuration file gives."""
     from_user = (click.core.ParameterSource.COMMANDLINE, click.core.ParameterSource.DEFAULT_MAP)
-    given = {name for name in ctx.params if ctx.get_parameter_source(name) in from_user}
-    others = sorted(given - {"go_on", "output", "epochs", "quiet", "verbose", "force"})
-    if force:
-        raise click.UsageError("--force overwrites, --resume goes on: give one of them")
-    if others:
-        named = ", ".join("--" + name.replace("_", "-") for name in others)
-        raise click.UsageError(f"a resumed run keeps its settings; leave out {named} (only --epochs may grow)")
-    return ctx.params["epochs"] if "epochs" in given else None
+    return {name: ctx.params[name] for name in names if ctx.get_parameter_source(name) in from_user}
 
 
 @cli.command(
@@ -357,10 +352,12 @@ def plot(
     from infoplane.analysis.plane import metrics_table, plane_table, saturation_summary
     from infoplane.analysis.runs import gather
     from infoplane.figures import caption, plane, style, time
+    from infoplane.runfile import beside
 
     jobs, batches = options.pop("jobs"), _batches(options)
     settings = _settings(estimator, **options)
-    stem = name or (runs[0].stem if len(runs) == 1 else f"{runs[0].stem}-and-{len(runs) - 1}-more")
+    first = beside(runs[0], "").name
+    stem = name or (first if len(runs) == 1 else f"{first}-and-{len(runs) - 1}-more")
     stem = stem if name or estimator == "renyi" else f"{stem}-{estimator}"
     stems = {kind: (output or runs[0].parent) / f"{stem}-{kind}" for kind in ("plane", "time")}
     for target in stems.values():
@@ -443,6 +440,9 @@ def main() -> None:
     level = logging.INFO if verbose else logging.ERROR if quiet else logging.WARNING
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
     logging.getLogger("infoplane").setLevel(level)
+    if not verbose:
+        # After a failed write HDF5 complains once more of each object that it could not flush.
+        sys.unraisablehook = lambda _: None
     try:
         code = cli(standalone_mode=False)
     except click.ClickException as error:
@@ -462,11 +462,12 @@ def main() -> None:
 def _failed(error: Exception, verbose: bool) -> int:
     if verbose:
         traceback.print_exc()
-    else:
-        # After a failed write HDF5 complains once more of each object that it could not flush.
-        sys.unraisablehook = lambda _: None
     line = " ".join(str(error).split()) or type(error).__name__
     if not isinstance(error, InfoplaneError):
         line = f"{type(error).__name__}: {line} (unexpected; --verbose shows where)"
     click.echo(f"error: {line}", err=True)
+    if isinstance(error, WriteFailed):
+        # HDF5 crashes at the end of a process whose last write failed.
+        sys.stdout.flush()
+        os._exit(1)
     return 1

@@ -37,7 +37,7 @@ def _about(opened: Run) -> list[str]:
         f"command    {provenance.get('command', '?')}",
         f"probe      {len(labels)} samples of {len(counts)} classes, {balance} each",
     ]
-    if "model" in config:
+    if {"model", "dataset", "epochs", "optimizer", "lr", "schedule", "batch_size", "seed"} <= config.keys():
         lines.append(
             f"training   {config['model']} on {config['dataset']}, {config['epochs']} epochs, "
             f"{config['optimizer']}, lr {config['lr']:g} ({config['schedule']}), batch {config['batch_size']}, "

@@ -18,6 +18,10 @@ class RunFileError(InfoplaneError):
     """A run file that cannot be read, written or trusted."""
 
 
+class WriteFailed(RunFileError):
+    """A write that failed half-way; HDF5 cannot end such a process in good order."""
+
+
 def unknown(what: str, name: str, choices: Iterable[str]) -> InfoplaneError:
     """The error for a name that is not among the choices, with the nearest ones.
 

@@ -171,7 +171,7 @@ class Bandwidth:
         return cls(rule, value)
 
     def __str__(self) -> str:
-        return f"{self.rule}:{self.value:g}"
+        return f"{self.rule}:{int(self.value) if self.value.is_integer() else repr(self.value)}"
 
     def sigma(self, distances: NDArray, features: int = 1, labels: NDArray | None = None) -> float:
         """The bandwidth of one layer at one snapshot, before any averaging over snapshots.

@@ -116,6 +116,9 @@ def select_layers(model: nn.Module, example: Tensor, patterns: Sequence[str] | N
     """
     if patterns is None:
         return natural_layers(model, example)
+    patterns = [patterns] if isinstance(patterns, str) else patterns
+    if not patterns:
+        raise InfoplaneError("the list of layers is empty; leave it out to record the natural layers")
     layers = hookable_layers(model, example)
     chosen: set[str] = set()
     for pattern in patterns:

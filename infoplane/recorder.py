@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -76,6 +77,12 @@ class Recorder:
         inputs, labels = _checked_probe(probe)
         if keep not in KEEP:
             raise InfoplaneError(f"keep '{keep}': choose one of {', '.join(KEEP)}")
+        if batch_size < 1:
+            raise InfoplaneError(f"batch_size must be at least 1, got {batch_size}")
+        try:
+            json.dumps(config)
+        except (TypeError, ValueError) as error:
+            raise InfoplaneError(f"config must hold JSON values only ({error})") from None
         self.model = _unwrapped(model)
         self.layers = select_layers(self.model, inputs[:2].to(_device(self.model)), layers)
         self._keep = keep
@@ -87,6 +94,7 @@ class Recorder:
             labels=labels.cpu().numpy().astype(np.int64),
             distances=condense(squared_distances(inputs).sqrt().cpu().numpy()),
             indices=(torch.arange(len(inputs)) if indices is None else indices).cpu().numpy().astype(np.int64),
+            shape=tuple(inputs.shape[1:]),
         )
         if resume:
             self._writer = RunWriter.resume(Path(path))
@@ -130,6 +138,8 @@ class Recorder:
         Raises:
             RunFileError: The step is recorded already, or the disk is full; earlier snapshots are safe.
         """
+        if step != int(step) or step < 0:
+            raise InfoplaneError(f"step must be a whole number from 0, got {step}")
         numbers = {
             name: value.item() if isinstance(value, Tensor) else float(value) for name, value in metrics.items()
         }
@@ -137,6 +147,8 @@ class Recorder:
             for group in self._passes:
                 buffers = self._forward(group)
                 for layer in group:
+                    if layer.name not in buffers:
+                        raise InfoplaneError(f"layer {layer.name} was not called at step {step}; record others")
                     self._store(out, layer, buffers.pop(layer.name), step)
 
     def set_config(self, config: Mapping[str, Any]) -> None:
@@ -201,14 +213,6 @@ class Recorder:
     def _store(self, out: SnapshotWriter, layer: Layer, values: Tensor, step: int) -> None:
         n = len(values)
         flat = values.reshape(n, -1)
-        # In parts: these tests on a whole layer would take more memory than the layer itself.
-        parts = flat.split(self._batch_size)
-        nonfinite = flat.numel() - sum(int(torch.isfinite(part).count_nonzero()) for part in parts)
-        constant = all(bool((part == flat[:1]).all()) for part in parts)
-        if nonfinite:
-            logger.warning("layer %s at step %d: %d NaN or infinite activations", layer.name, step, nonfinite)
-        elif constant:
-            logger.warning("layer %s at step %d: constant, all samples have the same activations", layer.name, step)
         kind = self._keep
         if kind == "auto":
             kind = "activations" if flat.shape[1] <= (n - 1) / 2 else "distances"
@@ -216,6 +220,16 @@ class Recorder:
             stored = values.to(torch.float32).cpu().numpy()
         else:
             stored = condense(squared_distances(flat).sqrt().to(torch.float32).cpu().numpy())
+        # In parts: these tests on a whole layer would take more memory than the layer itself.
+        parts = flat.split(self._batch_size)
+        nonfinite = flat.numel() - sum(int(torch.isfinite(part).count_nonzero()) for part in parts)
+        # Finite values of which the distances, or single precision, overflow are as useless.
+        nonfinite = nonfinite or int(np.count_nonzero(~np.isfinite(stored)))
+        constant = all(bool((part == flat[:1]).all()) for part in parts)
+        if nonfinite:
+            logger.warning("layer %s at step %d: %d NaN or infinite activations", layer.name, step, nonfinite)
+        elif constant:
+            logger.warning("layer %s at step %d: constant, all samples have the same activations", layer.name, step)
         out.layer(layer.name, kind, stored, nonfinite=nonfinite, constant=constant)
 
 

@@ -232,8 +232,8 @@ def test_data_that_are_not_there(infoplane, monkeypatch):
 
 
 def test_resume_keeps_the_settings(recorded):
-    result = recorded("record", "--resume", "--lr", "3", "-o", "run.h5")
-    assert_one_line(result, "--lr", code=2)
+    assert_one_line(recorded("record", "--resume", "--lr", "3", "-o", "run.h5"), "--lr")
+    assert recorded("record", *RECORD, "--resume", "-o", "run.h5")[0] == 0
     assert_one_line(recorded("record", "--resume", "--force", "-o", "run.h5"), "--force", code=2)
     assert recorded("record", "--resume", "--epochs", "2", "-o", "run.h5")[0] == 0
     with open_run("run.h5") as run:
@@ -282,3 +282,32 @@ def test_interrupted_estimation(recorded, monkeypatch):
     code, _, complaint = recorded("estimate", "run.h5")
     assert code == 130
     assert "interrupted" in complaint
+
+
+def test_a_write_that_fails_ends_in_one_line(infoplane):
+    """The command itself, since HDF5 crashes at the end of a process whose last write failed."""
+    command = f"ulimit -f 150; exec {sys.executable} -m infoplane record {' '.join(RECORD)} --keep distances"
+    for snapshots in ("4", "every:1"):
+        line = f"{command} --snapshots {snapshots} -o run.h5"
+        done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False)
+        assert_one_line((done.returncode, done.stdout, done.stderr), "File too large")
+        assert not list(Path().glob("*.part"))
+
+
+def test_a_folder_that_may_not_be_written_to(recorded, monkeypatch):
+    def refused(*_args, **_options):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("filelock.FileLock.__init__", lambda *_a, **_k: None)
+    monkeypatch.setattr("filelock.FileLock.__enter__", refused, raising=False)
+    code, out, complaint = recorded("estimate", "run.h5")
+    assert code == 0
+    assert "not kept" in complaint
+    assert "logits" in out
+
+
+def test_only_seeds_are_averaged(recorded):
+    recorded("record", *RECORD, "--lr", "0.2", "-o", "other.h5")
+    assert_one_line(recorded("plot", "run.h5", "other.h5"), "differs from run.h5 in lr")
+    Path("copy.h5").write_bytes(Path("run.h5").read_bytes())
+    assert_one_line(recorded("plot", "run.h5", "copy.h5"), "is a copy")

@@ -8,7 +8,7 @@ from conftest import small_net
 from scipy.spatial.distance import pdist
 
 from infoplane import Recorder, gram_matrix, joint_entropy, mutual_information, open_run, renyi_entropy
-from infoplane.analysis.plane import average_batches, plane_table
+from infoplane.analysis.plane import average_batches, mark_saturation, plane_table
 from infoplane.analysis.runs import gather
 from infoplane.errors import InfoplaneError
 from infoplane.estimators import table as table_module
@@ -63,9 +63,11 @@ def counted(monkeypatch):
 def test_agrees_with_the_plain_computation(run_path, probe, alpha, rule):
     # Alignment is the only rule with a memory; without a past it is the plain one.
     rule = "alignment:0" if rule == "alignment" else rule
-    rows = estimate_run(run_path, Settings(alpha, bandwidth=bandwidth(rule), permutations=3))
+    settings = Settings(alpha, bandwidth=bandwidth(rule), input_bandwidth=bandwidth(rule), permutations=3)
+    rows = estimate_run(run_path, settings)
     inputs, labels = probe[0].double().reshape(30, -1).numpy(), probe[1].numpy()
-    A, Y = gram_matrix(inputs), label_gram(labels)
+    sigma_x = bandwidth(rule).sigma(pdist(inputs), 64, labels)
+    A, Y = gram_matrix(inputs, sigma=sigma_x), label_gram(labels)
     assert len(rows) == 9
     with open_run(run_path) as run:
         for row in rows.itertuples():
@@ -74,7 +76,7 @@ def test_agrees_with_the_plain_computation(run_path, probe, alpha, rule):
             sigma = bandwidth(rule).sigma(pdist(t), t.shape[1], labels)
             T = gram_matrix(t, sigma=sigma)
             assert row.sigma_T == pytest.approx(sigma, rel=1e-9)
-            assert row.sigma_X == pytest.approx(np.median(pdist(inputs)), rel=1e-9)
+            assert row.sigma_X == pytest.approx(sigma_x, rel=1e-9)
             assert row.S_T == pytest.approx(renyi_entropy(T, alpha), abs=1e-9)
             assert row.S_X == pytest.approx(renyi_entropy(A, alpha), abs=1e-9)
             assert row.S_Y == pytest.approx(renyi_entropy(Y, alpha), abs=1e-9)
@@ -424,3 +426,44 @@ def test_gather_batches_of_several_runs(tmp_path, probe):
     assert (table["I_XT_low"] <= table["I_XT"]).all()
     assert (table["I_XT"] <= table["I_XT_high"]).all()
     assert (table["batches"] == 3).all()
+
+
+def test_estimates_made_side_by_side_are_all_kept(run_path):
+    from concurrent.futures import ThreadPoolExecutor
+
+    orders = [1.0, 1.5, 2.0, 3.0]
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda alpha: estimate_run(run_path, Settings(alpha), jobs=1), orders))
+    stored = pd.read_csv(estimates_path(run_path))
+    assert sorted(stored["alpha"].unique()) == orders
+    assert len(stored) == 9 * len(orders)
+
+
+def test_a_layer_may_be_called_null(tmp_path, probe, counted):
+    net = torch.nn.Sequential()
+    net.add_module("null", torch.nn.Flatten())
+    net.add_module("None", torch.nn.Linear(64, 3))
+    with Recorder(net, probe, tmp_path / "run.h5", layers=["null", "None"]) as recorder:
+        recorder.snapshot(step=0)
+    for _ in range(2):
+        assert list(estimate_run(tmp_path / "run.h5", Settings())["layer"]) == ["null", "None"]
+    assert len(counted) == 2
+
+
+def test_settings_that_differ_in_the_last_digit_are_not_mistaken(run_path):
+    one = estimate_run(run_path, Settings(bandwidth=bandwidth("fixed:3.1234567")))
+    two = estimate_run(run_path, Settings(bandwidth=bandwidth("fixed:3.1234571")))
+    assert one["sigma_T"].iloc[0] != two["sigma_T"].iloc[0]
+
+
+def test_a_layer_without_features_axis_is_one_channel():
+    values = np.random.default_rng(0).standard_normal(10).astype(np.float32)
+    np.testing.assert_allclose(
+        channel_distances(values, bandwidth("fixed:1")), pdist(values[:, None].astype(float)), rtol=1e-6
+    )
+
+
+def test_a_narrow_kernel_is_saturated_even_where_x_is_wide(run_path):
+    rows = mark_saturation(estimate_run(run_path, Settings(bandwidth=bandwidth("median:0.001"))))
+    assert (rows["I_XT"] < 0.9 * np.log2(30)).all()
+    assert rows["saturated_x"].all()

@@ -42,6 +42,27 @@ def contents(path):
         ]
 
 
+TUPLE = """
+from torch import nn
+
+class Tuple(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+
+    def forward(self, x):
+        return self.head(x), x
+
+def broken():
+    class Broken(Tuple):
+        def forward(self, x):
+            if self.training:
+                raise RuntimeError("no training")
+            return super().forward(x)
+    return Broken()
+"""
+
+
 def weights(path):
     return torch.load(path.with_suffix(".ckpt"), weights_only=True)["loop"]["model"]
 
@@ -151,7 +172,7 @@ def _finished(path):
 def test_a_finished_run_goes_on(dropping, tmp_path):
     record(dataclasses.replace(dropping, epochs=4), tmp_path / "whole.h5")
     record(dropping, tmp_path / "part.h5")
-    resume(tmp_path / "part.h5", epochs=4)
+    resume(tmp_path / "part.h5", {"epochs": 4})
     whole, part = contents(tmp_path / "whole.h5"), contents(tmp_path / "part.h5")
     common = {step for step, *_ in whole} & {step for step, *_ in part}
     assert {0, 1, 40} <= common
@@ -175,9 +196,11 @@ def test_resume_refuses(dropping, tmp_path):
     path = tmp_path / "run.h5"
     record(dataclasses.replace(dropping, schedule="cosine"), path)
     with pytest.raises(InfoplaneError, match="depends on its 2 epochs"):
-        resume(path, epochs=5)
+        resume(path, {"epochs": 5})
     with pytest.raises(InfoplaneError, match="more than 1"):
-        resume(path, epochs=1)
+        resume(path, {"epochs": 1})
+    with pytest.raises(InfoplaneError, match=r"keeps its settings.*--batch-size, --lr"):
+        resume(path, {"lr": 3.0, "batch_size": 7, "seed": 0})
     record(dropping, tmp_path / "other.h5")
     path.with_suffix(".ckpt").write_bytes((tmp_path / "other.ckpt").read_bytes())
     with pytest.raises(InfoplaneError, match="belongs to another run"):
@@ -217,6 +240,10 @@ def test_divergence_is_recorded_and_named(tmp_path, caplog):
         ({"epochs": 0}, "epochs"),
         ({"lr": -1.0}, "lr must be positive"),
         ({"lr": float("nan")}, "lr must be positive"),
+        ({"momentum": 1.5}, "momentum"),
+        ({"weight_decay": -1.0}, "weight_decay"),
+        ({"seed": -1}, "seed"),
+        ({"layers": ()}, "list of layers is empty"),
         ({"model": "cnm"}, "did you mean cnn"),
         ({"dataset": "digit"}, "did you mean digits"),
         ({"layers": ("conv9",)}, "unknown layer"),
@@ -233,3 +260,21 @@ def test_bad_settings(tmp_path, change, message):
     with pytest.raises(InfoplaneError, match=message):
         record(dataclasses.replace(SMALL, **change), tmp_path / "run.h5")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_tuple_outputs_and_failing_networks(tmp_path, monkeypatch):
+    (tmp_path / "tuples.py").write_text(TUPLE)
+    monkeypatch.chdir(tmp_path)
+    record(dataclasses.replace(SMALL, model="tuples:Tuple"), tmp_path / "run.h5")
+    with pytest.raises(RuntimeError, match="no training"):
+        record(dataclasses.replace(SMALL, model="tuples:broken"), tmp_path / "other.h5")
+    with open_run(tmp_path / "other.h5") as run:
+        assert [snapshot.step for snapshot in run.snapshots] == [0]
+
+
+def test_runs_whose_names_differ_after_a_dot_keep_apart(dropping, tmp_path):
+    for name, seed in (("lr0.1", 1), ("lr0.2", 2)):
+        record(dataclasses.replace(dropping, seed=seed), tmp_path / name)
+    for name in ("lr0.1", "lr0.2"):
+        resume(tmp_path / name, {"epochs": 3})
+    assert {path.name for path in tmp_path.glob("*.ckpt")} == {"lr0.1.ckpt", "lr0.2.ckpt"}

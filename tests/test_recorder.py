@@ -167,6 +167,26 @@ def test_unknown_layer_and_keep(net, probe, tmp_path):
         Recorder(net, probe, tmp_path / "run.h5", layers=["conv9"])
     with pytest.raises(InfoplaneError, match="auto, activations, distances"):
         Recorder(net, probe, tmp_path / "run.h5", keep="all")
+    with pytest.raises(InfoplaneError, match="batch_size"):
+        Recorder(net, probe, tmp_path / "run.h5", batch_size=0)
+    with pytest.raises(InfoplaneError, match="JSON"):
+        Recorder(net, probe, tmp_path / "run.h5", config={"x": object()})
+    with pytest.raises(InfoplaneError, match="empty"):
+        Recorder(net, probe, tmp_path / "run.h5", layers=[])
+    with Recorder(net, probe, tmp_path / "run.h5", layers="8") as recorder:
+        assert [layer.name for layer in recorder.layers] == ["8"]
+        for step in (-1, 0.5):
+            with pytest.raises(InfoplaneError, match="whole number"):
+                recorder.snapshot(step=step)
+
+
+def test_distances_that_overflow_are_marked(probe, tmp_path):
+    inputs, labels = probe
+    net = nn.Sequential(nn.Flatten(), nn.Identity(), nn.Linear(64, 3))
+    with Recorder(net, (inputs * 5e37, labels), tmp_path / "run.h5", layers=["0"], keep="distances") as recorder:
+        recorder.snapshot(step=0)
+    with open_run(tmp_path / "run.h5") as run:
+        assert run.snapshots[0].nonfinite("0") > 0
 
 
 def test_no_hook_stays(net, probe, tmp_path):

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -14,12 +15,12 @@ from scipy.spatial.distance import pdist
 
 from infoplane import open_run
 from infoplane.errors import InfoplaneError, RunFileError
-from infoplane.runfile import LayerInfo, Probe, RunWriter
+from infoplane.runfile import LayerInfo, Probe, RunWriter, beside
 
 N = 20
 LAYERS = [LayerInfo("features.0", (3, 2)), LayerInfo("logits", (4,))]
 INPUTS = np.random.default_rng(0).standard_normal((N, 5))
-PROBE = Probe(labels=np.arange(N) % 3, distances=pdist(INPUTS), indices=np.arange(N) + 100)
+PROBE = Probe(labels=np.arange(N) % 3, distances=pdist(INPUTS), indices=np.arange(N) + 100, shape=(5,))
 
 
 def create(path, **options):
@@ -75,6 +76,52 @@ def test_round_trip(run_path):
             run.snapshots[0].distances("features.1")
 
 
+def test_new_settings_come_whole_or_not_at_all(run_path, monkeypatch):
+    with RunWriter.resume(run_path) as writer:
+        before = run_path.stat().st_ino
+        writer.set_config({"seed": 1})
+        assert run_path.stat().st_ino == before
+        writer.set_config({"seed": 2})
+        take(writer, 9)
+    with open_run(run_path) as run:
+        assert run.config == {"seed": 2}
+        assert [snapshot.step for snapshot in run.snapshots] == [0, 1, 5, 9]
+        assert_whole(run)
+
+    def broken(self, target):
+        raise OSError(28, "No space left on device")
+
+    with RunWriter.resume(run_path) as writer:
+        monkeypatch.setattr(Path, "replace", broken)
+        with pytest.raises(RunFileError, match="No space left on device"):
+            writer.set_config({"seed": 3})
+    monkeypatch.undo()
+    with open_run(run_path) as run:
+        assert run.config == {"seed": 2}
+        assert_whole(run)
+    assert not list(run_path.parent.glob("*.part"))
+
+
+def test_layer_names_with_slashes(tmp_path):
+    layers = [LayerInfo("a/x", (2,)), LayerInfo("a", (2,)), LayerInfo("x", (2,))]
+    path = tmp_path / "run.h5"
+    with RunWriter.create(path, layers, PROBE, config={}, provenance={}) as writer:
+        with writer.snapshot(0, 0.0, {}) as out:
+            for value, layer in enumerate(layers):
+                out.layer(layer.name, "activations", np.full((N, 2), value), nonfinite=0, constant=True)
+        writer.set_config({"copied": True})
+    with open_run(path) as run:
+        assert [run.snapshots[0].activations(layer.name)[0, 0] for layer in layers] == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("run", "there"),
+    [("run.h5", "run.ckpt"), ("lr0.1", "lr0.1.ckpt"), ("a.hdf5", "a.ckpt"), ("run.ckpt", "run.ckpt.ckpt")],
+)
+def test_what_stands_beside_a_run_has_a_name_of_its_own(run, there):
+    assert beside(Path("x") / run, ".ckpt") == Path("x") / there
+
+
 def test_plain_h5py_reads_it(run_path):
     with h5py.File(run_path) as file:
         done = [slot for slot in file["snapshots"].values() if slot.attrs.get("complete")]
@@ -119,7 +166,7 @@ def test_one_writer_at_a_time_and_readers_meanwhile(tmp_path):
         seen = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, check=True)
         assert seen.stdout.strip() == "1"
         take(writer, 1)
-    assert [entry.name for entry in tmp_path.iterdir()] == ["run.h5"]
+    assert {entry.name for entry in tmp_path.iterdir()} == {"run.h5", ".run.h5.lock"}
 
 
 def test_a_step_is_recorded_once(run_path):

@@ -45,7 +45,8 @@ def mark_saturation(estimates: pd.DataFrame) -> pd.DataFrame:
     the dependence measures), and log2 n and H(Y) where a table has no such columns.
 
     Returns:
-        A copy with four boolean columns more: `saturated_x` (I(X;T) within 1 % of its limit), `saturated_y`
+        A copy with four boolean columns more: `saturated_x` (I(X;T) within 1 % of its limit or, for the Rényi
+        entropies, S(T) within 1 % of log2 n: then I(X;T) = S(X) for any network), `saturated_y`
         (I(T;Y) within 1 % of its limit), `at_null` (I(T;Y) at most its permuted-label null plus two standard
         deviations) and `uninformative` (any of the three). Rows whose status is not "ok" are in none of them.
     """
@@ -55,7 +56,12 @@ def mark_saturation(estimates: pd.DataFrame) -> pd.DataFrame:
     null = marked["I_TY_null"] + NULL_DEVIATIONS * marked["I_TY_null_std"].fillna(0)
     limit_x = marked.get("limit_XT", np.log2(marked["n"]))
     limit_y = marked.get("limit_TY", marked["S_Y"])
-    marked["saturated_x"] = ok & (i_xt >= (1 - SATURATION) * limit_x - ROUNDING)
+    at_limit = i_xt >= (1 - SATURATION) * limit_x - ROUNDING
+    if {"estimator", "S_T"} <= set(marked):
+        # A Gram matrix of T that is the identity gives I(X;T) = S(X) whatever the network does.
+        identity = marked["S_T"] >= (1 - SATURATION) * np.log2(marked["n"]) - ROUNDING
+        at_limit |= identity & (marked["estimator"] == "renyi")
+    marked["saturated_x"] = ok & at_limit
     marked["saturated_y"] = ok & (i_ty >= (1 - SATURATION) * limit_y - ROUNDING)
     marked["at_null"] = ok & (i_ty <= null + ROUNDING)
     marked["uninformative"] = marked[["saturated_x", "saturated_y", "at_null"]].any(axis=1)
@@ -175,9 +181,11 @@ def saturation_summary(table: pd.DataFrame) -> list[str]:
     for (_, layer), rows in table.groupby(["depth", "layer"], sort=True):
         limit_x, limit_y = limits(rows)
         named = "log2 n" if np.isclose(limit_x, np.log2(rows["n"].iloc[0])) else "its limit"
+        near = ~(rows["I_XT"] < (1 - SATURATION) * limit_x - ROUNDING)
         what = quantity_names(rows)["I_TY"]
         kinds = {
-            f"I(X;T) saturated at {named} = {limit_x:.2f} bits": rows["saturated_x"],
+            f"I(X;T) saturated at {named} = {limit_x:.2f} bits": rows["saturated_x"] & near,
+            "I(X;T) saturated at S(X), with S(T) at log2 n": rows["saturated_x"] & ~near,
             f"I(T;Y) saturated at H(Y) = {limit_y:.2f} bits": rows["saturated_y"],
             f"{what} no better than its permuted null": rows["at_null"],
         }

@@ -11,7 +11,9 @@ from infoplane.errors import InfoplaneError
 from infoplane.estimators.base import EstimatorSettings
 from infoplane.estimators.batches import Batches
 from infoplane.estimators.table import estimate_run
-from infoplane.runfile import open_run
+from infoplane.runfile import beside, open_run
+
+MAY_DIFFER = {"seed", "data_root", "device"}
 
 
 def gather(
@@ -39,6 +41,7 @@ def gather(
         InfoplaneError: A run is given twice, cannot be read, or holds no snapshot.
     """
     names = _names(paths)
+    _refuse_other_training(paths)
     estimates, metrics = [], []
     for path, name in zip(paths, names, strict=True):
         table = estimate_run(path, settings, batches, jobs=jobs, progress=progress)
@@ -56,9 +59,27 @@ def gather(
     return pd.concat(estimates, ignore_index=True), pd.concat(metrics, ignore_index=True)
 
 
+def _refuse_other_training(paths: Sequence[Path]) -> None:
+    """Runs are put side by side as repetitions: they may differ in their seeds, not in how they were made."""
+    configs, ids = [], []
+    for path in paths:
+        with open_run(path) as run:
+            ids.append(run.run_id)
+            configs.append({name: value for name, value in run.config.items() if name not in MAY_DIFFER})
+    for path, config, identity in zip(paths[1:], configs[1:], ids[1:], strict=True):
+        if ids.count(identity) > 1:
+            raise InfoplaneError(f"{path} is a copy of another of these runs; name each run once")
+        different = sorted(name for name in {*configs[0], *config} if configs[0].get(name) != config.get(name))
+        if different:
+            raise InfoplaneError(
+                f"{path} differs from {paths[0]} in {', '.join(different)}; "
+                "only seeds are averaged, draw other runs apart"
+            )
+
+
 def _names(paths: Sequence[Path]) -> list[str]:
     """The file stems, with their folders where stems repeat."""
     if len({path.resolve() for path in paths}) < len(paths):
         raise InfoplaneError("a run is given twice; name each run once")
-    stems = [path.stem for path in paths]
+    stems = [beside(path, "").name for path in paths]
     return stems if len(set(stems)) == len(stems) else [str(path.with_suffix("")) for path in paths]

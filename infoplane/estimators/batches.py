@@ -74,4 +74,4 @@ def sub_probe(probe: Probe, members: NDArray | None) -> Probe:
     if members is None:
         return probe
     square = squareform(probe.distances)[np.ix_(members, members)]
-    return Probe(probe.labels[members], condense(square), probe.indices[members])
+    return Probe(probe.labels[members], condense(square), probe.indices[members], probe.shape)

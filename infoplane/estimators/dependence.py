@@ -115,7 +115,7 @@ class Dependence(LayerEstimator):
         self.bandwidth, self.sigma_x = None, math.nan
         if isinstance(settings, KernelSettings):
             self.bandwidth = settings.bandwidth
-            self.sigma_x = settings.input_bandwidth.sigma(probe.distances, labels=self.labels)
+            self.sigma_x = settings.input_bandwidth.sigma(probe.distances, probe.features, self.labels)
         self.inputs = self._kernel(squareform(probe.distances), self.sigma_x)
         self.pairs = class_pairs(self.labels, prepared)
 

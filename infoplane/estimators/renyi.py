@@ -90,7 +90,7 @@ class RunEstimator(LayerEstimator):
     def __init__(self, probe: Probe, settings: Settings, source: Path) -> None:
         super().__init__(probe, settings)
         self.settings = settings
-        self.sigma_x = settings.input_bandwidth.sigma(probe.distances, labels=self.labels)
+        self.sigma_x = settings.input_bandwidth.sigma(probe.distances, probe.features, self.labels)
         if self.sigma_x == 0:
             raise InfoplaneError(
                 f"{source}: '{settings.input_bandwidth}' finds no bandwidth for the probe's inputs (more than "
@@ -157,7 +157,8 @@ def channel_distances(activations: NDArray, bandwidth: Bandwidth) -> NDArray | N
         Condensed distances, (n (n−1) / 2,) float64; None where the rule finds no bandwidth for a channel.
     """
     total: NDArray | None = None
-    for channel in torch.from_numpy(activations).unbind(1):
+    maps = activations if activations.ndim > 1 else activations[:, None]
+    for channel in torch.from_numpy(maps).unbind(1):
         squared = condense(squared_distances(channel).numpy())
         if not squared.any():
             continue

@@ -7,6 +7,9 @@ dropped.
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import logging
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -15,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import filelock
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -25,7 +29,9 @@ from infoplane.errors import InfoplaneError
 from infoplane.estimators.base import EstimatorSettings, Item, LayerEstimator, LayerView
 from infoplane.estimators.batches import Batches, sub_probe
 from infoplane.provenance import versions
-from infoplane.runfile import Run, open_run
+from infoplane.runfile import Run, beside, open_run
+
+logger = logging.getLogger(__name__)
 
 SAVE_SECONDS = 20.0
 WORDS = {
@@ -43,6 +49,8 @@ WORDS = {
     "status",
 }
 INTEGERS = {"permutations", "batches", "batch_size", "batch", "n", "classes", "step", "depth", "features"}
+# What tells one row from another.
+KEYS = {"alpha", "neighbours", *INTEGERS, *WORDS} - {"status"}
 
 
 @dataclass
@@ -63,7 +71,7 @@ class _Part:
 
 def estimates_path(run: Path) -> Path:
     """Where the estimates of a run file stand."""
-    return run.with_suffix(".estimates.csv")
+    return beside(run, ".estimates.csv")
 
 
 def estimate_run(
@@ -107,9 +115,14 @@ def estimate_run(
                 if items
                 for part in _parts(run, one, about, items, batches)
             ]
-            table = _compute(run, parts, table, jobs or os.cpu_count() or 1, progress)
+            table = _compute(run, parts, jobs or _cores(), progress)
     order = ["step", "depth", "batch"]
     return pd.concat([_matching(table, one).sort_values(order) for one in columns], ignore_index=True)
+
+
+def _cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _columns(run: Run, settings: EstimatorSettings, batches: Batches | None) -> dict[str, Any]:
@@ -145,7 +158,7 @@ def _parts(
     ]
 
 
-def _compute(run: Run, parts: list[_Part], table: pd.DataFrame, jobs: int, progress: bool) -> pd.DataFrame:
+def _compute(run: Run, parts: list[_Part], jobs: int, progress: bool) -> pd.DataFrame:
     """Computes the missing rows; on an interruption what is done is kept."""
     path = estimates_path(run.path)
     depths = {layer.name: depth for depth, layer in enumerate(run.layers, start=1)}
@@ -153,10 +166,7 @@ def _compute(run: Run, parts: list[_Part], table: pd.DataFrame, jobs: int, progr
     rows: list[dict[str, Any]] = []
 
     def save() -> pd.DataFrame:
-        new = pd.DataFrame(rows)
-        whole = pd.concat([table, new], ignore_index=True) if len(table) else new
-        _store(path, whole)
-        return whole
+        return _store(path, pd.DataFrame(rows), parts[0].columns)
 
     # Single-threaded solves side by side use the cores better than one solve on all of them.
     with threadpool_limits(1), ThreadPoolExecutor(jobs) as pool:
@@ -238,7 +248,7 @@ def _load(path: Path, columns: dict[str, Any]) -> pd.DataFrame:
         return pd.DataFrame()
     try:
         # As text first: a layer may be called "3", and pandas' own parser may miss the last bit of a number.
-        table = pd.read_csv(path, dtype=str)
+        table = pd.read_csv(path, dtype=str, keep_default_na=False, na_values=[""])
         if "run_id" in table and not set(table) >= INTEGERS:
             # Of an infoplane that knew fewer settings.
             return pd.DataFrame()
@@ -258,12 +268,29 @@ def _matching(table: pd.DataFrame, columns: dict[str, Any]) -> pd.DataFrame:
     return table[same]
 
 
-def _store(path: Path, table: pd.DataFrame) -> None:
-    """Writes the whole table at once, so that a kill leaves the old one or the new one."""
+def _store(path: Path, new: pd.DataFrame, columns: dict[str, Any]) -> pd.DataFrame:
+    """Adds rows to what is stored, and gives it all; a kill leaves the old table or the new one.
+
+    Others may estimate the same run meanwhile: the table is read again under a lock, and their rows are kept. In a
+    folder that cannot be written to the rows are given but not stored.
+    """
     draft = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
-        table.to_csv(draft, index=False, float_format="%.17g")
-        draft.replace(path)
+        with filelock.FileLock(path.with_name(f".{path.name}.lock")):
+            whole = _joined(_load(path, columns), new)
+            whole.to_csv(draft, index=False, float_format="%.17g")
+            draft.replace(path)
+        return whole
     except OSError as error:
-        draft.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            draft.unlink(missing_ok=True)
+        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
+            logger.warning("%s cannot be written (%s): the estimates are not kept", path, error.strerror)
+            return _joined(_load(path, columns), new)
         raise InfoplaneError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def _joined(stored: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
+    """Both, each row once."""
+    whole = pd.concat([stored, new], ignore_index=True) if len(stored) else new
+    return whole.drop_duplicates([name for name in whole.columns if name in KEYS], ignore_index=True)

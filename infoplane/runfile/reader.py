@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import functools
 import json
 import os
@@ -21,7 +20,7 @@ from numpy.typing import NDArray
 
 from infoplane.errors import RunFileError, unknown
 from infoplane.kernels import condense, squared_distances
-from infoplane.runfile.schema import FORMAT, SCHEMA_VERSION, LayerInfo, Probe, dataset, group, reading
+from infoplane.runfile.schema import FORMAT, SCHEMA_VERSION, LayerInfo, Probe, dataset, group, reading, stored_name
 
 
 class Snapshot:
@@ -79,7 +78,7 @@ class Snapshot:
     def _data(self, layer: str) -> h5py.Dataset:
         self._run.layer(layer)
         with reading(self._run.path):
-            return dataset(self._group, layer)
+            return dataset(self._group, stored_name(layer))
 
     def _read(self, layer: str) -> NDArray:
         data = self._data(layer)
@@ -145,7 +144,8 @@ class Run:
         """
         with reading(self.path):
             probe = group(self._file, "probe")
-            return Probe(*(dataset(probe, field.name)[()] for field in dataclasses.fields(Probe)))
+            labels, distances, indices = (dataset(probe, name)[()] for name in ("labels", "distances", "indices"))
+            return Probe(labels, distances, indices, tuple(json.loads(probe.attrs["shape"])))
 
     @property
     def metrics(self) -> pd.DataFrame:

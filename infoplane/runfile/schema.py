@@ -44,11 +44,29 @@ class Probe:
         labels: Class labels, (n,) int64.
         distances: Condensed Euclidean distances between the inputs, (n (n−1) / 2,) float64.
         indices: Positions of the samples in their data set, (n,) int64.
+        shape: Shape of one input.
     """
 
     labels: NDArray
     distances: NDArray
     indices: NDArray
+    shape: tuple[int, ...]
+
+    @property
+    def features(self) -> int:
+        """Number of features d of one input."""
+        return int(np.prod(self.shape))
+
+
+def beside(run: Path, ending: str) -> Path:
+    """The file that stands beside a run file: `run.h5` and ".ckpt" give `run.ckpt`, `lr0.1` gives `lr0.1.ckpt`."""
+    stem = run.name.removesuffix(".h5").removesuffix(".hdf5")
+    return run.parent / (stem + ending)
+
+
+def stored_name(layer: str) -> str:
+    """Name of a layer's dataset: a slash would be a group to HDF5."""
+    return layer.replace("/", "%2F")
 
 
 def group(parent: h5py.Group, name: str) -> h5py.Group:

@@ -9,7 +9,6 @@ goes on after one is first copied, without the half-written part, into a new fil
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import shutil
 import uuid
@@ -23,9 +22,9 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from infoplane.errors import RunFileError
+from infoplane.errors import RunFileError, WriteFailed
 from infoplane.runfile.reader import Run, open_run
-from infoplane.runfile.schema import FORMAT, SCHEMA_VERSION, LayerInfo, Probe, reason
+from infoplane.runfile.schema import FORMAT, SCHEMA_VERSION, LayerInfo, Probe, reason, stored_name
 
 SLOTS = 256
 CHUNK_VALUES = 2**18
@@ -58,6 +57,14 @@ class RunWriter:
         self._file = h5py.File(self.path, "r+", locking=False)
         self._mark_open(True)
         self._next = _first_free_slot(self._file["snapshots"])
+
+    def _reopen(self, slots: int, config: str | None = None) -> None:
+        """Goes on in a copy with so many slots."""
+        self._file.close()
+        self._failed = True
+        _rewrite(self.path, slots, config)
+        self._open()
+        self._failed = False
 
     def _mark_open(self, value: bool) -> None:
         self._file["writer"].attrs.modify("open", value)
@@ -93,11 +100,16 @@ class RunWriter:
         try:
             if path.exists() and not force:
                 raise RunFileError(f"{path} exists; use --force to overwrite it or --resume to go on with it")
-            draft = path.with_name(path.name + ".part")
-            with _writing(path), h5py.File(draft, "w", locking=False) as file:
-                _write_header(file, layers, probe, config, provenance)
-                _add_slots(file, max(2 * snapshots, SLOTS))
-            draft.replace(path)
+            if path.is_dir():
+                raise RunFileError(f"{path} is a folder; give the name of a file")
+            with _writing(path):
+                # Made in memory: HDF5 does not survive a disk that is full.
+                with h5py.File(path.name, "w", driver="core", backing_store=False) as file:
+                    _write_header(file, layers, probe, config, provenance)
+                    _add_slots(file, max(2 * snapshots, SLOTS))
+                    file.flush()
+                    image = file.id.get_file_image()
+                _put(image, path)
             return cls(path, lock)
         except BaseException:
             _release(lock)
@@ -135,9 +147,7 @@ class RunWriter:
             raise RunFileError(f"{self.path}: step {step} is recorded already")
         with self._guarded():
             if self._next == len(self._file["snapshots"]):
-                self._file.close()
-                _rewrite(self.path, 2 * self._next)
-                self._open()
+                self._reopen(2 * self._next)
             slot = self._file["snapshots"][_slot_name(self._next)]
             slot.attrs["step"] = step
             slot.attrs["epoch"] = epoch
@@ -151,10 +161,11 @@ class RunWriter:
         self.steps.append(step)
 
     def set_config(self, config: Mapping[str, Any]) -> None:
-        """Replaces the configuration (a resumed run may have more epochs)."""
-        with self._guarded():
-            self._file.attrs["config"] = json.dumps(config)
-            self._file.flush()
+        """Replaces the configuration (a resumed run may have more epochs), all at once."""
+        text = json.dumps(config)
+        if text != self._file.attrs["config"]:
+            with self._guarded():
+                self._reopen(len(self.steps) + SLOTS, config=text)
 
     def close(self) -> None:
         """Closes the file and lets others write."""
@@ -182,14 +193,14 @@ class RunWriter:
         free = shutil.disk_usage(self.path.parent).free
         if free < needed + 2**20:
             raise RunFileError(
-                f"disk full: the snapshot needs {needed / 2**20:.0f} MiB, {free / 2**20:.0f} MiB are free; "
+                f"disk full: {1 + needed / 2**20:.0f} MiB are needed, {free / 2**20:.0f} MiB are free; "
                 f"{safe}; free some space, then go on with --resume"
             )
         try:
             yield
         except (OSError, RuntimeError) as error:
             self._failed = True
-            raise RunFileError(
+            raise WriteFailed(
                 f"cannot write {self.path} ({reason(error)}); {safe}; free some space, then go on with --resume"
             ) from error
 
@@ -216,7 +227,7 @@ class SnapshotWriter:
         """
         with self._writer._guarded(values.size * 4):
             data = self._slot.create_dataset(
-                name,
+                stored_name(name),
                 data=values.astype(np.float32, copy=False),
                 chunks=_chunk_shape(values.shape),
                 **FILTERS,
@@ -238,9 +249,9 @@ def _write_header(
     file.attrs["provenance"] = json.dumps(provenance)
     file.attrs["layers"] = json.dumps([[layer.name, list(layer.shape)] for layer in layers])
     group = file.create_group("probe")
-    for field in dataclasses.fields(Probe):
-        values = getattr(probe, field.name)
-        group.create_dataset(field.name, data=values, chunks=_chunk_shape(values.shape), **FILTERS)
+    group.attrs["shape"] = json.dumps(list(probe.shape))
+    for name, values in (("labels", probe.labels), ("distances", probe.distances), ("indices", probe.indices)):
+        group.create_dataset(name, data=values, chunks=_chunk_shape(values.shape), **FILTERS)
 
 
 def _add_slots(file: h5py.File, count: int) -> None:
@@ -259,20 +270,47 @@ def _first_free_slot(slots: h5py.Group) -> int:
     return next((index for index in range(len(slots)) if not len(slots[_slot_name(index)].attrs)), len(slots))
 
 
-def _rewrite(path: Path, slots: int) -> None:
-    """Copies what is finished into a new file with so many slots, which takes the place of the old one at once."""
+def _rewrite(path: Path, slots: int, config: str | None = None) -> None:
+    """Copies what is finished into a new file with so many slots, which takes the place of the old one at once.
+
+    Args:
+        path: The run file.
+        slots: Number of slots.
+        config: Another configuration, as JSON.
+    """
     draft = path.with_name(path.name + ".part")
-    with Run(path) as run, h5py.File(draft, "w", locking=False) as new:
-        for name, value in run._file.attrs.items():
-            new.attrs[name] = value
-        run._file.copy("probe", new)
-        _add_slots(new, slots)
-        for index, snapshot in enumerate(run.snapshots):
-            slot = new["snapshots"][_slot_name(index)]
-            for layer in run.layers:
-                snapshot._group.copy(layer.name, slot)
-            slot.attrs.update(snapshot._group.attrs)
-    draft.replace(path)
+    try:
+        with Run(path) as run, h5py.File(draft, "w", locking=False) as new:
+            _copy_finished(run, new, slots)
+            if config is not None:
+                new.attrs["config"] = config
+        draft.replace(path)
+    except (OSError, RuntimeError) as error:
+        draft.unlink(missing_ok=True)
+        raise WriteFailed(f"cannot copy {path} ({reason(error)}); it is as it was; free some space") from error
+
+
+def _copy_finished(run: Run, new: h5py.File, slots: int) -> None:
+    for name, value in run._file.attrs.items():
+        new.attrs[name] = value
+    run._file.copy("probe", new)
+    _add_slots(new, slots)
+    for index, snapshot in enumerate(run.snapshots):
+        slot = new["snapshots"][_slot_name(index)]
+        for layer in run.layers:
+            snapshot._group.copy(stored_name(layer.name), slot)
+        slot.attrs.update(snapshot._group.attrs)
+
+
+def _put(content: bytes, path: Path) -> None:
+    """Writes a file that appears at once or not at all."""
+    draft = path.with_name(path.name + ".part")
+    try:
+        draft.write_bytes(content)
+        draft.replace(path)
+    except OSError:
+        draft.unlink(missing_ok=True)
+        raise
 
 
 def _chunk_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -302,6 +340,5 @@ def _lock(path: Path) -> filelock.BaseFileLock:
 
 
 def _release(lock: filelock.BaseFileLock) -> None:
+    # The file of the lock stays: taking it away would let two writers lock two files of one name.
     lock.release()
-    with contextlib.suppress(OSError):
-        Path(lock.lock_file).unlink()

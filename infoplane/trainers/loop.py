@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from infoplane.data import Dataset, Split
-from infoplane.layers import eval_mode
+from infoplane.layers import eval_mode, tensor_of
 
 logger = logging.getLogger(__name__)
 
@@ -158,7 +158,7 @@ def evaluate(
     with eval_mode(model), torch.no_grad(), torch.random.fork_rng(devices=devices):
         for part in indices.split(batch_size):
             inputs, labels = dataset.batch(split, part, device)
-            logits = model(inputs).float()
+            logits = tensor_of(model(inputs)).float()
             loss += functional.cross_entropy(logits, labels, reduction="sum").item()
             correct += (logits.argmax(1) == labels).sum().item()
     if not math.isfinite(loss):

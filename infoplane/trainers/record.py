@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,13 +18,16 @@ from infoplane.data import Dataset, balanced_probe, load_dataset
 from infoplane.errors import InfoplaneError, RunFileError
 from infoplane.models import build_model, input_channels
 from infoplane.recorder import Recorder
-from infoplane.runfile import open_run
+from infoplane.runfile import beside, open_run
 from infoplane.schedule import snapshot_steps
 from infoplane.trainers.loop import Interrupted, Loop, count_steps, evaluate
 from infoplane.trainers.optim import build_optimizer, is_length_free, lr_factor
 from infoplane.trainers.sgd import end_to_end
 
 logger = logging.getLogger(__name__)
+
+# Where a run computes and finds its data may change when it goes on, and how long it is; nothing else.
+CHANGEABLE = {"epochs", "data_root", "device"}
 
 
 @dataclass(frozen=True)
@@ -90,33 +95,37 @@ def record(settings: RecordSettings, path: Path, *, force: bool = False, progres
     return _Session(settings, path).train(progress, force=force)
 
 
-def resume(path: Path, *, epochs: int | None = None, progress: bool = False) -> float:
+def resume(path: Path, changes: Mapping[str, Any] | None = None, *, progress: bool = False) -> float:
     """Goes on with a recording after a kill, an interruption, or its end.
 
     Args:
         path: The run file.
-        epochs: Train to so many epochs in all; None to as many as were planned.
+        changes: Settings that differ from those of the run: more `epochs`, another `data_root` or `device`.
         progress: Show a progress bar.
 
     Returns:
         Accuracy on the whole test split at the end, between 0 and 1.
 
     Raises:
-        InfoplaneError: The run cannot go on, or not to that length.
+        InfoplaneError: The run cannot go on, or not with these changes.
         Interrupted: Asked to stop again.
     """
     with open_run(path) as run:
         settings = RecordSettings.of(run.config)
-    if epochs is not None and epochs != settings.epochs:
-        if epochs < settings.epochs:
-            raise InfoplaneError(f"{path} is planned for {settings.epochs} epochs, which is more than {epochs}")
-        if not is_length_free(settings.schedule):
-            raise InfoplaneError(
-                f"{path} has the schedule '{settings.schedule}', which depends on its {settings.epochs} epochs; "
-                "record a new run, or use --schedule constant or step"
-            )
-        settings = dataclasses.replace(settings, epochs=epochs)
-    return _Session(settings, path).train(progress, going_on=True)
+    changed = {name: value for name, value in (changes or {}).items() if value != getattr(settings, name)}
+    refused = sorted(changed.keys() - CHANGEABLE)
+    if refused:
+        named = ", ".join("--" + name.replace("_", "-") for name in refused)
+        raise InfoplaneError(f"{path} keeps its settings when it goes on; leave out {named}, or record a new run")
+    epochs = changed.get("epochs", settings.epochs)
+    if epochs < settings.epochs:
+        raise InfoplaneError(f"{path} is planned for {settings.epochs} epochs, which is more than {epochs}")
+    if epochs > settings.epochs and not is_length_free(settings.schedule):
+        raise InfoplaneError(
+            f"{path} has the schedule '{settings.schedule}', which depends on its {settings.epochs} epochs; "
+            "record a new run, or use --schedule constant or step"
+        )
+    return _Session(dataclasses.replace(settings, **changed), path).train(progress, going_on=True)
 
 
 class _Session:
@@ -125,7 +134,7 @@ class _Session:
     def __init__(self, settings: RecordSettings, path: Path) -> None:
         self.settings = settings
         self.path = path
-        self.checkpoint = path.with_suffix(".ckpt")
+        self.checkpoint = beside(path, ".ckpt")
         _check(settings)
         device = _device(settings.device)
         self.dataset = _load(settings).to(device)
@@ -163,23 +172,32 @@ class _Session:
         }
 
     def train(self, progress: bool, *, force: bool = False, going_on: bool = False) -> float:
-        """Trains to the end and gives the test accuracy."""
+        """Trains to the end and gives the test accuracy; a start that fails before any snapshot leaves no file."""
         with self._recorder(force, going_on) as recorder:
-            if going_on:
-                recorder.set_config(dataclasses.asdict(self.settings))
-                self._restore(recorder)
-            else:
-                self.checkpoint.unlink(missing_ok=True)
-            with tqdm(
-                total=self.total_steps,
-                initial=self.loop.step,
-                desc="training",
-                unit="step",
-                disable=None if progress else True,
-            ) as bar:
-                self._train(recorder, bar)
+            try:
+                self._train_recorded(recorder, progress, going_on)
+            except Exception:
+                if not going_on and not recorder.steps:
+                    self.path.unlink(missing_ok=True)
+                    self.checkpoint.unlink(missing_ok=True)
+                raise
         everything = torch.arange(len(self.dataset.test))
         return evaluate(self.model, self.dataset, self.dataset.test, everything)[1]
+
+    def _train_recorded(self, recorder: Recorder, progress: bool, going_on: bool) -> None:
+        if going_on:
+            self._restore(recorder)
+            recorder.set_config(dataclasses.asdict(self.settings))
+        else:
+            self.checkpoint.unlink(missing_ok=True)
+        with tqdm(
+            total=self.total_steps,
+            initial=self.loop.step,
+            desc="training",
+            unit="step",
+            disable=None if progress else True,
+        ) as bar:
+            self._train(recorder, bar)
 
     def _train(self, recorder: Recorder, bar: tqdm) -> None:
         def after_step() -> None:
@@ -256,8 +274,14 @@ def _check(settings: RecordSettings) -> None:
     for name in ("probe_size", "batch_size", "epochs", "eval_size"):
         if getattr(settings, name) < 1:
             raise InfoplaneError(f"{name} must be at least 1, got {getattr(settings, name)}")
-    if not settings.lr > 0:
-        raise InfoplaneError(f"lr must be positive, got {settings.lr}")
+    if not 0 < settings.lr < math.inf:
+        raise InfoplaneError(f"lr must be positive and finite, got {settings.lr}")
+    if not 0 <= settings.momentum < 1:
+        raise InfoplaneError(f"momentum must be from 0 to below 1, got {settings.momentum}")
+    if not 0 <= settings.weight_decay < math.inf:
+        raise InfoplaneError(f"weight_decay must be 0 or more, got {settings.weight_decay}")
+    if not 0 <= settings.seed < 2**40:
+        raise InfoplaneError(f"seed must be from 0 to below 2^40, got {settings.seed}")
 
 
 def _load(settings: RecordSettings) -> Dataset:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional
 
+from infoplane.layers import tensor_of
+
 
 def end_to_end(model: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
     """Cross-entropy of the whole network.
@@ -17,4 +19,4 @@ def end_to_end(model: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
     Returns:
         Mean loss in nats, 0-dimensional, with its graph.
     """
-    return functional.cross_entropy(model(inputs), labels)
+    return functional.cross_entropy(tensor_of(model(inputs)), labels)
