@@ -4,6 +4,13 @@
 distinct samples alone; `certified` brackets the entropy of a large matrix; `differentiable` gives gradients.
 """
 
+from infoplane.entropy.certified import (
+    Interval,
+    certified_class_joint_entropy,
+    certified_entropy,
+    certified_joint_entropy,
+    certified_mutual_information,
+)
 from infoplane.entropy.differentiable import entropy_with_gradient
 from infoplane.entropy.distinct import distinct_entropy, distinct_samples, linear_entropy
 from infoplane.entropy.exact import (
@@ -17,6 +24,11 @@ from infoplane.entropy.exact import (
 from infoplane.entropy.spectrum import spectral_entropy
 
 __all__ = [
+    "Interval",
+    "certified_class_joint_entropy",
+    "certified_entropy",
+    "certified_joint_entropy",
+    "certified_mutual_information",
     "class_entropy",
     "class_joint_entropy",
     "conditional_mutual_information",
