@@ -94,7 +94,6 @@ def coverage(n: int, draws: int, alphas: list[float], confidence: float, seed: i
                     "steps": float(np.mean([i.steps for i in found])),
                 }
             )
-            print(rows[-1], flush=True)
     return pd.DataFrame(rows)
 
 

@@ -12,8 +12,9 @@ invariant subspace (Meyer, Musco, Musco and Woodruff, "Hutch++", SOSA 2021). So 
 4. The mean over the probes: a *statistical* interval, Student's t with the larger of two variances, the sample's and
    the one that the rules give for f² (each probe alone estimates it, so that few probes do not underestimate it).
 
-Products may run in float32, ‖A‖²_F and all small algebra in float64. The rounding of float32 products is no part of
-the interval; benchmarks/coverage.py measures how often the interval covers, that rounding included.
+Products run in float32, ‖A‖²_F and all small algebra in float64. The interval is widened by an *allowance* for the
+rounding of float32, an estimate of its size and no proven bound. benchmarks/coverage.py measures how often intervals
+cover.
 """
 
 from __future__ import annotations
@@ -36,6 +37,8 @@ BLOCK, DEPTH = 16, 8  # of the Krylov space that is deflated: deep beats wide
 PROBES = 16  # drawn at once; each half is fitted on another half
 FIRST_STEPS, MORE_STEPS, MOST_STEPS = 8, 4, 60
 LOCK_SHARE, GAP_SHARE = 0.1, 0.3  # parts of the tolerance that the bounds may take
+ROUNDING = 8 * torch.finfo(torch.float32).eps  # relative error allowed for in what float32 products give
+VISIBLE = 3e-6  # part of ‖A‖²_F that must be left outside Q for rounding not to swallow it
 BUDGET = 1.5  # products per sample beyond which exact eigenvalues are cheaper
 
 
@@ -229,16 +232,27 @@ class _Estimate:
         return drawn.to(self.operator.like.device)
 
     def f(self, x: torch.Tensor) -> torch.Tensor:
-        """The function whose trace gives the entropy: −λ log2 λ, or λ^α − λ, exact near α = 1."""
+        """The function whose trace gives the entropy: −λ log2 λ; λ^α; near α = 1, λ^α − λ without cancellation."""
         logs = torch.log(torch.where(x > 0, x, 1.0))
-        return -x * logs / LN2 if self.alpha == 1 else x * torch.expm1((self.alpha - 1) * logs)
+        if self.alpha == 1:
+            return -x * logs / LN2
+        return x * torch.expm1((self.alpha - 1) * logs) if self.alpha < 1.5 else x**self.alpha
 
     def bits(self, total: float) -> float:
         """Entropy from tr f(A)."""
         if self.alpha == 1:
             return total
-        least = math.expm1((1 - self.alpha) * math.log(self.operator.n))  # all eigenvalues equal
-        return math.log1p(max(total, least)) / ((1 - self.alpha) * LN2)
+        least = math.log(self.operator.n) * (1 - self.alpha)  # all eigenvalues equal
+        if self.alpha < 1.5:
+            return math.log1p(max(total, math.expm1(least))) / ((1 - self.alpha) * LN2)
+        return math.log(max(total, math.exp(least))) / ((1 - self.alpha) * LN2)
+
+    def _slope(self, values: torch.Tensor) -> float:
+        """At most this many bits per unit of tr f(A); tr A^α is at least Σ θ^α of orthonormal Ritz vectors."""
+        if self.alpha == 1:
+            return 1.0
+        least = max(self.operator.n ** (1 - self.alpha), float((values**self.alpha).sum()))
+        return 1 / ((self.alpha - 1) * LN2 * least)
 
     def _deflate(self) -> None:
         block = min(BLOCK, self.operator.n // (2 * DEPTH))
@@ -247,21 +261,22 @@ class _Estimate:
         values = values.clamp(min=1e-300)
         low, high = self._pair_bounds(values, residuals)
         gaps = high - low
-        # tr f is near its Gauss value; what counts of a gap is its part in bits.
-        slope = abs(self.bits(float(low.sum())) - self.bits(float(low.sum()) * (1 + 1e-6) + 1e-12))
-        slope /= abs(float(low.sum())) * 1e-6 + 1e-12
         order = torch.argsort(gaps)
-        fits = torch.cumsum(gaps[order], 0) * slope <= LOCK_SHARE * self.tolerance
+        fits = torch.cumsum(gaps[order], 0) * self._slope(values) <= LOCK_SHARE * self.tolerance
         locked = order[fits]
         self.locked = vectors[:, locked]
         self.low, self.high = float(low[locked].sum()), float(high[locked].sum())
+        self.size = float(self.f(values[locked]).abs().sum())
         moments = values[locked], values[locked] ** 2 + residuals[locked] ** 2
         square = self.operator.square
         self.free = self.operator.n - len(locked)
-        # tr P, tr P A P and tr P A² P.
-        self.moments = [float(self.free), 1 - float(moments[0].sum())]
-        if square is not None:
-            self.moments.append(square - float(moments[1].sum()))
+        # tr P, tr P A P and tr P A² P, and what float32 leaves uncertain in them.
+        self.moments, self.unsure = [float(self.free)], [0.0]
+        for whole, inside in zip((1.0, square), moments, strict=True):
+            if whole is None or (len(self.moments) > 1 and whole - float(inside.sum()) < VISIBLE * whole):
+                break
+            self.moments.append(max(whole - float(inside.sum()), 0.0))
+            self.unsure.append(ROUNDING * float(inside.sum()))
 
     def _pair_bounds(self, values: torch.Tensor, residuals: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Bounds of qᵀ f(A) q from the mean θ and the variance ρ² of the spectral measure of q."""
@@ -304,7 +319,7 @@ class _Estimate:
         lows, highs, squares = [], [], []
         for index, (gauss, radau) in enumerate(self.rules):
             # Every half batch is fitted on another one: the first on the second, all others on the first.
-            rest, known = fits[1 if index == 0 else 0]
+            rest, known, _ = fits[1 if index == 0 else 0]
             sides = self.free * gauss.apply(rest), self.free * radau.apply(rest)
             lows.append(torch.minimum(*sides) + known)
             highs.append(torch.maximum(*sides) + known)
@@ -314,7 +329,9 @@ class _Estimate:
         # Variance of zᵀHz for z uniform on the sphere of radius √d: at most 2d/(d+2) ‖H‖²_F.
         variance = max(float(middle.var()), 2 * self.free / (self.free + 2) * float(square.mean()))
         error = _quantile(self.confidence, len(middle)) * math.sqrt(variance / len(middle))
-        return self._finish(float(low.mean()) + self.low, float(high.mean()) + self.high, error, len(middle))
+        ends = float(low.mean()) + self.low, float(high.mean()) + self.high
+        allowance = max(unsure for _, _, unsure in fits) + ROUNDING * (self.size + abs(ends[0]))
+        return self._finish(*ends, error + allowance, len(middle))
 
     def _finish(self, low: float, high: float, error: float, probes: int) -> Interval:
         value = self.bits((low + high) / 2)
@@ -327,11 +344,11 @@ class _Estimate:
         value = min(max(value, ends[0]), ends[1])
         return Interval(value, ends[0], ends[1], "statistical", probes, self.steps, bound, False)
 
-    def _fit(self, rules: tuple[Rule, Rule]) -> tuple[Function, float]:
+    def _fit(self, rules: tuple[Rule, Rule]) -> tuple[Function, float, float]:
         """What the best quadratic leaves of f over the spectrum that half a batch of probes saw.
 
         Returns:
-            f less the quadratic, and the trace of the quadratic over the complement, which is known exactly.
+            f less the quadratic, the quadratic's trace over the complement, and what rounding may spoil of that.
         """
         nodes, weights = rules[0].nodes.flatten(), rules[0].weights.flatten().sqrt()
         scale = float(nodes.max()) or 1.0
@@ -345,7 +362,8 @@ class _Estimate:
 
         coefficients = [float(c) / scale**power for power, c in enumerate(found)]
         known = sum(c * moment for c, moment in zip(coefficients, self.moments, strict=True))
-        return lambda x: self.f(x) - monomials(x) @ found, known
+        unsure = sum(abs(c) * size for c, size in zip(coefficients, self.unsure, strict=True))
+        return (lambda x: self.f(x) - monomials(x) @ found), known, unsure
 
 
 def _quantile(confidence: float, probes: int) -> float:
