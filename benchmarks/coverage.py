@@ -1,4 +1,4 @@
-"""How often the certified intervals cover the exact entropy, over hundreds of draws on friendly and hostile spectra.
+"""How often certified intervals cover the exact entropy, over hundreds of draws, on kind and hostile spectra.
 
     python benchmarks/coverage.py
     python benchmarks/coverage.py --draws 20 --n 600 --csv coverage.csv
@@ -77,7 +77,8 @@ def coverage(n: int, draws: int, alphas: list[float], confidence: float, seed: i
             operator = certified.Operator(operator.product, n, operator.square, operator.like)
             exact = spectral_entropy(values, alpha)
             found = [
-                certified.certified_entropy(operator, alpha, confidence=confidence, seed=draw) for draw in range(draws)
+                certified.certified_entropy(operator, alpha, confidence=confidence, seed=draw)
+                for draw in range(draws)
             ]
             errors = np.array([interval.value - exact for interval in found])
             inside = [interval.low - 1e-12 <= exact <= interval.high + 1e-12 for interval in found]

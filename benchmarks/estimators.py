@@ -3,11 +3,12 @@
     python benchmarks/estimators.py --n 600
     python benchmarks/estimators.py --n 1000 4000 --data cifar10 --data-root DIR --csv estimators.csv
 
-An item is one layer at one snapshot; all ways take the same items in turn and yield I(X;T) and I(T;Y). The yardstick
-is the computation as published codes do it: distances by `cdist` and six float64 `torch.linalg.eigh` (three for each
-information), on all threads. Ours compute S(X) and S(Y) once per run of 8 layers × 50 snapshots; that time is shared
-out. Bandwidths (median distance) are found before the clock starts. A subset of the items is measured; ratios are per
-item. The floor is 4/3 n³ operations, the tridiagonal reduction, at the measured rate of matrix products.
+An item is one layer at one snapshot; all ways take the same items in turn and yield I(X;T) and I(T;Y). The
+yardstick is the computation as published codes do it: distances by `cdist` and six float64 `torch.linalg.eigh`
+(three for each information), on all threads. Ours compute S(X) and S(Y) once per run of 8 layers × 50
+snapshots; that time is shared out. Bandwidths (median distance) are found before the clock starts. A subset of
+the items is measured; ratios are per item. The floor is 4/3 n³ operations, the tridiagonal reduction, at the
+measured rate of matrix products.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +50,18 @@ RUN = 8 * 50  # layers × snapshots of the run that the work per run is shared o
 STEPS = 40  # of training between two snapshots
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 Informations = tuple[float, float]  # I(X;T) and I(T;Y), bits
+
+
+@cache
+def floor_seconds(n: int) -> float:
+    """4/3 n³ at the best rate of float64 matrix products on all threads."""
+    a = torch.randn(min(n, 2000), min(n, 2000), dtype=torch.float64)
+    seconds = math.inf
+    for _ in range(5):
+        start = time.perf_counter()
+        torch.mm(a, a)
+        seconds = min(seconds, time.perf_counter() - start)
+    return 4 / 3 * n**3 * seconds / (2 * len(a) ** 3)
 
 
 @dataclass(frozen=True)
@@ -99,7 +113,9 @@ def collect(n: int, data: str, root: Path, layers: int, snapshots: int) -> tuple
 @torch.no_grad()
 def activations(model: torch.nn.Module, layer: str, inputs: Tensor) -> Tensor:
     kept: list[Tensor] = []
-    handle = model.get_submodule(layer).register_forward_hook(lambda _m, _i, out: kept.append(tensor_of(out).clone()))
+    handle = model.get_submodule(layer).register_forward_hook(
+        lambda _m, _i, out: kept.append(tensor_of(out).clone())
+    )
     with eval_mode(model):
         for batch in inputs.split(250):
             model(batch)
@@ -160,13 +176,6 @@ def spread(function: Callable[[Item], Informations], items: list[Item]) -> list[
             return list(pool.map(function, items))
         finally:
             torch.set_num_threads(CORES)
-
-
-def floor_seconds(n: int) -> float:
-    """4/3 n³ at the rate of a float64 matrix product of the same size on all threads."""
-    a = torch.randn(min(n, 2000), min(n, 2000), dtype=torch.float64)
-    seconds = min(timed(lambda: [a @ a] and [], 1)[0] for _ in range(3))
-    return 4 / 3 * n**3 * seconds / (2 * len(a) ** 3)
 
 
 def table(
@@ -273,7 +282,10 @@ def main() -> None:
         seconds = (time.perf_counter() - start) / len(references)
         for index, alpha in enumerate(given.alpha):
             rows += table(probe, items, alpha, seconds, [values[index] for values in references])
-        print(pd.DataFrame([row for row in rows if row["n"] == n]).to_string(index=False, float_format="%.3g"), flush=True)
+        print(
+            pd.DataFrame([row for row in rows if row["n"] == n]).to_string(index=False, float_format="%.3g"),
+            flush=True,
+        )
     if given.csv:
         pd.DataFrame(rows).to_csv(given.csv, index=False)
 

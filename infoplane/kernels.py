@@ -49,7 +49,7 @@ def squared_distances(x: torch.Tensor) -> torch.Tensor:
         # Taking off a sample before the mean makes a constant layer exactly zero.
         chunk = chunk - chunk[:1]
         chunk = chunk - chunk.mean(dim=0, keepdim=True)
-        gram = gram.addmm_(chunk, chunk.T)
+        gram = gram.addmm_(chunk, chunk.T) if chunk.is_cuda or chunk.requires_grad else gram.add_(_inner(chunk))
     rounding = torch.finfo(torch.float64).eps * max(16.0, math.sqrt(features))
     if not gram.requires_grad:
         return _distances_inside(gram, rounding)
@@ -58,6 +58,12 @@ def squared_distances(x: torch.Tensor) -> torch.Tensor:
     squared = (sums - 2 * gram).clamp(min=0)
     squared = torch.where(squared <= rounding * sums, 0.0, squared)
     return squared * (1 - torch.eye(n, dtype=squared.dtype, device=squared.device))
+
+
+def _inner(x: torch.Tensor) -> torch.Tensor:
+    """X Xᵀ; NumPy sees the symmetry and computes one half."""
+    array = x.numpy()
+    return torch.from_numpy(array @ array.T)
 
 
 def _distances_inside(gram: torch.Tensor, rounding: float) -> torch.Tensor:

@@ -3,18 +3,21 @@
 Any orthonormal Q with P = I − Q Qᵀ splits tr f(A) = tr(Qᵀ f(A) Q) + tr(P f(A) P) exactly, whether or not Q spans an
 invariant subspace (Meyer, Musco, Musco and Woodruff, "Hutch++", SOSA 2021). So deflation leaves no bias here:
 
-1. Q: Ritz vectors of a block Krylov space. One with Ritz value θ and residual norm ρ sees a spectral measure of mean θ
-   and variance ρ², so that Gauss and Gauss–Radau rules bound qᵀ f(A) q: a *bound*. Only vectors whose bounds nearly
-   meet are locked.
-2. The rest by random probes in the complement of Q, each bracketed by Gauss and Gauss–Radau at 0: a *bound* again.
-3. Control variates: tr A, ‖A‖²_F and n are known exactly and so are their parts in Q; probes only see what a quadratic
-   polynomial leaves of f. Its coefficients are fitted on other probes than those it serves, which keeps the mean right.
-4. The mean over the probes: a *statistical* interval, Student's t with the larger of two variances, the sample's and
-   the one that the rules give for f² (each probe alone estimates it, so that few probes do not underestimate it).
+1. Q: Ritz vectors of a block Krylov space. One with Ritz value θ and residual norm ρ sees a spectral measure of
+   mean θ and variance ρ², so that Gauss and Gauss–Radau rules bound qᵀ f(A) q: a *bound*. Only vectors whose
+   bounds nearly meet are locked.
+2. The rest by random probes in the complement of Q, each bracketed by Gauss and Gauss–Radau at 0: a *bound*
+   again.
+3. Control variates: tr A, ‖A‖²_F and n are known exactly and so are their parts in Q; probes only see what a
+   quadratic polynomial leaves of f. Its coefficients are fitted on other probes than those it serves, which
+   keeps the mean right.
+4. The mean over the probes: a *statistical* interval, Student's t with the larger of two variances, the
+   sample's and the one that the rules give for f² (each probe alone estimates it, so that few probes do not
+   underestimate it).
 
 Products run in float32, ‖A‖²_F and all small algebra in float64. The interval is widened by an *allowance* for the
-rounding of float32, an estimate of its size and no proven bound. benchmarks/coverage.py measures how often intervals
-cover.
+rounding of float32, an estimate of its size and no proven bound. benchmarks/coverage.py measures how often
+intervals cover.
 """
 
 from __future__ import annotations
@@ -101,9 +104,9 @@ def certified_entropy(
 ) -> Interval:
     """S_α(A) with an interval of half-width at most `tolerance`, exact where that is as cheap.
 
-    Exact for n ≤ 512, α < 1 (tiny eigenvalues count there, products cannot see them), α = 2, 3, 4, where the probes
-    would cost more than eigenvalues, and always at that cost at most. An `Operator` without a way to the exact value
-    may end with a wider interval instead.
+    Exact for n ≤ 512, α < 1 (tiny eigenvalues count there, products cannot see them), α = 2, 3, 4, where the
+    probes would cost more than eigenvalues. An `Operator` without a way to the exact value may end with a wider
+    interval instead.
 
     Args:
         A: Normalised Gram matrix, (n, n) array or tensor, or an `Operator`.
@@ -179,7 +182,9 @@ def combine(terms: list[Interval], signs: list[int]) -> Interval:
     """The interval of a signed sum of independent intervals."""
     value = sum(sign * term.value for sign, term in zip(signs, terms, strict=True))
     bound = sum(term.bound for term in terms)
-    sides = [(term.value - term.low, term.high - term.value)[::sign] for sign, term in zip(signs, terms, strict=True)]
+    sides = [
+        (term.value - term.low, term.high - term.value)[::sign] for sign, term in zip(signs, terms, strict=True)
+    ]
     downs, ups = ([side[end] for side in sides] for end in (0, 1))
 
     def reach(lengths: list[float]) -> float:
@@ -299,7 +304,10 @@ class _Estimate:
         lanczos = ProbeLanczos(self._product, starts)
         lanczos.advance(min(self.steps or self._first(), self.operator.n - 1))
         if not self.rules:
-            while lanczos.steps < min(MOST_STEPS, self.operator.n - 1) and self._gap(lanczos) > GAP_SHARE * self.tolerance:
+            while (
+                lanczos.steps < min(MOST_STEPS, self.operator.n - 1)
+                and self._gap(lanczos) > GAP_SHARE * self.tolerance
+            ):
                 lanczos.advance(MORE_STEPS)
             self.steps = lanczos.steps
         halves = zip(lanczos.gauss().split(PROBES // 2), lanczos.radau().split(PROBES // 2), strict=True)
@@ -311,7 +319,9 @@ class _Estimate:
 
     def _gap(self, lanczos: ProbeLanczos) -> float:
         """Half the mean gap between the two rules, bits."""
-        sums = [self.free * float(rule.apply(self.f).mean()) + self.low for rule in (lanczos.gauss(), lanczos.radau())]
+        sums = [
+            self.free * float(rule.apply(self.f).mean()) + self.low for rule in (lanczos.gauss(), lanczos.radau())
+        ]
         return abs(self.bits(sums[0]) - self.bits(sums[1])) / 2
 
     def _interval(self) -> Interval:
@@ -323,7 +333,7 @@ class _Estimate:
             sides = self.free * gauss.apply(rest), self.free * radau.apply(rest)
             lows.append(torch.minimum(*sides) + known)
             highs.append(torch.maximum(*sides) + known)
-            squares.append(self.free * gauss.apply(lambda x, rest=rest: rest(x) ** 2))
+            squares.append(self.free * Rule(rest(gauss.nodes), gauss.weights).apply(torch.square))
         low, high, square = torch.cat(lows), torch.cat(highs), torch.cat(squares)
         middle = (low + high) / 2
         # Variance of zᵀHz for z uniform on the sphere of radius √d: at most 2d/(d+2) ‖H‖²_F.
@@ -367,7 +377,11 @@ class _Estimate:
 
 
 def _quantile(confidence: float, probes: int) -> float:
-    return float(student.ppf((1 + confidence) / 2, probes - 1)) if probes < 200 else float(norm.ppf((1 + confidence) / 2))
+    return (
+        float(student.ppf((1 + confidence) / 2, probes - 1))
+        if probes < 200
+        else float(norm.ppf((1 + confidence) / 2))
+    )
 
 
 def _square(matrix: torch.Tensor) -> float:
@@ -391,6 +405,8 @@ def _dense(matrices: list[torch.Tensor], alpha: float) -> Operator:
     product /= trace
 
     def exact() -> float:
-        return float(joint_entropy(*matrices, alpha=alpha) if len(matrices) > 1 else renyi_entropy(matrices[0], alpha))
+        return float(
+            joint_entropy(*matrices, alpha=alpha) if len(matrices) > 1 else renyi_entropy(matrices[0], alpha)
+        )
 
     return Operator(lambda x: product @ x, n, square / trace**2, product, exact)

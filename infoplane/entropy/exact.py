@@ -85,9 +85,7 @@ def mutual_information(A: Any, B: Any, alpha: float = 1.0, dtype: str = "float64
     return _like(_entropy(a, alpha) + _entropy(b, alpha) - _joint([a, b], alpha), A)
 
 
-def conditional_mutual_information(
-    A: Any, B: Any, C: Any, alpha: float = 1.0, dtype: str = "float64"
-) -> Any:
+def conditional_mutual_information(A: Any, B: Any, C: Any, alpha: float = 1.0, dtype: str = "float64") -> Any:
     """Conditional mutual information I_α(A;B|C) = S(A,C) + S(B,C) − S(C) − S(A,B,C).
 
     Never negative at α = 1 (strong sub-additivity, with real matrices); it can be at other α.

@@ -49,7 +49,8 @@ def ritz_pairs(
     Returns:
         Ritz values (k,) descending, Ritz vectors (n, k), norms of A q − θ q (k,); float64, k = b · depth.
     """
-    basis, images = [], []
+    basis: list[torch.Tensor] = []
+    images: list[torch.Tensor] = []
     block = start.to(torch.float64)
     for _ in range(depth):
         for _ in range(2):  # twice is enough for orthogonality at rounding level

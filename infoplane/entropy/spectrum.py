@@ -14,7 +14,7 @@ import platform
 import threading
 import time
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -131,7 +131,7 @@ def rounding(values: torch.Tensor, precision: torch.dtype) -> torch.Tensor:
     return torch.finfo(precision).eps * spread * largest
 
 
-@lru_cache(maxsize=None)
+@cache
 def _measured(size: int, dtype: str) -> str:
     """The fastest solver at a size, from the cache folder or by a measurement of under a second."""
     path = cache_path()
