@@ -1,6 +1,8 @@
 """The faster exact ways against the plain one."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -147,3 +149,25 @@ def test_distances_equal_those_with_gradients():
     with_gradient = squared_distances(x.clone().requires_grad_())
     torch.testing.assert_close(squared_distances(x), with_gradient.detach(), rtol=1e-12, atol=1e-12)
     assert (squared_distances(x).diagonal() == 0).all()
+
+
+MEMORY = """
+import resource, sys
+import numpy as np
+from infoplane import gram_matrix, renyi_entropy
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+n, x = 2500, np.random.default_rng(0).standard_normal((2500, 20))
+renyi_entropy(gram_matrix(x[:600]))
+before = peak()
+renyi_entropy(gram_matrix(x), 1.01)
+print((peak() - before) / (8 * n * n))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="peak memory is read from the operating system's counters")
+def test_the_whole_exact_path_holds_at_most_three_matrices():
+    done = subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, text=True, check=True)
+    assert float(done.stdout) <= 3
