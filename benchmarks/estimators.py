@@ -3,7 +3,8 @@
     python benchmarks/estimators.py --n 600
     python benchmarks/estimators.py --n 1000 4000 --data cifar10 --data-root DIR --csv estimators.csv
 
-An item is one layer at one snapshot; all ways take the same items, one way after the other, and yield I(X;T) and I(T;Y). The
+An item is one layer at one snapshot; all ways take the same items, one way after the other, and yield I(X;T)
+and I(T;Y). The
 yardstick is the computation as published codes do it: distances by `cdist` and six float64 `torch.linalg.eigh`
 (three for each information), on all threads. Ours compute S(X) and S(Y) once per run of 8 layers × 50
 snapshots; that time is shared out. Bandwidths (median distance) are found before the clock starts. A subset of
