@@ -21,6 +21,7 @@ from infoplane.errors import InfoplaneError, unknown
 Array = TypeVar("Array", NDArray, torch.Tensor)
 
 CHUNK_BYTES = 64 * 2**20
+STRIPE_ROWS = 256
 RULES = {"median": 1.0, "knn": 10.0, "silverman": 1.0, "alignment": 0.5, "fixed": None}
 
 
@@ -28,8 +29,8 @@ def squared_distances(x: torch.Tensor) -> torch.Tensor:
     """Squared Euclidean distances between samples, accurate for near duplicates and for any offset.
 
     Features are centred and multiplied in float64, in chunks, so that beside the result only one chunk of the
-    features stands in memory as float64. Distances below the rounding error of the product are exactly 0:
-    repeated samples stay repeated.
+    features stands in memory as float64 (where no gradient is asked for). Distances below the rounding error of
+    the product are exactly 0: repeated samples stay repeated.
 
     Args:
         x: Samples, (n, ...), any real dtype; the axes after the first are flattened.
@@ -48,14 +49,31 @@ def squared_distances(x: torch.Tensor) -> torch.Tensor:
         # Taking off a sample before the mean makes a constant layer exactly zero.
         chunk = chunk - chunk[:1]
         chunk = chunk - chunk.mean(dim=0, keepdim=True)
-        gram = torch.addmm(gram, chunk, chunk.T)
+        gram = gram.addmm_(chunk, chunk.T) if chunk.is_cuda or chunk.requires_grad else gram.add_(_inner(chunk))
+    rounding = torch.finfo(torch.float64).eps * max(16.0, math.sqrt(features))
+    if not gram.requires_grad:
+        return _distances_inside(gram, rounding)
     norms = gram.diagonal()
     sums = norms[:, None] + norms[None, :]
     squared = (sums - 2 * gram).clamp(min=0)
-    rounding = torch.finfo(torch.float64).eps * max(16.0, math.sqrt(features))
     squared = torch.where(squared <= rounding * sums, 0.0, squared)
-    keep = 1 - torch.eye(n, dtype=squared.dtype, device=squared.device)
-    return squared * keep
+    return squared * (1 - torch.eye(n, dtype=squared.dtype, device=squared.device))
+
+
+def _inner(x: torch.Tensor) -> torch.Tensor:
+    """X Xᵀ; NumPy sees the symmetry and computes one half."""
+    array = x.numpy()
+    return torch.from_numpy(array @ array.T)
+
+
+def _distances_inside(gram: torch.Tensor, rounding: float) -> torch.Tensor:
+    """Squared distances in the place of the inner products, by stripes of rows: no second (n, n) array."""
+    norms = gram.diagonal().clone()
+    for stripe, own in zip(gram.split(STRIPE_ROWS), norms.split(STRIPE_ROWS), strict=True):
+        sums = own[:, None] + norms[None, :]
+        torch.sub(sums, stripe, alpha=2, out=stripe)
+        stripe.masked_fill_(stripe <= sums.mul_(rounding), 0.0)
+    return gram.fill_diagonal_(0.0)
 
 
 def gram_matrix(x: Array, sigma: float | None = None) -> Array:
@@ -84,14 +102,18 @@ def gram_matrix(x: Array, sigma: float | None = None) -> Array:
     scale = scale or 1.0
     squared = squared_distances(tensor / scale)
     if sigma is None:
-        relative = Bandwidth("median", 1.0).sigma(condense(squared.detach().sqrt().cpu().numpy()))
+        condensed = condense(squared.detach().cpu().numpy())
+        relative = Bandwidth("median", 1.0).sigma(np.sqrt(condensed, out=condensed))
         if relative == 0:
             raise ValueError("the median pairwise distance is 0: give sigma")
     else:
         if not (sigma > 0 and math.isfinite(sigma)):
             raise ValueError(f"sigma must be positive and finite, got {sigma}")
         relative = sigma / scale
-    gram = torch.exp(-(squared / relative / relative) / 2) / len(tensor)
+    if squared.requires_grad:
+        gram = torch.exp(-(squared / relative / relative) / 2) / len(tensor)
+    else:
+        gram = squared.div_(relative).div_(relative).mul_(-0.5).exp_().div_(len(tensor))
     return gram if isinstance(x, torch.Tensor) else gram.numpy()
 
 
@@ -105,7 +127,11 @@ def distance_gram(distances: NDArray, sigma: float) -> NDArray:
     Returns:
         (n, n) float64, trace 1.
     """
-    kernel = squareform(np.exp(-0.5 * np.square(distances.astype(np.float64) / sigma)))
+    values = distances.astype(np.float64)
+    values /= sigma
+    np.square(values, out=values)
+    values *= -0.5
+    kernel = squareform(np.exp(values, out=values))
     np.fill_diagonal(kernel, 1.0)
     kernel /= len(kernel)
     return kernel
@@ -188,7 +214,7 @@ class Bandwidth:
         Raises:
             InfoplaneError: `knn` with fewer than k other samples.
         """
-        distances = distances.astype(np.float64)
+        distances = distances.astype(np.float64, copy=False)
         n = samples(distances)
         if self.rule == "fixed":
             return self.value

@@ -1,0 +1,43 @@
+"""Matrix-based Rényi α-order entropies in bits: exact, certified, differentiable.
+
+`exact` holds the definitions; `spectrum` finds eigenvalues and turns them into entropies; `distinct` works on the
+distinct samples alone; `certified` brackets the entropy of a large matrix; `differentiable` gives gradients.
+"""
+
+from infoplane.entropy.certified import (
+    Interval,
+    certified_class_joint_entropy,
+    certified_entropy,
+    certified_joint_entropy,
+    certified_mutual_information,
+)
+from infoplane.entropy.differentiable import entropy_with_gradient
+from infoplane.entropy.distinct import distinct_entropy, distinct_samples, linear_entropy
+from infoplane.entropy.exact import (
+    class_entropy,
+    class_joint_entropy,
+    conditional_mutual_information,
+    joint_entropy,
+    mutual_information,
+    renyi_entropy,
+)
+from infoplane.entropy.spectrum import spectral_entropy
+
+__all__ = [
+    "Interval",
+    "certified_class_joint_entropy",
+    "certified_entropy",
+    "certified_joint_entropy",
+    "certified_mutual_information",
+    "class_entropy",
+    "class_joint_entropy",
+    "conditional_mutual_information",
+    "distinct_entropy",
+    "distinct_samples",
+    "entropy_with_gradient",
+    "joint_entropy",
+    "linear_entropy",
+    "mutual_information",
+    "renyi_entropy",
+    "spectral_entropy",
+]

@@ -1,0 +1,109 @@
+"""Entropies with closed-form gradients, for training.
+
+Autograd through `torch.linalg.eigh` divides by differences of eigenvalues and gives NaN where some repeat, as with
+repeated samples. The gradient of a spectral function needs no such difference: for S = S_α(A / tr A),
+
+    dS/dA = α / ((1−α) ln 2) · (A^(α−1) / tr(A^α) − I / tr A),    α ≠ 1,
+    dS/dA = −(log2(A / tr A) + S · I) / tr A,                     α = 1
+
+(Yu, Alesiani, Yu, Jenssen and Príncipe, "Measuring dependence with matrix-based entropy functional", AAAI 2021, for
+unit trace). At α = 2, 3 and 4 matrix products replace the eigenvectors.
+
+Zero eigenvalues: for α > 1 the formula holds as it stands (0^(α−1) = 0). For α ≤ 1 the slope at zero is infinite;
+eigenvalues at rounding level are held at zero there and get the gradient 0. Along any path of positive
+semi-definite matrices through the point, as when samples move, such an eigenvalue is at its minimum and does not
+change at first order, so that the gradient with respect to the samples is right either way.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch.autograd.function import once_differentiable
+
+from infoplane.entropy.spectrum import LN2, eigenvalues, entropy_of, rounding
+
+POLYNOMIAL = (2, 3, 4)
+
+
+def entropy_with_gradient(A: torch.Tensor, alpha: float = 1.01) -> torch.Tensor:
+    """S_α(A / tr A) of symmetric positive semi-definite matrices, differentiable once.
+
+    No check is made of symmetry, trace or finiteness; `infoplane.renyi_entropy` makes them.
+
+    Args:
+        A: (..., n, n) float32 or float64, CPU or GPU.
+        alpha: Order α > 0.
+
+    Returns:
+        Entropy in bits, (...), of the dtype of A.
+    """
+    return _Entropy.apply(A, float(alpha))
+
+
+class _Entropy(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, A: torch.Tensor, alpha: float) -> torch.Tensor:
+        ctx.alpha = alpha
+        trace = A.diagonal(dim1=-2, dim2=-1).sum(-1)[..., None, None]
+        if alpha in POLYNOMIAL:
+            ctx.save_for_backward(A, trace)
+            return -torch.log2(power_trace(A / trace, int(alpha))) / (alpha - 1)
+        normalised = A / trace
+        if not ctx.needs_input_grad[0]:
+            return entropy_of(eigenvalues(normalised), alpha, A.dtype).to(A.dtype)
+        values, vectors = torch.linalg.eigh((normalised + normalised.mT) / 2)
+        ctx.save_for_backward(values, vectors, trace)
+        return entropy_of(values.to(torch.float64), alpha, A.dtype).to(A.dtype)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
+        gradient = gradient[..., None, None]
+        if ctx.alpha in POLYNOMIAL:
+            A, trace = ctx.saved_tensors
+            return gradient / trace * _polynomial_slope(A / trace, int(ctx.alpha)), None
+        values, vectors, trace = ctx.saved_tensors
+        slope = spectral_slope(values.to(torch.float64), ctx.alpha, values.dtype).to(values.dtype)
+        return gradient / trace * ((vectors * slope[..., None, :]) @ vectors.mT), None
+
+
+def power_trace(A: torch.Tensor, alpha: int) -> torch.Tensor:
+    """tr(A^α) for α = 2, 3, 4 of symmetric matrices by at most one matrix product, (...)."""
+    square = A if alpha == 2 else A @ A
+    other = square if alpha == 4 else A
+    if A.ndim == 2:
+        # A dot product makes no third matrix.
+        return torch.dot(square.reshape(-1), other.reshape(-1))
+    return (square * other).sum((-2, -1))
+
+
+def _polynomial_slope(A: torch.Tensor, alpha: int) -> torch.Tensor:
+    power = A
+    for _ in range(alpha - 2):
+        power = power @ A
+    total = (power * A).sum((-2, -1), keepdim=True)
+    slope = power / total
+    slope.diagonal(dim1=-2, dim2=-1).sub_(1.0)
+    return slope * (-alpha / ((alpha - 1) * LN2))
+
+
+def spectral_slope(values: torch.Tensor, alpha: float, precision: torch.dtype) -> torch.Tensor:
+    """dS/dλ_i of S_α(λ / Σλ) at Σλ = 1, (..., n) bits."""
+    positive = values > rounding(values, precision)
+    kept = torch.where(positive, values, 0.0)
+    total = kept.sum(-1, keepdim=True)
+    shares = kept / total
+    logs = torch.log(torch.where(positive, shares, 1.0))
+    if alpha == 1:
+        entropy = -(shares * logs).sum(-1, keepdim=True)
+        return torch.where(positive, -(logs + entropy), 0.0) / (LN2 * total)
+    # λ^(α−1) / tr − 1 = (expm1((α−1) ln λ) − (tr − 1)) / tr keeps its digits where α is close to 1.
+    excess = torch.expm1((alpha - 1) * logs)
+    mean = (shares * excess).sum(-1, keepdim=True)
+    at_zero = -1.0 if alpha > 1 else math.nan
+    slope = torch.where(positive, excess, at_zero) - mean
+    slope = slope * (alpha / ((1 - alpha) * LN2)) / ((1 + mean) * total)
+    return slope if alpha > 1 else torch.where(positive, slope, 0.0)

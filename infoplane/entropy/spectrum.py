@@ -1,0 +1,183 @@
+"""Eigenvalues by the fastest solver of this machine, and the entropy of a spectrum.
+
+Eigenvectors are never formed. Which LAPACK is fastest differs between machines and sizes (NumPy and SciPy bring
+OpenBLAS, torch often MKL), so it is measured once per size class and kept in the user's cache folder; the choice
+changes results by rounding only. `INFOPLANE_EIGENSOLVER=numpy` (or scipy, torch) fixes it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import platform
+import threading
+import time
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import scipy
+import scipy.linalg
+import torch
+from numpy.typing import NDArray
+
+LN2 = math.log(2)
+MEASURED_FROM = 512  # below, the solvers differ by microseconds and NumPy is taken
+SIZE_CLASSES = (512, 1024)  # sizes at which they are timed; larger matrices follow the last
+_lock = threading.Lock()
+
+
+def _numpy(matrix: NDArray) -> NDArray:
+    return np.linalg.eigvalsh(matrix)
+
+
+def _scipy(matrix: NDArray) -> NDArray:
+    return scipy.linalg.eigh(matrix, eigvals_only=True, driver="evd", check_finite=False)
+
+
+def _torch(matrix: NDArray) -> NDArray:
+    return torch.linalg.eigvalsh(torch.from_numpy(matrix)).numpy()
+
+
+SOLVERS: dict[str, Callable[[NDArray], NDArray]] = {"numpy": _numpy, "scipy": _scipy, "torch": _torch}
+# NumPy solves float32 in float64, at float64 speed.
+CANDIDATES = {"float64": ("numpy", "scipy", "torch"), "float32": ("scipy", "torch")}
+
+
+def eigenvalues(matrix: torch.Tensor) -> torch.Tensor:
+    """Eigenvalues of symmetric matrices, in the precision of the matrix.
+
+    Args:
+        matrix: (..., n, n) float32 or float64, CPU or GPU; only one triangle is read. Gradients do not pass.
+
+    Returns:
+        (..., n) float64, ascending. A float32 matrix is solved in true single precision.
+    """
+    matrix = matrix.detach()
+    if matrix.is_cuda or matrix.ndim > 2:
+        return torch.linalg.eigvalsh(matrix).to(torch.float64)
+    array = matrix.numpy()
+    values = SOLVERS[fastest(len(array), str(array.dtype))](array)
+    return torch.from_numpy(values.astype(np.float64, copy=False))
+
+
+def block_eigenvalues(blocks: list[torch.Tensor]) -> torch.Tensor:
+    """Eigenvalues of a block-diagonal matrix, the union of those of its blocks.
+
+    On a GPU blocks of equal size are solved together, which fills the device; on a CPU one by one.
+
+    Args:
+        blocks: Symmetric matrices, each (n_i, n_i), on one device.
+
+    Returns:
+        (Σ n_i,) float64, in no order.
+    """
+    if not blocks[0].is_cuda:
+        return torch.cat([eigenvalues(block) for block in blocks])
+    return grouped_eigenvalues(blocks)
+
+
+def grouped_eigenvalues(blocks: list[torch.Tensor]) -> torch.Tensor:
+    """`block_eigenvalues` with blocks of equal size stacked and solved in one batched call."""
+    sizes = sorted({len(block) for block in blocks})
+    stacks = [torch.stack([block for block in blocks if len(block) == size]) for size in sizes]
+    return torch.cat([eigenvalues(stack).flatten() for stack in stacks])
+
+
+def spectral_entropy(eigenvalues: NDArray, alpha: float) -> float:
+    """Rényi entropy of a spectrum that sums to 1.
+
+    Args:
+        eigenvalues: (n,), non-negative up to rounding.
+        alpha: Order α > 0.
+
+    Returns:
+        Entropy in bits.
+    """
+    return float(entropy_of(torch.from_numpy(np.asarray(eigenvalues, dtype=np.float64)), alpha))
+
+
+def entropy_of(values: torch.Tensor, alpha: float, precision: torch.dtype = torch.float64) -> torch.Tensor:
+    """Entropy of spectra; rounding errors around zero are dropped, what is left is scaled to sum 1.
+
+    Args:
+        values: Eigenvalues, (..., n) float64, non-negative up to rounding.
+        alpha: Order α > 0.
+        precision: What the eigenvalues were computed in.
+
+    Returns:
+        Entropy in bits, (...).
+    """
+    kept = torch.where(values > rounding(values, precision), values, 0.0)
+    kept = kept / kept.sum(-1, keepdim=True)
+    logs = torch.log(torch.where(kept > 0, kept, 1.0))
+    if alpha == 1:
+        return -(kept * logs).sum(-1) / LN2
+    if abs(alpha - 1) < 0.5:
+        # tr(A^α) − 1 directly: log2 of a trace near 1 over 1 − α near 0 would cancel.
+        excess = (kept * torch.expm1((alpha - 1) * logs)).sum(-1)
+        return torch.log1p(excess) / ((1 - alpha) * LN2)
+    powers = torch.where(kept > 0, alpha * logs, -math.inf)
+    return torch.logsumexp(powers, dim=-1) / ((1 - alpha) * LN2)
+
+
+def rounding(values: torch.Tensor, precision: torch.dtype) -> torch.Tensor:
+    """Eigenvalues up to this are rounding errors of zero, (..., 1)."""
+    largest = values.amax(-1, keepdim=True)
+    # In single precision the errors of eigenvalues near zero have both signs and largely cancel in the sum.
+    spread = math.sqrt(values.shape[-1]) if precision == torch.float64 else 0.0
+    return torch.finfo(precision).eps * spread * largest
+
+
+@cache
+def _measured(size: int, dtype: str) -> str:
+    """The fastest solver at a size, from the cache folder or by a measurement of under a second."""
+    path = cache_path()
+    key = f"{dtype}-{size}"
+    try:
+        known = json.loads(path.read_text())
+    except (OSError, ValueError):
+        known = {}
+    if known.get(key) in CANDIDATES[dtype]:
+        return known[key]
+    rng = np.random.default_rng(0)
+    root = rng.standard_normal((size, size)).astype(dtype)
+    matrix = root @ root.T / size
+    best = min(CANDIDATES[dtype], key=lambda name: _seconds(SOLVERS[name], matrix))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = path.with_name(f"{path.name}.{os.getpid()}.part")
+        draft.write_text(json.dumps({**known, key: best}))
+        draft.replace(path)
+    except OSError:
+        pass  # a home that cannot be written to: measured again next time
+    return best
+
+
+def fastest(n: int, dtype: str) -> str:
+    """Name of the solver for an (n, n) matrix of a dtype."""
+    forced = os.environ.get("INFOPLANE_EIGENSOLVER")
+    if forced in CANDIDATES[dtype]:
+        return str(forced)
+    if n < MEASURED_FROM:
+        return CANDIDATES[dtype][0]
+    with _lock:
+        return _measured(max(size for size in SIZE_CLASSES if size <= n), dtype)
+
+
+def cache_path() -> Path:
+    """Where the measured choice is kept: one file per processor and versions of the libraries."""
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    versions = f"{platform.machine()}-{os.cpu_count()}-{np.__version__}-{scipy.__version__}-{torch.__version__}"
+    return home / "infoplane" / f"eigensolver-{versions}.json"
+
+
+def _seconds(solver: Callable[[NDArray], NDArray], matrix: NDArray) -> float:
+    times = []
+    for _ in range(3):
+        start = time.perf_counter()
+        solver(matrix)
+        times.append(time.perf_counter() - start)
+    return min(times)

@@ -1,0 +1,145 @@
+import numpy as np
+import pytest
+import torch
+
+from infoplane import gram_matrix, joint_entropy, mutual_information, renyi_entropy
+from infoplane.entropy import (
+    Interval,
+    certified_class_joint_entropy,
+    certified_entropy,
+    certified_joint_entropy,
+    certified_mutual_information,
+    class_joint_entropy,
+    spectral_entropy,
+)
+from infoplane.entropy import certified as module
+from infoplane.entropy.lanczos import ProbeLanczos, ritz_pairs
+
+N = 640
+
+
+@pytest.fixture(autouse=True)
+def _single_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def draw(n=N, d=5, seed=0):
+    return np.random.default_rng(seed).standard_normal((n, d))
+
+
+def diagonal(values):
+    """Probes have no preferred basis, so a diagonal matrix stands for every matrix of its spectrum."""
+    values = torch.from_numpy(values / values.sum())
+    single = values.to(torch.float32)[:, None]
+    return module.Operator(lambda x: single * x, len(values), float((values**2).sum()), single), values.numpy()
+
+
+SPECTRA = {
+    "flat": np.ones(N),
+    "power law": 1.0 / np.arange(1, N + 1),
+    "steep": np.exp(-np.arange(N) / 20),
+    "few large, flat tail": np.where(np.arange(N) < 5, 60.0, 1.0),
+    "clusters": 10.0 ** -((np.arange(N) * 6) // N),
+    "near identity": 1 + 0.01 * np.sin(np.arange(N)),
+    "rank n/10": np.where(np.arange(N) < N // 10, 1.0 / (1 + np.arange(N)), 0.0),
+    "rank 2": np.where(np.arange(N) < 2, 1.0, 0.0),
+}
+
+
+@pytest.mark.parametrize("name", SPECTRA)
+@pytest.mark.parametrize("alpha", [1.0, 1.01, 1.5, 2.5])
+def test_intervals_cover_and_meet_the_tolerance(name, alpha):
+    operator, values = diagonal(SPECTRA[name])
+    exact = spectral_entropy(values, alpha)
+    found = [certified_entropy(operator, alpha, seed=seed) for seed in range(2)]
+    assert all(interval.low - 1e-9 <= exact <= interval.high + 1e-9 for interval in found)
+    assert all(interval.high - interval.low <= 2 * 5e-3 for interval in found)
+    assert all(interval.kind == "statistical" and not interval.exact for interval in found)
+
+
+def test_nominal_rate_where_intervals_are_tight(monkeypatch):
+    # At half the confidence misses must appear: the interval is no mere over-estimate, and still covers its rate.
+    operator, values = diagonal(np.random.default_rng(1).uniform(0.2, 1, N) ** 4)
+    exact = spectral_entropy(values, 1.0)
+    found = [certified_entropy(operator, 1.0, confidence=0.5, seed=seed) for seed in range(40)]
+    assert 20 <= sum(interval.low <= exact <= interval.high for interval in found) < 40
+
+
+@pytest.mark.parametrize("alpha", [1.0, 1.01])
+def test_gram_matrices_joints_and_informations(alpha):
+    x = draw()
+    A, B = gram_matrix(x), gram_matrix(np.tanh(x @ draw(5, 3, seed=1)))
+    cases = [
+        (certified_entropy(A, alpha), renyi_entropy(A, alpha)),
+        (certified_joint_entropy(A, B, alpha=alpha), joint_entropy(A, B, alpha=alpha)),
+        (certified_mutual_information(A, B, alpha), mutual_information(A, B, alpha)),
+    ]
+    for interval, exact in cases:
+        assert interval.low <= exact <= interval.high
+        assert interval.high - interval.low <= 2 * 5e-3
+        assert not interval.exact
+
+
+def test_class_blocks():
+    A = gram_matrix(draw(1400))
+    for labels in (np.arange(1400) % 2, np.arange(1400) % 10):
+        interval = certified_class_joint_entropy(A, labels)
+        assert interval.low - 1e-12 <= class_joint_entropy(A, labels) <= interval.high + 1e-12
+        assert interval.exact == (labels.max() == 9)
+
+
+@pytest.mark.parametrize(("n", "alpha"), [(200, 1.0), (N, 0.5), (N, 2.0), (N, 3.0)])
+def test_exact_where_that_is_as_cheap(n, alpha):
+    A = gram_matrix(draw(n))
+    interval = certified_entropy(A, alpha)
+    assert interval == Interval.of_exact(float(renyi_entropy(A, alpha)))
+    assert (interval.kind, interval.probes) == ("exact", 0)
+
+
+def test_falls_back_to_exact_where_probes_would_cost_more():
+    A = gram_matrix(draw())
+    assert certified_entropy(A, 1.0, tolerance=1e-7) == Interval.of_exact(float(renyi_entropy(A)))
+
+
+def test_repeated_samples_and_extreme_scales():
+    x = np.repeat(draw(320), 2, axis=0)
+    exact = renyi_entropy(gram_matrix(x))
+    for scale in (1e-300, 1.0, 1e300):
+        interval = certified_entropy(gram_matrix(x * scale), 1.0)
+        assert interval.low <= exact <= interval.high
+
+
+def test_the_same_seed_gives_the_same_interval():
+    A = gram_matrix(draw())
+    assert certified_entropy(A, seed=3) == certified_entropy(A, seed=3)
+    assert certified_entropy(A, seed=3) != certified_entropy(A, seed=4)
+
+
+def test_products_alone_cannot_give_orders_below_one():
+    operator, _ = diagonal(SPECTRA["flat"])
+    with pytest.raises(ValueError, match="below 1"):
+        certified_entropy(operator, 0.5)
+
+
+def test_rules_bracket_every_probe():
+    values = torch.logspace(-6, 0, 80, dtype=torch.float64)
+    starts = torch.nn.functional.normalize(torch.randn(80, 5, dtype=torch.float64), dim=0)
+    truth = (starts**2 * (values * values.log())[:, None]).sum(0)
+    lanczos = ProbeLanczos(lambda x: values[:, None] * x, starts)
+    lanczos.advance(6)
+    gauss, radau = (rule.apply(lambda x: torch.special.xlogy(x, x)) for rule in (lanczos.gauss(), lanczos.radau()))
+    assert (gauss <= truth).all()
+    assert (truth <= radau).all()
+    squares = lanczos.gauss().apply(lambda x: x**2)
+    torch.testing.assert_close(squares, (starts**2 * (values**2)[:, None]).sum(0))
+
+
+def test_ritz_residuals_are_measured():
+    values = torch.logspace(-6, 0, 200, dtype=torch.float64)
+    theta, vectors, residuals = ritz_pairs(lambda x: values[:, None] * x, torch.randn(200, 4).double(), 6)
+    torch.testing.assert_close(residuals, torch.linalg.norm(values[:, None] * vectors - vectors * theta, dim=0))
+    torch.testing.assert_close(vectors.T @ vectors, torch.eye(24).double())
+    assert theta[0] == pytest.approx(1.0, abs=1e-3)
