@@ -1,7 +1,7 @@
 """Hierarchical bootstrap: intervals for means of values that are nested, batches within runs.
 
 Runs (seeds) are drawn with replacement, then batches within each drawn run (Davison and Hinkley, *Bootstrap
-Methods and their Application*, 1997, § 3.8; Saravanan, Berman and Sober, 2020); the interval is between percentiles
+Methods and their Application*, 1997; Saravanan, Berman and Sober, 2020); the interval is between percentiles
 of the means. With few runs percentile intervals are too narrow, the more so the fewer: take them for what a handful
 of seeds can say. With one run they speak of that run only.
 """

@@ -1,9 +1,9 @@
 """HSIC, its normalised forms and CKA: how alike two kernels are. Dependence measures, **not bits**.
 
 They stand in the columns of I(X;T) and I(T;Y) with `unit` = "dependence". K̃ = H K H is a centred kernel matrix.
-    hsic        tr(K̃ L̃) / (n−1)²                               Gretton et al., ALT 2005, eq. 9 (biased)
-    nhsic       tr(R_K R_L), R_K = K̃ (K̃ + ε n 1)⁻¹, ε = 1e-5      Ma, Lewis and Kleijn, AAAI 2020, eq. 4
-    cka         tr(K̃ L̃) / (‖K̃‖ ‖L̃‖) of linear kernels            Kornblith et al., ICML 2019, eq. 4
+    hsic        tr(K̃ L̃) / (n−1)²                               Gretton et al., ALT 2005 (biased)
+    nhsic       tr(R_K R_L), R_K = K̃ (K̃ + ε n 1)⁻¹, ε = 1e-5      Ma, Lewis and Kleijn, AAAI 2020
+    cka         tr(K̃ L̃) / (‖K̃‖ ‖L̃‖) of linear kernels            Kornblith et al., ICML 2019
     kernel-cka  the same of Gaussian kernels                    (as above)
 Gaussian kernels exp(−d²/2σ²) take `--bandwidth` for the layer, at each snapshot, and `--input-bandwidth` for X; the
 labels have the delta kernel. All of it needs distances only (the centred linear kernel is −½ H D² H).

@@ -3,7 +3,7 @@
 Kraskov, Stögbauer and Grassberger, "Estimating mutual information", Physical Review E 69, 066138, 2004, eq. 8:
     I(X;T) = ψ(k) + ψ(n) − ⟨ψ(n_x + 1) + ψ(n_t + 1)⟩
 with the maximum norm over (X, T) and the Euclidean norm within each; Ross, "Mutual information between discrete
-and continuous data sets", PLoS ONE 9(2), e87357, 2014, eq. 6:
+and continuous data sets", PLoS ONE 9(2), e87357, 2014:
     I(T;Y) = ψ(n) − ⟨ψ(n_y)⟩ + ψ(k) − ⟨ψ(m)⟩.
 Both need distances only (scikit-learn's versions take one-dimensional variables). X and T are divided by their
 median distances first. Samples that repeat (distance 0 to the k-th neighbour) are counted as discrete ones, as by
