@@ -20,6 +20,8 @@ from infoplane.errors import InfoplaneError, unknown
 
 Array = TypeVar("Array", NDArray, torch.Tensor)
 
+# Values from which NumPy's half of a product is worth the wait for its threads, which torch's keep from the cores.
+HALVED_FROM = 2**22
 CHUNK_BYTES = 64 * 2**20
 STRIPE_ROWS = 256
 RULES = {"median": 1.0, "knn": 10.0, "silverman": 1.0, "alignment": 0.5, "fixed": None}
@@ -49,7 +51,8 @@ def squared_distances(x: torch.Tensor) -> torch.Tensor:
         # Taking off a sample before the mean makes a constant layer exactly zero.
         chunk = chunk - chunk[:1]
         chunk = chunk - chunk.mean(dim=0, keepdim=True)
-        gram = gram.addmm_(chunk, chunk.T) if chunk.is_cuda or chunk.requires_grad else gram.add_(_inner(chunk))
+        halved = chunk.numel() >= HALVED_FROM and not (chunk.is_cuda or chunk.requires_grad)
+        gram = gram.add_(_half_product(chunk)) if halved else gram.addmm_(chunk, chunk.T)
     rounding = torch.finfo(torch.float64).eps * max(16.0, math.sqrt(features))
     if not gram.requires_grad:
         return _distances_inside(gram, rounding)
@@ -60,7 +63,7 @@ def squared_distances(x: torch.Tensor) -> torch.Tensor:
     return squared * (1 - torch.eye(n, dtype=squared.dtype, device=squared.device))
 
 
-def _inner(x: torch.Tensor) -> torch.Tensor:
+def _half_product(x: torch.Tensor) -> torch.Tensor:
     """X Xᵀ; NumPy sees the symmetry and computes one half."""
     array = x.numpy()
     return torch.from_numpy(array @ array.T)
