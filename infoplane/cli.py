@@ -120,11 +120,13 @@ def read_config(ctx: click.Context, _param: click.Parameter, path: Path | None) 
         raise InfoplaneError(f"configuration file {path} does not exist") from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise InfoplaneError(f"configuration file {path} cannot be read: {error}") from None
-    known = {param.name for param in ctx.command.params if param.name not in ("config", "help")}
+    known = {param.name: param for param in ctx.command.params if param.name not in (None, "config", "help")}
     given = {name.replace("-", "_"): value for name, value in values.items()}
-    for name in given:
+    for name, value in given.items():
         if name not in known:
             raise unknown(f"key in {path}:", name, sorted(filter(None, known)))
+        if isinstance(value, (list, dict)) and not isinstance(known[name].type, CommaList):
+            raise InfoplaneError(f"{path}: '{name}' takes one value, got {value}")
     ctx.default_map = given
 
 

@@ -118,6 +118,8 @@ def test_config_file_and_command_line(infoplane, tmp_path):
         ("epoch = 3", ["epoch", "did you mean epochs"]),
         ("epochs =", ["cannot be read"]),
         ('epochs = "many"', ["epochs", "many"]),
+        ("epochs = [1, 2]", ["'epochs' takes one value"]),
+        ("[record]\nepochs = 3", ["record"]),
     ],
 )
 def test_bad_config_files(infoplane, text, words):
