@@ -50,14 +50,17 @@ def tensor_of(output: Any) -> Tensor:
 
 @contextmanager
 def eval_mode(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode within the block; afterwards every module has its own training flag back."""
+    """Evaluation mode within the block; afterwards training flags and random state are as they were."""
     flags = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, flag in flags.items():
-            module.training = flag
+    first = next(model.parameters(), None)
+    devices = [first.device] if first is not None and first.is_cuda else []
+    with torch.random.fork_rng(devices):
+        model.eval()
+        try:
+            yield
+        finally:
+            for module, flag in flags.items():
+                module.training = flag
 
 
 def hookable_layers(model: nn.Module, example: Tensor) -> list[Layer]:
@@ -172,9 +175,7 @@ def _trace(model: nn.Module, example: Tensor) -> _Call:
         call.opened = bool(call.children) and (call.parent is None or _is_sequential(module) or _is_chain(call))
         (call.parent.children if call.parent else roots).append(call)
 
-    devices = [example.device] if example.is_cuda else []
     with ExitStack() as stack:
-        stack.enter_context(torch.random.fork_rng(devices))
         stack.enter_context(eval_mode(model))
         for name, module in model.named_modules():
             if "parametrizations" in name.split("."):

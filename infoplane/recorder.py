@@ -8,8 +8,7 @@ import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +18,7 @@ from infoplane.errors import InfoplaneError
 from infoplane.kernels import condense, squared_distances
 from infoplane.layers import Layer, eval_mode, select_layers, tensor_of
 from infoplane.provenance import provenance
-from infoplane.runfile import SLOTS, LayerInfo, Probe, RunWriter, SnapshotWriter
+from infoplane.runfile import SLOTS, Closing, LayerInfo, Probe, RunWriter, SnapshotWriter, open_run
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +26,7 @@ KEEP = ("auto", "activations", "distances")
 BUFFER_BYTES = 256 * 2**20
 
 
-class Recorder:
+class Recorder(Closing):
     """Records a network's layers on a probe set into a run file; a context manager.
 
     Forward hooks stand on the network only while a snapshot is taken: in between, training runs as if there were
@@ -159,17 +158,10 @@ class Recorder:
         """Closes the run file."""
         self._writer.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
     def _check_same(self, layers: list[LayerInfo], probe: Probe) -> None:
         """A run goes on only with the layers and the probe that it began with."""
-        run_probe = self._writer.probe
+        with open_run(self.path) as run:
+            run_probe = run.probe
         if layers != self._writer.layers:
             problem = "layers"
         elif not np.array_equal(run_probe.labels, probe.labels):
@@ -198,12 +190,10 @@ class Recorder:
 
             return keep
 
-        devices = [device] if device.type == "cuda" else []
         with contextlib.ExitStack() as stack:
             for layer in group:
                 handle = self.model.get_submodule(layer.name).register_forward_hook(hook(layer.name))
                 stack.callback(handle.remove)
-            stack.enter_context(torch.random.fork_rng(devices=devices))
             stack.enter_context(eval_mode(self.model))
             stack.enter_context(torch.no_grad())
             for start in range(0, n, self._batch_size):

@@ -224,7 +224,7 @@ def one_hot(labels: NDArray) -> tuple[NDArray, NDArray]:
     return np.eye(classes.max() + 1)[classes], classes
 
 
-def distinct_entropy(distances: NDArray) -> float:
+def input_entropy(distances: NDArray) -> float:
     """Shannon entropy of which distinct sample one has, in bits: log2 n where no sample repeats.
 
     Args:

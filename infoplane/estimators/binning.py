@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from infoplane.entropy import class_entropy
 from infoplane.errors import InfoplaneError, unknown
-from infoplane.estimators.base import EstimatorSettings, LayerEstimator, LayerView, distinct_entropy
+from infoplane.estimators.base import EstimatorSettings, LayerEstimator, LayerView, input_entropy
 from infoplane.runfile import Probe, Run
 
 RULES = ("adaptive", "uniform", "neuron", "fixed", "size")
@@ -61,7 +61,7 @@ class Binning(LayerEstimator):
     def __init__(self, probe: Probe, settings: BinningSettings) -> None:
         super().__init__(probe, settings)
         self.rule, self.number = parse_bins(settings.bins)
-        self.entropy_x = distinct_entropy(probe.distances)
+        self.entropy_x = input_entropy(probe.distances)
 
     def shared(self) -> dict[str, float]:
         """H(X) and H(Y) are also the limits of the two informations."""

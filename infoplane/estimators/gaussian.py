@@ -31,7 +31,7 @@ from infoplane.estimators.base import (
     EstimatorSettings,
     LayerEstimator,
     LayerView,
-    distinct_entropy,
+    input_entropy,
     one_hot,
 )
 from infoplane.runfile import Probe
@@ -57,7 +57,7 @@ class Gaussian(LayerEstimator):
     def __init__(self, probe: Probe, settings: GaussianSettings) -> None:
         super().__init__(probe, settings)
         self.inputs = coordinates(squareform(probe.distances))
-        self.entropy_x = distinct_entropy(probe.distances)
+        self.entropy_x = input_entropy(probe.distances)
 
     def shared(self) -> dict[str, float]:
         """H(X) and H(Y), which are no limits here."""

@@ -29,7 +29,7 @@ from infoplane.estimators.base import (
     EstimatorSettings,
     LayerEstimator,
     LayerView,
-    distinct_entropy,
+    input_entropy,
     one_hot,
 )
 from infoplane.kernels import Bandwidth
@@ -80,7 +80,7 @@ class Kde(LayerEstimator):
         super().__init__(probe, settings)
         self.noise = parse_noise(settings.noise)
         self.divisor = divisor
-        self.entropy_x = distinct_entropy(probe.distances)
+        self.entropy_x = input_entropy(probe.distances)
 
     def shared(self) -> dict[str, float]:
         """H(X) and H(Y) are also the limits of the two informations."""

@@ -27,7 +27,7 @@ from scipy.spatial.distance import squareform
 from scipy.special import digamma
 
 from infoplane.errors import InfoplaneError
-from infoplane.estimators.base import EstimatorSettings, LayerEstimator, LayerView, distinct_entropy
+from infoplane.estimators.base import EstimatorSettings, LayerEstimator, LayerView, input_entropy
 from infoplane.runfile import Probe, Run
 
 LN2 = float(np.log(2))
@@ -70,7 +70,7 @@ class Ksg(LayerEstimator):
         if self.k >= n:
             raise InfoplaneError(f"{source}: {self.k} neighbours need more than {self.k} samples, there are {n}")
         self.inputs = _scaled(squareform(probe.distances))
-        self.entropy_x = distinct_entropy(probe.distances)
+        self.entropy_x = input_entropy(probe.distances)
         self.limit_x = float(digamma(n) - digamma(self.k)) / LN2
 
     def shared(self) -> dict[str, float]:

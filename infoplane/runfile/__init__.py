@@ -1,7 +1,19 @@
 """The HDF5 run file: schema, reader, writer. Nothing outside this package knows h5py."""
 
 from infoplane.runfile.reader import Run, Snapshot, open_run
-from infoplane.runfile.schema import LayerInfo, Probe, beside
-from infoplane.runfile.writer import SLOTS, RunWriter, SnapshotWriter
+from infoplane.runfile.schema import Closing, LayerInfo, Probe, beside
+from infoplane.runfile.writer import SLOTS, RunWriter, SnapshotWriter, refuse_existing
 
-__all__ = ["SLOTS", "LayerInfo", "Probe", "Run", "RunWriter", "Snapshot", "SnapshotWriter", "beside", "open_run"]
+__all__ = [
+    "SLOTS",
+    "Closing",
+    "LayerInfo",
+    "Probe",
+    "Run",
+    "RunWriter",
+    "Snapshot",
+    "SnapshotWriter",
+    "beside",
+    "open_run",
+    "refuse_existing",
+]

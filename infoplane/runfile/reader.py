@@ -9,8 +9,7 @@ import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import h5py
 import numpy as np
@@ -20,7 +19,17 @@ from numpy.typing import NDArray
 
 from infoplane.errors import RunFileError, unknown
 from infoplane.kernels import condense, squared_distances
-from infoplane.runfile.schema import FORMAT, SCHEMA_VERSION, LayerInfo, Probe, dataset, group, reading, stored_name
+from infoplane.runfile.schema import (
+    FORMAT,
+    SCHEMA_VERSION,
+    Closing,
+    LayerInfo,
+    Probe,
+    dataset,
+    group,
+    reading,
+    stored_name,
+)
 
 
 class Snapshot:
@@ -90,7 +99,7 @@ class Snapshot:
             ) from error
 
 
-class Run:
+class Run(Closing):
     """A run file open for reading, also while it is being written; it shows what was finished on opening.
 
     Attributes:
@@ -170,14 +179,6 @@ class Run:
     def close(self) -> None:
         """Closes the file."""
         self._file.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def _opened(path: Path) -> h5py.File:

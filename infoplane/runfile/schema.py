@@ -7,6 +7,8 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 import h5py
 import numpy as np
@@ -56,6 +58,22 @@ class Probe:
     def features(self) -> int:
         """Number of features d of one input."""
         return int(np.prod(self.shape))
+
+
+class Closing:
+    """What has a `close` and calls it at the end of a `with` block."""
+
+    def close(self) -> None:
+        """Closes it."""
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
 
 def beside(run: Path, ending: str) -> Path:

@@ -14,8 +14,7 @@ import shutil
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import filelock
 import h5py
@@ -24,14 +23,14 @@ from numpy.typing import NDArray
 
 from infoplane.errors import RunFileError, WriteFailed
 from infoplane.runfile.reader import Run, open_run
-from infoplane.runfile.schema import FORMAT, SCHEMA_VERSION, LayerInfo, Probe, reason, stored_name
+from infoplane.runfile.schema import FORMAT, SCHEMA_VERSION, Closing, LayerInfo, Probe, reason, stored_name
 
 SLOTS = 256
 CHUNK_VALUES = 2**18
 FILTERS = {"compression": "gzip", "compression_opts": 1, "shuffle": True, "fletcher32": True}
 
 
-class RunWriter:
+class RunWriter(Closing):
     """Writes one run file; at most one writer at a time.
 
     Use `RunWriter.create` or `RunWriter.resume`; close it, or use it as a context manager.
@@ -44,7 +43,6 @@ class RunWriter:
         with Run(path) as run:
             self.run_id = run.run_id
             self.layers = run.layers
-            self.probe = run.probe
             self.steps = [snapshot.step for snapshot in run.snapshots]
             left_open = run.left_open
         if left_open:
@@ -98,10 +96,7 @@ class RunWriter:
         """
         lock = _lock(path)
         try:
-            if path.exists() and not force:
-                raise RunFileError(f"{path} exists; use --force to overwrite it or --resume to go on with it")
-            if path.is_dir():
-                raise RunFileError(f"{path} is a folder; give the name of a file")
+            refuse_existing(path, force)
             with _writing(path):
                 # Made in memory: HDF5 does not survive a disk that is full.
                 with h5py.File(path.name, "w", driver="core", backing_store=False) as file:
@@ -176,14 +171,6 @@ class RunWriter:
             self._file.close()
         _release(self._lock)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
     @contextlib.contextmanager
     def _guarded(self, needed: int = 0) -> Iterator[None]:
         """Turns a full disk into a clear error, before HDF5 meets it where that can be foreseen."""
@@ -233,6 +220,18 @@ class SnapshotWriter:
                 **FILTERS,
             )
             data.attrs.update(kind=kind, nonfinite=nonfinite, constant=constant)
+
+
+def refuse_existing(path: Path, force: bool) -> None:
+    """Lets nobody overwrite a run by accident, nor a folder at all.
+
+    Raises:
+        RunFileError: The path exists (and not `force`), or is a folder.
+    """
+    if path.exists() and not force:
+        raise RunFileError(f"{path} exists; use --force to overwrite it or --resume to go on with it")
+    if path.is_dir():
+        raise RunFileError(f"{path} is a folder; give the name of a file")
 
 
 def _write_header(

@@ -154,8 +154,7 @@ def evaluate(
     """
     device = next(model.parameters()).device
     loss = correct = 0.0
-    devices = [device] if device.type == "cuda" else []
-    with eval_mode(model), torch.no_grad(), torch.random.fork_rng(devices=devices):
+    with eval_mode(model), torch.no_grad():
         for part in indices.split(batch_size):
             inputs, labels = dataset.batch(split, part, device)
             logits = tensor_of(model(inputs)).float()

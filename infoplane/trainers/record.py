@@ -18,7 +18,7 @@ from infoplane.data import Dataset, balanced_probe, load_dataset
 from infoplane.errors import InfoplaneError, RunFileError
 from infoplane.models import build_model, input_channels
 from infoplane.recorder import Recorder
-from infoplane.runfile import beside, open_run
+from infoplane.runfile import beside, open_run, refuse_existing
 from infoplane.schedule import snapshot_steps
 from infoplane.trainers.loop import Interrupted, Loop, count_steps, evaluate
 from infoplane.trainers.optim import build_optimizer, is_length_free, lr_factor
@@ -90,8 +90,8 @@ def record(settings: RecordSettings, path: Path, *, force: bool = False, progres
         InfoplaneError: Bad settings or data; a run file that exists or cannot be written.
         Interrupted: Asked to stop; the run can go on with `resume`.
     """
-    if path.exists() and not force:
-        raise RunFileError(f"{path} exists; use --force to overwrite it or --resume to go on with it")
+    # The writer asks too, but only after data and network are made.
+    refuse_existing(path, force)
     return _Session(settings, path).train(progress, force=force)
 
 
