@@ -1,0 +1,141 @@
+"""The interface between the training loop and a method: the local loss of one block.
+
+A method is a file of its own: a subclass of `Objective`, and an entry in `infoplane.trainers.methods`.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor, nn
+
+from infoplane.errors import InfoplaneError, unknown
+from infoplane.trainers.task import Targets, Task
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a block stands in the network.
+
+    Attributes:
+        index: Number of blocks before it.
+        count: Number of blocks.
+        image: Shape of one network input.
+        below: Shape of one input of the block.
+        shape: Shape of one output of the block.
+        following: The blocks after it, whose architecture a look-ahead classifier copies.
+        task: What the network is trained for.
+    """
+
+    index: int
+    count: int
+    image: tuple[int, ...]
+    below: tuple[int, ...]
+    shape: tuple[int, ...]
+    following: Sequence[nn.Module]
+    task: Task
+
+    @property
+    def is_last(self) -> bool:
+        """Whether the block ends in the network's own classifier."""
+        return self.index == self.count - 1
+
+
+@dataclass(frozen=True)
+class Knobs:
+    """The settings of the local losses; each objective reads those that it has.
+
+    Attributes:
+        aux: Auxiliary classifier: linear, conv:K, mlp-sr or next:D.
+        beta: Weight β_l of the information term of this block.
+        beta_schedule: constant, or warmup (linear rise over the first half of the training of the block).
+        penalty: mi_xt, entropy_t or mi_prev_t.
+        alpha: Order α of the information term.
+        bandwidth: Rule for the bandwidth in a batch: knn:K, median:C or fixed:S.
+        every: The information term enters every so many steps, with its weight multiplied by as much.
+        options: Other numbers by name, see `option`.
+    """
+
+    aux: str = "linear"
+    beta: float = 0.01
+    beta_schedule: str = "constant"
+    penalty: str = "mi_xt"
+    alpha: float = 1.01
+    bandwidth: str = "knn:10"
+    every: int = 1
+    options: Mapping[str, float] = field(default_factory=dict)
+
+
+def read_options(knobs: Knobs, defaults: Mapping[str, float]) -> dict[str, float]:
+    """The numbers of a method, its published defaults replaced by what the user gave.
+
+    Raises:
+        InfoplaneError: The user gave a number that the method does not have.
+    """
+    for name in knobs.options:
+        if name not in defaults:
+            if not defaults:
+                raise InfoplaneError(f"the method has no option '{name}'; leave out --option")
+            raise unknown("option of the method", name, defaults)
+    return {**defaults, **knobs.options}
+
+
+@dataclass
+class Pass:
+    """What an objective sees of one step.
+
+    Attributes:
+        inputs: Network inputs X, (n, ...), without graph.
+        below: The block's input T_{l−1}, (n, ...), without graph; X for the first block.
+        output: The block's output T_l, (n, ...), with the graph of this block alone.
+        targets: Labels (and boxes) of the samples.
+        progress: Share of the block's training that is over, from 0 to below 1.
+        step: Number of optimiser steps that the block has taken.
+        memo: Kept for the length of one step and shared by all blocks: what depends on X and Y alone.
+    """
+
+    inputs: Tensor
+    below: Tensor
+    output: Tensor
+    targets: Targets
+    progress: float = 0.0
+    step: int = 0
+    memo: dict[str, Any] = field(default_factory=dict)
+
+
+class Objective(nn.Module):
+    """The local loss of one block, with the auxiliary classifier that it trains, if it has one."""
+
+    @abstractmethod
+    def loss(self, local: Pass) -> Tensor:
+        """The loss that block and auxiliary classifier are trained by.
+
+        Args:
+            local: The step.
+
+        Returns:
+            0-dimensional, with its graph.
+        """
+
+    def predict(self, output: Tensor) -> Tensor | None:
+        """Outputs of the task, (n, task.outputs), from the block's output; None without a classifier."""
+        return None
+
+
+class OwnClassifier(Objective):
+    """The loss of a block that ends in the network's own classifier, and of the whole network under SGD."""
+
+    def __init__(self, task: Task) -> None:
+        super().__init__()
+        self.task = task
+
+    def loss(self, local: Pass) -> Tensor:
+        """Loss of the task, in nats."""
+        return self.task.loss(local.output, local.targets)
+
+    def predict(self, output: Tensor) -> Tensor:
+        """The block's output itself."""
+        return output
