@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from scipy.io import savemat
 
-from infoplane import data as module
-from infoplane.data import DATASETS, Dataset, balanced_probe, dataset_spec, load_dataset
+from infoplane.data import DATASETS, Dataset, balanced_probe, dataset_spec, load, load_dataset, obtain
+from infoplane.data.dataset import channel_statistics
 from infoplane.errors import InfoplaneError
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -22,14 +22,14 @@ def offline(monkeypatch):
     """No test touches the network; gives the time-outs under which a download was tried."""
     timeouts: list[float | None] = []
 
-    def refuse(name: str, root: Path, download: bool = False, original=module._open_torchvision):
+    def refuse(name: str, root: Path, download: bool = False, original=obtain._open_torchvision):
         if download:
             timeouts.append(socket.getdefaulttimeout())
             (root / "half").write_text("a file that was cut off")
             raise OSError("<urlopen error [Errno -2] Name or service not known>")
         return original(name, root)
 
-    monkeypatch.setattr(module, "_open_torchvision", refuse)
+    monkeypatch.setattr(obtain, "_open_torchvision", refuse)
     return timeouts
 
 
@@ -82,7 +82,7 @@ def test_batches_are_normalised(digits):
 
 def test_statistics_are_those_of_the_pixels():
     images = torch.randint(0, 256, (7, 3, 5, 4), dtype=torch.uint8)
-    mean, std = module._channel_statistics(images)
+    mean, std = channel_statistics(images)
     pixels = images.double().transpose(0, 1).flatten(1) / 255
     torch.testing.assert_close(mean, pixels.mean(1).float())
     torch.testing.assert_close(std, pixels.std(1, correction=0).float())
@@ -104,11 +104,11 @@ def test_resize(digits):
     assert large.spec.shape == (1, 32, 32)
     assert large.train.inputs.shape == (1197, 1, 32, 32)
     assert large.train.inputs.dtype == torch.uint8
-    flat = module._resize(torch.full((3, 1, 9, 9), 200, dtype=torch.uint8), 4, chunk=2)
+    flat = load._resize(torch.full((3, 1, 9, 9), 200, dtype=torch.uint8), 4, chunk=2)
     assert torch.equal(flat, torch.full((3, 1, 4, 4), 200, dtype=torch.uint8))
     # Halving with antialiasing keeps the mean: a chequerboard turns grey instead of one of its colours.
     board = (torch.arange(8)[:, None] + torch.arange(8)).remainder(2).mul(255).to(torch.uint8)
-    inner = module._resize(board[None, None], 4)[0, 0, 1:3, 1:3].float()
+    inner = load._resize(board[None, None], 4)[0, 0, 1:3, 1:3].float()
     assert (inner - 127.5).abs().max() < 2
 
 
@@ -170,8 +170,8 @@ def test_download_appears_complete(tmp_path, monkeypatch):
             raise RuntimeError("Dataset not found")
         return name, root
 
-    monkeypatch.setattr(module, "_open_torchvision", fetch)
-    assert module._obtain("mnist", tmp_path) == ("mnist", tmp_path)
+    monkeypatch.setattr(obtain, "_open_torchvision", fetch)
+    assert obtain.obtain("mnist", tmp_path) == ("mnist", tmp_path)
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["file"]
 
 
@@ -218,7 +218,7 @@ def test_szt_as_published():
 
 def test_cifar_layout():
     arrays = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), dtype=np.uint8)
-    split = module._from_arrays(type("Set", (), {"data": arrays, "targets": [1, 2, 3, 4]}))
+    split = load._from_arrays(type("Set", (), {"data": arrays, "targets": [1, 2, 3, 4]}))
     assert torch.equal(split.inputs[2, 1], torch.from_numpy(arrays[2, :, :, 1]))
     assert split.inputs.is_contiguous()
 
@@ -264,8 +264,8 @@ def test_probe_errors():
 
 
 def test_every_torchvision_name_exists():
-    assert all(hasattr(torchvision.datasets, entry[0]) for entry in module._TORCHVISION.values())
-    assert {"digits", "szt", *module._TORCHVISION} == set(DATASETS)
+    assert all(hasattr(torchvision.datasets, entry[0]) for entry in obtain.TORCHVISION.values())
+    assert {"digits", "szt", *obtain.TORCHVISION} == set(DATASETS)
 
 
 def test_splits_by_name(tmp_path):
