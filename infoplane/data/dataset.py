@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,13 +23,45 @@ class DatasetSpec:
 
 @dataclass(frozen=True)
 class Split:
-    """Inputs (N, C, H, W) uint8 or (N, d) float32, and labels (N,) int64."""
+    """Samples, in an order that means nothing.
+
+    Attributes:
+        inputs: Inputs (N, C, H, W) uint8 or (N, d) float32.
+        labels: Labels (N,) int64.
+        boxes: Where in its image each object is, (N, 4) float32: x1, y1, x2, y2 as fractions of the image's width
+            and height; None where that is not known.
+        groups: Number of the group of each sample, (N,) int64; what is in one group, such as a video, must not be
+            torn apart between training and validation. None where samples are independent or that is not known.
+    """
 
     inputs: Tensor
     labels: Tensor
+    boxes: Tensor | None = None
+    groups: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def take(self, indices: Tensor) -> Split:
+        """Some of the samples, in the order of the indices (n,)."""
+        return self._map(lambda values: values[indices.to(values.device)])
+
+    def to(self, device: torch.device | str) -> Split:
+        """The split on a device."""
+        return self._map(lambda values: values.to(device))
+
+    def _map(self, change: Callable[[Tensor], Tensor]) -> Split:
+        known = {field.name: getattr(self, field.name) for field in fields(self)}
+        return replace(self, **{name: change(values) for name, values in known.items() if values is not None})
+
+
+def _concatenated(splits: Sequence[Split]) -> Split:
+    """Splits one after the other; what is not known of one is not known of all."""
+    columns = {field.name: [getattr(split, field.name) for split in splits] for field in fields(Split)}
+    joined: dict[str, Any] = {
+        name: None if any(part is None for part in parts) else torch.cat(parts) for name, parts in columns.items()
+    }
+    return Split(**joined)
 
 
 @dataclass(frozen=True)
@@ -40,6 +74,7 @@ class Dataset:
         test: Test split.
         mean: Per channel (C,) over the training split, pixels in [0, 1].
         std: The same for the standard deviation.
+        validation: What `hold_out` took from the training split, to make choices on; None where it took nothing.
     """
 
     spec: DatasetSpec
@@ -47,22 +82,25 @@ class Dataset:
     test: Split
     mean: Tensor
     std: Tensor
+    validation: Split | None = None
 
     def split(self, name: str) -> Split:
-        """The split "train", "test", or "all" (the training split, then the test split).
+        """The split "train", "validation", "test", or "all" (these one after the other).
 
         Raises:
-            InfoplaneError: Another name.
+            InfoplaneError: Another name, or "validation" where none was held out.
         """
-        splits = {"train": self.train, "test": self.test}
+        splits = {"train": self.train, "validation": self.validation, "test": self.test}
         if name == "all":
-            inputs, labels = (
-                torch.cat([getattr(s, field) for s in splits.values()]) for field in ("inputs", "labels")
-            )
-            return Split(inputs, labels)
+            return _concatenated([split for split in splits.values() if split is not None])
         if name not in splits:
             raise unknown("split", name, [*splits, "all"])
-        return splits[name]
+        split = splits[name]
+        if split is None:
+            raise InfoplaneError(
+                f"data set '{self.spec.name}' has no validation split; hold a part of the training split out first"
+            )
+        return split
 
     def batch(self, split: Split, indices: Tensor | slice, device: torch.device | str) -> tuple[Tensor, Tensor]:
         """Normalised float32 inputs (n, *shape) and labels (n,) of some samples, on a device."""
@@ -73,6 +111,21 @@ class Dataset:
         per_channel = (-1, *[1] * (len(self.spec.shape) - 1))
         mean, std = (value.to(device).view(per_channel) for value in (self.mean, self.std))
         return (inputs - mean) / std, labels
+
+    def boxes(self, split: Split, indices: Tensor | slice, device: torch.device | str) -> Tensor:
+        """Boxes (n, 4) float32 of some samples, x1, y1, x2, y2 as fractions of width and height, on a device.
+
+        Raises:
+            InfoplaneError: The split has no boxes.
+        """
+        if split.boxes is None:
+            raise InfoplaneError(
+                f"data set '{self.spec.name}' comes without boxes; use gtsrb on whole images, with GT-00000.csv to "
+                "GT-00042.csv in its training folders and GT-final_test.csv"
+            )
+        if isinstance(indices, Tensor):
+            indices = indices.to(split.boxes.device)
+        return split.boxes[indices].to(device)
 
     def with_channels(self, channels: int) -> Dataset:
         """Grey images repeated over channels, for networks that want colour; costs no memory.
@@ -88,14 +141,18 @@ class Dataset:
                 f"data set '{self.spec.name}' has inputs of {'×'.join(map(str, shape))}, not images of {channels} "
                 "channels; choose another model or data set"
             )
-        train, test = (replace(s, inputs=s.inputs.expand(-1, channels, -1, -1)) for s in (self.train, self.test))
+        colour = self._map(lambda split: replace(split, inputs=split.inputs.expand(-1, channels, -1, -1)))
         spec = replace(self.spec, shape=(channels, *shape[1:]))
-        return Dataset(spec, train, test, self.mean.repeat(channels), self.std.repeat(channels))
+        return replace(colour, spec=spec, mean=self.mean.repeat(channels), std=self.std.repeat(channels))
 
     def to(self, device: torch.device | str) -> Dataset:
         """The data set with all its tensors on a device, so that batches need no copy."""
-        train, test = (Split(s.inputs.to(device), s.labels.to(device)) for s in (self.train, self.test))
-        return Dataset(self.spec, train, test, self.mean.to(device), self.std.to(device))
+        moved = self._map(lambda split: split.to(device))
+        return replace(moved, mean=self.mean.to(device), std=self.std.to(device))
+
+    def _map(self, change: Callable[[Split], Split]) -> Dataset:
+        validation = None if self.validation is None else change(self.validation)
+        return replace(self, train=change(self.train), test=change(self.test), validation=validation)
 
 
 def channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:

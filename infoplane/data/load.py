@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from infoplane.data.dataset import Dataset, DatasetSpec, Split, channel_statistics
-from infoplane.data.gtsrb import decode
+from infoplane.data.gtsrb import REGIONS, load_gtsrb
 from infoplane.data.obtain import obtain, reason
 from infoplane.errors import InfoplaneError, unknown
 
@@ -51,23 +51,28 @@ def dataset_spec(name: str, image_size: int | None = None) -> DatasetSpec:
     return replace(spec, shape=(spec.shape[0], image_size, image_size))
 
 
-def load_dataset(name: str, root: Path, image_size: int | None = None) -> Dataset:
+def load_dataset(name: str, root: Path, image_size: int | None = None, region: str = "whole") -> Dataset:
     """Read a data set into memory; what torchvision offers is downloaded if it is not there.
 
     Args:
         name: A key of `DATASETS`.
         root: Folder that holds the data sets, each as torchvision lays it out.
         image_size: Height and width to which images are resized; None for their own.
+        region: "whole", or "sign" to crop each image of gtsrb to its sign before it is resized.
 
     Raises:
-        InfoplaneError: The name is unknown, or the data are neither there nor to be had; the message says which
-            files to put where.
+        InfoplaneError: The name or the region is unknown, or the data are neither there nor to be had; the message
+            says which files to put where.
     """
     spec = dataset_spec(name, image_size)
+    if region not in REGIONS:
+        raise unknown("region", region, REGIONS)
+    if region == "sign" and name != "gtsrb":
+        raise InfoplaneError(f"data set '{name}' has no signs to crop to; choose gtsrb, or the region 'whole'")
     if name == "szt":
         # Bits 0 and 1 become -1 and 1.
         return Dataset(spec, *_load_szt(root), mean=torch.tensor([0.5]), std=torch.tensor([0.5]))
-    splits = _load_digits() if name == "digits" else _load_torchvision(spec, root)
+    splits = _load_digits() if name == "digits" else _load_torchvision(spec, root, region)
     train, test = (replace(split, inputs=_resize(split.inputs, spec.shape[-1])) for split in splits)
     return Dataset(spec, train, test, *channel_statistics(train.inputs))
 
@@ -112,10 +117,11 @@ def _load_szt(root: Path) -> tuple[Split, Split]:
     return _stratified(torch.from_numpy(inputs).float(), torch.from_numpy(labels).long(), 0.15)
 
 
-def _load_torchvision(spec: DatasetSpec, root: Path) -> tuple[Split, Split]:
+def _load_torchvision(spec: DatasetSpec, root: Path, region: str) -> tuple[Split, Split]:
     train, test = obtain(spec.name, root)
     if spec.name == "gtsrb":
-        return decode(train, spec.shape[-1]), decode(test, spec.shape[-1])
+        size, folder = spec.shape[-1], root / "gtsrb"
+        return load_gtsrb(train, folder, size, region), load_gtsrb(test, folder, size, region)
     return _from_arrays(train), _from_arrays(test)
 
 
