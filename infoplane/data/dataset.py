@@ -72,7 +72,7 @@ class Dataset:
         spec: Name, shape of one input and number of classes.
         train: Training split.
         test: Test split.
-        mean: Per channel (C,) over the training split, pixels in [0, 1].
+        mean: Per channel (C,) over the training split in use, pixels in [0, 1].
         std: The same for the standard deviation.
         validation: What `hold_out` took from the training split, to make choices on; None where it took nothing.
     """
@@ -156,9 +156,10 @@ class Dataset:
 
 
 def channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation (C,) of uint8 images scaled to [0, 1]; exact, from the histograms."""
+    """Mean and standard deviation (C,) of uint8 images scaled to [0, 1]; exact, from the histograms, on the CPU."""
+    counts = [torch.bincount(channel.flatten(), minlength=256).cpu() for channel in images.unbind(1)]
     values = torch.arange(256, dtype=torch.float64) / 255
-    weights = torch.stack([torch.bincount(c.flatten(), minlength=256) for c in images.unbind(1)]).double()
+    weights = torch.stack(counts).double()
     weights /= weights.sum(1, keepdim=True)
     mean = weights @ values
     variance = (weights * (values - mean[:, None]) ** 2).sum(1)

@@ -27,10 +27,10 @@ def balanced_probe(labels: Tensor, size: int, seed: int, split: str = "chosen") 
         InfoplaneError: The split is too small or has a single class, or the size is under two per class.
     """
     total = len(labels)
-    _, classes, counts = torch.unique(labels.cpu(), return_inverse=True, return_counts=True)
-    if len(counts) < 2:
+    classes = len(labels.unique())
+    if classes < 2:
         raise InfoplaneError(
-            f"the {split} split has {len(counts)} class, for which I(T;Y) is 0 by definition; "
+            f"the {split} split has {classes} class, for which I(T;Y) is 0 by definition; "
             "choose data with two classes or more"
         )
     if size > total:
@@ -38,15 +38,27 @@ def balanced_probe(labels: Tensor, size: int, seed: int, split: str = "chosen") 
             f"probe of {size} samples is larger than the {split} split ({total} samples); "
             f"choose --probe-size {total} or less"
         )
-    if size < 2 * len(counts):
+    if size < 2 * classes:
         raise InfoplaneError(
-            f"probe of {size} samples is under two for each of {len(counts)} classes; "
-            f"choose --probe-size {2 * len(counts)} or more"
+            f"probe of {size} samples is under two for each of {classes} classes; "
+            f"choose --probe-size {2 * classes} or more"
         )
-    order = torch.randperm(total, generator=torch.Generator().manual_seed(seed))
+    return balanced_order(labels, seed)[:size]
+
+
+def balanced_order(labels: Tensor, seed: int) -> Tensor:
+    """A random order of samples (N,) that gives one of every class, then another, as long as each has any."""
+    order, turns = random_turns(labels, seed)
+    # The stable sort keeps each turn random.
+    return order[torch.argsort(turns, stable=True)]
+
+
+def random_turns(labels: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+    """A random order of samples (N,), and how many of its own class stand before each in that order (N,)."""
+    _, classes, counts = torch.unique(labels.cpu(), return_inverse=True, return_counts=True)
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
     by_class = torch.argsort(classes[order], stable=True)
     starts = torch.cumsum(counts, 0) - counts
-    turn = torch.empty_like(order)
-    turn[by_class] = torch.arange(total) - starts.repeat_interleave(counts)
-    # One sample of every class per turn, until there are enough; the stable sort keeps each turn random.
-    return order[torch.argsort(turn, stable=True)[:size]]
+    turns = torch.empty_like(order)
+    turns[by_class] = torch.arange(len(order)) - starts.repeat_interleave(counts)
+    return order, turns
