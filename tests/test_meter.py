@@ -81,7 +81,6 @@ def test_peak_of_a_forward_pass_by_hand():
         model(x)
 
     # A layer's output lives until the activation is there; then the activation until the next output is.
-    assert cost_of(lambda: forward(chain((30, 50, 20, 1)))).peak >= bytes_of((BATCH, 50), (BATCH, 50))
     model = chain((30, 50, 20, 1))
     assert cost_of(lambda: forward(model)).peak == bytes_of((BATCH, 50), (BATCH, 50))
     inplace = chain((30, 50, 20, 1), lambda: nn.ReLU(inplace=True))
