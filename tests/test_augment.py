@@ -47,6 +47,31 @@ def test_changes_follow_one_another():
     assert torch.equal(augmentation("shift:1, flip")(images(), seeded()), step_by_step)
 
 
+@pytest.mark.parametrize("spec", ["none", "shift:3", "flip", "flip,shift:2"])
+def test_boxes_move_with_their_images(spec):
+    n, height, width = 60, 12, 20
+    corners = torch.tensor([4, 3, 9, 8])
+    pictures = torch.zeros(n, 1, height, width)
+    pictures[:, :, 3:8, 4:9] = 1
+    boxes = (corners / torch.tensor([width, height] * 2)).repeat(n, 1)
+    augment = augmentation(spec)
+    changed, moved = augment.with_boxes(pictures, boxes, seeded())
+    assert torch.equal(changed, augment(pictures, seeded()))
+    for picture, box in zip(changed[:, 0], moved, strict=True):
+        x1, y1, x2, y2 = (box * torch.tensor([width, height] * 2)).round().int().tolist()
+        expected = torch.zeros(height, width)
+        expected[y1:y2, x1:x2] = 1
+        assert torch.equal(picture, expected)
+
+
+def test_boxes_are_cut_where_the_image_ends():
+    boxes = torch.tensor([[0.0, 0.0, 1.0, 1.0]]).repeat(50, 1)
+    moved = augmentation("shift:3").with_boxes(images(50), boxes, seeded())[1]
+    assert moved.min() == 0
+    assert moved.max() == 1
+    assert (moved[:, 2:] - moved[:, :2]).min() == pytest.approx(3 / 6)
+
+
 def test_randomness_comes_from_the_generator_alone():
     augment = augmentation("shift:2,flip")
     state = torch.get_rng_state()

@@ -3,7 +3,7 @@
 The usual order is `load_dataset`, `subset`, `hold_out`, `permute_labels`, `Dataset.with_channels`, `Dataset.to`.
 """
 
-from infoplane.data.augment import augmentation
+from infoplane.data.augment import Augmentation, augmentation
 from infoplane.data.dataset import Dataset, DatasetSpec, Split
 from infoplane.data.load import DATASETS, dataset_spec, load_dataset
 from infoplane.data.probe import balanced_probe
@@ -11,6 +11,7 @@ from infoplane.data.splits import hold_out, permute_labels, subset
 
 __all__ = [
     "DATASETS",
+    "Augmentation",
     "Dataset",
     "DatasetSpec",
     "Split",
