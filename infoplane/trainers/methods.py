@@ -1,0 +1,90 @@
+"""The training methods by name: an objective for every block, and the settings it was published with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from infoplane.errors import unknown
+from infoplane.trainers.greedy import GreedyCE
+from infoplane.trainers.objective import Knobs, Objective, OwnClassifier, Place, read_options
+from infoplane.trainers.task import Targets, Task
+
+SGD = {
+    "optimizer": "sgd",
+    "lr": 0.05,
+    "momentum": 0.9,
+    "weight_decay": 5e-4,
+    "batch_size": 64,
+    "schedule": "constant",
+}
+# Belilovsky, Eickenberg and Oyallon, ICML 2019; the drops as shares of the training.
+GREEDY = SGD | {"lr": 0.1, "batch_size": 128, "schedule": "fractions:0.3,0.6,0.9:0.2"}
+
+Make = Callable[[Place, Knobs], Objective]
+
+
+def _own_classifier(place: Place, knobs: Knobs) -> Objective:
+    return OwnClassifier(place.task)
+
+
+def _end_to_end(place: Place, knobs: Knobs) -> Objective:
+    read_options(knobs, {})
+    return OwnClassifier(place.task)
+
+
+@dataclass(frozen=True)
+class Method:
+    """How a network is trained.
+
+    Attributes:
+        name: What it is called on the command line.
+        summary: One line with the source.
+        local: Whether every block has a loss of its own; else the whole network is one block.
+        make: The objective of a hidden block.
+        defaults: Training settings that it was published with, by the names of `RecordSettings`.
+        last: The objective of the last block, which ends in the network's own classifier.
+        expand: Makes more samples of a batch before the first block sees it, with a generator on the CPU.
+        between: What is put between two blocks.
+    """
+
+    name: str
+    summary: str
+    local: bool
+    make: Make
+    defaults: Mapping[str, Any]
+    last: Make = _own_classifier
+    expand: Callable[[Tensor, Targets, Task, torch.Generator], tuple[Tensor, Targets]] | None = None
+    between: Callable[[Tensor], Tensor] | None = None
+
+
+_ALL = (
+    Method("sgd", "end to end by back-propagation", False, _end_to_end, SGD),
+    Method(
+        "sgd-checkpoint",
+        "sgd with gradient checkpointing over the blocks (Chen et al. 2016)",
+        False,
+        _end_to_end,
+        SGD,
+    ),
+    Method("sgd-accumulate", "sgd with the gradient accumulated over parts of a batch", False, _end_to_end, SGD),
+    Method(
+        "greedy-ce", "cross-entropy at an auxiliary classifier (Belilovsky et al. 2019)", True, GreedyCE, GREEDY
+    ),
+)
+METHODS: dict[str, Method] = {method.name: method for method in _ALL}
+
+
+def method(name: str) -> Method:
+    """The method of a name.
+
+    Raises:
+        InfoplaneError: No such method.
+    """
+    if name not in METHODS:
+        raise unknown("method", name, METHODS)
+    return METHODS[name]
