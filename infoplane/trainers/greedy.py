@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 from torch import Tensor
 
 from infoplane.trainers.heads import build_head
@@ -14,11 +17,16 @@ class GreedyCE(Objective):
     The published settings are SGD with momentum 0.9 and weight decay 5e-4 from learning rate 0.1, divided by 5
     after every 15 of 50 epochs a block, blocks one after the other. Here the drops come after the same shares of
     the training, whatever its length, and blocks may train at the same time (Belilovsky et al., ICML 2020).
+
+    Attributes:
+        NUMBERS: The options of the method with their defaults.
     """
+
+    NUMBERS: ClassVar[Mapping[str, float]] = {}
 
     def __init__(self, place: Place, knobs: Knobs) -> None:
         super().__init__()
-        read_options(knobs, {})
+        self.numbers = read_options(knobs, self.NUMBERS)
         self.task = place.task
         self.head = build_head(knobs.aux, place)
 

@@ -29,8 +29,10 @@ def build_head(spec: str, place: Place) -> nn.Module:
             convolutions, a 2×2 grid and a perceptron of three layers (Belilovsky, Eickenberg and Oyallon,
             "Decoupled greedy learning of CNNs", ICML 2020). `next:D`: the architecture of the next D blocks, then
             as `linear`; the last block of the network is never among them (after AugLocal, Ma et al., ICLR 2024,
-            which picks its layers evenly over all that follow). Where the block's output is no feature map,
-            convolutions become linear layers of the same width, without normalisation as in `--model mlp`.
+            which picks its layers evenly over all that follow). `pool:F`: averages over as few patches as leave F
+            features or less, halving rows and columns in turn, then one linear layer that starts from zero weights
+            (Nøkland and Eidnes, ICML 2019). Where the block's output is no feature map, convolutions become linear
+            layers of the same width, without normalisation as in `--model mlp`.
         place: Where the block stands.
 
     Returns:
@@ -95,14 +97,30 @@ def _next(place: Place, depth: int) -> nn.Module:
     return nn.Sequential(*copies, *_readout(shape, place.task.outputs))
 
 
+def _pool_to(place: Place, features: int) -> nn.Module:
+    shape, rows_next = place.shape, True
+    pool: list[nn.Module] = []
+    if _is_map(shape):
+        channels, rows, columns = shape
+        while channels * rows * columns > features and max(rows, columns) > 1:
+            rows, columns = (math.ceil(rows / 2), columns) if rows_next else (rows, math.ceil(columns / 2))
+            rows_next = not rows_next
+        pool, shape = [nn.AdaptiveAvgPool2d((rows, columns))], (channels, rows, columns)
+    classifier = nn.Linear(math.prod(shape), place.task.outputs)
+    nn.init.zeros_(classifier.weight)
+    return nn.Sequential(*pool, nn.Flatten(), classifier)
+
+
 # Auxiliary classifiers by name: a place and the number in the specification to a module.
 HEADS: dict[str, Callable[[Place, int], nn.Module]] = {
     "linear": _linear,
     "conv": _conv,
     "mlp-sr": _mlp_sr,
     "next": _next,
+    "pool": _pool_to,
 }
-NUMBERED = ("conv", "next")
+# Those with a number, and an example of it.
+NUMBERED = {"conv": 1, "next": 1, "pool": 2048}
 
 
 def reinitialise(module: nn.Module) -> None:

@@ -10,8 +10,14 @@ import torch
 from torch import Tensor
 
 from infoplane.errors import unknown
+from infoplane.trainers.dib import GreedyDIB
+from infoplane.trainers.forward_forward import Goodness, PlainReadout, expand, normalise
 from infoplane.trainers.greedy import GreedyCE
+from infoplane.trainers.hsic import HSICBottleneck
+from infoplane.trainers.infopro import InfoPro
 from infoplane.trainers.objective import Knobs, Objective, OwnClassifier, Place, read_options
+from infoplane.trainers.phsic import PlausibleHSIC
+from infoplane.trainers.predsim import PredSim, Sim
 from infoplane.trainers.task import Targets, Task
 
 SGD = {
@@ -22,8 +28,21 @@ SGD = {
     "batch_size": 64,
     "schedule": "constant",
 }
-# Belilovsky, Eickenberg and Oyallon, ICML 2019; the drops as shares of the training.
+# The sources are those of the objectives; epochs are turned into shares of the training.
 GREEDY = SGD | {"lr": 0.1, "batch_size": 128, "schedule": "fractions:0.3,0.6,0.9:0.2"}
+LOCAL = {
+    "optimizer": "adam",
+    "lr": 5e-4,
+    "momentum": 0.9,
+    "weight_decay": 0.0,
+    "batch_size": 128,
+    "schedule": "fractions:0.5,0.75,0.89,0.94:0.25",
+}
+PREDICTED = LOCAL | {"aux": "pool:2048"}
+HSIC = SGD | {"lr": 1e-4, "weight_decay": 1e-3, "batch_size": 512}
+PHSIC = LOCAL | {"optimizer": "adamw", "weight_decay": 1e-7, "schedule": "fractions:0.6,0.7,0.9,0.95:0.25"}
+INFOPRO = SGD | {"lr": 0.1, "weight_decay": 1e-4, "batch_size": 128, "schedule": "cosine", "aux": "conv:1"}
+FORWARD = LOCAL | {"lr": 1e-3, "schedule": "constant"}
 
 Make = Callable[[Place, Knobs], Objective]
 
@@ -62,18 +81,28 @@ class Method:
     between: Callable[[Tensor], Tensor] | None = None
 
 
+_CHECKPOINT = "sgd with gradient checkpointing over the blocks (Chen et al. 2016)"
 _ALL = (
     Method("sgd", "end to end by back-propagation", False, _end_to_end, SGD),
+    Method("sgd-checkpoint", _CHECKPOINT, False, _end_to_end, SGD),
+    Method("sgd-accumulate", "sgd with gradients accumulated over parts of a batch", False, _end_to_end, SGD),
+    Method("greedy-ce", "cross-entropy at auxiliary classifiers (Belilovsky et al. 2019)", True, GreedyCE, GREEDY),
+    Method("greedy-dib", "greedy-ce and an information in bits (Yu et al. 2021)", True, GreedyDIB, GREEDY),
+    Method("predsim", "prediction and similarity matching (Nøkland and Eidnes 2019)", True, PredSim, PREDICTED),
+    Method("pred", "prediction alone (Nøkland and Eidnes 2019)", True, GreedyCE, PREDICTED),
+    Method("sim", "similarity matching alone (Nøkland and Eidnes 2019)", True, Sim, LOCAL),
+    Method("hsic", "HSIC bottleneck with a linear readout (Ma et al. 2020)", True, HSICBottleneck, HSIC),
+    Method("phsic", "plausible kernelized bottleneck (Pogodin and Latham 2020)", True, PlausibleHSIC, PHSIC),
+    Method("infopro", "reconstruction and cross-entropy (Wang et al. 2021)", True, InfoPro, INFOPRO),
     Method(
-        "sgd-checkpoint",
-        "sgd with gradient checkpointing over the blocks (Chen et al. 2016)",
-        False,
-        _end_to_end,
-        SGD,
-    ),
-    Method("sgd-accumulate", "sgd with the gradient accumulated over parts of a batch", False, _end_to_end, SGD),
-    Method(
-        "greedy-ce", "cross-entropy at an auxiliary classifier (Belilovsky et al. 2019)", True, GreedyCE, GREEDY
+        "forward-forward",
+        "goodness of positive against negative data (Hinton 2022)",
+        True,
+        Goodness,
+        FORWARD,
+        last=PlainReadout,
+        expand=expand,
+        between=normalise,
     ),
 )
 METHODS: dict[str, Method] = {method.name: method for method in _ALL}
