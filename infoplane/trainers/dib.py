@@ -62,6 +62,7 @@ class GreedyDIB(GreedyCE):
         own, joint = entropy_with_gradient(torch.stack([output, output * other]), self.knobs.alpha)
         return own + known - joint
 
+    @torch.no_grad()
     def _given(self, local: Pass) -> tuple[Tensor, Tensor]:
         """Gram matrix and entropy of what the block does not change: X, the same for all blocks, or T_{l−1}."""
         if self.knobs.penalty == "mi_prev_t":

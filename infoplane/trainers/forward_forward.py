@@ -10,7 +10,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from infoplane.errors import InfoplaneError
-from infoplane.trainers.grams import SHORT, largest, widened
+from infoplane.trainers.grams import SHORT, largest, to_float64, widened
 from infoplane.trainers.objective import Knobs, Objective, OwnClassifier, Pass, Place, read_options
 from infoplane.trainers.task import Targets, Task
 
@@ -66,7 +66,7 @@ class _MeanSquare(torch.autograd.Function):
         ctx.save_for_backward(features)
         # Squares of features of order 1 cannot overflow; only (n,) numbers are multiplied in double precision.
         scale = largest(widened(features))
-        return (widened(features) / scale).square().mean(1).double() * scale.double() ** 2
+        return to_float64((widened(features) / scale).square().mean(1)) * to_float64(scale) ** 2
 
     @staticmethod
     @once_differentiable

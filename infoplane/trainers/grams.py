@@ -40,7 +40,7 @@ class _SquaredDistances(torch.autograd.Function):
         ctx.save_for_backward(x)
         unit, scale = _centred(x)
         with full_precision(unit):
-            gram = _float64(unit @ unit.T)
+            gram = to_float64(unit @ unit.T)
         norms = gram.diagonal()
         sums = norms[:, None] + norms[None, :]
         squared = sums - 2 * gram
@@ -69,7 +69,7 @@ def _centred(x: Tensor) -> tuple[Tensor, Tensor]:
     # Taking off a sample before the mean makes a batch of copies exactly zero.
     unit = x / scale
     unit = unit - unit[:1]
-    return unit - unit.mean(0, keepdim=True), _float64(scale)
+    return unit - unit.mean(0, keepdim=True), to_float64(scale)
 
 
 @torch.no_grad()
@@ -117,6 +117,8 @@ def cosine(features: Tensor) -> Tensor:
     with full_precision(features):
         features = widened(features)
         features = features / largest(features)
+        # Taking off a feature before the mean makes equal features exactly zero.
+        features = features - features[:, :1]
         centred = features - features.mean(1, keepdim=True)
         norms = torch.linalg.vector_norm(centred, dim=1, keepdim=True)
         unit = torch.where(norms > SHORT, centred / norms.clamp(min=SHORT), 0.0)
@@ -139,5 +141,6 @@ def full_precision(x: Tensor) -> AbstractContextManager:
     return torch.autocast(x.device.type, enabled=False)
 
 
-def _float64(x: Tensor) -> Tensor:
+def to_float64(x: Tensor) -> Tensor:
+    """The tensor in float64, on the CPU where the device has none."""
     return (x.cpu() if x.device.type == "mps" else x).to(torch.float64)

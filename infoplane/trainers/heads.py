@@ -42,15 +42,12 @@ def build_head(spec: str, place: Place) -> nn.Module:
         InfoplaneError: No such auxiliary classifier.
     """
     name, separator, number = spec.partition(":")
+    examples = {known: f"{known}:{NUMBERED[known]}" if known in NUMBERED else known for known in HEADS}
     if name not in HEADS:
-        raise unknown("auxiliary classifier", spec, [n if n not in NUMBERED else f"{n}:1" for n in HEADS])
-    if (name in NUMBERED) != bool(separator):
-        hint = f"write '{name}:1'" if name in NUMBERED else f"write '{name}' alone"
-        raise InfoplaneError(f"auxiliary classifier '{spec}': {hint}")
-    if separator and not (number.isdecimal() and int(number) > 0):
-        raise InfoplaneError(
-            f"auxiliary classifier '{spec}': '{number}' is not a number of layers; write '{name}:1'"
-        )
+        raise unknown("auxiliary classifier", spec, examples.values())
+    counted = number.isascii() and number.isdecimal() and int(number) > 0
+    if not (counted if name in NUMBERED else not separator):
+        raise InfoplaneError(f"auxiliary classifier '{spec}': write '{examples[name]}'")
     return HEADS[name](place, int(number or 0))
 
 

@@ -31,13 +31,19 @@ class HSICBottleneck(Objective):
 
     def loss(self, local: Pass) -> Tensor:
         """The difference, 0-dimensional float64; each nHSIC is between 0 and n."""
+        inputs, targets = self._given(local)
+        output = resolvent(local.output, self.sigma)
+        return (output * (self.lambda_x * inputs - self.lambda_y * targets)).sum()
+
+    @torch.no_grad()
+    def _given(self, local: Pass) -> tuple[Tensor, Tensor]:
+        """R of X and of Y, the same for all blocks."""
         key = f"HSIC of X and Y, sigma {self.sigma}"
         if key not in local.memo:
             embedding = self.task.embedding(local.targets)
             local.memo[key] = resolvent(local.inputs, self.sigma), resolvent(embedding, self.sigma)
-        inputs, targets = local.memo[key]
-        output = resolvent(local.output, self.sigma)
-        return (output * (self.lambda_x * inputs - self.lambda_y * targets)).sum()
+        known: tuple[Tensor, Tensor] = local.memo[key]
+        return known
 
 
 def resolvent(samples: Tensor, sigma: float) -> Tensor:

@@ -50,7 +50,7 @@ class InfoPro(GreedyCE):
         if self.reconstruction == 0:
             return loss
         restored = self.decoder(local.output)
-        return loss + self.reconstruction * functional.mse_loss(restored.float(), local.inputs.float())
+        return loss + self.reconstruction * functional.mse_loss(restored.float(), local.inputs.detach().float())
 
     def _at(self, depth: float, name: str) -> float:
         return (1 - depth) * self.numbers[f"{name}_first"] + depth * self.numbers[f"{name}_last"]
