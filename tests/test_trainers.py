@@ -14,6 +14,9 @@ def test_schedules():
     steps = lr_factor("step:3,6:0.5", 100, 10)
     assert [steps(step) for step in (0, 29, 30, 59, 60, 99)] == [1, 1, 0.5, 0.5, 0.25, 0.25]
     assert lr_factor("step:3", 100, 10)(30) == pytest.approx(0.1)
+    shares = lr_factor("fractions:0.5,0.75,0.89,0.94:0.25", 100, 10)
+    assert [shares(step) for step in (0, 49, 50, 75, 89, 94)] == [1, 1, 0.25, 0.25**2, 0.25**3, 0.25**4]
+    assert lr_factor("fractions:0.5", 7, 10)(4) == pytest.approx(0.1)
     cosine = lr_factor("cosine", 100, 10)
     assert cosine(0) == 1
     assert cosine(50) == pytest.approx(0.5)
@@ -28,6 +31,7 @@ def test_what_depends_on_the_length():
     assert is_length_free("step:3,6")
     assert not is_length_free("cosine")
     assert not is_length_free("onecycle")
+    assert not is_length_free("fractions:0.5")
 
 
 @pytest.mark.parametrize(
@@ -36,6 +40,7 @@ def test_what_depends_on_the_length():
         ("cosin", "did you mean cosine"),
         ("step:a", "write 'step:30,60'"),
         ("step", "write"),
+        ("fractions:0.5,b", "write 'fractions:0.5,0.75'"),
         ("cosine:3", "no numbers"),
     ],
 )

@@ -11,7 +11,7 @@ from torch import nn
 from infoplane.errors import InfoplaneError, unknown
 
 OPTIMIZERS = ("sgd", "adam", "adamw")
-SCHEDULES = ("constant", "step", "cosine", "onecycle")
+SCHEDULES = ("constant", "step", "fractions", "cosine", "onecycle")
 LENGTH_FREE = ("constant", "step")
 
 
@@ -42,8 +42,9 @@ def lr_factor(spec: str, total_steps: int, steps_per_epoch: int) -> Callable[[in
     """The learning rate's factor as a pure function of the step, so that a resumed run goes on exactly.
 
     Args:
-        spec: "constant"; "step:30,60" (×0.1 after those epochs) or "step:30,60:0.2"; "cosine" (to 0 at the
-            end); "onecycle" (linear rise over the first 30 %, then linear fall to 0).
+        spec: "constant"; "step:30,60" (×0.1 after those epochs) or "step:30,60:0.2"; "fractions:0.5,0.75" (×0.1
+            after those shares of the run) or "fractions:0.5,0.75:0.2"; "cosine" (to 0 at the end); "onecycle"
+            (linear rise over the first 30 %, then linear fall to 0).
         total_steps: Number of optimiser steps of the run.
         steps_per_epoch: Number of optimiser steps of one epoch.
 
@@ -58,6 +59,8 @@ def lr_factor(spec: str, total_steps: int, steps_per_epoch: int) -> Callable[[in
         raise unknown("schedule", name, SCHEDULES)
     if name == "step":
         return _step_factor(spec, rest, steps_per_epoch)
+    if name == "fractions":
+        return _step_factor(spec, rest, total_steps)
     if rest:
         raise InfoplaneError(f"schedule '{name}' takes no numbers, got '{spec}'")
     if name == "constant":
@@ -68,13 +71,15 @@ def lr_factor(spec: str, total_steps: int, steps_per_epoch: int) -> Callable[[in
     return lambda step: min((step + 1) / max(peak, 1), (total_steps - step) / (total_steps - peak), 1.0)
 
 
-def _step_factor(spec: str, rest: str, steps_per_epoch: int) -> Callable[[int], float]:
+def _step_factor(spec: str, rest: str, unit: int) -> Callable[[int], float]:
+    """Drops after some multiples of a unit of steps: an epoch, or the whole run."""
     milestones, _, gamma = rest.partition(":")
     try:
-        drops = [float(epoch) * steps_per_epoch for epoch in milestones.split(",")]
+        drops = [float(milestone) * unit for milestone in milestones.split(",")]
         rate = float(gamma or 0.1)
     except ValueError:
-        raise InfoplaneError(f"schedule '{spec}': write 'step:30,60' or 'step:30,60:0.2'") from None
+        example = "step:30,60" if spec.startswith("step") else "fractions:0.5,0.75"
+        raise InfoplaneError(f"schedule '{spec}': write '{example}' or '{example}:0.2'") from None
     return lambda step: rate ** sum(step >= drop for drop in drops)
 
 

@@ -1,0 +1,54 @@
+import math
+
+import pytest
+import torch
+
+from infoplane.trainers.task import Targets, Task, intersection_over_union
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "expected"),
+    [
+        ((0, 0, 2, 2), (0, 0, 2, 2), 1.0),
+        ((0, 0, 2, 2), (1, 1, 3, 3), 1 / 7),
+        ((0, 0, 4, 2), (1, 0, 3, 2), 4 / 8),
+        ((0, 0, 1, 1), (2, 2, 3, 3), 0.0),
+        ((0, 0, 1, 1), (1, 0, 2, 1), 0.0),
+        ((2, 2, 0, 0), (0, 0, 2, 2), 0.0),
+        ((1, 1, 1, 1), (1, 1, 1, 1), 0.0),
+    ],
+)
+def test_intersection_over_union_by_hand(left, right, expected):
+    boxes = torch.tensor([left, right], dtype=torch.float32)
+    assert intersection_over_union(boxes[:1], boxes[1:]).item() == pytest.approx(expected)
+    assert intersection_over_union(boxes[1:], boxes[:1]).item() == pytest.approx(expected)
+
+
+def test_classes_alone_give_the_cross_entropy():
+    outputs = torch.tensor([[1.0, 2.0, 0.5], [0.0, 0.0, 0.0]])
+    first = math.log(math.e + math.e**2 + math.e**0.5) - 2.0
+    loss = Task(3).loss(outputs, Targets(torch.tensor([1, 2])))
+    assert loss.item() == pytest.approx((first + math.log(3)) / 2, rel=1e-6)
+
+
+def test_the_box_is_a_weighted_smooth_l1_distance_after_a_sigmoid():
+    task = Task(2, boxes=True, box_weight=10.0)
+    outputs = torch.tensor([[0.0, 0.0, 0.0, 0.0, 0.0, 0.0]])
+    targets = Targets(torch.tensor([0]), torch.tensor([[0.5, 0.45, 0.1, 0.9]]))
+    # Distances 0, 0.05 (quadratic: d² / 0.2), 0.4 and 0.4 (linear: d − 0.05).
+    box = (0 + 0.05**2 / 0.2 + 0.35 + 0.35) / 4
+    assert task.loss(outputs, targets).item() == pytest.approx(math.log(2) + 10 * box, rel=1e-6)
+    assert task.outputs == 6
+    assert task.logits(outputs).shape == (1, 2)
+    torch.testing.assert_close(task.box(outputs), torch.full((1, 4), 0.5))
+
+
+def test_embeddings_and_slices():
+    targets = Targets(torch.tensor([1, 0]), torch.tensor([[0.1, 0.2, 0.3, 0.4]] * 2))
+    expected = torch.tensor([[0, 1, 0.1, 0.2, 0.3, 0.4], [1, 0, 0.1, 0.2, 0.3, 0.4]])
+    torch.testing.assert_close(Task(2, boxes=True).embedding(targets), expected)
+    torch.testing.assert_close(Task(2).embedding(targets), expected[:, :2])
+    part = targets[1:]
+    assert part.labels.tolist() == [0]
+    assert part.boxes.shape == (1, 4)
+    assert Targets(torch.tensor([1, 0]))[:1].boxes is None
