@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from infoplane.errors import InfoplaneError
@@ -153,6 +154,18 @@ class Recorder(Closing):
     def set_config(self, config: Mapping[str, Any]) -> None:
         """Replaces the settings kept in the run file."""
         self._writer.set_config(config)
+
+    def set_results(self, numbers: Mapping[str, Any], arrays: Mapping[str, NDArray] | None = None) -> None:
+        """Stores what the finished training is judged by, such as test scores and cost.
+
+        Args:
+            numbers: JSON values by name.
+            arrays: Arrays by name, such as predictions (m,).
+
+        Raises:
+            RunFileError: The disk is full.
+        """
+        self._writer.set_results(numbers, arrays or {})
 
     def close(self) -> None:
         """Closes the run file."""

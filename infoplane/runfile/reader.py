@@ -165,6 +165,30 @@ class Run(Closing):
         ]
         return pd.DataFrame(rows)
 
+    @property
+    def results(self) -> dict[str, Any]:
+        """What the finished training is judged by, numbers by name; empty while it is not finished.
+
+        Raises:
+            RunFileError: The data are damaged.
+        """
+        with reading(self.path):
+            if "results" not in self._file:
+                return {}
+            numbers: dict[str, Any] = json.loads(group(self._file, "results").attrs["numbers"])
+            return numbers
+
+    def result(self, name: str) -> NDArray:
+        """An array among the results, such as `confusion` or `predictions`; see docs/run-file.md.
+
+        Raises:
+            RunFileError: There is none of that name, or the data are damaged.
+        """
+        with reading(self.path):
+            if "results" not in self._file or name not in group(self._file, "results"):
+                raise RunFileError(f"{self.path} holds no {name}; its training is not finished, or has none")
+            return np.asarray(dataset(group(self._file, "results"), name)[()])
+
     def layer(self, name: str) -> LayerInfo:
         """The recorded layer of that name.
 
