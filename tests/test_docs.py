@@ -11,7 +11,8 @@ from scipy.spatial.distance import squareform
 from infoplane import open_run
 from infoplane.analysis.runs import gather
 from infoplane.estimators.renyi import Settings
-from infoplane.trainers.record import RecordSettings, record
+from infoplane.trainers.record import record
+from infoplane.trainers.settings import RecordSettings
 
 PAGE = Path(__file__).parents[1] / "docs" / "run-file.md"
 TEXT = PAGE.read_text(encoding="utf-8")
