@@ -44,8 +44,9 @@ def measure_step(step: Callable[[], None], device: torch.device | str) -> Cost:
     """Runs a step once and measures it, which changes none of its results.
 
     Take a step before it, so that what lasts (optimiser state) stands already, and clear the gradients
-    (`zero_grad`): all that the step makes counts, gradients too, and what it frees of earlier steps would count
-    against it on a GPU alone. It takes longer than usual; time is to be measured without it.
+    (`zero_grad`): all that the step makes counts, gradients too, and what it frees of earlier steps would be
+    subtracted on a GPU alone. It takes longer than usual, so time is to be measured without it. A step that uses
+    `torch.func.grad` or its kin cannot be measured, since they refuse hooks on saved tensors.
 
     Args:
         step: A whole training step: forward, backward, optimiser.
