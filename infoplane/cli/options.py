@@ -12,6 +12,7 @@ import click
 from infoplane.errors import InfoplaneError, unknown
 
 RUN_FILE = click.Path(path_type=Path)
+TABLES = "PATH (TOML with tables)"
 CONTEXT = {"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 100}
 
 
@@ -46,7 +47,13 @@ def talkative(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.option("-q", "--quiet", is_flag=True, help="Print results and errors only.")(command)
 
 
-def read_config(ctx: click.Context, _param: click.Parameter, path: Path | None) -> None:
+def tables_of(ctx: click.Context) -> dict[str, dict[str, Any]]:
+    """The tables of the configuration file of a verb that takes some, by name."""
+    tables: dict[str, dict[str, Any]] = ctx.meta.get(TABLES, {})
+    return tables
+
+
+def read_config(ctx: click.Context, param: click.Parameter, path: Path | None) -> None:
     """Takes defaults from a TOML file; what the command line says wins."""
     if path is None:
         return
@@ -58,6 +65,9 @@ def read_config(ctx: click.Context, _param: click.Parameter, path: Path | None) 
         raise InfoplaneError(f"configuration file {path} cannot be read: {error}") from None
     known = {param.name: param for param in ctx.command.params if param.name not in (None, "config", "help")}
     given = {name.replace("-", "_"): value for name, value in values.items()}
+    if param.metavar == TABLES:
+        ctx.meta[TABLES] = {name: value for name, value in values.items() if isinstance(value, dict)}
+        given = {name.replace("-", "_"): value for name, value in values.items() if name not in ctx.meta[TABLES]}
     for name, value in given.items():
         if name not in known:
             raise unknown(f"key in {path}:", name, sorted(filter(None, known)))
@@ -66,10 +76,11 @@ def read_config(ctx: click.Context, _param: click.Parameter, path: Path | None) 
     ctx.default_map = given
 
 
-def config_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds --config to a verb."""
+def config_option(command: Callable[..., Any], tables: bool = False) -> Callable[..., Any]:
+    """Adds --config to a verb; with `tables`, the file may hold some, see `tables_of`."""
     return click.option(
         "--config",
+        metavar=TABLES if tables else "PATH",
         type=click.Path(path_type=Path),
         is_eager=True,
         expose_value=False,

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from infoplane.data import Dataset, Split
+from infoplane.data import Augmentation, Dataset, Split
 from infoplane.layers import eval_mode, tensor_of
 from infoplane.trainers.distributed import any_of, parallel, rank, world
 from infoplane.trainers.meter import Cost, measure_step
@@ -27,7 +27,6 @@ from infoplane.trainers.task import Targets
 from infoplane.trainers.unit import Unit, train_unit
 
 Expand = Callable[[Tensor, Targets, torch.Generator], tuple[Tensor, Targets]]
-Augment = Callable[[Tensor, torch.Generator], Tensor]
 SEED_STRIDE = 1_000_003
 
 
@@ -87,7 +86,7 @@ class Recipe:
     lr_factor: Callable[[int], float]
     batch_size: int
     seed: int
-    augment: Augment | None = None
+    augment: Augmentation | None = None
     expand: Expand | None = None
     micro_batches: int = 1
     autocast: torch.dtype | None = None
@@ -277,7 +276,11 @@ class Loop:
         inputs, targets = batch_of(self.dataset, self.dataset.train, indices, self.device)
         generator = torch.Generator().manual_seed((recipe.seed * SEED_STRIDE + self.step) * world() + rank())
         if recipe.augment is not None:
-            inputs = recipe.augment(inputs, generator)
+            if targets.boxes is None:
+                inputs = recipe.augment(inputs, generator)
+            else:
+                inputs, boxes = recipe.augment.with_boxes(inputs, targets.boxes, generator)
+                targets = Targets(targets.labels, boxes)
         if recipe.expand is not None:
             inputs, targets = recipe.expand(inputs, targets, generator)
         if self._cache is not None:

@@ -107,10 +107,10 @@ class RecordSettings:
             InfoplaneError: A setting is impossible, or does not belong to the method.
         """
         how = self.how
-        own: dict[str, Any] = dict(how.defaults)
-        own |= {"micro_batches": 4 if self.method == "sgd-accumulate" else 1}
+        own: dict[str, Any] = {"micro_batches": 4 if self.method == "sgd-accumulate" else 1}
         own |= LOCAL if how.local else {}
         own |= DIB if self.method == "greedy-dib" else {}
+        own |= how.defaults
         if how.local or self.method == "sgd-checkpoint":
             own |= {"group": "even"} if self.blocks else {}
         else:
