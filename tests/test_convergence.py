@@ -123,7 +123,7 @@ def test_permuting_the_layers_destroys_the_order():
         found.append(depth_order(curves(table(shuffled, runs=2), "I_XT"), resamples=50, draws=5))
     assert abs(np.mean([order.median for order in found])) < 0.25
     assert np.mean([order.p < 0.05 for order in found]) < 0.2
-    assert {round(order.null, 2) for order in found} == {0.8}
+    assert all(abs(order.null.mean()) < 0.02 for order in found)
 
 
 def test_dropped_layers_are_named_and_not_counted_as_first():

@@ -9,14 +9,18 @@ converge at the same snapshot shows no order: ρ = 0. Two things can make ρ lar
 - **Few layers.** Seeds repeat a network, not its layers: what makes some layer converge early for other reasons
   than its depth does so in every seed, and the interval over seeds cannot see it
   (`benchmarks/false_positives.md`). So the layers are permuted, the same way in all runs: p is the share of orders
-  for which the median ρ is at least as large. With L layers it cannot be below 1/L!.
+  for which the mean ρ over runs is at least as large (of few runs the mean tells more than the median). With L
+  layers it cannot be below 1/L!. The orders are the same for all quantities, so that the best of several can be
+  compared with the best under chance.
 """
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -45,9 +49,10 @@ class DepthOrder:
         median: Median of ρ over the runs that have one.
         low: Lower end of its 95 % interval; NaN where nothing can be resampled.
         high: Upper end.
-        p: Share of layer orders with a median ρ at least as large.
-        null: 95 % quantile of the median ρ over layer orders.
-        attainable: The least p that so many layers allow.
+        mean: Mean of ρ over the same runs.
+        null: Mean ρ for each order of the layers, the true one first; all orders where they are at most 5,040,
+            else so many random ones.
+        attainable: The least p that so many usable layers and orders allow.
         limitation: Why no order can be judged; "" where it can.
     """
 
@@ -58,10 +63,15 @@ class DepthOrder:
     median: float = math.nan
     low: float = math.nan
     high: float = math.nan
-    p: float = math.nan
-    null: float = math.nan
+    mean: float = math.nan
+    null: NDArray = field(default_factory=lambda: np.empty(0), repr=False)
     attainable: float = math.nan
     limitation: str = ""
+
+    @property
+    def p(self) -> float:
+        """Share of layer orders with a mean ρ at least as large; NaN where no order can be judged."""
+        return chance([self])[0]
 
 
 def depth_order(
@@ -74,7 +84,7 @@ def depth_order(
         tolerance: Tolerance of the convergence times, relative to the range.
         resamples: How often runs are drawn.
         draws: How often the batches of each run are drawn.
-        seed: Seed of the resampling, and of the layer orders where there are too many for all of them.
+        seed: Seed of the resampling.
 
     Returns:
         The order, with its limitation where it cannot be judged.
@@ -89,21 +99,38 @@ def depth_order(
     rng = np.random.default_rng(seed)
     batch_draws = _redrawn(found, times, tolerance, draws, rng)[judged]
     low, high = _interval(batch_draws, resamples, rng)
-    null = _permuted(times[judged], rng)
-    median = float(np.median(rho[judged]))
     usable = int((~np.isnan(times[judged])).any(axis=0).sum())
     return DepthOrder(
         found.quantity,
         tolerance,
         layers,
         named,
-        median,
+        float(np.median(rho[judged])),
         low,
         high,
-        p=float((null >= median - ROUNDING).mean()),
-        null=float(np.quantile(null, LEVEL)),
-        attainable=1 / math.factorial(usable),
+        mean=float(np.mean(rho[judged])),
+        null=_permuted(times[judged]),
+        attainable=max(1 / math.factorial(usable), 1 / ORDERS),
     )
+
+
+def chance(orders: Sequence[DepthOrder]) -> list[float]:
+    """For each quantity, the share of layer orders for which the best of them all reaches its mean ρ.
+
+    That is Westfall and Young's correction for several quantities (*Resampling-Based Multiple Testing*, 1993,
+    single step): quantities that say the same cost nothing.
+
+    Args:
+        orders: Quantities of the same layers.
+
+    Returns:
+        One p-value each; NaN for those that cannot be judged, which count for nothing.
+    """
+    judged = [order for order in orders if not order.limitation]
+    if not judged:
+        return [math.nan] * len(orders)
+    best = np.max([order.null for order in judged], axis=0)
+    return [math.nan if order.limitation else float((best >= order.mean - ROUNDING).mean()) for order in orders]
 
 
 def correlations(times: NDArray, depths: NDArray) -> NDArray:
@@ -164,12 +191,16 @@ def _interval(draws: NDArray, resamples: int, rng: np.random.Generator) -> tuple
     return float(low), float(high)
 
 
-def _permuted(times: NDArray, rng: np.random.Generator) -> NDArray:
-    """Median ρ for all orders of the layers that any run uses, or for many random ones and the true one."""
-    kept = times[:, ~np.isnan(times).all(axis=0)]
-    count = kept.shape[1]
+def _permuted(times: NDArray) -> NDArray:
+    """Mean ρ over runs for every order of the layers."""
+    orders = layer_orders(times.shape[1])
+    return np.asarray(np.mean([correlations(row[None], orders) for row in times], axis=0))
+
+
+@functools.cache
+def layer_orders(count: int) -> NDArray:
+    """The orders of so many layers, the true one first: all of them, or random ones where they are too many."""
     if math.factorial(count) <= ORDERS:
-        orders = np.array(list(itertools.permutations(range(count))))
-    else:
-        orders = np.array([np.arange(count), *(rng.permutation(count) for _ in range(ORDERS - 1))])
-    return np.median([correlations(row[None], orders) for row in kept], axis=0)
+        return np.array(list(itertools.permutations(range(count))))
+    rng = np.random.default_rng(0)
+    return np.array([np.arange(count), *(rng.permutation(count) for _ in range(ORDERS - 1))])

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 OUTCOMES = ("supported", "mixed", "not supported", "undecidable")
 
@@ -32,3 +35,15 @@ class Verdict:
     def __post_init__(self) -> None:
         if self.outcome not in OUTCOMES:
             raise ValueError(f"outcome '{self.outcome}' is none of {', '.join(OUTCOMES)}")
+
+
+def json_value(value: Any) -> Any:
+    """The same as JSON values: NaN and infinity become None, arrays lists, NumPy's numbers Python's."""
+    if isinstance(value, Mapping):
+        return {str(name): json_value(item) for name, item in value.items()}
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    if isinstance(value, list | tuple):
+        return [json_value(item) for item in value]
+    value = value.item() if isinstance(value, np.generic) else value
+    return None if isinstance(value, float) and not math.isfinite(value) else value
