@@ -137,7 +137,7 @@ def main() -> None:
 
 PAGE = """# False positives and power of the verdict on bottom-up convergence
 
-`python benchmarks/false_positives.py`, {seeds} seeds, {batches} probe batches, 4 quantities (I(X;T) and 3 controls):
+`python benchmarks/false_positives.py`, {seeds} seeds, {batches} probe batches, I(X;T) and 3 controls:
 
 ```text
 {table}
@@ -157,7 +157,8 @@ PAGE = """# False positives and power of the verdict on bottom-up convergence
   Their nominal level, for either of them, is {level:g} %; the last column of the null rows is the upper end of the
   95 % interval (Wilson) of the rate of either.
 - **The price** is power for networks of few layers: of 5 layers only the perfect order and its nearest neighbours
-  are below {level:g} %. With 3 or 4 layers nothing can be, and the verdict is "undecidable" where the order looks right.
+  are below {level:g} %. With 3 or 4 layers nothing can be, and where the order looks right the verdict is
+  "undecidable".
 """
 
 if __name__ == "__main__":
