@@ -101,38 +101,52 @@ def rates(name: str, times: Times, layers: int, draws: int, seed: int) -> dict[s
         only_seeds.append(without_layers(orders[0]) and any(map(without_layers, orders[1:])))
         outcomes.append(bottom_up_verdict(orders[0], orders[1:]).outcome)
     found = pd.Series(outcomes).value_counts()
-    positive = int(found.get("supported", 0) + found.get("mixed", 0))
     return {
         "times": name,
         "layers": layers,
         "draws": draws,
-        "seeds only: supported [%]": 100 * np.mean(only_seeds),
-        "supported [%]": 100 * found.get("supported", 0) / draws,
-        "mixed [%]": 100 * found.get("mixed", 0) / draws,
-        "either, upper 95 % [%]": 100 * binomtest(positive, draws).proportion_ci(method="wilson").high,
+        "seeds only": sum(only_seeds),
+        "supported": found.get("supported", 0),
+        "mixed": found.get("mixed", 0),
     }
+
+
+def as_shares(counts: pd.DataFrame) -> pd.DataFrame:
+    """Counts as per cent, with the 95 % interval (Wilson) of "supported" and "mixed" together."""
+    shares = counts.copy()
+    for name in ("seeds only", "supported", "mixed"):
+        shares[name] = 100 * counts[name] / counts["draws"]
+    either = zip(counts["supported"] + counts["mixed"], counts["draws"], strict=True)
+    intervals = [binomtest(int(hits), int(draws)).proportion_ci(method="wilson") for hits, draws in either]
+    shares["either"] = [f"{100 * one.low:.1f} to {100 * one.high:.1f}" for one in intervals]
+    return shares
 
 
 def main() -> None:
     """Prints the tables and writes the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--draws", type=int, default=400)
+    parser.add_argument("--draws", type=int, default=250)
     parser.add_argument("--layers", type=int, nargs="+", default=[5, 6, 8])
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, default=Path(__file__).with_suffix(".md"))
     given = parser.parse_args()
     nulls = {"null: new in each seed": fresh, "null: shared by seeds": shared, "null: half shared": half}
-    null = [rates(*kind, layers, given.draws, given.seed) for kind in nulls.items() for layers in given.layers]
-    power = [
-        rates(f"planted: ×{factor:g} a layer", planted(factor), layers, given.draws // 4, given.seed)
-        for factor in (1.25, 1.5, 2.0)
-        for layers in given.layers
-    ]
-    table = pd.DataFrame([*null, *power]).to_string(index=False, float_format="%.1f")
-    print(table)
-    given.output.write_text(
-        PAGE.format(table=table, level=100 * SIGNIFICANCE, seeds=SEEDS, batches=BATCHES), encoding="utf-8"
+    null = pd.DataFrame(
+        [rates(*kind, layers, given.draws, given.seed) for kind in nulls.items() for layers in given.layers]
     )
+    everything = null.sum(numeric_only=True).to_dict() | {"times": "null: all", "layers": ""}
+    power = pd.DataFrame(
+        [
+            rates(f"planted: ×{factor:g} a layer", planted(factor), layers, given.draws // 4, given.seed)
+            for factor in (1.25, 1.5, 2.0)
+            for layers in given.layers
+        ]
+    )
+    shares = as_shares(pd.concat([null, pd.DataFrame([everything]), power], ignore_index=True))
+    table = shares.to_string(index=False, float_format="%.1f")
+    print(table)
+    page = PAGE.format(table=table, level=100 * SIGNIFICANCE, seeds=SEEDS, batches=BATCHES)
+    given.output.write_text(page, encoding="utf-8")
 
 
 PAGE = """# False positives and power of the verdict on bottom-up convergence
@@ -152,10 +166,10 @@ PAGE = """# False positives and power of the verdict on bottom-up convergence
   batches above 0, for I(X;T) and one control. It holds its level (2.5 %, one-sided) where each seed has an order of
   its own, but not where seeds share one: seeds repeat the network, not its layers, and of few layers a random order
   is often near that of depth. More seeds do not help.
-- **supported** and **mixed** are the verdicts of `infoplane analyze`: they ask beside that for less than
-  {level:g} % chance over orders of the layers (corrected for the choice of the control and for asking twice).
-  Their nominal level, for either of them, is {level:g} %; the last column of the null rows is the upper end of the
-  95 % interval (Wilson) of the rate of either.
+- **supported** and **mixed** are the verdicts of `infoplane analyze`, in per cent: they ask beside that for less
+  than {level:g} % chance over orders of the layers (corrected for the choice of the control and for asking twice).
+  Their nominal level, for either of them, is {level:g} %; the last column is the 95 % interval (Wilson) of the rate
+  of either.
 - **The price** is power for networks of few layers: of 5 layers only the perfect order and its nearest neighbours
   are below {level:g} %. With 3 or 4 layers nothing can be, and where the order looks right the verdict is
   "undecidable".

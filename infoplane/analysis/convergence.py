@@ -26,7 +26,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import studentized_range
 
-from infoplane.analysis.plane import mark_saturation
+from infoplane.analysis.plane import common_steps, mark_saturation
 from infoplane.errors import InfoplaneError
 
 TOLERANCE = 0.05
@@ -219,8 +219,7 @@ def _common(rows: pd.DataFrame) -> pd.DataFrame:
             f"the runs end at different steps ({', '.join(f'{run} at {step}' for run, step in ends.items())}); "
             "finish them with `infoplane record --resume`"
         )
-    runs_at = rows.groupby("step")["run"].nunique()
-    return rows[rows["step"].isin(runs_at.index[runs_at == len(groups)])]
+    return common_steps(rows)
 
 
 def _trouble(rows: pd.DataFrame, quantity: str, runs: Sequence[Any], layers: int) -> NDArray:
