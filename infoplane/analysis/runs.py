@@ -40,7 +40,7 @@ def gather(
     Raises:
         InfoplaneError: A run is given twice, cannot be read, or holds no snapshot.
     """
-    names = _names(paths)
+    names = run_names(paths)
     _refuse_other_training(paths)
     estimates, metrics = [], []
     for path, name in zip(paths, names, strict=True):
@@ -77,8 +77,12 @@ def _refuse_other_training(paths: Sequence[Path]) -> None:
             )
 
 
-def _names(paths: Sequence[Path]) -> list[str]:
-    """The file stems, with their folders where stems repeat."""
+def run_names(paths: Sequence[Path]) -> list[str]:
+    """Names for runs that stand side by side: the file stems, with their folders where stems repeat.
+
+    Raises:
+        InfoplaneError: A run is given twice.
+    """
     if len({path.resolve() for path in paths}) < len(paths):
         raise InfoplaneError("a run is given twice; name each run once")
     stems = [beside(path, "").name for path in paths]

@@ -23,7 +23,16 @@ from numpy.typing import NDArray
 
 from infoplane.errors import RunFileError, WriteFailed
 from infoplane.runfile.reader import Run, open_run
-from infoplane.runfile.schema import FORMAT, SCHEMA_VERSION, Closing, LayerInfo, Probe, reason, stored_name
+from infoplane.runfile.schema import (
+    FORMAT,
+    PARAMETERS,
+    SCHEMA_VERSION,
+    Closing,
+    LayerInfo,
+    Probe,
+    reason,
+    stored_name,
+)
 
 SLOTS = 256
 CHUNK_VALUES = 2**18
@@ -225,14 +234,33 @@ class SnapshotWriter:
         Raises:
             RunFileError: The disk is full.
         """
+        self._put(stored_name(name), values, kind=kind, nonfinite=nonfinite, constant=constant)
+
+    def parameters(self, sketches: Sequence[NDArray], counts: Sequence[int], sketch_size: int) -> None:
+        """Writes the parameters of all layers' units, as `infoplane.sketch` makes them.
+
+        Args:
+            sketches: For each layer (min(p, k),); stored as float32.
+            counts: For each layer the number p of parameters.
+            sketch_size: Length k of a sketch.
+
+        Raises:
+            RunFileError: The disk is full.
+        """
+        values = np.concatenate([*sketches, np.empty(0, np.float32)])
+        if len(values):
+            about = {"counts": np.asarray(counts, np.int64), "sketch_size": sketch_size}
+            self._put(PARAMETERS, values, kind=PARAMETERS, **about)
+
+    def _put(self, name: str, values: NDArray, **about: Any) -> None:
         with self._writer._guarded(values.size * 4):
             data = self._slot.create_dataset(
-                stored_name(name),
+                name,
                 data=values.astype(np.float32, copy=False),
                 chunks=_chunk_shape(values.shape),
                 **FILTERS,
             )
-            data.attrs.update(kind=kind, nonfinite=nonfinite, constant=constant)
+            data.attrs.update(about)
 
 
 def refuse_existing(path: Path, force: bool) -> None:
@@ -332,6 +360,8 @@ def _copy_finished(run: Run, new: h5py.File, slots: int) -> None:
         slot = new["snapshots"][_slot_name(index)]
         for layer in run.layers:
             snapshot._group.copy(stored_name(layer.name), slot)
+        if PARAMETERS in snapshot._group:
+            snapshot._group.copy(PARAMETERS, slot)
         slot.attrs.update(snapshot._group.attrs)
 
 
