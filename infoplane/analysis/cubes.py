@@ -45,13 +45,13 @@ def pair_cube(pairs: pd.DataFrame, quantity: str, step: int, names: Sequence[str
         (names, names, runs, batches), the first axis i and the second j as they are stored (i ≤ j); NaN where
         there is none.
     """
-    runs, batches = np.unique(pairs["run"]), np.unique(pairs["batch"])
-    axes = [{name: place for place, name in enumerate(axis)} for axis in (names, names, runs, batches)]
+    axes = [pd.Index(axis) for axis in (names, names, np.unique(pairs["run"]), np.unique(pairs["batch"]))]
     cube = np.full([len(axis) for axis in axes], np.nan)
     rows = pairs[(pairs["step"] == step) & (pairs["quantity"] == quantity)]
-    rows = rows[rows["name_i"].isin(axes[0]) & rows["name_j"].isin(axes[1])]
-    keys = [rows[key].map(axis) for key, axis in zip(("name_i", "name_j", "run", "batch"), axes, strict=True)]
-    cube[tuple(keys)] = rows["value"]
+    keys = ("name_i", "name_j", "run", "batch")
+    places = np.array([axis.get_indexer(pd.Index(rows[key])) for axis, key in zip(axes, keys, strict=True)])
+    known = (places >= 0).all(axis=0)
+    cube[tuple(places[:, known])] = rows["value"].to_numpy()[known]
     return cube
 
 
@@ -89,7 +89,7 @@ def refuse_strangers(estimates: pd.DataFrame, pairs: pd.DataFrame) -> None:
         InfoplaneError: They differ, with the column.
     """
     for name in ("run", "alpha", "kernel", "bandwidth", "scope", "input_bandwidth", "batch_size", "batch", "n"):
-        if {*estimates[name]} != {*pairs[name]}:
+        if {*estimates[name].unique()} != {*pairs[name].unique()}:
             raise InfoplaneError(
                 f"estimates and pairs differ in {name}: make both from the same runs with the same settings"
             )

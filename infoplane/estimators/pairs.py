@@ -204,7 +204,11 @@ class _Entropies:
 
 
 def pair_quantities(
-    grams: Sequence[NDArray | None], labels: NDArray, alpha: float = 1.0, draws: int = DRAWS
+    grams: Sequence[NDArray | None],
+    labels: NDArray,
+    alpha: float = 1.0,
+    draws: int = DRAWS,
+    links: Sequence[tuple[int, int]] | None = None,
 ) -> Iterator[dict[str, Any]]:
     """The quantities of this module for one set of samples.
 
@@ -214,6 +218,7 @@ def pair_quantities(
         labels: Class labels, (n,).
         alpha: Order α > 0.
         draws: Number of permutations behind the null of the residual.
+        links: Pairs of places for which to find what the second adds to the first; None takes the neighbours.
 
     Yields:
         quantity, i, j and value (bits; `null_residual` and its deviation are ratios).
@@ -225,14 +230,14 @@ def pair_quantities(
         for j in range(i, last + 1):
             yield {"quantity": "information", "i": i, "j": j, "value": entropy(i) + entropy(j) - entropy(i, j)}
     null = _null_residuals(entropy, draws)
-    for i in range(1, last - 1):
-        for quantity, value in {**_link(entropy, i), **null(i)}.items():
-            yield {"quantity": quantity, "i": i, "j": i + 1, "value": value}
+    for i, j in [(place, place + 1) for place in range(1, last - 1)] if links is None else links:
+        for quantity, value in {**_link(entropy, i, j), **null(i, j)}.items():
+            yield {"quantity": quantity, "i": i, "j": j, "value": value}
 
 
-def _link(entropy: _Entropies, i: int) -> dict[str, float]:
-    """What layer i + 1 adds to layer i, and what it loses."""
-    j, joint = i + 1, entropy(0, i, i + 1)
+def _link(entropy: _Entropies, i: int, j: int) -> dict[str, float]:
+    """What layer j adds to layer i, and what it loses."""
+    joint = entropy(0, i, j)
     return {
         "residual_information": entropy(0, i) + entropy(i, j) - entropy(i) - joint,
         "conditional_entropy": entropy(i, j) - entropy(i),
@@ -240,14 +245,14 @@ def _link(entropy: _Entropies, i: int) -> dict[str, float]:
     }
 
 
-def _null_residuals(entropy: _Entropies, draws: int) -> Callable[[int], dict[str, float]]:
-    """The residual of layer i + 1 with permuted rows, as a function of i."""
+def _null_residuals(entropy: _Entropies, draws: int) -> Callable[[int, int], dict[str, float]]:
+    """The residual of a layer j with permuted rows after a layer i, as a function of i and j."""
     rng = np.random.default_rng(NULL_SEED)
     orders = [rng.permutation(len(entropy.labels)) for _ in range(draws)]
 
-    def one(i: int, order: NDArray) -> float:
-        before, after, inputs = entropy.grams[i], entropy.grams[i + 1], entropy.grams[0]
-        if before is None or after is None or inputs is None:
+    def one(i: int, j: int, order: NDArray) -> float:
+        inputs, before, after = (entropy.grams[place] for place in (0, i, j))
+        if inputs is None or before is None or after is None:
             return math.nan
         noise = after[np.ix_(order, order)]
         both = float(joint_entropy(noise, before, alpha=entropy.alpha))
@@ -255,8 +260,8 @@ def _null_residuals(entropy: _Entropies, draws: int) -> Callable[[int], dict[str
         added = both - entropy(i)
         return (entropy(0, i) + added - joint) / added if added > 0 else math.nan
 
-    def null(i: int) -> dict[str, float]:
-        values = [one(i, order) for order in orders]
+    def null(i: int, j: int) -> dict[str, float]:
+        values = [one(i, j, order) for order in orders]
         return {"null_residual": float(np.mean(values)), "null_residual_sd": float(np.std(values, ddof=1))}
 
     return null
