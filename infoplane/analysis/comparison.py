@@ -18,6 +18,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
+from infoplane.analysis.multiple import holm
 from infoplane.errors import InfoplaneError
 from infoplane.runfile import Run, open_run
 
@@ -175,26 +176,9 @@ def comparison_table(runs: pd.DataFrame, reference: str = "sgd", margin: float =
     order = [reference, *(name for name in runs["variant"].unique() if name != reference)]
     rows = [_summary(runs[runs["variant"] == name], accuracy[name], accuracy[reference]) for name in order]
     table = pd.DataFrame(rows)
-    table["p_holm"] = holm(table["p"].to_numpy(dtype=float))
+    table["p_holm"] = holm(table["p"])
     table["verdict"] = [_verdict(row, margin) for _, row in table.iterrows()]
     return table
-
-
-def holm(p: NDArray) -> NDArray:
-    """Holm's step-down correction of p-values (Holm 1979); NaN stays NaN and does not count.
-
-    Args:
-        p: p-values, (m,).
-
-    Returns:
-        Corrected p-values, (m,), at most 1.
-    """
-    known = np.flatnonzero(np.isfinite(p))
-    order = known[np.argsort(p[known], kind="stable")]
-    factors = np.arange(len(order), 0, -1)
-    corrected = np.full(len(p), np.nan)
-    corrected[order] = np.minimum(1.0, np.maximum.accumulate(p[order] * factors)) if len(order) else []
-    return corrected
 
 
 def paired_difference(left: NDArray, right: NDArray) -> tuple[float, float, float, float]:
