@@ -43,9 +43,10 @@ from infoplane.entropy import (
 from infoplane.kernels import gram_matrix, label_gram, squared_distances
 from infoplane.layers import eval_mode, natural_layers, tensor_of
 from infoplane.models import build_model
-from infoplane.trainers.loop import Loop
+from infoplane.trainers.build import end_to_end
+from infoplane.trainers.loop import Loop, Recipe, stages
 from infoplane.trainers.optim import build_optimizer
-from infoplane.trainers.sgd import end_to_end
+from infoplane.trainers.task import Task
 
 RUN = 8 * 50  # layers × snapshots of the run that the work per run is shared out over
 STEPS = 40  # of training between two snapshots
@@ -95,17 +96,22 @@ def collect(n: int, data: str, root: Path, layers: int, snapshots: int) -> tuple
     split = dataset.train if n > len(dataset.test) else dataset.test
     inputs, labels = dataset.batch(split, balanced_probe(split.labels, n, seed=0), "cpu")
     model = build_model("cnn", dataset.spec.shape, dataset.spec.classes)
-    optimizer = build_optimizer("sgd", model.parameters(), 0.05, 0.9, 5e-4)
-    loop = Loop(model, end_to_end, optimizer, 0.05, lambda _step: 1.0, dataset, 128, 0)
+    recipe = Recipe(
+        lambda parameters: build_optimizer("sgd", parameters, 0.05, 0.9, 5e-4), 0.05, lambda _step: 1.0, 128, 0
+    )
+    plan = stages("simultaneous", 1, (snapshots - 1) * STEPS)
+    loop = Loop(end_to_end(model, Task(dataset.spec.classes)), plan, recipe, dataset)
     found = natural_layers(model, inputs[:2])
     chosen = [found[round(i)].name for i in np.linspace(0, len(found) - 1, layers)]
     items = []
-    for snapshot in range(snapshots):
-        if snapshot:
-            loop.run(snapshot * STEPS, lambda: None)
+
+    def take() -> None:
         for name in chosen:
             t = activations(model, name, inputs)
-            items.append(Item(f"{name}@{snapshot * STEPS}", t, median(t)))
+            items.append(Item(f"{name}@{loop.step}", t, median(t)))
+
+    take()
+    loop.run(lambda step: step % STEPS == 0, take, lambda: None)
     x = inputs.flatten(1)
     sigma = median(x)
     return Probe(x, labels, sigma, gram_matrix(x, sigma=sigma)), items

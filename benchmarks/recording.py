@@ -29,10 +29,12 @@ from infoplane.kernels import squared_distances
 from infoplane.layers import Layer, natural_layers
 from infoplane.models import build_model
 from infoplane.schedule import log_spaced
-from infoplane.trainers.loop import Loop, count_steps
+from infoplane.trainers.build import end_to_end
+from infoplane.trainers.loop import Loop, Recipe, count_steps, stages
 from infoplane.trainers.optim import build_optimizer
-from infoplane.trainers.record import RecordSettings, record
-from infoplane.trainers.sgd import end_to_end
+from infoplane.trainers.record import record
+from infoplane.trainers.settings import RecordSettings
+from infoplane.trainers.task import Task
 
 BATCH = 250  # samples of one forward pass, as in the recorder
 MIB = 2**20
@@ -61,7 +63,7 @@ class Training:
     def plain(self) -> float:
         """Seconds of the training without a recorder."""
         start = time.perf_counter()
-        self._loop().run(self.steps, lambda: None)
+        self._loop().run(lambda step: False, lambda: None, lambda: None)
         return time.perf_counter() - start
 
     def recorded(self, path: Path) -> tuple[float, float]:
@@ -73,35 +75,33 @@ class Training:
 
         def snapshot() -> None:
             nonlocal inside
-            if loop.step in plan:
-                began = time.perf_counter()
-                recorder.snapshot(loop.step, loop.epoch)
-                inside += time.perf_counter() - began
+            began = time.perf_counter()
+            recorder.snapshot(loop.step, loop.epoch)
+            inside += time.perf_counter() - began
 
-        with Recorder(loop.model, probe, path, force=True) as recorder:
+        with Recorder(loop.units[0].block, probe, path, force=True) as recorder:
             snapshot()
-            loop.run(self.steps, snapshot)
+            loop.run(lambda step: step in plan, snapshot, lambda: None)
         return time.perf_counter() - start, inside
 
     def _loop(self) -> Loop:
         torch.manual_seed(0)
         spec = self.dataset.spec
         model = build_model(self.model, spec.shape, spec.classes)
-        return Loop(
-            model=model,
-            objective=end_to_end,
-            optimizer=build_optimizer("sgd", model.parameters(), 0.01, 0.9, 5e-4),
+        recipe = Recipe(
+            optimizer=lambda parameters: build_optimizer("sgd", parameters, 0.01, 0.9, 5e-4),
             lr=0.01,
             lr_factor=lambda _step: 1.0,
-            dataset=self.dataset,
             batch_size=self.batch_size,
             seed=0,
         )
+        units = end_to_end(model, Task(spec.classes))
+        return Loop(units, stages("simultaneous", 1, self.steps), recipe, self.dataset)
 
 
 def time_table(quick: bool) -> pd.DataFrame:
     """Wall time with recording over wall time without, the two measured in turn."""
-    settings = RecordSettings(epochs=2 if quick else 30)
+    settings = RecordSettings(epochs=2 if quick else 30).resolved()
     digits = load_dataset("digits", Path("data"))
     cnn = Training(
         name="CNN, digits",

@@ -8,6 +8,7 @@ the branches have met again. Inside such a block the activations are no Markov c
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -130,6 +131,34 @@ def select_layers(model: nn.Module, example: Tensor, patterns: Sequence[str] | N
             raise unknown("layer", pattern, [layer.name for layer in layers])
         chosen.update(matches)
     return [layer for layer in layers if layer.name in chosen]
+
+
+def parameter_names(model: nn.Module, example: Tensor, layers: Sequence[Layer]) -> list[list[str]]:
+    """The parameters of each layer's unit: those of modules that finish after the layer before it and up to it.
+
+    A module that is called several times counts where it is called last, one that is never called itself (the
+    projection inside an attention) where the module around it is. Parameters after the last layer, and those of
+    modules around all layers, are in no unit; a tied parameter is in the first of its modules.
+
+    Args:
+        model: Any network; its training flags, buffers and the global random state stay as they were.
+        example: Batch of two inputs (2, *input shape), on the device of the model.
+        layers: Layers from input to output, as `select_layers` gives them.
+
+    Returns:
+        Names as in `model.named_parameters()`, one list per layer.
+    """
+    finished = {call.name: place for place, call in enumerate(_walk(_trace(model, example)))}
+    ends = [finished[layer.name] for layer in layers]
+    names: list[list[str]] = [[] for _ in layers]
+    for name, _ in model.named_parameters():
+        owner = name.rpartition(".")[0]
+        while owner not in finished:
+            owner = owner.rpartition(".")[0]
+        unit = bisect_left(ends, finished[owner])
+        if unit < len(layers):
+            names[unit].append(name)
+    return names
 
 
 def _matches(name: str, pattern: str) -> bool:

@@ -38,8 +38,10 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
     "identity": nn.Identity,
 }
 MLP_WIDTHS = (256, 128, 64, 32)
-# Channels of the 3x3 convolutions; "M" halves the image (Simonyan and Zisserman 2015, configurations A and D).
+# Channels of the 3x3 convolutions; "M" halves the image (Simonyan and Zisserman 2015, configurations A and D; vgg6
+# is a small one for images from 8x8 on).
 VGG_PLANS: dict[str, tuple[int | str, ...]] = {
+    "vgg6": (32, 64, "M", 128, 128, "M", 128, "M"),
     "vgg11": (64, "M", 128, "M", 256, 256, "M", 512, 512, "M", 512, 512, "M"),
     "vgg16": (64, 64, "M", 128, 128, "M", *(256,) * 3, "M", *(512,) * 3, "M", *(512,) * 3, "M"),
 }
@@ -271,6 +273,7 @@ _BUILT_IN: dict[str, Callable[..., nn.Module]] = {
     "mlp": _mlp,
     "cnn": _cnn,
     "lenet5": _lenet5,
+    "vgg6": partial(_vgg, plan=VGG_PLANS["vgg6"]),
     "vgg11": partial(_vgg, plan=VGG_PLANS["vgg11"]),
     "vgg16": partial(_vgg, plan=VGG_PLANS["vgg16"]),
     "resnet18": partial(_resnet, widths=(64, 128, 256, 512), blocks=2),

@@ -12,13 +12,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from infoplane.errors import InfoplaneError
 from infoplane.kernels import condense, squared_distances
-from infoplane.layers import Layer, eval_mode, select_layers, tensor_of
+from infoplane.layers import Layer, eval_mode, parameter_names, select_layers, tensor_of
 from infoplane.provenance import provenance
 from infoplane.runfile import SLOTS, Closing, LayerInfo, Probe, RunWriter, SnapshotWriter, open_run
+from infoplane.sketch import SKETCH_SIZE, sketch
 
 logger = logging.getLogger(__name__)
 
@@ -83,7 +85,9 @@ class Recorder(Closing):
         except (TypeError, ValueError) as error:
             raise InfoplaneError(f"config must hold JSON values only ({error})") from None
         self.model = _unwrapped(model)
-        self.layers = select_layers(self.model, inputs[:2].to(_device(self.model)), layers)
+        example = inputs[:2].to(_device(self.model))
+        self.layers = select_layers(self.model, example, layers)
+        self._parameters = parameter_names(self.model, example, self.layers)
         self._keep = keep
         self._inputs = inputs
         self._batch_size = batch_size
@@ -149,10 +153,23 @@ class Recorder(Closing):
                     if layer.name not in buffers:
                         raise InfoplaneError(f"layer {layer.name} was not called at step {step}; record others")
                     self._store(out, layer, buffers.pop(layer.name), step)
+            self._store_parameters(out)
 
     def set_config(self, config: Mapping[str, Any]) -> None:
         """Replaces the settings kept in the run file."""
         self._writer.set_config(config)
+
+    def set_results(self, numbers: Mapping[str, Any], arrays: Mapping[str, NDArray] | None = None) -> None:
+        """Stores what the finished training is judged by, such as test scores and cost.
+
+        Args:
+            numbers: JSON values by name.
+            arrays: Arrays by name, such as predictions (m,).
+
+        Raises:
+            RunFileError: The disk is full.
+        """
+        self._writer.set_results(numbers, arrays or {})
 
     def close(self) -> None:
         """Closes the run file."""
@@ -221,6 +238,11 @@ class Recorder(Closing):
         elif constant:
             logger.warning("layer %s at step %d: constant, all samples have the same activations", layer.name, step)
         out.layer(layer.name, kind, stored, nonfinite=nonfinite, constant=constant)
+
+    def _store_parameters(self, out: SnapshotWriter) -> None:
+        now = dict(self.model.named_parameters())
+        made = [sketch(now[name] for name in names) for names in self._parameters]
+        out.parameters([values for values, _ in made], [count for _, count in made], SKETCH_SIZE)
 
 
 def _checked_probe(probe: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:

@@ -228,7 +228,9 @@ def test_estimates_that_cannot_be_written(recorded, monkeypatch):
 
 
 def test_data_that_are_not_there(infoplane, monkeypatch):
-    monkeypatch.setattr("infoplane.data._download", lambda name, root: (_ for _ in ()).throw(OSError("no network")))
+    monkeypatch.setattr(
+        "infoplane.data.obtain._download", lambda name, root: (_ for _ in ()).throw(OSError("no network"))
+    )
     assert_one_line(infoplane("record", "--dataset", "cifar10"), "cifar-10-batches-py")
     assert_one_line(infoplane("record", "--dataset", "szt", "--model", "mlp"), "var_u.mat")
 

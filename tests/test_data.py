@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from scipy.io import savemat
 
-from infoplane import data as module
-from infoplane.data import DATASETS, Dataset, balanced_probe, dataset_spec, load_dataset
+from infoplane.data import DATASETS, Dataset, balanced_probe, dataset_spec, load, load_dataset, obtain
+from infoplane.data.dataset import channel_statistics
 from infoplane.errors import InfoplaneError
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -22,14 +22,14 @@ def offline(monkeypatch):
     """No test touches the network; gives the time-outs under which a download was tried."""
     timeouts: list[float | None] = []
 
-    def refuse(name: str, root: Path, download: bool = False, original=module._open_torchvision):
+    def refuse(name: str, root: Path, download: bool = False, original=obtain._open_torchvision):
         if download:
             timeouts.append(socket.getdefaulttimeout())
             (root / "half").write_text("a file that was cut off")
             raise OSError("<urlopen error [Errno -2] Name or service not known>")
         return original(name, root)
 
-    monkeypatch.setattr(module, "_open_torchvision", refuse)
+    monkeypatch.setattr(obtain, "_open_torchvision", refuse)
     return timeouts
 
 
@@ -82,7 +82,7 @@ def test_batches_are_normalised(digits):
 
 def test_statistics_are_those_of_the_pixels():
     images = torch.randint(0, 256, (7, 3, 5, 4), dtype=torch.uint8)
-    mean, std = module._channel_statistics(images)
+    mean, std = channel_statistics(images)
     pixels = images.double().transpose(0, 1).flatten(1) / 255
     torch.testing.assert_close(mean, pixels.mean(1).float())
     torch.testing.assert_close(std, pixels.std(1, correction=0).float())
@@ -104,11 +104,11 @@ def test_resize(digits):
     assert large.spec.shape == (1, 32, 32)
     assert large.train.inputs.shape == (1197, 1, 32, 32)
     assert large.train.inputs.dtype == torch.uint8
-    flat = module._resize(torch.full((3, 1, 9, 9), 200, dtype=torch.uint8), 4, chunk=2)
+    flat = load._resize(torch.full((3, 1, 9, 9), 200, dtype=torch.uint8), 4, chunk=2)
     assert torch.equal(flat, torch.full((3, 1, 4, 4), 200, dtype=torch.uint8))
     # Halving with antialiasing keeps the mean: a chequerboard turns grey instead of one of its colours.
     board = (torch.arange(8)[:, None] + torch.arange(8)).remainder(2).mul(255).to(torch.uint8)
-    inner = module._resize(board[None, None], 4)[0, 0, 1:3, 1:3].float()
+    inner = load._resize(board[None, None], 4)[0, 0, 1:3, 1:3].float()
     assert (inner - 127.5).abs().max() < 2
 
 
@@ -170,8 +170,8 @@ def test_download_appears_complete(tmp_path, monkeypatch):
             raise RuntimeError("Dataset not found")
         return name, root
 
-    monkeypatch.setattr(module, "_open_torchvision", fetch)
-    assert module._obtain("mnist", tmp_path) == ("mnist", tmp_path)
+    monkeypatch.setattr(obtain, "_open_torchvision", fetch)
+    assert obtain.obtain("mnist", tmp_path) == ("mnist", tmp_path)
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["file"]
 
 
@@ -190,23 +190,109 @@ def test_mnist_files_are_read(tmp_path, offline):
     assert offline == []
 
 
-def test_gtsrb_keeps_the_order_of_the_files(tmp_path, offline):
-    base, rows = tmp_path / "gtsrb", ["Filename;Width;Height;Roi.X1;Roi.Y1;Roi.X2;Roi.Y2;ClassId"]
-    for label in range(3):
+HEADER = "Filename;Width;Height;Roi.X1;Roi.Y1;Roi.X2;Roi.Y2;ClassId"
+
+
+def write_signs(root: Path, scale: int = 1) -> Path:
+    """Training: three classes, the second of two tracks; each sign a grey rectangle on a coloured ground.
+
+    The annotations are of images `scale` times as large as those that are written.
+    """
+    base = root / "gtsrb"
+    rows: dict[Path, list[str]] = {}
+
+    def write(path: Path, table: Path, size: tuple[int, int], box: tuple[int, ...], label: int) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        image = Image.new("RGB", size, (label, 100, 200))
+        image.paste((128, 128, 128), box)
+        image.save(path)
+        numbers = ";".join(str(scale * value) for value in (*size, *box))
+        rows.setdefault(table, [HEADER]).append(f"{path.name};{numbers};{label}")
+
+    for label, track, frame in ((0, 0, 0), (0, 0, 1), (1, 0, 0), (1, 7, 29), (2, 0, 0)):
         folder = base / "GTSRB" / "Training" / f"{label:05d}"
-        folder.mkdir(parents=True)
-        Image.new("RGB", (20 + label, 30), (label, 100, 200)).save(folder / "00000_00000.ppm")
-    images = base / "GTSRB" / "Final_Test" / "Images"
-    images.mkdir(parents=True)
+        name = f"{track:05d}_{frame:05d}.ppm"
+        write(folder / name, folder / f"GT-{label:05d}.csv", (20 + 4 * label, 40), (5, 8, 15, 36), label)
     for index, label in enumerate([2, 0]):
-        Image.new("RGB", (50, 40), (label, 0, 0)).save(images / f"{index:05d}.ppm")
-        rows.append(f"{index:05d}.ppm;50;40;0;0;1;1;{label}")
-    (base / "GT-final_test.csv").write_text("\n".join(rows) + "\n")
+        path = base / "GTSRB" / "Final_Test" / "Images" / f"{index:05d}.ppm"
+        write(path, base / "GT-final_test.csv", (50, 40), (10, 10, 30, 30), label)
+    for table, lines in rows.items():
+        table.write_text("\n".join(lines) + "\n")
+    return base
+
+
+def test_gtsrb_keeps_the_order_of_the_files(tmp_path, offline):
+    write_signs(tmp_path)
     data = load_dataset("gtsrb", tmp_path, image_size=16)
-    assert data.train.inputs.shape == (3, 3, 16, 16)
-    assert data.train.labels.tolist() == data.train.inputs[:, 0, 0, 0].tolist() == [0, 1, 2]
+    assert data.train.inputs.shape == (5, 3, 16, 16)
+    assert data.train.labels.tolist() == data.train.inputs[:, 0, 0, 0].tolist() == [0, 0, 1, 1, 2]
     assert data.train.inputs[0, :, 0, 0].tolist() == [0, 100, 200]
     assert data.test.labels.tolist() == [2, 0]
+
+
+@pytest.mark.parametrize("scale", [1, 3])
+def test_gtsrb_boxes_and_tracks(tmp_path, offline, scale):
+    write_signs(tmp_path, scale)
+    data = load_dataset("gtsrb", tmp_path, image_size=16)
+    expected = torch.tensor([[5 / 20, 8 / 40, 15 / 20, 36 / 40]] * 2 + [[5 / 24, 8 / 40, 15 / 24, 36 / 40]] * 2)
+    torch.testing.assert_close(data.train.boxes[:4], expected)
+    torch.testing.assert_close(data.test.boxes, torch.tensor([[0.2, 0.25, 0.6, 0.75]] * 2))
+    first, same, other_class, other_track, _ = data.train.groups.tolist()
+    assert first == same
+    assert len({first, other_class, other_track}) == 3
+    assert data.test.groups is None
+    boxes = data.to("cpu").boxes(data.train, torch.tensor([3, 0]), "cpu")
+    assert torch.equal(boxes, data.train.boxes[[3, 0]])
+    some = data.train.take(torch.tensor([4, 1]))
+    assert torch.equal(some.boxes, data.train.boxes[[4, 1]])
+    assert torch.equal(some.groups, data.train.groups[[4, 1]])
+    everything = data.split("all")
+    assert torch.equal(everything.boxes[5:], data.test.boxes)
+    assert everything.groups is None
+
+
+@pytest.mark.parametrize("scale", [1, 3])
+def test_gtsrb_cropped_to_the_sign(tmp_path, offline, scale):
+    write_signs(tmp_path, scale)
+    data = load_dataset("gtsrb", tmp_path, image_size=8, region="sign")
+    # Antialiasing may mix in pixels from beside the box at the border, never inside.
+    assert data.train.inputs[..., 1:-1, 1:-1].unique().tolist() == [128]
+    assert data.test.inputs[..., 1:-1, 1:-1].unique().tolist() == [128]
+    assert data.train.groups is not None
+    assert data.train.boxes is None
+    with pytest.raises(InfoplaneError, match="without boxes; use gtsrb on whole images"):
+        data.boxes(data.train, slice(2), "cpu")
+
+
+def test_gtsrb_without_annotations(tmp_path, offline):
+    base = write_signs(tmp_path)
+    (base / "GTSRB" / "Training" / "00001" / "GT-00001.csv").unlink()
+    data = load_dataset("gtsrb", tmp_path, image_size=8)
+    assert data.train.boxes is None
+    assert data.test.boxes is not None
+    with pytest.raises(InfoplaneError, match=r"images without annotations.*put GT-00000.csv to GT-00042.csv"):
+        load_dataset("gtsrb", tmp_path, region="sign")
+    (base / "GT-final_test.csv").write_text("Filename;ClassId\n00000.ppm;2\n00001.ppm;0\n")
+    assert load_dataset("gtsrb", tmp_path, image_size=8).test.boxes is None
+
+
+@pytest.mark.parametrize(
+    "numbers", ["20;40;5;8;25;36", "20;40;5;8;5;36", "0;40;5;8;15;36", "20;40;5;8;15;", "20;x"]
+)
+def test_gtsrb_damaged_annotations(tmp_path, offline, numbers):
+    base = write_signs(tmp_path)
+    table = base / "GTSRB" / "Training" / "00002" / "GT-00002.csv"
+    table.write_text(f"{HEADER}\n00000_00000.ppm;{numbers};2\n")
+    with pytest.raises(InfoplaneError, match=r"GT-00002.csv line 2 holds no box within its image") as caught:
+        load_dataset("gtsrb", tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_regions_are_for_signs():
+    with pytest.raises(InfoplaneError, match="data set 'digits' has no signs to crop to"):
+        load_dataset("digits", Path(), region="sign")
+    with pytest.raises(InfoplaneError, match="unknown region 'sgn'; did you mean sign"):
+        load_dataset("gtsrb", Path(), region="sgn")
 
 
 @pytest.mark.skipif(not (SHARED / "szt" / "var_u.mat").exists(), reason="no copy of var_u.mat at hand")
@@ -218,7 +304,7 @@ def test_szt_as_published():
 
 def test_cifar_layout():
     arrays = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), dtype=np.uint8)
-    split = module._from_arrays(type("Set", (), {"data": arrays, "targets": [1, 2, 3, 4]}))
+    split = load._from_arrays(type("Set", (), {"data": arrays, "targets": [1, 2, 3, 4]}))
     assert torch.equal(split.inputs[2, 1], torch.from_numpy(arrays[2, :, :, 1]))
     assert split.inputs.is_contiguous()
 
@@ -264,8 +350,8 @@ def test_probe_errors():
 
 
 def test_every_torchvision_name_exists():
-    assert all(hasattr(torchvision.datasets, entry[0]) for entry in module._TORCHVISION.values())
-    assert {"digits", "szt", *module._TORCHVISION} == set(DATASETS)
+    assert all(hasattr(torchvision.datasets, entry[0]) for entry in obtain.TORCHVISION.values())
+    assert {"digits", "szt", *obtain.TORCHVISION} == set(DATASETS)
 
 
 def test_splits_by_name(tmp_path):
@@ -277,3 +363,5 @@ def test_splits_by_name(tmp_path):
     assert torch.equal(everything.inputs[1197:], digits.test.inputs)
     with pytest.raises(InfoplaneError, match="did you mean train"):
         digits.split("trian")
+    with pytest.raises(InfoplaneError, match="data set 'digits' has no validation split; hold a part"):
+        digits.split("validation")

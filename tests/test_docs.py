@@ -11,7 +11,8 @@ from scipy.spatial.distance import squareform
 from infoplane import open_run
 from infoplane.analysis.runs import gather
 from infoplane.estimators.renyi import Settings
-from infoplane.trainers.record import RecordSettings, record
+from infoplane.trainers.record import record
+from infoplane.trainers.settings import RecordSettings
 
 PAGE = Path(__file__).parents[1] / "docs" / "run-file.md"
 TEXT = PAGE.read_text(encoding="utf-8")
@@ -60,10 +61,12 @@ def test_every_attribute_and_dataset_is_explained(folder):
         found |= set(file.attrs) | {f"/probe/{name}" for name in file["probe"]} | {f"/{name}" for name in file}
         slot = file["snapshots/000000"]
         found |= set(slot.attrs) | {name for data in slot.values() for name in data.attrs}
+        slot_names = set(slot)
         kinds = {data.attrs["kind"] for data in slot.values()}
         assert set(file["writer"].attrs) == {"open"}
+    assert "parameters" in slot_names
     assert found - {"/probe", "/snapshots"} <= NAMED
-    assert kinds == {"activations", "distances"}
+    assert kinds == {"activations", "distances", "parameters"}
 
 
 def test_every_column_of_the_estimates_is_explained(folder):

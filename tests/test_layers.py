@@ -4,7 +4,14 @@ import torchvision
 from torch import Tensor, nn
 
 from infoplane.errors import InfoplaneError
-from infoplane.layers import eval_mode, hookable_layers, natural_layers, select_layers, tensor_of
+from infoplane.layers import (
+    eval_mode,
+    hookable_layers,
+    natural_layers,
+    parameter_names,
+    select_layers,
+    tensor_of,
+)
 from infoplane.models import build_model
 
 IMAGES = torch.zeros(2, 3, 32, 32)
@@ -222,3 +229,41 @@ def test_network_without_layers():
 
     with pytest.raises(InfoplaneError, match="no layer to record in Plain"):
         natural_layers(Plain(), torch.zeros(2, 3))
+
+
+class _Attention(nn.Module):
+    """Parameters of its own, a projection that is never called as a module, and one layer used twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shift = nn.Parameter(torch.zeros(8))
+        self.embed = nn.Linear(8, 8)
+        self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+        self.head = nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.embed(self.embed(x + self.shift))
+        return self.head(self.attention(h, h, h)[0].mean(1))
+
+
+def test_parameters_are_shared_out_among_the_layers():
+    model, example = _Attention(), torch.randn(2, 5, 8)
+    every = parameter_names(model, example, select_layers(model, example, ["embed", "attention", "head"]))
+    assert every == [
+        ["embed.weight", "embed.bias"],
+        [f"attention.{name}" for name in ("in_proj_weight", "in_proj_bias", "out_proj.weight", "out_proj.bias")],
+        ["head.weight", "head.bias"],
+    ]
+    # Without the layer between them the attention goes to the head; after the last layer nothing counts.
+    assert (
+        parameter_names(model, example, select_layers(model, example, ["embed", "head"]))[1] == every[1] + every[2]
+    )
+    assert parameter_names(model, example, select_layers(model, example, ["embed"])) == every[:1]
+
+
+@pytest.mark.parametrize("model", ["resnet20", "vgg11"])
+def test_units_of_natural_layers_hold_all_parameters(model):
+    network = build_model(model, (3, 32, 32), 10)
+    units = parameter_names(network, IMAGES, natural_layers(network, IMAGES))
+    assert [name for unit in units for name in unit] == [name for name, _ in network.named_parameters()]
+    assert all(units)

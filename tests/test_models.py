@@ -23,6 +23,9 @@ def parameters(model: nn.Module) -> int:
         ("cnn", (3, 64, 64), 43),
         ("lenet5", (1, 28, 28), 10),
         ("lenet5", (3, 32, 32), 10),
+        ("vgg6", (1, 8, 8), 10),
+        ("vgg6", (3, 16, 16), 43),
+        ("vgg6", (3, 32, 32), 10),
         ("vgg11", (3, 32, 32), 100),
         ("resnet20", (1, 8, 8), 10),
     ],
@@ -38,8 +41,30 @@ def test_parameter_counts():
     assert parameters(build_model("resnet20", (3, 32, 32), 10)) == 272_474
     assert parameters(build_model("resnet32", (3, 32, 32), 10)) == 466_906
     assert parameters(build_model("lenet5", (1, 28, 28), 10)) == 61_706
+    convolutions = 9 * (3 * 32 + 32 * 64 + 64 * 128 + 2 * 128 * 128)
+    norms, logits = 2 * (32 + 64 + 3 * 128), 128 * 10 + 10
+    assert parameters(build_model("vgg6", (3, 32, 32), 10)) == convolutions + norms + logits
     assert parameters(build_model("mlp", (12,), 2, widths=(10, 7, 5, 4, 3))) == 130 + 77 + 40 + 24 + 15 + 8
     assert 40_000 < parameters(build_model("cnn", (1, 8, 8), 10)) < 100_000
+
+
+def test_blocks_of_the_small_vgg():
+    model = build_model("vgg6", (3, 16, 16), 10)
+    shapes, x = {}, torch.zeros(1, 3, 16, 16)
+    with eval_mode(model):
+        for name, block in model.named_children():
+            x = block(x)
+            shapes[name] = tuple(x.shape[1:])
+    assert [shapes[f"conv{number}"] for number in range(1, 6)] == [
+        (32, 16, 16),
+        (64, 8, 8),
+        (128, 8, 8),
+        (128, 4, 4),
+        (128, 2, 2),
+    ]
+    assert list(shapes)[5:] == ["pool", "flatten", "logits"]
+    with pytest.raises(InfoplaneError, match="'vgg6' does not take inputs of 3×4×4"):
+        build_model("vgg6", (3, 4, 4), 10)
 
 
 def test_same_seed_same_weights():

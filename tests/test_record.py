@@ -13,7 +13,9 @@ import torch
 from infoplane import open_run
 from infoplane.errors import InfoplaneError
 from infoplane.trainers.loop import Interrupted
-from infoplane.trainers.record import RecordSettings, record, resume
+from infoplane.trainers.record import record, resume
+from infoplane.trainers.settings import RecordSettings
+from infoplane.trainers.unit import Unit
 
 # Dropout-free networks hide a wrong random state; batch norm hides nothing. The cnn has the latter, the
 # user's network below the former.
@@ -64,7 +66,7 @@ def broken():
 
 
 def weights(path):
-    return torch.load(path.with_suffix(".ckpt"), weights_only=True)["loop"]["model"]
+    return torch.load(path.with_suffix(".ckpt"), weights_only=True)["model"]
 
 
 def assert_same(left, right, steps=None):
@@ -85,13 +87,13 @@ def assert_same_weights(left, right):
 def test_what_is_recorded(tmp_path):
     accuracy = record(SMALL, tmp_path / "run.h5")
     with open_run(tmp_path / "run.h5") as run:
-        assert RecordSettings.of(run.config) == SMALL
+        assert RecordSettings.of(run.config) == SMALL.resolved()
         assert len(run.layers) >= 5
         assert [snapshot.step for snapshot in run.snapshots] == [0, 1, 2, 3, 6, 11, 20]
         assert run.snapshots[-1].epoch == 2
         assert np.bincount(run.probe.labels).tolist() == [6] * 10
         first, last = run.snapshots[0].metrics, run.snapshots[-1].metrics
-    assert set(first) == {"train_loss", "test_loss", "train_accuracy", "test_accuracy"}
+    assert set(first) == {"stage", "train_loss", "test_loss", "train_accuracy", "test_accuracy"}
     assert last["train_loss"] < first["train_loss"]
     assert accuracy > 0.5
 
@@ -120,16 +122,16 @@ def test_interrupted_and_resumed(dropping, tmp_path, monkeypatch, stop_at, numbe
     record(dropping, tmp_path / "whole.h5")
     batches = []
 
-    def stopping(model, inputs, labels):
-        from infoplane.trainers.sgd import end_to_end
+    forward = Unit.forward
 
+    def stopping(unit, below, *others):
         if len(batches) == stop_at:
             os.kill(os.getpid(), number)
-        batches.append(len(labels))
-        return end_to_end(model, inputs, labels)
+        batches.append(len(below))
+        return forward(unit, below, *others)
 
     with monkeypatch.context() as patch:
-        patch.setattr("infoplane.trainers.record.end_to_end", stopping)
+        patch.setattr(Unit, "forward", stopping)
         with pytest.raises(Interrupted):
             record(dropping, tmp_path / "part.h5")
     assert len(batches) == stop_at + 1

@@ -211,3 +211,30 @@ def test_a_pass_holds_no_more_than_the_largest_layer(monkeypatch):
     layers = [infoplane.layers.Layer(str(size), (size,), "ReLU", 1) for size in (100, 30, 60, 20, 90, 10)]
     groups = [[layer.shape[0] for layer in group] for group in _grouped(layers, 50)]
     assert groups == [[100], [30, 60], [20], [90, 10]]
+
+
+def test_parameters_belong_to_the_layer_that_they_end_in(net, probe, tmp_path):
+    with Recorder(net, probe, tmp_path / "run.h5") as recorder:
+        recorder.snapshot(step=0)
+        before = [parameter.detach().clone() for parameter in net.parameters()]
+        train(net, probe, 5)
+        recorder.snapshot(step=5)
+    after = [parameter.detach() for parameter in net.parameters()]
+    with open_run(tmp_path / "run.h5") as run:
+        first, last = run.snapshots
+        # Convolution and batch norm, then the two linear layers; only the second has more than 1024 parameters.
+        for layer, (low, high) in zip(run.layers, ((0, 4), (4, 6), (6, 8)), strict=True):
+            was, now = first.parameters(layer.name), last.parameters(layer.name)
+            moved = [(a - b).flatten() for a, b in zip(after[low:high], before[low:high], strict=True)]
+            tolerance = 0.1 if layer.name == "7" else 1e-5
+            assert np.linalg.norm(now - was) == pytest.approx(float(torch.cat(moved).norm()), rel=tolerance)
+        np.testing.assert_array_equal(first.parameters("3")[:36], before[0].flatten().numpy())
+        assert [len(first.parameters(name)) for name in ("3", "7", "8")] == [48, 1024, 51]
+
+
+def test_a_network_without_parameters_is_recorded_without(probe, tmp_path):
+    net = nn.Sequential(nn.Flatten(), nn.Tanh())
+    with Recorder(net, probe, tmp_path / "run.h5", layers=["1"]) as recorder:
+        recorder.snapshot(step=0)
+    with open_run(tmp_path / "run.h5") as run:
+        assert run.snapshots[0].parameters("1") is None

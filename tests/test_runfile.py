@@ -32,8 +32,14 @@ def activations(step, layer):
     return rng.standard_normal((N, *next(i.shape for i in LAYERS if i.name == layer))).astype(np.float32)
 
 
+def parameters(step):
+    """Of the first layer a sketch of length 8, of the second its 3 parameters."""
+    return [np.arange(8, dtype=np.float32) + step, np.full(3, step, np.float32)]
+
+
 def take(writer, step):
     with writer.snapshot(step, step / 10, {"loss": 1.0 / (step + 1)}) as out:
+        out.parameters(parameters(step), [1000, 3], 8)
         features = activations(step, "features.0")
         out.layer("features.0", "distances", pdist(features.reshape(N, -1)), nonfinite=0, constant=False)
         out.layer("logits", "activations", activations(step, "logits"), nonfinite=0, constant=False)
@@ -44,6 +50,8 @@ def assert_whole(run, last=0):
         expected = pdist(activations(snapshot.step, "features.0").reshape(N, -1).astype(np.float64))
         np.testing.assert_allclose(snapshot.distances("features.0"), expected, rtol=1e-6)
         np.testing.assert_array_equal(snapshot.activations("logits"), activations(snapshot.step, "logits"))
+        for layer, values in zip(LAYERS, parameters(snapshot.step), strict=True):
+            np.testing.assert_array_equal(snapshot.parameters(layer.name), values)
 
 
 @pytest.fixture
@@ -100,6 +108,18 @@ def test_new_settings_come_whole_or_not_at_all(run_path, monkeypatch):
         assert run.config == {"seed": 2}
         assert_whole(run)
     assert not list(run_path.parent.glob("*.part"))
+
+
+def test_old_files_have_no_parameters_and_are_copied_as_they_are(run_path):
+    with h5py.File(run_path, "r+") as file:
+        del file["snapshots/000000/parameters"]
+    with RunWriter.resume(run_path) as writer:
+        writer.set_config({"seed": 2})
+        take(writer, 9)
+    with open_run(run_path) as run:
+        assert [len(run.snapshots), run.snapshots[0].parameters("logits")] == [4, None]
+        run.snapshots[0].activations("logits")
+        assert_whole(run, last=3)
 
 
 def test_layer_names_with_slashes(tmp_path):

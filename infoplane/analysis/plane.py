@@ -111,8 +111,8 @@ def plane_table(estimates: pd.DataFrame) -> pd.DataFrame:
     Raises:
         InfoplaneError: If the runs differ in n, data set, model, classes, layers or settings, or share no step.
     """
-    _refuse_mixture(estimates)
-    common = _common_steps(estimates)
+    refuse_mixture(estimates)
+    common = common_steps(estimates)
     marked = mark_saturation(average_batches(common))
     ok = marked["status"] == "ok"
     # Unmeasured rows become NaN, which pandas leaves out of means, counts and shares alike.
@@ -160,7 +160,7 @@ def metrics_table(metrics: pd.DataFrame) -> pd.DataFrame:
     Raises:
         InfoplaneError: If there are no metrics, or the runs share no step.
     """
-    common = _common_steps(metrics)
+    common = common_steps(metrics)
     names = [name for name in common.select_dtypes("number").columns if name not in _NOT_METRICS]
     groups = common.groupby("step", sort=True)
     table = pd.DataFrame({"epoch": groups["epoch"].mean(), "runs": groups["run"].nunique()})
@@ -254,7 +254,7 @@ def _worst(statuses: pd.Series) -> str:
     return next((str(status) for status in statuses if status != "ok"), "ok")
 
 
-def _common_steps(rows: pd.DataFrame) -> pd.DataFrame:
+def common_steps(rows: pd.DataFrame) -> pd.DataFrame:
     """The rows at steps that every run has."""
     if rows.empty:
         raise InfoplaneError("nothing to average: the table has no rows")
@@ -265,7 +265,7 @@ def _common_steps(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[rows["step"].isin(common)]
 
 
-def _refuse_mixture(estimates: pd.DataFrame) -> None:
+def refuse_mixture(estimates: pd.DataFrame) -> None:
     """Refuse runs whose values can't be averaged."""
     if estimates.empty:
         raise InfoplaneError("nothing to average: there are no estimates")

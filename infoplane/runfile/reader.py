@@ -21,6 +21,7 @@ from infoplane.errors import RunFileError, unknown
 from infoplane.kernels import condense, squared_distances
 from infoplane.runfile.schema import (
     FORMAT,
+    PARAMETERS,
     SCHEMA_VERSION,
     Closing,
     LayerInfo,
@@ -84,18 +85,41 @@ class Snapshot:
             return values.astype(np.float64)
         return condense(squared_distances(torch.from_numpy(values)).sqrt().numpy())
 
+    def parameters(self, layer: str) -> NDArray | None:
+        """The parameters of a layer's unit, or a sketch of them; None in a run that has none recorded.
+
+        Distances between the vectors of two snapshots are those of the parameters: exact up to their length k,
+        for more parameters with a relative standard deviation of about 1 / √(2k) (`infoplane.sketch`).
+
+        Returns:
+            (min(p, k),) float32 for p parameters; empty for a unit without parameters.
+
+        Raises:
+            RunFileError: The data are damaged.
+        """
+        place = self._run.layers.index(self._run.layer(layer))
+        if PARAMETERS not in self._group:
+            return None
+        with reading(self._run.path):
+            data = dataset(self._group, PARAMETERS)
+            lengths = np.minimum(data.attrs["counts"], int(data.attrs["sketch_size"]))
+        start = int(lengths[:place].sum())
+        return self._checked(data, PARAMETERS)[start : start + int(lengths[place])]
+
     def _data(self, layer: str) -> h5py.Dataset:
         self._run.layer(layer)
         with reading(self._run.path):
             return dataset(self._group, stored_name(layer))
 
     def _read(self, layer: str) -> NDArray:
-        data = self._data(layer)
+        return self._checked(self._data(layer), f"layer '{layer}'")
+
+    def _checked(self, data: h5py.Dataset, what: str) -> NDArray:
         try:
             return data[()]
         except OSError as error:
             raise RunFileError(
-                f"{self._run.path}: layer '{layer}' at step {self.step} is damaged (checksum or read error)"
+                f"{self._run.path}: {what} at step {self.step} is damaged (checksum or read error)"
             ) from error
 
 
@@ -164,6 +188,30 @@ class Run(Closing):
             for index, snapshot in enumerate(self.snapshots)
         ]
         return pd.DataFrame(rows)
+
+    @property
+    def results(self) -> dict[str, Any]:
+        """What the finished training is judged by, numbers by name; empty while it is not finished.
+
+        Raises:
+            RunFileError: The data are damaged.
+        """
+        with reading(self.path):
+            if "results" not in self._file:
+                return {}
+            numbers: dict[str, Any] = json.loads(group(self._file, "results").attrs["numbers"])
+            return numbers
+
+    def result(self, name: str) -> NDArray:
+        """An array among the results, such as `confusion` or `predictions`; see docs/run-file.md.
+
+        Raises:
+            RunFileError: There is none of that name, or the data are damaged.
+        """
+        with reading(self.path):
+            if "results" not in self._file or name not in group(self._file, "results"):
+                raise RunFileError(f"{self.path} holds no {name}; its training is not finished, or has none")
+            return np.asarray(dataset(group(self._file, "results"), name)[()])
 
     def layer(self, name: str) -> LayerInfo:
         """The recorded layer of that name.

@@ -18,6 +18,8 @@ from infoplane.errors import RunFileError
 
 FORMAT = "infoplane run"
 SCHEMA_VERSION = 1
+# No layer can be called so: every module has a method of this name.
+PARAMETERS = "parameters"
 
 
 @dataclass(frozen=True)

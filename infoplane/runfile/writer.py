@@ -23,7 +23,16 @@ from numpy.typing import NDArray
 
 from infoplane.errors import RunFileError, WriteFailed
 from infoplane.runfile.reader import Run, open_run
-from infoplane.runfile.schema import FORMAT, SCHEMA_VERSION, Closing, LayerInfo, Probe, reason, stored_name
+from infoplane.runfile.schema import (
+    FORMAT,
+    PARAMETERS,
+    SCHEMA_VERSION,
+    Closing,
+    LayerInfo,
+    Probe,
+    reason,
+    stored_name,
+)
 
 SLOTS = 256
 CHUNK_VALUES = 2**18
@@ -56,11 +65,11 @@ class RunWriter(Closing):
         self._mark_open(True)
         self._next = _first_free_slot(self._file["snapshots"])
 
-    def _reopen(self, slots: int, config: str | None = None) -> None:
-        """Goes on in a copy with so many slots."""
+    def _reopen(self, slots: int, **changes: Any) -> None:
+        """Goes on in a copy with so many slots; see `_rewrite` for what may change."""
         self._file.close()
         self._failed = True
-        _rewrite(self.path, slots, config)
+        _rewrite(self.path, slots, **changes)
         self._open()
         self._failed = False
 
@@ -162,6 +171,19 @@ class RunWriter(Closing):
             with self._guarded():
                 self._reopen(len(self.steps) + SLOTS, config=text)
 
+    def set_results(self, numbers: Mapping[str, Any], arrays: Mapping[str, NDArray]) -> None:
+        """Stores what the finished training is judged by, in the place of earlier results, all at once.
+
+        Args:
+            numbers: JSON values by name.
+            arrays: Arrays by name.
+
+        Raises:
+            RunFileError: The disk is full.
+        """
+        with self._guarded(sum(array.nbytes for array in arrays.values())):
+            self._reopen(len(self.steps) + SLOTS, results=(json.dumps(numbers), arrays))
+
     def close(self) -> None:
         """Closes the file and lets others write."""
         # After a failed write HDF5 cannot flush; what was finished is on disk already.
@@ -212,14 +234,33 @@ class SnapshotWriter:
         Raises:
             RunFileError: The disk is full.
         """
+        self._put(stored_name(name), values, kind=kind, nonfinite=nonfinite, constant=constant)
+
+    def parameters(self, sketches: Sequence[NDArray], counts: Sequence[int], sketch_size: int) -> None:
+        """Writes the parameters of all layers' units, as `infoplane.sketch` makes them.
+
+        Args:
+            sketches: For each layer (min(p, k),); stored as float32.
+            counts: For each layer the number p of parameters.
+            sketch_size: Length k of a sketch.
+
+        Raises:
+            RunFileError: The disk is full.
+        """
+        values = np.concatenate([*sketches, np.empty(0, np.float32)])
+        if len(values):
+            about = {"counts": np.asarray(counts, np.int64), "sketch_size": sketch_size}
+            self._put(PARAMETERS, values, kind=PARAMETERS, **about)
+
+    def _put(self, name: str, values: NDArray, **about: Any) -> None:
         with self._writer._guarded(values.size * 4):
             data = self._slot.create_dataset(
-                stored_name(name),
+                name,
                 data=values.astype(np.float32, copy=False),
                 chunks=_chunk_shape(values.shape),
                 **FILTERS,
             )
-            data.attrs.update(kind=kind, nonfinite=nonfinite, constant=constant)
+            data.attrs.update(about)
 
 
 def refuse_existing(path: Path, force: bool) -> None:
@@ -269,13 +310,19 @@ def _first_free_slot(slots: h5py.Group) -> int:
     return next((index for index in range(len(slots)) if not len(slots[_slot_name(index)].attrs)), len(slots))
 
 
-def _rewrite(path: Path, slots: int, config: str | None = None) -> None:
+def _rewrite(
+    path: Path,
+    slots: int,
+    config: str | None = None,
+    results: tuple[str, Mapping[str, NDArray]] | None = None,
+) -> None:
     """Copies what is finished into a new file with so many slots, which takes the place of the old one at once.
 
     Args:
         path: The run file.
         slots: Number of slots.
         config: Another configuration, as JSON.
+        results: Other results: numbers as JSON, and arrays.
     """
     draft = path.with_name(path.name + ".part")
     try:
@@ -283,21 +330,38 @@ def _rewrite(path: Path, slots: int, config: str | None = None) -> None:
             _copy_finished(run, new, slots)
             if config is not None:
                 new.attrs["config"] = config
+                # They belong to the training that was configured otherwise.
+                new.pop("results", None)
+            if results is not None:
+                _write_results(new, *results)
         draft.replace(path)
     except (OSError, RuntimeError) as error:
         draft.unlink(missing_ok=True)
         raise WriteFailed(f"cannot copy {path} ({reason(error)}); it is as it was; free some space") from error
 
 
+def _write_results(file: h5py.File, numbers: str, arrays: Mapping[str, NDArray]) -> None:
+    if "results" in file:
+        del file["results"]
+    group = file.create_group("results")
+    group.attrs["numbers"] = numbers
+    for name, values in arrays.items():
+        group.create_dataset(name, data=values, chunks=_chunk_shape(values.shape), **FILTERS)
+
+
 def _copy_finished(run: Run, new: h5py.File, slots: int) -> None:
     for name, value in run._file.attrs.items():
         new.attrs[name] = value
-    run._file.copy("probe", new)
+    for name in ("probe", "results"):
+        if name in run._file:
+            run._file.copy(name, new)
     _add_slots(new, slots)
     for index, snapshot in enumerate(run.snapshots):
         slot = new["snapshots"][_slot_name(index)]
         for layer in run.layers:
             snapshot._group.copy(stored_name(layer.name), slot)
+        if PARAMETERS in snapshot._group:
+            snapshot._group.copy(PARAMETERS, slot)
         slot.attrs.update(snapshot._group.attrs)
 
 

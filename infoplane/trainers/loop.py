@@ -1,26 +1,33 @@
-"""The training loop: steps through shuffled epochs, calls back at planned steps, stops between two steps."""
+"""The one training loop: every method, end to end or block by block, goes through it.
+
+A step takes a batch through the blocks that are trained already (frozen, in evaluation mode, without gradients),
+then through the active units: each computes its output from a detached input, its local loss, its gradients and its
+optimiser step before the next one begins, so that no more than one unit's graph is in memory. End-to-end training
+is one unit that holds the whole network.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import logging
-import math
 import signal
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from infoplane.data import Dataset, Split
+from infoplane.data import Augmentation, Dataset, Split
 from infoplane.layers import eval_mode, tensor_of
+from infoplane.trainers.distributed import any_of, parallel, rank, world
+from infoplane.trainers.meter import Cost, measure_step
+from infoplane.trainers.task import Targets
+from infoplane.trainers.unit import Unit, train_unit
 
-logger = logging.getLogger(__name__)
-
-Objective = Callable[[nn.Module, Tensor, Tensor], Tensor]
+Expand = Callable[[Tensor, Targets, torch.Generator], tuple[Tensor, Targets]]
+SEED_STRIDE = 1_000_003
 
 
 class Interrupted(Exception):
@@ -35,134 +42,302 @@ class Interrupted(Exception):
         self.signal = number
 
 
-@dataclass
-class Loop:
-    """Trains a model; the order of the data is a function of seed and epoch alone.
+@dataclass(frozen=True)
+class Stage:
+    """A part of the training: units before `first` are frozen, those from `first` up to `end` are trained.
 
     Attributes:
-        model: The network, on its device.
-        objective: Gives the loss of a batch.
-        optimizer: Trains the network's parameters.
-        lr: Learning rate before the factor.
-        lr_factor: Factor of the learning rate after so many steps.
-        dataset: The data set.
-        batch_size: Samples a step.
-        seed: Seed of the shuffling.
-        step: Number of steps taken.
+        first: The first unit that is trained.
+        end: The unit after the last one that is trained.
+        steps: Number of steps.
     """
 
-    model: nn.Module
-    objective: Objective
-    optimizer: torch.optim.Optimizer
+    first: int
+    end: int
+    steps: int
+
+
+def stages(order: str, units: int, steps: int) -> list[Stage]:
+    """The stages of an order: `simultaneous` has one with all units, `sequential` one of so many steps a unit."""
+    if order == "simultaneous":
+        return [Stage(0, units, steps)]
+    return [Stage(k, k + 1, steps) for k in range(units)]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How the parameters move: what all methods have in common.
+
+    Attributes:
+        optimizer: Makes an optimiser for some parameters.
+        lr: Learning rate before the factor.
+        lr_factor: Factor of the learning rate after so many steps of a stage.
+        batch_size: Samples a step, over all processes.
+        seed: Seed of the order of the data, the augmentation and what a method draws.
+        augment: Changes the inputs of a batch; None leaves them.
+        expand: Makes the samples that a method learns from out of those of a batch; None takes them as they are.
+        micro_batches: Each batch is cut into so many parts whose gradients add up.
+        autocast: Reduced precision of the forward passes; None for full precision.
+        cache_bytes: How much memory the outputs of frozen units may take, so that they are computed once.
+    """
+
+    optimizer: Callable[[list[nn.Parameter]], torch.optim.Optimizer]
     lr: float
     lr_factor: Callable[[int], float]
-    dataset: Dataset
     batch_size: int
     seed: int
-    step: int = field(default=0)
+    augment: Augmentation | None = None
+    expand: Expand | None = None
+    micro_batches: int = 1
+    autocast: torch.dtype | None = None
+    cache_bytes: int = 0
+
+
+@dataclass
+class Loop:
+    """Trains units stage by stage; the data of a step are a function of seed and step alone.
+
+    Attributes:
+        units: From input to output, on their device.
+        plan: The stages.
+        recipe: How the parameters move.
+        dataset: The data set.
+        step: Number of steps taken.
+        seconds: Time of the timed steps.
+        timed_steps: Number of timed steps (those in which memory was measured are not).
+        costs: What a step of each stage costs, as far as the stages have come.
+        largest_cache: Bytes of the largest cache of frozen outputs.
+    """
+
+    units: Sequence[Unit]
+    plan: Sequence[Stage]
+    recipe: Recipe
+    dataset: Dataset
+    step: int = 0
+    seconds: float = 0.0
+    timed_steps: int = 0
+    costs: dict[int, Cost] = field(default_factory=dict)
+    largest_cache: int = 0
+    _stage: int = -1
+    _optimizers: dict[int, torch.optim.Optimizer] = field(default_factory=dict)
+    _wrapped: dict[int, nn.Module] = field(default_factory=dict)
+    _cache: Tensor | None = None
+
+    @property
+    def device(self) -> torch.device:
+        """Where the units are."""
+        return next(self.units[0].parameters()).device
+
+    @property
+    def total_steps(self) -> int:
+        """Number of steps of all stages."""
+        return sum(stage.steps for stage in self.plan)
 
     @property
     def steps_per_epoch(self) -> int:
         """Number of optimiser steps of one epoch."""
-        return count_steps(len(self.dataset.train), self.batch_size)
+        return count_steps(len(self.dataset.train), self.recipe.batch_size)
 
     @property
     def epoch(self) -> float:
-        """Number of epochs passed, fractional."""
+        """Number of epochs passed, fractional, over all stages."""
         return self.step / self.steps_per_epoch
 
-    def run(self, total_steps: int, after_step: Callable[[], None]) -> None:
-        """Trains until so many steps are taken in all.
+    @property
+    def stage(self) -> int:
+        """Number of the stage that the next step belongs to; the last one at the end."""
+        starts = self._starts()
+        return max(
+            k for k, start in enumerate(starts) if start <= self.step and (k == 0 or start < self.total_steps)
+        )
+
+    @property
+    def trained(self) -> int:
+        """Number of units that are trained or being trained."""
+        return self.plan[self.stage].end
+
+    def run(
+        self, is_pause: Callable[[int], bool], at_pause: Callable[[], None], after_step: Callable[[], None]
+    ) -> None:
+        """Trains from where it stands to the end.
 
         Args:
-            total_steps: Where to stop.
-            after_step: Called after each step.
+            is_pause: Whether to call `at_pause` after that many steps.
+            at_pause: Called between two steps, outside the measured time.
+            after_step: Called after each step; should be cheap.
 
         Raises:
-            Interrupted: SIGINT or SIGTERM came; the step under way and its callback are finished.
+            Interrupted: SIGINT or SIGTERM came; the step under way and its callbacks are finished.
         """
-        device = next(self.model.parameters()).device
-        self.model.train()
         with _stop_signal() as stop:
-            while self.step < total_steps:
+            while self.step < self.total_steps:
                 epoch, start = divmod(self.step, self.steps_per_epoch)
                 for indices in self._batches(epoch)[start:]:
-                    if self.step == total_steps:
+                    if self.step == self.total_steps:
                         break
-                    self._train_on(*self.dataset.batch(self.dataset.train, indices, device))
+                    self._enter(self.stage)
+                    self._timed_step(indices)
                     self.step += 1
                     after_step()
-                    if stop:
-                        raise Interrupted(stop[0])
+                    if is_pause(self.step):
+                        at_pause()
+                    asked = any_of(stop[0] if stop else 0, self.device)
+                    if asked:
+                        raise Interrupted(asked)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the next step depends on; loads with `weights_only=True`."""
         return {
             "step": self.step,
-            "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "units": [unit.state_dict() for unit in self.units],
+            "optimizers": {k: optimizer.state_dict() for k, optimizer in self._optimizers.items()},
+            "optimizers_of": self._stage,
             "rng": torch.get_rng_state(),
             "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+            "seconds": self.seconds,
+            "timed_steps": self.timed_steps,
+            "largest_cache": self.largest_cache,
+            "costs": {k: (cost.peak, cost.saved, cost.flops) for k, cost in self.costs.items()},
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Puts back what `state_dict` gave."""
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
         self.step = state["step"]
+        for unit, values in zip(self.units, state["units"], strict=True):
+            unit.load_state_dict(values)
+        self.seconds, self.timed_steps = state["seconds"], state["timed_steps"]
+        self.largest_cache = state["largest_cache"]
+        self.costs = {k: Cost(*values) for k, values in state["costs"].items()}
+        if state["optimizers_of"] >= 0:
+            self._enter(state["optimizers_of"])
+            for k, values in state["optimizers"].items():
+                self._optimizers[k].load_state_dict(values)
         torch.set_rng_state(state["rng"].cpu())
         if torch.cuda.is_available() and len(state["cuda_rng"]) == torch.cuda.device_count():
             torch.cuda.set_rng_state_all([rng.cpu() for rng in state["cuda_rng"]])
 
+    def _starts(self) -> list[int]:
+        """The step at which each stage begins."""
+        return [sum(stage.steps for stage in self.plan[:k]) for k in range(len(self.plan))]
+
+    def _enter(self, number: int) -> None:
+        """Freezes what is trained, and makes new optimisers for what is to be trained."""
+        if number == self._stage:
+            return
+        self._stage = number
+        stage = self.plan[number]
+        for k, unit in enumerate(self.units):
+            unit.train(k >= stage.first)
+        active = range(stage.first, stage.end)
+        self._optimizers = {k: self.recipe.optimizer(list(self.units[k].parameters())) for k in active}
+        self._wrapped = {k: parallel(self.units[k]) for k in active}
+        self._cache = self._cached(stage)
+
+    def _timed_step(self, indices: Tensor) -> None:
+        # The first step of a stage makes the optimiser's state, which stays: the second one is like all others.
+        started = self.step - self._starts()[self._stage]
+        if started == min(1, self.plan[self._stage].steps - 1) and world() == 1 and self._stage not in self.costs:
+            self.costs[self._stage] = measure_step(lambda: self._train_on(indices), self.device)
+            return
+        begin = time.perf_counter()
+        self._train_on(indices)
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        self.seconds += time.perf_counter() - begin
+        self.timed_steps += 1
+
+    def _train_on(self, indices: Tensor) -> None:
+        stage, recipe = self.plan[self._stage], self.recipe
+        started = self.step - self._starts()[self._stage]
+        share = indices[rank() :: world()]
+        inputs, below, targets = self._batch(share)
+        memo: dict[str, Any] = {}
+        for k, optimizer in self._optimizers.items():
+            for group in optimizer.param_groups:
+                group["lr"] = recipe.lr * recipe.lr_factor(started)
+            below = train_unit(
+                self._wrapped[k],
+                optimizer,
+                below,
+                inputs,
+                targets,
+                progress=started / stage.steps,
+                step=started,
+                memo=memo,
+                micro_batches=recipe.micro_batches,
+                # The mean over processes becomes the mean over samples.
+                weight=len(share) * world() / len(indices),
+                autocast=recipe.autocast,
+            )
+
+    def _batch(self, indices: Tensor) -> tuple[Tensor, Tensor, Targets]:
+        """Inputs X, what the first active unit gets, and targets of a step."""
+        recipe = self.recipe
+        inputs, targets = batch_of(self.dataset, self.dataset.train, indices, self.device)
+        generator = torch.Generator().manual_seed((recipe.seed * SEED_STRIDE + self.step) * world() + rank())
+        if recipe.augment is not None:
+            if targets.boxes is None:
+                inputs = recipe.augment(inputs, generator)
+            else:
+                inputs, boxes = recipe.augment.with_boxes(inputs, targets.boxes, generator)
+                targets = Targets(targets.labels, boxes)
+        if recipe.expand is not None:
+            inputs, targets = recipe.expand(inputs, targets, generator)
+        if self._cache is not None:
+            return inputs, self._cache[indices.to(self._cache.device)], targets
+        return inputs, self._through_frozen(inputs, self.plan[self._stage].first), targets
+
+    @torch.no_grad()
+    def _through_frozen(self, below: Tensor, until: int, start: int = 0) -> Tensor:
+        for unit in self.units[start:until]:
+            with torch.autocast(below.device.type, dtype=self.recipe.autocast, enabled=bool(self.recipe.autocast)):
+                below = tensor_of(unit.block(below))
+        return below
+
+    def _cached(self, stage: Stage) -> Tensor | None:
+        """Outputs of the frozen units for the whole training split, (N, ...), where they stay the same and fit."""
+        recipe = self.recipe
+        if stage.first == 0 or recipe.augment is not None or recipe.expand is not None:
+            return None
+        split = self.dataset.train
+        everything = torch.arange(len(split))
+        example = self._through_frozen(self.dataset.batch(split, everything[:2], self.device)[0], stage.first)
+        if example[0].numel() * example.element_size() * len(split) > recipe.cache_bytes:
+            return None
+        cache = torch.empty(len(split), *example.shape[1:], dtype=example.dtype, device=self.device)
+        self.largest_cache = max(self.largest_cache, cache.numel() * cache.element_size())
+        for part in everything.split(recipe.batch_size):
+            inputs = self.dataset.batch(split, part, self.device)[0]
+            cache[part[0] : part[-1] + 1] = self._through_frozen(inputs, stage.first)
+        return cache
+
     def _batches(self, epoch: int) -> list[Tensor]:
         n = len(self.dataset.train)
-        order = torch.randperm(n, generator=torch.Generator().manual_seed(self.seed * 1_000_003 + epoch))
-        batches = list(order.split(self.batch_size))
+        order = torch.randperm(n, generator=torch.Generator().manual_seed(self.recipe.seed * SEED_STRIDE + epoch))
+        batches = list(order.split(self.recipe.batch_size))
         if len(batches) > self.steps_per_epoch:
             batches[-2:] = [torch.cat(batches[-2:])]
         return batches
 
-    def _train_on(self, inputs: Tensor, labels: Tensor) -> None:
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.lr * self.lr_factor(self.step)
-        loss = self.objective(self.model, inputs, labels)
-        self.optimizer.zero_grad()
-        loss.backward()
-        self.optimizer.step()
+
+def batch_of(dataset: Dataset, split: Split, indices: Tensor, device: torch.device) -> tuple[Tensor, Targets]:
+    """Normalised inputs and the targets of some samples, on a device."""
+    inputs, labels = dataset.batch(split, indices, device)
+    boxes = None if split.boxes is None else split.boxes[indices.to(split.boxes.device)].to(device)
+    return inputs, Targets(labels, boxes)
 
 
 def count_steps(samples: int, batch_size: int) -> int:
-    """Number of batches of an epoch; a last batch of one sample, useless to batch norm, joins the one before."""
+    """Number of batches of an epoch; a last one with one sample a process, useless to batch norm, joins another."""
     full, rest = divmod(samples, batch_size)
-    return max(1, full + (rest > 1))
+    return max(1, full + (rest >= 2 * world()))
 
 
-def evaluate(
-    model: nn.Module, dataset: Dataset, split: Split, indices: Tensor, batch_size: int = 500
-) -> tuple[float, float]:
-    """Loss and accuracy of a model on some samples, in eval mode and without a trace on training.
-
-    Args:
-        model: The network.
-        dataset: Where the samples come from.
-        split: The split of it.
-        indices: Positions in the split, (m,).
-        batch_size: Samples of one forward pass.
-
-    Returns:
-        Mean cross-entropy in nats, and accuracy between 0 and 1.
-    """
-    device = next(model.parameters()).device
-    loss = correct = 0.0
-    with eval_mode(model), torch.no_grad():
-        for part in indices.split(batch_size):
-            inputs, labels = dataset.batch(split, part, device)
-            logits = tensor_of(model(inputs)).float()
-            loss += functional.cross_entropy(logits, labels, reduction="sum").item()
-            correct += (logits.argmax(1) == labels).sum().item()
-    if not math.isfinite(loss):
-        logger.warning("the loss is not finite any more; try a smaller --lr")
-    return loss / len(indices), correct / len(indices)
+@contextlib.contextmanager
+def evaluation(units: Sequence[Unit]) -> Iterator[None]:
+    """Units in evaluation mode and without gradients, without a trace on training."""
+    with eval_mode(nn.ModuleList(units)), torch.no_grad():
+        yield
 
 
 @contextlib.contextmanager

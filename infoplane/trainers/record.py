@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,64 +13,25 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from infoplane.data import Dataset, balanced_probe, load_dataset
+from infoplane.data import Dataset, augmentation, balanced_probe, hold_out, load_dataset, permute_labels, subset
 from infoplane.errors import InfoplaneError, RunFileError
-from infoplane.models import build_model, input_channels
+from infoplane.models import input_channels
 from infoplane.recorder import Recorder
 from infoplane.runfile import beside, open_run, refuse_existing
 from infoplane.schedule import snapshot_steps
-from infoplane.trainers.loop import Interrupted, Loop, count_steps, evaluate
+from infoplane.trainers.build import build_units, device_of
+from infoplane.trainers.distributed import barrier, process_group, rank
+from infoplane.trainers.evaluate import predict, scores
+from infoplane.trainers.loop import Interrupted, Loop, Recipe, count_steps, stages
 from infoplane.trainers.optim import build_optimizer, is_length_free, lr_factor
-from infoplane.trainers.sgd import end_to_end
+from infoplane.trainers.results import results_of
+from infoplane.trainers.settings import RecordSettings
+from infoplane.trainers.task import Task
 
 logger = logging.getLogger(__name__)
 
 # Where a run computes and finds its data may change when it goes on, and how long it is; nothing else.
-CHANGEABLE = {"epochs", "data_root", "device"}
-
-
-@dataclass(frozen=True)
-class RecordSettings:
-    """The whole configuration of a recorded training run; its fields are the options of `infoplane record`."""
-
-    dataset: str = "digits"
-    data_root: str = "data"
-    image_size: int | None = None
-    model: str = "cnn"
-    widths: tuple[int, ...] | None = None
-    activation: str = "relu"
-    layers: tuple[str, ...] | None = None
-    probe_size: int = 500
-    probe_split: str = "test"
-    snapshots: str = "40"
-    epochs: int = 30
-    lr: float = 0.05
-    schedule: str = "constant"
-    optimizer: str = "sgd"
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
-    batch_size: int = 64
-    eval_size: int = 2000
-    seed: int = 0
-    device: str = "auto"
-    keep: str = "auto"
-
-    @classmethod
-    def of(cls, config: dict[str, Any]) -> RecordSettings:
-        """The settings that a run file keeps.
-
-        Raises:
-            RunFileError: The run was not made by `infoplane record`.
-        """
-        names = {field.name for field in dataclasses.fields(cls)}
-        if not names <= config.keys():
-            raise RunFileError("the run was not made by `infoplane record`, so it cannot go on by itself")
-        values: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in config.items()
-            if name in names
-        }
-        return cls(**values)
+CHANGEABLE = {"epochs", "data_root", "device", "cache_mib"}
 
 
 def record(settings: RecordSettings, path: Path, *, force: bool = False, progress: bool = False) -> float:
@@ -92,7 +52,9 @@ def record(settings: RecordSettings, path: Path, *, force: bool = False, progres
     """
     # The writer asks too, but only after data and network are made.
     refuse_existing(path, force)
-    return _Session(settings, path).train(progress, force=force)
+    with process_group(settings.device) as device:
+        resolved = settings.resolved()
+        return _Session(resolved, path, device).train(progress, force=force)
 
 
 def resume(path: Path, changes: Mapping[str, Any] | None = None, *, progress: bool = False) -> float:
@@ -117,59 +79,74 @@ def resume(path: Path, changes: Mapping[str, Any] | None = None, *, progress: bo
     if refused:
         named = ", ".join("--" + name.replace("_", "-") for name in refused)
         raise InfoplaneError(f"{path} keeps its settings when it goes on; leave out {named}, or record a new run")
-    epochs = changed.get("epochs", settings.epochs)
+    _refuse_length(path, settings, changed.get("epochs", settings.epochs))
+    settings = dataclasses.replace(settings, **changed).resolved()
+    with process_group(settings.device) as device:
+        return _Session(settings, path, device).train(progress, going_on=True)
+
+
+def _refuse_length(path: Path, settings: RecordSettings, epochs: int) -> None:
+    """A run may become longer, where what it did so far does not depend on its length."""
     if epochs < settings.epochs:
         raise InfoplaneError(f"{path} is planned for {settings.epochs} epochs, which is more than {epochs}")
-    if epochs > settings.epochs and not is_length_free(settings.schedule):
-        raise InfoplaneError(
-            f"{path} has the schedule '{settings.schedule}', which depends on its {settings.epochs} epochs; "
-            "record a new run, or use --schedule constant or step"
-        )
-    return _Session(dataclasses.replace(settings, **changed), path).train(progress, going_on=True)
+    if epochs == settings.epochs:
+        return
+    for name, value, better in (
+        ("schedule", settings.schedule, "use --schedule constant or step"),
+        ("order", settings.order, "use --order simultaneous"),
+        ("beta_schedule", settings.beta_schedule, "use --beta-schedule constant or rising"),
+    ):
+        free = is_length_free(str(value)) if name == "schedule" else value not in ("sequential", "warmup")
+        if not free:
+            raise InfoplaneError(
+                f"{path} has the {name.replace('_', ' ')} '{value}', which depends on its {settings.epochs} "
+                f"epochs; record a new run, or {better}"
+            )
 
 
 class _Session:
     """One process's share of a run: builds everything from the settings, trains, records, saves."""
 
-    def __init__(self, settings: RecordSettings, path: Path) -> None:
+    def __init__(self, settings: RecordSettings, path: Path, device: str) -> None:
         self.settings = settings
         self.path = path
         self.checkpoint = beside(path, ".ckpt")
-        _check(settings)
-        device = _device(settings.device)
-        self.dataset = _load(settings).to(device)
+        self.dataset = _load(settings).to(device_of(device))
+        self.task = Task(self.dataset.spec.classes, boxes=settings.task == "classes+boxes")
+        if self.task.boxes and self.dataset.train.boxes is None:
+            raise InfoplaneError(f"data set '{settings.dataset}' has no boxes; leave out --task classes+boxes")
         torch.manual_seed(settings.seed)
-        spec = self.dataset.spec
-        self.model = build_model(
-            settings.model,
-            spec.shape,
-            spec.classes,
-            widths=settings.widths,
-            activation=settings.activation,
-        ).to(device)
-        per_epoch = count_steps(len(self.dataset.train), settings.batch_size)
-        self.total_steps = settings.epochs * per_epoch
-        self.plan = set(snapshot_steps(settings.snapshots, self.total_steps, per_epoch))
-        self.loop = Loop(
-            model=self.model,
-            objective=end_to_end,
-            optimizer=build_optimizer(
-                settings.optimizer,
-                self.model.parameters(),
-                settings.lr,
-                settings.momentum,
-                settings.weight_decay,
-            ),
-            lr=settings.lr,
-            lr_factor=lr_factor(settings.schedule, self.total_steps, per_epoch),
-            dataset=self.dataset,
-            batch_size=settings.batch_size,
+        example = self.dataset.batch(self.dataset.train, slice(2), "cpu")[0]
+        self.model, units = build_units(settings, self.task, example)
+        self.model.to(device_of(device))
+        self.loop = self._loop([unit.to(device_of(device)) for unit in units])
+        per_epoch = self.loop.steps_per_epoch
+        self.plan = set(snapshot_steps(settings.snapshots, self.loop.total_steps, per_epoch))
+        self.held_out = "validation" if self.dataset.validation else "test"
+        splits = {name: self.dataset.split(name) for name in ("train", self.held_out)}
+        self.eval_sets = {name: (split, _sample(len(split), settings.eval_size)) for name, split in splits.items()}
+
+    def _loop(self, units: list[Any]) -> Loop:
+        settings, how = self.settings, self.settings.how
+        per_epoch = count_steps(len(self.dataset.train), int(settings.batch_size or 1))
+        steps = settings.epochs * per_epoch
+        lr, momentum, decay = (float(v or 0) for v in (settings.lr, settings.momentum, settings.weight_decay))
+        expand = how.expand
+        recipe = Recipe(
+            optimizer=lambda parameters: build_optimizer(str(settings.optimizer), parameters, lr, momentum, decay),
+            lr=lr,
+            lr_factor=lr_factor(str(settings.schedule), steps, per_epoch),
+            batch_size=int(settings.batch_size or 1),
             seed=settings.seed,
+            augment=None if settings.augment == "none" else augmentation(settings.augment),
+            expand=expand and (lambda inputs, targets, generator: expand(inputs, targets, self.task, generator)),
+            micro_batches=settings.micro_batches or 1,
+            autocast=torch.bfloat16 if settings.amp else None,
+            cache_bytes=(settings.cache_mib or 0) * 2**20,
         )
-        self.eval_sets = {
-            name: (split, _sample(len(split), settings.eval_size))
-            for name, split in (("train", self.dataset.train), ("test", self.dataset.test))
-        }
+        # Fails on a bad name before anything is trained.
+        recipe.optimizer([torch.nn.Parameter(torch.zeros(1))])
+        return Loop(units, stages(settings.order or "simultaneous", len(units), steps), recipe, self.dataset)
 
     def train(self, progress: bool, *, force: bool = False, going_on: bool = False) -> float:
         """Trains to the end and gives the test accuracy; a start that fails before any snapshot leaves no file."""
@@ -177,48 +154,60 @@ class _Session:
             try:
                 self._train_recorded(recorder, progress, going_on)
             except Exception:
-                if not going_on and not recorder.steps:
+                if recorder and not going_on and not recorder.steps:
                     self.path.unlink(missing_ok=True)
                     self.checkpoint.unlink(missing_ok=True)
                 raise
-        everything = torch.arange(len(self.dataset.test))
-        return evaluate(self.model, self.dataset, self.dataset.test, everything)[1]
+            everything = torch.arange(len(self.dataset.test))
+            outputs, targets = predict(self.loop.units, self.dataset, self.dataset.test, everything)
+            found = scores(self.task, outputs, targets)
+            if recorder:
+                recorder.set_results(*results_of(self.loop, self.task, outputs, targets, found))
+            barrier()
+        return found[-1].accuracy
 
-    def _train_recorded(self, recorder: Recorder, progress: bool, going_on: bool) -> None:
+    def _train_recorded(self, recorder: Recorder | None, progress: bool, going_on: bool) -> None:
         if going_on:
             self._restore(recorder)
+        if recorder and going_on:
             recorder.set_config(dataclasses.asdict(self.settings))
-        else:
+        elif recorder:
             self.checkpoint.unlink(missing_ok=True)
         with tqdm(
-            total=self.total_steps,
+            total=self.loop.total_steps,
             initial=self.loop.step,
             desc="training",
             unit="step",
-            disable=None if progress else True,
+            disable=None if progress and recorder else True,
         ) as bar:
             self._train(recorder, bar)
 
-    def _train(self, recorder: Recorder, bar: tqdm) -> None:
-        def after_step() -> None:
-            bar.update()
-            planned = self.loop.step in self.plan
-            if planned:
+    def _train(self, recorder: Recorder | None, bar: tqdm) -> None:
+        def at_pause() -> None:
+            if recorder and self.loop.step in self.plan:
                 self._snapshot(recorder)
-            if planned or self.loop.step % self.loop.steps_per_epoch == 0:
+            if recorder:
                 self._save(recorder)
 
         try:
             # A run that stopped between a step and its snapshot has that one still to take.
-            if self.loop.step in self.plan:
+            if recorder and self.loop.step in self.plan:
                 self._snapshot(recorder)
-            self.loop.run(self.total_steps, after_step)
+            self.loop.run(
+                lambda step: step in self.plan or step % self.loop.steps_per_epoch == 0,
+                at_pause,
+                lambda: bar.update() and None,
+            )
         except (Interrupted, InfoplaneError):
             # Both leave the loop between two steps.
-            self._save(recorder)
+            if recorder:
+                self._save(recorder)
             raise
 
-    def _recorder(self, force: bool, going_on: bool) -> Recorder:
+    def _recorder(self, force: bool, going_on: bool) -> contextlib.AbstractContextManager[Recorder | None]:
+        """The recorder of the process that records; None in the others."""
+        if rank() > 0:
+            return contextlib.nullcontext()
         settings = self.settings
         split = self.dataset.split(settings.probe_split)
         indices = balanced_probe(split.labels, settings.probe_size, settings.seed, settings.probe_split)
@@ -239,24 +228,31 @@ class _Session:
         """Records the current step, unless a stopped process did so already."""
         if self.loop.step in recorder.steps:
             return
-        metrics: dict[str, float] = {}
+        units = self.loop.units[: self.loop.trained]
+        metrics = {"stage": float(self.loop.stage)}
         for name, (split, indices) in self.eval_sets.items():
-            loss, accuracy = evaluate(self.model, self.dataset, split, indices)
-            metrics |= {f"{name}_loss": loss, f"{name}_accuracy": accuracy}
+            found = scores(self.task, *predict(units, self.dataset, split, indices))
+            metrics |= {f"{name}_loss": found[-1].loss, f"{name}_accuracy": found[-1].accuracy}
+            if self.task.boxes:
+                metrics[f"{name}_iou"] = found[-1].iou
+            if name == self.held_out:
+                hidden = zip(self.loop.units[:-1], found, strict=False)
+                metrics |= {f"{name}_accuracy@{unit.name}": score.accuracy for unit, score in hidden}
         recorder.snapshot(self.loop.step, self.loop.epoch, **metrics)
 
     def _save(self, recorder: Recorder) -> None:
         """Writes the checkpoint at once, so that a kill leaves the old one or the new one."""
         draft = self.checkpoint.with_name(self.checkpoint.name + ".part")
+        state = {"run_id": recorder.run_id, "model": self.model.state_dict(), "loop": self.loop.state_dict()}
         try:
-            torch.save({"run_id": recorder.run_id, "loop": self.loop.state_dict()}, draft)
+            torch.save(state, draft)
             draft.replace(self.checkpoint)
         except (OSError, RuntimeError) as error:
             draft.unlink(missing_ok=True)
             reason = (error.strerror if isinstance(error, OSError) else None) or "disk full?"
             logger.warning("cannot write the checkpoint %s (%s)", self.checkpoint, reason)
 
-    def _restore(self, recorder: Recorder) -> None:
+    def _restore(self, recorder: Recorder | None) -> None:
         """Goes back to the checkpoint; without one of this run, to initialisation."""
         if not self.checkpoint.exists():
             logger.warning("%s is not there; training again from initialisation", self.checkpoint)
@@ -265,41 +261,22 @@ class _Session:
             state = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
         except Exception as error:
             raise RunFileError(f"{self.checkpoint} is damaged; delete it to train again from the start") from error
-        if state.get("run_id") != recorder.run_id:
+        if recorder and state.get("run_id") != recorder.run_id:
             raise RunFileError(f"{self.checkpoint} belongs to another run; delete it to train again from the start")
         self.loop.load_state_dict(state["loop"])
 
 
-def _check(settings: RecordSettings) -> None:
-    for name in ("probe_size", "batch_size", "epochs", "eval_size"):
-        if getattr(settings, name) < 1:
-            raise InfoplaneError(f"{name} must be at least 1, got {getattr(settings, name)}")
-    if not 0 < settings.lr < math.inf:
-        raise InfoplaneError(f"lr must be positive and finite, got {settings.lr}")
-    if not 0 <= settings.momentum < 1:
-        raise InfoplaneError(f"momentum must be from 0 to below 1, got {settings.momentum}")
-    if not 0 <= settings.weight_decay < math.inf:
-        raise InfoplaneError(f"weight_decay must be 0 or more, got {settings.weight_decay}")
-    if not 0 <= settings.seed < 2**40:
-        raise InfoplaneError(f"seed must be from 0 to below 2^40, got {settings.seed}")
-
-
 def _load(settings: RecordSettings) -> Dataset:
-    dataset = load_dataset(settings.dataset, Path(settings.data_root), settings.image_size)
+    dataset = load_dataset(settings.dataset, Path(settings.data_root), settings.image_size, settings.region)
+    if settings.train_size is not None:
+        dataset = subset(dataset, settings.train_size)
+    if settings.validation:
+        dataset = hold_out(dataset, settings.validation)
+    if settings.permute_labels:
+        dataset = permute_labels(dataset, settings.permute_labels, settings.seed)
     channels = dataset.spec.shape[0]
     wanted = input_channels(settings.model, channels)
     return dataset if wanted == channels else dataset.with_channels(wanted)
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise InfoplaneError(f"device '{name}' is not available here; use --device auto or cpu") from error
-    return device
 
 
 def _sample(size: int, count: int) -> Tensor:

@@ -1,0 +1,237 @@
+"""What `infoplane analyze` does: run files of several seeds in, a report with verdicts out."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from infoplane.analysis.bottom_up import bottom_up_verdict
+from infoplane.analysis.convergence import Curves, curves, last_snapshots
+from infoplane.analysis.depth_order import DepthOrder, depth_order
+from infoplane.analysis.phases import phases
+from infoplane.analysis.plane import refuse_mixture, settings_text
+from infoplane.analysis.representation import parameter_table, representation_table
+from infoplane.analysis.runs import gather, run_names
+from infoplane.analysis.verdict import Verdict, json_value
+from infoplane.errors import InfoplaneError
+from infoplane.estimators.base import EstimatorSettings
+from infoplane.estimators.batches import Batches
+from infoplane.estimators.kde import KdeSettings
+from infoplane.estimators.renyi import Settings as RenyiSettings
+from infoplane.kernels import Bandwidth
+from infoplane.provenance import versions
+from infoplane.runfile import open_run
+
+TOLERANCES = (0.02, 0.10)
+BATCH_SIZE = 128
+MAX_BATCHES = 10
+TRAINING = ("dataset", "model", "optimizer", "lr", "momentum", "weight_decay", "batch_size", "epochs")
+
+
+@dataclass(frozen=True)
+class Variant:
+    """The verdict on bottom-up convergence under one change.
+
+    Attributes:
+        varied: What was changed, such as "tolerance".
+        value: To what.
+        verdict: The verdict; None where it cannot be had.
+        note: Why not.
+    """
+
+    varied: str
+    value: str
+    verdict: Verdict | None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What an analysis found.
+
+    Attributes:
+        about: Runs, settings and versions, as JSON values.
+        verdicts: The verdicts; the first is that on bottom-up convergence.
+        variants: How it changes with tolerance, bandwidth, estimator, probe size, and in control runs.
+        orders: The order of convergence of each quantity, with the times of all layers.
+        phases: A table of `infoplane.analysis.phases.phases`.
+    """
+
+    about: dict[str, Any]
+    verdicts: tuple[Verdict, ...]
+    variants: tuple[Variant, ...]
+    orders: tuple[DepthOrder, ...]
+    phases: pd.DataFrame
+
+
+def analyze(
+    paths: Sequence[Path],
+    controls: Mapping[str, Sequence[Path]] | None = None,
+    *,
+    settings: EstimatorSettings | None = None,
+    batches: Batches | None = None,
+    further: Sequence[Verdict] = (),
+    jobs: int | None = None,
+    progress: bool = False,
+) -> Report:
+    """Judges bottom-up convergence in runs that differ in their seeds, and how the verdict depends on choices.
+
+    Args:
+        paths: Run files, one a seed.
+        controls: Other sets of run files by name, such as "shuffled labels" or "constant learning rate"; each gets
+            its own verdict beside the others, and decides nothing.
+        settings: Settings of the estimator of I(X;T); None takes the default of `infoplane estimate`.
+        batches: Batches of the probe; None takes up to 10 disjoint ones of 128 samples.
+        further: Verdicts of other analyses of the same runs, to stand in the report.
+        jobs: Number of parallel solves; None takes one per core.
+        progress: Show progress bars.
+
+    Raises:
+        InfoplaneError: The runs cannot stand side by side (other networks, probes, settings or last steps).
+    """
+    if not paths:
+        raise InfoplaneError("nothing to analyse: name run files")
+    study = _Study(tuple(paths), settings or RenyiSettings(), batches or default_batches(paths[0]), jobs, progress)
+    others = [
+        Variant("runs", name, dataclasses.replace(study, paths=tuple(runs)).verdict())
+        for name, runs in (controls or {}).items()
+    ]
+    return Report(
+        about=_about(study),
+        verdicts=(study.verdict(), *further),
+        variants=(*_tolerances(study), *_estimators(study), *_probe_sizes(study), *others),
+        orders=study.orders,
+        phases=phases(study.curves),
+    )
+
+
+def default_batches(path: Path) -> Batches | None:
+    """Up to 10 disjoint batches of 128 samples; thirds of a smaller probe; None under 12 samples.
+
+    Args:
+        path: A run file.
+    """
+    with open_run(path) as run:
+        n = len(run.probe.labels)
+    if n >= 3 * BATCH_SIZE:
+        return Batches(min(n // BATCH_SIZE, MAX_BATCHES), BATCH_SIZE)
+    return Batches(3, n // 3) if n >= 12 else None
+
+
+@dataclass
+class _Study:
+    """One set of runs under one choice of settings; each table is made once, when it is asked for."""
+
+    paths: tuple[Path, ...]
+    settings: EstimatorSettings
+    batches: Batches | None
+    jobs: int | None
+    progress: bool
+
+    @functools.cached_property
+    def estimates(self) -> pd.DataFrame:
+        table, _ = gather(self.paths, self.settings, self.batches, jobs=self.jobs, progress=self.progress)
+        refuse_mixture(table)
+        _refuse_other_inputs(self.paths)
+        return table
+
+    @property
+    def curves(self) -> Curves:
+        """Those of I(X;T)."""
+        return curves(self.estimates, "I_XT")
+
+    @functools.cached_property
+    def controls(self) -> list[Curves]:
+        """Those that estimate no information."""
+        similar = representation_table(self.paths, self.batches, progress=self.progress)
+        distances = parameter_table(self.paths)
+        return [curves(similar, "cka"), curves(similar, "svcca"), curves(distances, "parameters")]
+
+    @functools.cached_property
+    def orders(self) -> tuple[DepthOrder, ...]:
+        """At the tolerance of the rule."""
+        return tuple(map(depth_order, [self.curves, *self.controls]))
+
+    def verdict(self) -> Verdict:
+        return bottom_up_verdict(self.orders[0], self.orders[1:])
+
+
+def _tolerances(study: _Study) -> list[Variant]:
+    found = []
+    for tolerance in TOLERANCES:
+        orders = [depth_order(one, tolerance) for one in (study.curves, *study.controls)]
+        found.append(Variant("tolerance", f"{100 * tolerance:g} %", bottom_up_verdict(orders[0], orders[1:])))
+    return found
+
+
+def _estimators(study: _Study) -> list[Variant]:
+    """A second bandwidth rule and a second estimator; the controls stay what they are."""
+    settings, permutations = study.settings, study.settings.permutations
+    found: list[tuple[str, EstimatorSettings]] = []
+    if isinstance(settings, RenyiSettings):
+        rule = Bandwidth("median", 1.0) if settings.bandwidth.rule == "knn" else Bandwidth("knn", 10.0)
+        found.append(("bandwidth", dataclasses.replace(settings, bandwidth=rule, input_bandwidth=rule)))
+    second = RenyiSettings() if settings.name == "kde" else KdeSettings(noise="median:0.2")
+    found.append(("estimator", dataclasses.replace(second, permutations=permutations)))
+    return [_estimated(study, varied, other) for varied, other in found]
+
+
+def _estimated(study: _Study, varied: str, settings: EstimatorSettings) -> Variant:
+    changed = dataclasses.replace(study, settings=settings)
+    try:
+        estimates = changed.estimates
+    except InfoplaneError as error:
+        return Variant(varied, settings.name, None, str(error))
+    verdict = bottom_up_verdict(depth_order(curves(estimates, "I_XT")), study.orders[1:])
+    return Variant(varied, settings_text(estimates.iloc[0]), verdict)
+
+
+def _probe_sizes(study: _Study) -> list[Variant]:
+    """Batches of half the size."""
+    if study.batches is None or study.batches.size < 8:
+        return []
+    half = dataclasses.replace(study.batches, size=study.batches.size // 2)
+    verdict = dataclasses.replace(study, batches=half).verdict()
+    return [Variant("probe size", f"batches of {half.size} samples", verdict)]
+
+
+def _refuse_other_inputs(paths: Sequence[Path]) -> None:
+    """Runs of own loops have no configuration to compare, but inputs and labels."""
+    found = []
+    for path in paths:
+        with open_run(path) as run:
+            found.append((run.probe.shape, len(run.probe.labels), set(run.probe.labels.tolist())))
+    for path, probe in zip(paths, found, strict=True):
+        if probe != found[0]:
+            raise InfoplaneError(f"{path} and {paths[0]} have probes of different inputs; analyse them apart")
+
+
+def _about(study: _Study) -> dict[str, Any]:
+    runs, config = [], {}
+    for name, path in zip(run_names(study.paths), study.paths, strict=True):
+        with open_run(path) as run:
+            config = run.config
+            last = run.snapshots[-1]
+            about = {"run": name, "run_id": run.run_id, "seed": config.get("seed"), "snapshots": len(run.snapshots)}
+            runs.append(about | {"last_step": last.step, "metrics": last.metrics})
+            probe = len(run.probe.labels)
+    found = {
+        "runs": runs,
+        "training": {name: config.get(name) for name in TRAINING},
+        "schedule": config.get("schedule"),
+        "layers": list(study.curves.layers),
+        "snapshots": len(study.curves.steps),
+        "last_snapshots": last_snapshots(study.curves.steps),
+        "probe": probe,
+        "batches": study.batches.count if study.batches else 0,
+        "n": study.batches.size if study.batches else probe,
+        "estimator": settings_text(study.estimates.iloc[0]),
+        "infoplane": versions().get("infoplane", ""),
+    }
+    return dict(json_value(found))

@@ -1,0 +1,99 @@
+"""`infoplane compare`."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from infoplane.cli.options import CONTEXT, RUN_FILE, CommaList, config_option, examples, tables_of, talkative
+from infoplane.cli.training import METHODS, training_options
+
+if TYPE_CHECKING:
+    from infoplane.trainers.settings import RecordSettings
+
+
+@click.command(
+    short_help="Train methods side by side and tabulate them.",
+    context_settings=CONTEXT,
+    epilog=examples(
+        "infoplane compare --methods sgd,greedy-ce,greedy-dib --seeds 5 -o comparison",
+        "infoplane compare --methods sgd,greedy-dib --beta 0,1e-4,1e-2,1 --seeds 5 -o sweep",
+        "infoplane compare --validation 0.1 --tune-lr 0.1,0.3,1,3 --methods sgd,greedy-ce,predsim -o tuned",
+        "infoplane compare --config comparison.toml -o comparison   # a table a variant: [wide] method = 'sgd' …",
+        "infoplane plot comparison",
+    ),
+)
+@partial(config_option, tables=True)
+@click.option(
+    "--methods",
+    type=CommaList(str, "NAME,..."),
+    default=("sgd", "greedy-ce", "greedy-dib"),
+    show_default="sgd,greedy-ce,greedy-dib",
+    help=f"What to compare, of {METHODS}.",
+)
+@click.option(
+    "--reference", default=None, show_default="the first", help="The variant that others are compared with."
+)
+@click.option("--seeds", type=click.IntRange(1), default=5, help="Number of seeds, the same for all methods.")
+@click.option(
+    "--tune-lr",
+    "factors",
+    type=CommaList(float, "FACTOR,..."),
+    default=(),
+    show_default="no tuning",
+    help="Try these multiples of each method's learning rate, and take the best by validation accuracy.",
+)
+@click.option("--margin", type=float, default=0.01, help="How far below the reference a comparable method may be.")
+@click.option("--jobs", type=click.IntRange(1), default=1, help="Trainings at once; times are then no good.")
+@training_options
+@click.option(
+    "-o", "--output", "output", type=RUN_FILE, default=Path("comparison"), help="Folder of runs and tables."
+)
+@talkative
+@click.pass_context
+def compare(
+    ctx: click.Context,
+    methods: tuple[str, ...],
+    reference: str | None,
+    seeds: int,
+    factors: tuple[float, ...],
+    margin: float,
+    jobs: int,
+    output: Path,
+    quiet: bool,
+    verbose: bool,
+    **options: Any,
+) -> None:
+    """Train methods on the same seeds and tabulate accuracy, gap to the reference, memory, time and parameters.
+
+    What is trained already is kept, what is unfinished goes on. A --config file may hold a table for each variant,
+    named as the variant, with settings that differ from the others (method = ..., lr = ..., aux = ...).
+    """
+    from infoplane.analysis.comparison import compared_runs, comparison_table, runs_table
+    from infoplane.figures.comparison_table import show
+    from infoplane.figures.tables import markdown, save_table
+    from infoplane.trainers.compare import plan, run_jobs, tuned
+
+    wanted = _variants(tables_of(ctx) or {method: {} for method in methods}, options)
+    if factors:
+        wanted = tuned(wanted, factors, output, jobs, progress=not quiet)
+    run_jobs(plan(wanted, range(seeds), output), jobs, progress=not quiet)
+    table = comparison_table(runs_table(compared_runs(output)), reference or next(iter(wanted)), margin)
+    shown, caption, note = show(table, margin)
+    for path in save_table(table, shown, output / "comparison", caption, note):
+        click.echo(path)
+    click.echo(markdown(shown))
+    click.echo(f"now: infoplane plot {output}")
+
+
+def _variants(tables: dict[str, dict[str, Any]], options: dict[str, Any]) -> dict[str, RecordSettings]:
+    """Settings by variant: those that all share and the method has, then those of the variant's own table."""
+    from infoplane.trainers.compare import variant
+
+    found: dict[str, RecordSettings] = {}
+    for name, own in tables.items():
+        found |= variant(name, options, {key.replace("-", "_"): value for key, value in own.items()})
+    return found

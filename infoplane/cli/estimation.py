@@ -1,0 +1,87 @@
+"""The settings of the estimators as options."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from infoplane.estimators.base import EstimatorSettings
+    from infoplane.estimators.batches import Batches
+
+ESTIMATORS = "renyi, binning, kde, kde-lower, ksg, gaussian, hsic, nhsic, cka and kernel-cka"
+
+
+def estimator_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds the settings of the estimator to a verb."""
+    rules = "median:C, knn:K, silverman:G, alignment:B or fixed:S"
+    options = [
+        click.option("--alpha", type=float, default=1.0, help="renyi: order of the entropy; 1 is von Neumann's."),
+        click.option("--bandwidth", default="median:1", help=f"Kernel width of the layers: {rules}."),
+        click.option(
+            "--scope",
+            type=click.Choice(["snapshot", "final", "shared"]),
+            default="snapshot",
+            help="renyi: the rule at each snapshot, frozen at the final one, or one multiple of the median "
+            "distance shared by all layers.",
+        ),
+        click.option(
+            "--input-bandwidth", default=None, show_default="as --bandwidth", help="Rule for the input X."
+        ),
+        click.option(
+            "--kernel",
+            type=click.Choice(["tensor", "multivariate"]),
+            default="tensor",
+            help="renyi: one Gaussian over a whole layer, or one a channel, multiplied (needs kept activations).",
+        ),
+        click.option(
+            "--bins",
+            default="adaptive:30",
+            help="binning: adaptive:B (equal population), uniform:B (layer's range), neuron:B (each neuron's), "
+            "fixed:B (-1 to 1) or size:WIDTH.",
+        ),
+        click.option(
+            "--noise", default="0.1", help="kde: variance of the added noise, or a rule for its σ (median:0.2)."
+        ),
+        click.option("--neighbours", type=int, default=3, help="ksg: number of nearest neighbours."),
+        click.option("--permutations", type=int, default=10, help="Label permutations behind the null of I(T;Y)."),
+        click.option(
+            "--batches",
+            type=int,
+            default=None,
+            show_default="the whole probe at once",
+            help="Estimate on so many batches of the probe, for means and standard errors.",
+        ),
+        click.option("--batch-size", type=int, default=128, help="Samples of each batch."),
+        click.option(
+            "--jobs", type=click.IntRange(1), default=None, show_default="one per core", help="Parallel solves."
+        ),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def estimator_settings(
+    estimator: str, bandwidth: str, input_bandwidth: str | None, **options: Any
+) -> EstimatorSettings:
+    """The settings of one estimator from its options."""
+    from infoplane.estimators.registry import make_settings
+    from infoplane.kernels import Bandwidth
+
+    return make_settings(
+        estimator,
+        bandwidth=Bandwidth.parse(bandwidth),
+        input_bandwidth=Bandwidth.parse(input_bandwidth or bandwidth),
+        **options,
+    )
+
+
+def batches_of(options: dict[str, Any]) -> Batches | None:
+    """The batches asked for, taken out of the options; None for the whole probe."""
+    from infoplane.estimators.batches import Batches
+
+    count, size = options.pop("batches"), options.pop("batch_size")
+    return None if count is None else Batches(count, size)

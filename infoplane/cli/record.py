@@ -1,0 +1,64 @@
+"""`infoplane record`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+
+from infoplane.cli.options import CONTEXT, RUN_FILE, config_option, examples, given, talkative
+from infoplane.cli.training import METHODS, training_options
+
+
+@click.command(
+    short_help="Train a network and record its layers.",
+    context_settings=CONTEXT,
+    epilog=examples(
+        "infoplane record                                  # a small CNN on digits, about a minute",
+        "infoplane record --dataset cifar10 --model vgg11 --epochs 20 -o vgg.h5",
+        "infoplane record --dataset szt --model mlp --widths 10,7,5,4,3 --activation tanh",
+        "infoplane record --model mynets.resnet:small --layers 'stage*,head'",
+        "infoplane record --method greedy-dib --beta 0.01 -o dib.h5",
+        "infoplane record --resume -o run.h5 --epochs 60   # go on with a run",
+    ),
+)
+@config_option
+@click.option("--method", default="sgd", help=f"How to train: {METHODS}.")
+@training_options
+@click.option("--seed", type=int, default=0, help="Seed of weights, data order and probe.")
+@click.option("-o", "--output", "output", type=RUN_FILE, default=Path("run.h5"), help="The run file.")
+@click.option("--force", is_flag=True, help="Overwrite an existing run file.")
+@click.option("--resume", "go_on", is_flag=True, help="Go on with the run file after a kill, Ctrl-C or its end.")
+@talkative
+@click.pass_context
+def record(
+    ctx: click.Context, output: Path, force: bool, go_on: bool, quiet: bool, verbose: bool, **options: Any
+) -> None:
+    """Train a network, end to end or layer by layer, and record its layers on a probe set.
+
+    Under torchrun several processes share the training; the first one records.
+    """
+    from infoplane.trainers.loop import Interrupted
+    from infoplane.trainers.record import record as start
+    from infoplane.trainers.record import resume
+    from infoplane.trainers.settings import RecordSettings
+
+    try:
+        if go_on and force:
+            raise click.UsageError("--force overwrites, --resume goes on: give one of them")
+        if go_on:
+            accuracy = resume(output, given(ctx, options), progress=not quiet)
+        else:
+            accuracy = start(RecordSettings(**options), output, force=force, progress=not quiet)
+    except Interrupted as stopped:
+        click.echo(
+            f"stopped by {stopped}; every finished snapshot is safe; go on with: "
+            f"infoplane record --resume -o {output}",
+            err=True,
+        )
+        ctx.exit(128 + stopped.signal)
+    # Of the processes of torchrun one speaks.
+    if os.environ.get("RANK", "0") == "0":
+        click.echo(f"test accuracy {accuracy:.2%}; recorded in {output}; now: infoplane plot {output}")

@@ -1,0 +1,107 @@
+"""The German traffic signs (Stallkamp et al. 2012): images of many sizes, each with the box of its sign.
+
+A track is up to 30 frames of one physical sign, taken as the car drives towards it.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from infoplane.data.dataset import Split
+from infoplane.errors import InfoplaneError
+
+REGIONS = ("whole", "sign")
+_CORNERS = (("Roi.X1", "Width"), ("Roi.Y1", "Height"), ("Roi.X2", "Width"), ("Roi.Y2", "Height"))
+_TRACKS_PER_CLASS = 100_000  # the names of the files have five digits for the track
+
+
+def load_gtsrb(dataset: Any, folder: Path, size: int, region: str) -> Split:
+    """One official split: images of size×size in the order of the files, boxes, and tracks as groups.
+
+    Args:
+        dataset: `torchvision.datasets.GTSRB` of the split.
+        folder: Its folder `gtsrb`.
+        size: Height and width of the images.
+        region: "whole" for the images as they are, "sign" for each cropped to its box, which leaves no boxes.
+
+    Returns:
+        The split; without boxes where the annotations of any image are missing, and without groups where the
+        names of the files tell no track, as in the test split.
+
+    Raises:
+        InfoplaneError: An annotation is damaged, or missing where images are to be cropped.
+    """
+    paths = [Path(path) for path, _ in dataset._samples]
+    boxes = _boxes(paths, folder)
+    if region == "sign" and boxes is None:
+        raise InfoplaneError(
+            f"{paths[0].parent} has images without annotations, which cannot be cropped to their signs; put "
+            f"GT-00000.csv to GT-00042.csv into the folders of {folder / 'GTSRB' / 'Training'} and "
+            f"GT-final_test.csv into {folder}"
+        )
+    images = _decode(dataset, size, boxes if region == "sign" else None)
+    labels = torch.tensor([label for _, label in dataset._samples])
+    return Split(images, labels, boxes if region == "whole" else None, _tracks(paths, labels))
+
+
+def _decode(dataset: Any, size: int, boxes: Tensor | None) -> Tensor:
+    """Decode images and resize each, as a whole or what is in its box."""
+    from PIL import Image
+
+    images = np.empty((len(dataset), size, size, 3), dtype=np.uint8)
+
+    def decode(index: int) -> None:
+        image, _ = dataset[index]
+        box = None if boxes is None else (boxes[index].double() * torch.tensor([*image.size, *image.size])).tolist()
+        images[index] = image.resize((size, size), Image.Resampling.BILINEAR, box=box)
+
+    # Threads suffice, since Pillow decodes and resizes without the interpreter lock.
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        list(pool.map(decode, range(len(dataset))))
+    return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
+
+
+def _boxes(paths: list[Path], folder: Path) -> Tensor | None:
+    """Boxes (N, 4) as fractions of the sizes in the annotations, which the files need not have any more."""
+    known: dict[Path, list[float]] = {}
+    for images in {path.parent for path in paths}:
+        table = images / f"GT-{images.name}.csv" if images.name.isdigit() else folder / "GT-final_test.csv"
+        if table.is_file():
+            known |= {images / name: box for name, box in _read_boxes(table).items()}
+    return torch.tensor([known[path] for path in paths]) if known.keys() >= set(paths) else None
+
+
+def _read_boxes(table: Path) -> dict[str, list[float]]:
+    """File name and box (x1, y1, x2, y2) in fractions, of every row; nothing from a table without boxes."""
+    boxes: dict[str, list[float]] = {}
+    with table.open(newline="") as file:
+        rows = csv.DictReader(file, delimiter=";", skipinitialspace=True)
+        if not {name for pair in _CORNERS for name in pair} <= set(rows.fieldnames or ()):
+            return {}
+        for row in rows:
+            try:
+                x1, y1, x2, y2 = box = [int(row[corner]) / int(row[side]) for corner, side in _CORNERS]
+            except (TypeError, ValueError, ZeroDivisionError):
+                box = []
+            if not box or not (0 <= x1 < x2 <= 1 and 0 <= y1 < y2 <= 1):
+                raise InfoplaneError(
+                    f"{table} line {rows.line_num} holds no box within its image; take the file anew"
+                )
+            boxes[row["Filename"]] = box
+    return boxes
+
+
+def _tracks(paths: list[Path], labels: Tensor) -> Tensor | None:
+    """A number (N,) for each track of each class, from file names such as 00003_00012.ppm: track 3, frame 12."""
+    matches = [re.fullmatch(r"(\d{5})_\d{5}", path.stem) for path in paths]
+    tracks = [int(match[1]) for match in matches if match]
+    return labels * _TRACKS_PER_CLASS + torch.tensor(tracks) if len(tracks) == len(paths) else None

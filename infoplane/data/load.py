@@ -1,0 +1,146 @@
+"""Data sets by name."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from infoplane.data.dataset import Dataset, DatasetSpec, Split, channel_statistics
+from infoplane.data.gtsrb import REGIONS, load_gtsrb
+from infoplane.data.obtain import obtain, reason
+from infoplane.errors import InfoplaneError, unknown
+
+DATASETS = {
+    spec.name: spec
+    for spec in (
+        DatasetSpec("digits", (1, 8, 8), 10),
+        DatasetSpec("szt", (12,), 2),
+        DatasetSpec("mnist", (1, 28, 28), 10),
+        DatasetSpec("fashion-mnist", (1, 28, 28), 10),
+        DatasetSpec("cifar10", (3, 32, 32), 10),
+        DatasetSpec("cifar100", (3, 32, 32), 100),
+        DatasetSpec("gtsrb", (3, 32, 32), 43),
+    )
+}
+
+
+def dataset_spec(name: str, image_size: int | None = None) -> DatasetSpec:
+    """Shape and classes of a data set; needs no data.
+
+    Args:
+        name: A key of `DATASETS`.
+        image_size: Height and width of the images; None for their own.
+
+    Raises:
+        InfoplaneError: The name is unknown, or the size is impossible.
+    """
+    if name not in DATASETS:
+        raise unknown("data set", name, DATASETS)
+    spec = DATASETS[name]
+    if image_size is None:
+        return spec
+    if len(spec.shape) != 3:
+        raise InfoplaneError(f"data set '{name}' holds no images; leave out --image-size")
+    if image_size < 1:
+        raise InfoplaneError(f"an image size of {image_size} is impossible; choose --image-size 1 or more")
+    return replace(spec, shape=(spec.shape[0], image_size, image_size))
+
+
+def load_dataset(name: str, root: Path, image_size: int | None = None, region: str = "whole") -> Dataset:
+    """Read a data set into memory; what torchvision offers is downloaded if it is not there.
+
+    Args:
+        name: A key of `DATASETS`.
+        root: Folder that holds the data sets, each as torchvision lays it out.
+        image_size: Height and width to which images are resized; None for their own.
+        region: "whole", or "sign" to crop each image of gtsrb to its sign before it is resized.
+
+    Raises:
+        InfoplaneError: The name or the region is unknown, or the data are neither there nor to be had; the message
+            says which files to put where.
+    """
+    spec = dataset_spec(name, image_size)
+    if region not in REGIONS:
+        raise unknown("region", region, REGIONS)
+    if region == "sign" and name != "gtsrb":
+        raise InfoplaneError(f"data set '{name}' has no signs to crop to; choose gtsrb, or the region 'whole'")
+    if name == "szt":
+        # Bits 0 and 1 become -1 and 1.
+        return Dataset(spec, *_load_szt(root), mean=torch.tensor([0.5]), std=torch.tensor([0.5]))
+    splits = _load_digits() if name == "digits" else _load_torchvision(spec, root, region)
+    train, test = (replace(split, inputs=_resize(split.inputs, spec.shape[-1])) for split in splits)
+    return Dataset(spec, train, test, *channel_statistics(train.inputs))
+
+
+def _stratified(inputs: Tensor, labels: Tensor, test_size: int | float) -> tuple[Split, Split]:
+    """The same split in every run, whatever its seed."""
+    from sklearn.model_selection import train_test_split
+
+    train, test = train_test_split(
+        np.arange(len(labels)), test_size=test_size, random_state=0, stratify=labels.numpy()
+    )
+    return Split(inputs[train], labels[train]), Split(inputs[test], labels[test])
+
+
+def _load_digits() -> tuple[Split, Split]:
+    """1197 and 600 handwritten digits of scikit-learn; their 17 grey values 0..16 become 0, 15, ..., 240."""
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    inputs = torch.from_numpy(digits.images * 15).to(torch.uint8).unsqueeze(1)
+    return _stratified(inputs, torch.from_numpy(digits.target).long(), 600)
+
+
+def _load_szt(root: Path) -> tuple[Split, Split]:
+    """All 4096 inputs of 12 bits of Shwartz-Ziv and Tishby (2017), 85 % of them for training."""
+    from scipy.io import loadmat
+
+    path = next((p for p in (root / "szt" / "var_u.mat", root / "var_u.mat") if p.is_file()), None)
+    if path is None:
+        raise InfoplaneError(
+            f"data set 'szt' is not in {root}; take data/var_u.mat from github.com/ravidziv/IDNNs and put it "
+            f"at {root / 'szt' / 'var_u.mat'}"
+        )
+    try:
+        content = loadmat(path)
+        inputs, labels = content["F"].reshape(4096, 12), content["y"].reshape(4096)
+    except Exception as error:  # a damaged file fails in as many ways as the format has fields
+        raise InfoplaneError(
+            f"{path} does not hold F (4096, 12) and y (1, 4096): {reason(error)}; take data/var_u.mat from "
+            "github.com/ravidziv/IDNNs again"
+        ) from error
+    return _stratified(torch.from_numpy(inputs).float(), torch.from_numpy(labels).long(), 0.15)
+
+
+def _load_torchvision(spec: DatasetSpec, root: Path, region: str) -> tuple[Split, Split]:
+    train, test = obtain(spec.name, root)
+    if spec.name == "gtsrb":
+        size, folder = spec.shape[-1], root / "gtsrb"
+        return load_gtsrb(train, folder, size, region), load_gtsrb(test, folder, size, region)
+    return _from_arrays(train), _from_arrays(test)
+
+
+def _from_arrays(dataset: Any) -> Split:
+    """MNIST holds tensors (N, H, W), CIFAR arrays (N, H, W, C)."""
+    images = torch.as_tensor(dataset.data)
+    images = images.unsqueeze(1) if images.ndim == 3 else images.permute(0, 3, 1, 2)
+    return Split(images.contiguous(), torch.as_tensor(dataset.targets).long())
+
+
+def _resize(images: Tensor, size: int, chunk: int = 2048) -> Tensor:
+    """Images (N, C, H, W) uint8 as (N, C, size, size) uint8, bilinear with antialiasing."""
+    if images.shape[-2:] == (size, size):
+        return images
+    resized = [
+        torch.nn.functional.interpolate(part.float(), (size, size), mode="bilinear", antialias=True)
+        .round()
+        .clamp(0, 255)
+        .to(torch.uint8)
+        for part in images.split(chunk)
+    ]
+    return torch.cat(resized)

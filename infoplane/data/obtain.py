@@ -1,0 +1,92 @@
+"""The data sets of torchvision: found on disk, or downloaded."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+from infoplane.errors import InfoplaneError
+
+_IDX_FILES = "train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte"
+# Name of the class in torchvision.datasets, the files it reads, and the folder under root that holds them.
+TORCHVISION = {
+    "mnist": ("MNIST", _IDX_FILES, "MNIST/raw"),
+    "fashion-mnist": ("FashionMNIST", _IDX_FILES, "FashionMNIST/raw"),
+    "cifar10": ("CIFAR10", "data_batch_1 to data_batch_5, test_batch and batches.meta", "cifar-10-batches-py"),
+    "cifar100": ("CIFAR100", "train, test and meta", "cifar-100-python"),
+    "gtsrb": (
+        "GTSRB",
+        "GTSRB/Training (folders 00000 to 00042), GTSRB/Final_Test/Images and GT-final_test.csv",
+        "gtsrb",
+    ),
+}
+_DOWNLOAD_TIMEOUT = 10.0  # seconds without an answer
+
+
+def obtain(name: str, root: Path) -> tuple[Any, Any]:
+    """Training and test set of torchvision: those that are there, or else downloaded."""
+    _, files, folder = TORCHVISION[name]
+    try:
+        return _open_torchvision(name, root)
+    except Exception as error:  # missing and damaged files raise whatever the reader met first
+        missing = reason(error)
+    try:
+        _download(name, root)
+        return _open_torchvision(name, root)
+    except Exception as error:
+        raise InfoplaneError(
+            f"data set '{name}' is not in {root} ({missing}) and cannot be downloaded ({reason(error)}); "
+            f"put {files} into {root / folder}"
+        ) from error
+
+
+def _open_torchvision(name: str, root: Path, download: bool = False) -> tuple[Any, Any]:
+    import torchvision.datasets
+
+    make: Callable[..., Any] = getattr(torchvision.datasets, TORCHVISION[name][0])
+    if name == "gtsrb":
+        return make(root, split="train", download=download), make(root, split="test", download=download)
+    return make(root, train=True, download=download), make(root, train=False, download=download)
+
+
+def _download(name: str, root: Path) -> None:
+    """Fetch a data set; its files appear under root only once they are complete."""
+    root.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=root, prefix=".download-") as folder:
+        with _impatient(), _quiet():
+            _open_torchvision(name, Path(folder), download=True)
+        archives = shutil.ignore_patterns("*.gz", "*.zip")
+        shutil.copytree(folder, root, ignore=archives, dirs_exist_ok=True)
+
+
+@contextmanager
+def _impatient() -> Iterator[None]:
+    """Sockets that give up, so that a machine without network does not wait forever."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(_DOWNLOAD_TIMEOUT)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Nothing of torchvision's printing but the progress bar on a terminal."""
+    with ExitStack() as stack:
+        stack.enter_context(redirect_stdout(StringIO()))
+        if not sys.stderr.isatty():
+            stack.enter_context(redirect_stderr(StringIO()))
+        yield
+
+
+def reason(error: Exception) -> str:
+    """The first sentence of an error; torchvision's go on to recommend options of its own."""
+    return str(error).strip().split("\n")[0].split(". ")[0].rstrip(" :.") or type(error).__name__

@@ -1,0 +1,68 @@
+"""The table of a comparison as people read it."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from infoplane.figures.tables import plus_minus
+
+MIB = 2**20
+
+
+def show(table: pd.DataFrame, margin: float) -> tuple[pd.DataFrame, str, str]:
+    """Strings with units in the place of numbers, a caption and a note.
+
+    Args:
+        table: A table of `infoplane.analysis.comparison.comparison_table`, the reference first.
+        margin: The margin of its verdicts, in accuracy.
+
+    Returns:
+        The table, its caption, and what should stand below it.
+    """
+    reference = table["variant"].iloc[0]
+    columns = {
+        "method": table["variant"],
+        "seeds": table["seeds"].astype(str),
+        "test accuracy [%]": _pairs(table, "test_accuracy", 100),
+        "box IoU [%]": _pairs(table, "test_iou", 100),
+        f"gap to {reference} [points]": [_gap(row) for _, row in table.iterrows()],
+        "p (Holm)": [_p(value) for value in table["p_holm"]],
+        "verdict": table["verdict"].replace("", "–"),
+        "peak memory [MiB]": [plus_minus(value / MIB, float("nan"), digits=1) for value in table["peak_bytes"]],
+        "saved for backward [MiB]": [plus_minus(v / MIB, float("nan"), digits=1) for v in table["saved_bytes"]],
+        "time [s]": _pairs(table, "seconds", 1, 1),
+        "operations [10¹²]": [plus_minus(value / 1e12, float("nan")) for value in table["flops"]],
+        "batch": table["batch_size"].astype(str),
+        "epochs": [f"{value:g}" for value in table["epochs"]],
+        "parameters": [f"{value:,.0f}" for value in table["parameters"]],
+        "auxiliary parameters": [f"{value:,.0f}" for value in table["auxiliary_parameters"]],
+    }
+    shown = pd.DataFrame(columns)
+    shown = shown.loc[:, [name for name in shown if not (shown[name] == "–").all()]]
+    caption = f"Methods of training against {reference}: mean ± standard deviation over seeds."
+    note = (
+        f"Gap: mean paired difference in accuracy over seeds with its 95 % interval (Student's t). Comparable: the "
+        f"lower end is at least −{100 * margin:g} points; better, worse: paired t-test, p < 0.05 after Holm's "
+        "correction. Test accuracy of the last epoch. Memory: the most that one training step holds beyond "
+        "parameters, optimiser state and data. Operations: matrix products and convolutions, without eigenvalues."
+    )
+    return shown, caption, note
+
+
+def _pairs(table: pd.DataFrame, name: str, scale: float, digits: int = 2) -> list[str]:
+    return [plus_minus(m, s, scale, digits) for m, s in zip(table[name], table[f"{name}_sd"], strict=True)]
+
+
+def _gap(row: pd.Series) -> str:
+    if not pd.notna(row["gap"]):
+        return "–"
+    text = f"{100 * row['gap']:+.2f}"
+    if pd.notna(row["gap_low"]):
+        text += f" [{100 * row['gap_low']:+.2f}, {100 * row['gap_high']:+.2f}]"
+    return text.replace("-", "−")
+
+
+def _p(value: float) -> str:
+    if not pd.notna(value):
+        return "–"
+    return f"{value:.3f}" if value >= 0.001 else "< 0.001"

@@ -1,0 +1,112 @@
+"""Tables for people and papers: CSV with all digits, Markdown and LaTeX (booktabs) with those that matter."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import pandas as pd
+
+from infoplane.errors import InfoplaneError
+
+ENDINGS = (".csv", ".md", ".tex")
+_LATEX = {
+    "&": r"\&",
+    "%": r"\%",
+    "_": r"\_",
+    "#": r"\#",
+    "±": r"$\pm$",
+    "−": "$-$",
+    "α": r"$\alpha$",
+    "β": r"$\beta$",
+}
+
+
+def refuse_existing_table(stem: Path, force: bool) -> None:
+    """Lets nobody overwrite a table by accident.
+
+    Raises:
+        InfoplaneError: A file of it exists (and not `force`).
+    """
+    for ending in ENDINGS:
+        target = stem.with_name(stem.name + ending)
+        if target.exists() and not force:
+            raise InfoplaneError(f"{target} exists; use --force to overwrite it")
+
+
+def save_table(numbers: pd.DataFrame, shown: pd.DataFrame, stem: Path, caption: str, note: str = "") -> list[Path]:
+    """Writes a table three ways; each file appears at once or not at all.
+
+    Args:
+        numbers: What goes into the CSV.
+        shown: The same for people: strings, columns with their units.
+        stem: Path without ending; `.csv`, `.md` and `.tex` are added.
+        caption: One sentence.
+        note: Below the table: settings, n, the command that makes it.
+
+    Returns:
+        The files.
+
+    Raises:
+        InfoplaneError: They cannot be written.
+    """
+    texts = {
+        ".csv": numbers.to_csv(index=False, float_format="%.17g"),
+        ".md": f"{caption}\n\n{markdown(shown)}\n" + (f"\n{note}\n" if note else ""),
+        ".tex": latex(shown, caption, note),
+    }
+    written = []
+    for ending, text in texts.items():
+        target = stem.with_name(stem.name + ending)
+        draft = target.with_name(target.name + ".part")
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            draft.write_text(text, encoding="utf-8")
+            draft.replace(target)
+        except OSError as error:
+            raise InfoplaneError(f"cannot write {target}: {error.strerror or error}") from error
+        written.append(target)
+    return written
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """A table in Markdown; numbers should be strings by now."""
+    lines = [_row(table.columns), _row("---" for _ in table.columns)]
+    return "\n".join([*lines, *(_row(row) for row in table.itertuples(index=False))])
+
+
+def latex(table: pd.DataFrame, caption: str, note: str = "") -> str:
+    """A table environment in LaTeX, with the rules of booktabs."""
+    body = [" & ".join(_escaped(cell) for cell in row) + r" \\" for row in table.itertuples(index=False)]
+    return "\n".join(
+        [
+            r"\begin{table}",
+            r"\centering",
+            rf"\caption{{{_escaped(caption)}{' ' + _escaped(note) if note else ''}}}",
+            rf"\begin{{tabular}}{{l{'r' * (len(table.columns) - 1)}}}",
+            r"\toprule",
+            " & ".join(_escaped(name) for name in table.columns) + r" \\",
+            r"\midrule",
+            *body,
+            r"\bottomrule",
+            r"\end{tabular}",
+            r"\end{table}",
+            "",
+        ]
+    )
+
+
+def plus_minus(mean: float, deviation: float, scale: float = 1.0, digits: int = 2) -> str:
+    """Numbers as 93.10 ± 0.25, as 93.10 without a deviation, and as – without a mean."""
+    if not pd.notna(mean):
+        return "–"
+    text = f"{mean * scale:.{digits}f}"
+    return f"{text} ± {deviation * scale:.{digits}f}" if pd.notna(deviation) else text
+
+
+def _row(cells: Iterable[object]) -> str:
+    return "| " + " | ".join(str(cell) for cell in cells) + " |"
+
+
+def _escaped(text: object) -> str:
+    return "".join(_LATEX.get(character, character) for character in str(text))

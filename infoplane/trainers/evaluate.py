@@ -1,0 +1,96 @@
+"""Loss and accuracy of every classifier of a network, last and auxiliary, and what it predicts."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from infoplane.data import Dataset, Split
+from infoplane.trainers.loop import batch_of, evaluation
+from infoplane.trainers.task import Targets, Task, intersection_over_union
+from infoplane.trainers.unit import Unit
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Score:
+    """How good one classifier is.
+
+    Attributes:
+        loss: Mean loss of the task, in nats where it has classes only.
+        accuracy: Share of right classes, between 0 and 1.
+        iou: Mean intersection over union of the boxes; NaN without boxes.
+    """
+
+    loss: float
+    accuracy: float
+    iou: float = math.nan
+
+
+NO_SCORE = Score(math.nan, math.nan)
+
+
+def predict(
+    units: Sequence[Unit], dataset: Dataset, split: Split, indices: Tensor, batch_size: int = 500
+) -> tuple[list[Tensor | None], Targets]:
+    """Outputs of every classifier, in evaluation mode and without a trace on training.
+
+    Args:
+        units: Units from the input on; those after are left out.
+        dataset: Where the samples come from.
+        split: The split of it.
+        indices: Positions in the split, (m,).
+        batch_size: Samples of one forward pass.
+
+    Returns:
+        For each unit its classifier's outputs, (m, task.outputs) float32, or None where it has none; and the
+        targets; all on the CPU.
+    """
+    device = next(units[0].parameters()).device
+    found: list[list[Tensor]] = [[] for _ in units]
+    targets: list[Targets] = []
+    with evaluation(units):
+        for part in indices.split(batch_size):
+            below, wanted = batch_of(dataset, split, part, device)
+            targets.append(wanted)
+            for outputs, unit in zip(found, units, strict=True):
+                below, output = unit.predict(below)
+                if output is not None:
+                    outputs.append(output.float().cpu())
+    boxes = [wanted.boxes.cpu() for wanted in targets if wanted.boxes is not None]
+    labels = torch.cat([wanted.labels for wanted in targets]).cpu()
+    return [torch.cat(parts) if parts else None for parts in found], Targets(
+        labels, torch.cat(boxes) if boxes else None
+    )
+
+
+def scores(task: Task, outputs: Sequence[Tensor | None], targets: Targets) -> list[Score]:
+    """Loss and accuracy of each classifier.
+
+    Args:
+        task: What they are trained for.
+        outputs: For each, (m, task.outputs), or None.
+        targets: What they should give.
+
+    Returns:
+        One score each, NaN where there is no classifier.
+    """
+    found = [NO_SCORE if one is None else _score(task, one, targets) for one in outputs]
+    if any(one is not None and not math.isfinite(score.loss) for one, score in zip(outputs, found, strict=True)):
+        logger.warning("the loss is not finite any more; try a smaller --lr")
+    return found
+
+
+def _score(task: Task, outputs: Tensor, targets: Targets) -> Score:
+    right = (task.logits(outputs).argmax(1) == targets.labels).float().mean().item()
+    iou = math.nan
+    if task.boxes:
+        assert targets.boxes is not None
+        iou = intersection_over_union(task.box(outputs), targets.boxes).mean().item()
+    return Score(task.loss(outputs, targets).item(), right, iou)

@@ -1,0 +1,74 @@
+"""What a finished training is judged by: test scores, cost, and every prediction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from infoplane.trainers.evaluate import Score
+from infoplane.trainers.loop import Loop
+from infoplane.trainers.meter import peak_rss
+from infoplane.trainers.task import Targets, Task
+
+
+def results_of(
+    loop: Loop, task: Task, outputs: Sequence[Tensor | None], targets: Targets, found: Sequence[Score]
+) -> tuple[dict[str, Any], dict[str, NDArray]]:
+    """The results of a run, for its file.
+
+    Args:
+        loop: The finished training.
+        task: What was trained for.
+        outputs: Of every classifier on the whole test split, or None.
+        targets: What they should give.
+        found: Their scores.
+
+    Returns:
+        Numbers by name, as docs/run-file.md lists them, and arrays: the last classifier's `predictions` (m,), the
+        true `labels` (m,), `confusion` (C, C) with true classes in rows, and predicted `boxes` (m, 4).
+    """
+    last = outputs[-1]
+    assert last is not None
+    numbers: dict[str, Any] = {
+        "test_accuracy": found[-1].accuracy,
+        "test_loss": found[-1].loss,
+        "blocks": {unit.name: score.accuracy for unit, score in zip(loop.units, found, strict=True)},
+        **_cost(loop),
+    }
+    predictions, labels = task.logits(last).argmax(1).numpy(), targets.labels.numpy()
+    confusion = np.zeros((task.classes, task.classes), dtype=np.int64)
+    np.add.at(confusion, (labels, predictions), 1)
+    arrays: dict[str, NDArray] = {"predictions": predictions, "labels": labels, "confusion": confusion}
+    if task.boxes:
+        numbers["test_iou"] = found[-1].iou
+        arrays["boxes"] = task.box(last).numpy()
+    return numbers, arrays
+
+
+def _cost(loop: Loop) -> dict[str, Any]:
+    """Time, memory and operations; None where they were not measured."""
+    steps = loop.total_steps
+    costs = [loop.costs.get(k) for k in range(len(loop.plan))]
+    known = [cost for cost in costs if cost is not None]
+    complete = len(known) == len(costs)
+    saved = [cost.saved for cost in known if cost.saved is not None]
+    own = sum(p.numel() for unit in loop.units for p in unit.block.parameters())
+    return {
+        "steps": steps,
+        "epochs": steps / loop.steps_per_epoch,
+        "seconds": loop.seconds / loop.timed_steps * steps if loop.timed_steps else None,
+        "peak_bytes": max(cost.peak for cost in known) if complete else None,
+        "saved_bytes": max(saved) if complete and len(saved) == len(costs) else None,
+        "flops": sum(c.flops * stage.steps for c, stage in zip(known, loop.plan, strict=True))
+        if complete
+        else None,
+        "cache_bytes": loop.largest_cache,
+        "peak_rss": peak_rss(),
+        "parameters": own,
+        "auxiliary_parameters": sum(p.numel() for u in loop.units for p in u.objective.parameters()),
+        "device": str(loop.device),
+    }
