@@ -6,7 +6,7 @@ single precision (2 to 7 times as fast on a CPU), what is (n, n) in float64, and
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -56,7 +56,7 @@ class _SquaredDistances(torch.autograd.Function):
         pull = (gradient + gradient.mT) * scale
         pull.diagonal().sub_(pull.sum(1))
         with full_precision(unit):
-            moved = -2 * (pull.to(unit) @ unit)
+            moved = (-2 * pull).to(unit) @ unit
         return moved.reshape(x.shape).to(x.dtype)
 
 
@@ -68,8 +68,9 @@ def _centred(x: Tensor) -> tuple[Tensor, Tensor]:
     scale = largest(x)
     # Taking off a sample before the mean makes a batch of copies exactly zero.
     unit = x / scale
-    unit = unit - unit[:1]
-    return unit - unit.mean(0, keepdim=True), to_float64(scale)
+    unit -= unit[:1].clone()
+    unit -= unit.mean(0, keepdim=True)
+    return unit, to_float64(scale)
 
 
 @torch.no_grad()
@@ -127,7 +128,8 @@ def cosine(features: Tensor) -> Tensor:
 
 def largest(x: Tensor) -> Tensor:
     """The largest absolute value, without gradient, 0-dimensional; 1 where all are 0."""
-    value = x.detach().abs().amax()
+    low, high = torch.aminmax(x.detach())
+    value = torch.maximum(-low, high)
     return torch.where(value > 0, value, torch.ones_like(value))
 
 
@@ -138,7 +140,8 @@ def widened(x: Tensor) -> Tensor:
 
 def full_precision(x: Tensor) -> AbstractContextManager:
     """Switches autocast off on the device of a tensor."""
-    return torch.autocast(x.device.type, enabled=False)
+    available = torch.amp.is_autocast_available(x.device.type)
+    return torch.autocast(x.device.type, enabled=False) if available else nullcontext()
 
 
 def to_float64(x: Tensor) -> Tensor:

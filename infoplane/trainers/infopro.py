@@ -25,9 +25,10 @@ class InfoPro(GreedyCE):
     a perceptron with one hidden layer as wide as they are.
 
     Published with SGD, momentum 0.9 with Nesterov, weight decay 1e-4, learning rate 0.8 for batches of 1024 (0.1
-    for 128) along a cosine over 160 epochs, an auxiliary classifier of one convolution and two linear layers, and
-    2 to 16 modules. What differs: the cross-entropy variant of the paper, not the contrastive one; the mean squared
-    error of normalised inputs in the place of the binary cross-entropy of pixels; momentum without Nesterov.
+    for 128) with a warm-up and a cosine over 160 epochs, an auxiliary classifier of one convolution and two linear
+    layers, and 2 to 16 modules. What differs: the cross-entropy variant of the paper, not the contrastive one; the
+    mean squared error of normalised inputs in the place of the binary cross-entropy of pixels; one-cycle rates and
+    momentum without Nesterov (without a warm-up the published rate can diverge); `conv:1` as the classifier.
     """
 
     NUMBERS: ClassVar[Mapping[str, float]] = {
