@@ -209,7 +209,9 @@ def _refuse_other_inputs(paths: Sequence[Path]) -> None:
             found.append((run.probe.shape, len(run.probe.labels), set(run.probe.labels.tolist())))
     for path, probe in zip(paths, found, strict=True):
         if probe != found[0]:
-            raise InfoplaneError(f"{path} and {paths[0]} have probes of different inputs; analyse them apart")
+            raise InfoplaneError(
+                f"{path} and {paths[0]} have different probes (size, input shape or classes); analyse them apart"
+            )
 
 
 def _about(study: _Study) -> dict[str, Any]:
