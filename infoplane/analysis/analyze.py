@@ -98,14 +98,17 @@ def analyze(
     if not paths:
         raise InfoplaneError("nothing to analyse: name run files")
     study = _Study(tuple(paths), settings or RenyiSettings(), batches or default_batches(paths[0]), jobs, progress)
+    variants = (*_tolerances(study), *_estimators(study), *_probe_sizes(study))
+    verdict = study.verdict()
+    same = sum(one.verdict is not None and one.verdict.outcome == verdict.outcome for one in variants)
     others = [
         Variant("runs", name, dataclasses.replace(study, paths=tuple(runs)).verdict())
         for name, runs in (controls or {}).items()
     ]
     return Report(
-        about=_about(study),
-        verdicts=(study.verdict(), *further),
-        variants=(*_tolerances(study), *_estimators(study), *_probe_sizes(study), *others),
+        about={**_about(study), "variants": len(variants), "unchanged": same},
+        verdicts=(verdict, *further),
+        variants=(*variants, *others),
         orders=study.orders,
         phases=phases(study.curves),
     )

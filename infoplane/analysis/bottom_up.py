@@ -22,13 +22,12 @@ import numpy as np
 
 from infoplane.analysis.bootstrap import LEVEL
 from infoplane.analysis.depth_order import DepthOrder, chance
-from infoplane.analysis.multiple import holm
+from infoplane.analysis.inference import SIGNIFICANCE, holm
 from infoplane.analysis.verdict import Verdict, json_value
 
 CLAIM = "bottom-up convergence"
 MIN_SEEDS = 5
 MIN_RHO = 0.5
-SIGNIFICANCE = 0.05
 CLAIMS = 2
 RULE = (
     f"Rule: median ρ of at least {MIN_RHO:g}, its interval above 0, and a corrected p below {SIGNIFICANCE:g}, over "
@@ -72,8 +71,8 @@ def corrected_chance(information: DepthOrder, controls: Sequence[DepthOrder]) ->
     """Corrected p-values of I(X;T) and of each control; NaN where one cannot be judged."""
     among = chance(controls)
     best = min((p for p in among if math.isfinite(p)), default=math.nan)
-    first = holm([information.p, best])[0]
-    return [float(first), *(float(holm([information.p, p])[1]) for p in among)]
+    first = holm(np.array([information.p, best]))[0]
+    return [float(first), *(float(holm(np.array([information.p, p]))[1]) for p in among)]
 
 
 def order_numbers(order: DepthOrder) -> dict[str, Any]:

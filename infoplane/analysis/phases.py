@@ -23,9 +23,8 @@ from scipy.stats import ttest_1samp
 
 from infoplane.analysis.bootstrap import LEVEL, RESAMPLES, hierarchical_bootstrap
 from infoplane.analysis.convergence import Curves, last_snapshots, smooth
-from infoplane.analysis.multiple import holm
+from infoplane.analysis.inference import SIGNIFICANCE, holm
 
-SIGNIFICANCE = 0.05
 PHASES = {
     (True, True): "fitting, then compression",
     (True, False): "fitting",
@@ -57,7 +56,7 @@ def phases(found: Curves, *, seed: int = 0) -> pd.DataFrame:
     ]
     table = pd.DataFrame(rows).reindex(columns=_COLUMNS).astype(float)
     for name in ("p_rise", "p_fall"):
-        table[name] = holm(table[name])
+        table[name] = holm(table[name].to_numpy())
     decided = table["p_rise"].notna() | table["p_fall"].notna()
     large = [(table[f"p_{name}"] < SIGNIFICANCE) & (table[name] >= found.floor) for name in ("rise", "fall")]
     table["phase"] = [

@@ -33,6 +33,7 @@ def markdown(report: Report) -> str:
         "## Verdicts",
         *(_verdict_text(verdict) for verdict in report.verdicts),
         "## How the verdict on bottom-up convergence changes",
+        f"{about['unchanged']} of {about['variants']} other choices leave it as it is.",
         _table(_variant_rows(report)),
         *_notes(report.variants),
         "## When layers converge",

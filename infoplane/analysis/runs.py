@@ -10,6 +10,8 @@ import pandas as pd
 from infoplane.errors import InfoplaneError
 from infoplane.estimators.base import EstimatorSettings
 from infoplane.estimators.batches import Batches
+from infoplane.estimators.pairs import DRAWS, estimate_pairs
+from infoplane.estimators.renyi import Settings
 from infoplane.estimators.table import estimate_run
 from infoplane.runfile import beside, open_run
 
@@ -57,6 +59,43 @@ def gather(
         estimates.append(table.assign(**about, snapshot=table["step"].map(steps)))
         metrics.append(measured.assign(run=name))
     return pd.concat(estimates, ignore_index=True), pd.concat(metrics, ignore_index=True)
+
+
+def gather_pairs(
+    paths: Sequence[Path],
+    settings: Settings | None = None,
+    batches: Batches | None = None,
+    *,
+    steps: Sequence[int] | None = None,
+    draws: int = DRAWS,
+    jobs: int | None = None,
+    progress: bool = False,
+) -> pd.DataFrame:
+    """Estimates the pairwise quantities that are missing and puts the runs side by side.
+
+    Args:
+        paths: Run files.
+        settings: Order, kernel and bandwidths.
+        batches: Batches of the probe to estimate apart; None takes the whole probe at once.
+        steps: Steps of the snapshots; None takes the first, the middle and the last of each run.
+        draws: Number of permutations behind the null of the residual.
+        jobs: Number of parallel solves; None takes one per core.
+        progress: Show progress bars.
+
+    Returns:
+        One row per run, step, batch, quantity and pair; columns as those of
+        `infoplane.estimators.pairs.estimate_pairs`, and run.
+
+    Raises:
+        InfoplaneError: As for `gather`.
+    """
+    names = run_names(paths)
+    _refuse_other_training(paths)
+    tables = [
+        estimate_pairs(path, settings, batches, steps=steps, draws=draws, jobs=jobs, progress=progress)
+        for path in paths
+    ]
+    return pd.concat([table.assign(run=name) for table, name in zip(tables, names, strict=True)], ignore_index=True)
 
 
 def _refuse_other_training(paths: Sequence[Path]) -> None:

@@ -125,15 +125,25 @@ class RunEstimator(LayerEstimator):
         """The bandwidth of every item, after the averaging that rule and scope ask for."""
         return scopes.settled(found, items, self.settings.scope, self.settings.bandwidth)
 
-    def measure(self, view: LayerView, told: Any) -> dict[str, Any]:
-        """Entropies and informations of one layer at one snapshot, under the bandwidth `told`, in bits."""
+    def layer_gram(self, view: LayerView, told: Any = None) -> tuple[NDArray, float] | None:
+        """Gram matrix of one layer at one snapshot, (n, n), and its bandwidth; None where the rule finds none.
+
+        Args:
+            view: The layer, of finite activations that are not constant.
+            told: The bandwidth that `settle` gave for it; None applies the rule.
+        """
         if self.settings.kernel == "multivariate":
             sigma, distances = 1.0, channel_distances(view.activations, self.settings.bandwidth)
         else:
             sigma, distances = self.survey(view)[0] if told is None else told, view.distances
-        if distances is None or not sigma > 0:
+        return None if distances is None or not sigma > 0 else (distance_gram(distances, sigma), sigma)
+
+    def measure(self, view: LayerView, told: Any) -> dict[str, Any]:
+        """Entropies and informations of one layer at one snapshot, under the bandwidth `told`, in bits."""
+        found = self.layer_gram(view, told)
+        if found is None:
             return self.row("no bandwidth")
-        alpha, gram = self.settings.alpha, distance_gram(distances, sigma)
+        alpha, (gram, sigma) = self.settings.alpha, found
         s_t = float(renyi_entropy(gram, alpha))
         i_xt = self.entropy_x + s_t - float(joint_entropy(self.gram_x, gram, alpha=alpha))
 

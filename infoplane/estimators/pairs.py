@@ -1,0 +1,267 @@
+"""Information between all pairs of X, T_1 … T_L and Y, and what each layer adds to the one before; in bits.
+
+Matrix-based Rényi entropies as in `infoplane.estimators.renyi`, labels under the delta kernel by class blocks.
+`RUN.pairs.csv` stands beside `RUN.h5` in long format: settings, step, batch, quantity, i, j, value. Places count
+0 = X, 1 … L = the layers, L + 1 = Y. The quantities:
+
+- `entropy`, i = j: S(i).
+- `information`, i ≤ j: I(i;j). I(i;i) = 2 S(i) − S(i,i) is not S(i), since K∘K is another kernel than K.
+- for each link, j = i + 1 between layers: `residual_information` I(X;T_j|T_i), what T_j knows of X beyond T_i;
+  `conditional_entropy` S(T_j|T_i); `backward_information` I(X;T_i|T_j), what of X is lost on the way; and
+  `null_residual`, the mean over draws of I(X;T*|T_i) / S(T*|T_i), with `null_residual_sd` its standard deviation.
+
+**The null of the residual.** T* is T_j with its rows permuted: independent of X and of T_i, with the same
+spectrum, entropy and bandwidth. The chain X → T_i → T* is Markov by construction, and yet its residual is far from
+0, as the kernel takes what tells samples apart for knowledge of X: so a residual is read against this null and
+never against 0. The permutations are the same for all links, so that links stay comparable.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from infoplane.entropy import class_entropy, class_joint_entropy, joint_entropy
+from infoplane.entropy.exact import hadamard
+from infoplane.errors import InfoplaneError
+from infoplane.estimators.base import Item, LayerView
+from infoplane.estimators.batches import Batches
+from infoplane.estimators.renyi import RunEstimator, Settings
+from infoplane.estimators.stored import StoredTable, matching
+from infoplane.estimators.work import Part, batch_columns, parallel, parts_of, solving, survey
+from infoplane.provenance import versions
+from infoplane.runfile import Run, beside, open_run
+
+DRAWS = 5
+NULL_SEED = 0
+WORDS = frozenset(
+    {"run_id", "version", "kernel", "bandwidth", "scope", "input_bandwidth", "quantity", "name_i", "name_j"}
+)
+INTEGERS = frozenset({"draws", "batches", "batch_size", "batch", "n", "classes", "step", "i", "j"})
+KEYS = INTEGERS | WORDS | {"alpha"}
+
+
+def pairs_path(run: Path) -> Path:
+    """Where the pairwise quantities of a run file stand."""
+    return beside(run, ".pairs.csv")
+
+
+def estimate_pairs(
+    path: Path,
+    settings: Settings | None = None,
+    batches: Batches | None = None,
+    *,
+    steps: Sequence[int] | None = None,
+    draws: int = DRAWS,
+    jobs: int | None = None,
+    progress: bool = False,
+) -> pd.DataFrame:
+    """Estimates all pairwise quantities at chosen snapshots, reusing what is there already.
+
+    Args:
+        path: The run file.
+        settings: Order, kernel and bandwidths; None takes the defaults. Label permutations play no part.
+        batches: Batches of the probe to estimate apart; None takes the whole probe at once.
+        steps: Steps of the snapshots; None takes the first, the middle and the last.
+        draws: Number of permutations behind the null of the residual.
+        jobs: Number of parallel solves; None takes one per core.
+        progress: Show a progress bar.
+
+    Returns:
+        The rows of these settings and steps, ordered by step, batch, quantity and places: run_id, version, the
+        settings, batch, n, classes, step, epoch, quantity, i, j, name_i, name_j, value. The value is NaN where a
+        layer is constant, not finite or without a bandwidth.
+
+    Raises:
+        InfoplaneError: No snapshot, or none at a step; no draws; the table cannot be read or written; activations
+            are needed where distances were kept.
+    """
+    settings = settings or Settings()
+    if draws < 2:
+        raise InfoplaneError(f"the null of the residual needs at least 2 draws, got {draws}")
+    with open_run(path) as run:
+        chosen = _snapshots(run, steps)
+        version = versions().get("infoplane", "")
+        identity = {"run_id": run.run_id, "version": version}
+        columns = {**identity, **settings.options(run), "draws": draws, **batch_columns(batches)}
+        stored = StoredTable(pairs_path(path), run.run_id, version, WORDS, INTEGERS, KEYS)
+        table = stored.load()
+        done = matching(table, columns)
+        have = set(done["step"]) if len(done) else set()
+        missing = [index for index in chosen if run.snapshots[index].step not in have]
+        if missing:
+            items = [(index, layer.name) for index in missing for layer in run.layers]
+            table = _compute(run, parts_of(run, settings, columns, items, batches), missing, stored, jobs, progress)
+        rows = matching(table, columns)
+        rows = rows[rows["step"].isin({run.snapshots[index].step for index in chosen})]
+    return rows.sort_values(["step", "batch", "quantity", "i", "j"], ignore_index=True)
+
+
+def _snapshots(run: Run, steps: Sequence[int] | None) -> list[int]:
+    """Numbers of the snapshots at these steps."""
+    if not run.snapshots:
+        raise InfoplaneError(f"{run.path} holds no finished snapshot yet")
+    last = len(run.snapshots) - 1
+    if steps is None:
+        return sorted({0, last // 2, last})
+    numbers = {snapshot.step: index for index, snapshot in enumerate(run.snapshots)}
+    absent = [step for step in steps if step not in numbers]
+    if absent:
+        raise InfoplaneError(
+            f"{run.path} has no snapshot at step {absent[0]}; it has {', '.join(map(str, sorted(numbers)))}"
+        )
+    return sorted({numbers[step] for step in steps})
+
+
+def _compute(
+    run: Run, parts: list[Part], missing: list[int], stored: StoredTable, jobs: int | None, progress: bool
+) -> pd.DataFrame:
+    """Computes the missing snapshots one after another, and keeps each as soon as it is done."""
+    table = pd.DataFrame()
+    with solving(jobs) as pool:
+        survey(run, parts, pool, progress)
+        for index in missing:
+            table = stored.store(pd.DataFrame([*_rows(run, parts, index, pool, progress)]))
+    return table
+
+
+def _rows(
+    run: Run, parts: list[Part], index: int, pool: ThreadPoolExecutor, progress: bool
+) -> Iterator[dict[str, Any]]:
+    """All rows of one snapshot; each layer is read once for all batches."""
+    snapshot = run.snapshots[index]
+    names = ["X", *(layer.name for layer in run.layers), "Y"]
+
+    def grams(item: Item) -> list[NDArray | None]:
+        whole = LayerView(run, snapshot, item[1])
+        return [_gram(part, whole.batch(part.batch, part.members), part.told.get(item)) for part in parts]
+
+    found = dict(parallel(pool, [(index, name) for name in names[1:-1]], grams, "layers", progress))
+
+    def quantities(number: int) -> list[dict[str, Any]]:
+        estimator, columns = _renyi(parts[number]), parts[number].columns
+        layers = [found[index, name][number] for name in names[1:-1]]
+        settings = (estimator.settings.alpha, int(columns["draws"]))
+        return list(pair_quantities([estimator.gram_x, *layers], estimator.labels, *settings))
+
+    for number, rows in parallel(pool, range(len(parts)), quantities, f"pairs at step {snapshot.step}", progress):
+        place = {**parts[number].about(), "step": snapshot.step, "epoch": snapshot.epoch}
+        yield from ({**place, **row, "name_i": names[row["i"]], "name_j": names[row["j"]]} for row in rows)
+
+
+def _renyi(part: Part) -> RunEstimator:
+    assert isinstance(part.estimator, RunEstimator)
+    return part.estimator
+
+
+def _gram(part: Part, view: LayerView, told: Any) -> NDArray | None:
+    """Gram matrix of a layer, None where there is nothing to estimate."""
+    found = None if view.trouble else _renyi(part).layer_gram(view, told)
+    return None if found is None else found[0]
+
+
+class _Entropies:
+    """Joint entropies of any of X, T_1 … T_L (Gram matrices) and Y (labels), each computed once.
+
+    Args:
+        grams: Normalised Gram matrices of X, T_1 … T_L, each (n, n); None where there is none.
+        labels: Class labels, (n,).
+        alpha: Order α > 0.
+    """
+
+    def __init__(self, grams: Sequence[NDArray | None], labels: NDArray, alpha: float) -> None:
+        self.grams, self.labels, self.alpha = grams, labels, alpha
+        self.last = len(grams)
+        self._known: dict[tuple[int, ...], float] = {}
+
+    def __call__(self, *places: int) -> float:
+        """S of the variables at these places, in bits; NaN where one has no Gram matrix."""
+        key = tuple(sorted(places))
+        if key not in self._known:
+            self._known[key] = self._solve(key)
+        return self._known[key]
+
+    def _solve(self, key: tuple[int, ...]) -> float:
+        grams = [self.grams[place] for place in key if place < self.last]
+        present = [gram for gram in grams if gram is not None]
+        if len(present) < len(grams):
+            return math.nan
+        if self.last not in key:
+            return float(joint_entropy(*present, alpha=self.alpha))
+        # The delta kernel is its own square, so Y counts once however often it is named.
+        if not present:
+            return class_entropy(self.labels, self.alpha)
+        product = hadamard([torch.from_numpy(gram) for gram in present])
+        return class_joint_entropy(product, self.labels, self.alpha)
+
+
+def pair_quantities(
+    grams: Sequence[NDArray | None],
+    labels: NDArray,
+    alpha: float = 1.0,
+    draws: int = DRAWS,
+    links: Sequence[tuple[int, int]] | None = None,
+) -> Iterator[dict[str, Any]]:
+    """The quantities of this module for one set of samples.
+
+    Args:
+        grams: Normalised Gram matrices of X, T_1 … T_L with constant diagonals, each (n, n); None for a layer
+            that has none.
+        labels: Class labels, (n,).
+        alpha: Order α > 0.
+        draws: Number of permutations behind the null of the residual.
+        links: Pairs of places for which to find what the second adds to the first; None takes the neighbours.
+
+    Yields:
+        quantity, i, j and value (bits; `null_residual` and its deviation are ratios).
+    """
+    entropy = _Entropies(grams, labels, alpha)
+    last = len(grams)
+    for i in range(last + 1):
+        yield {"quantity": "entropy", "i": i, "j": i, "value": entropy(i)}
+        for j in range(i, last + 1):
+            yield {"quantity": "information", "i": i, "j": j, "value": entropy(i) + entropy(j) - entropy(i, j)}
+    null = _null_residuals(entropy, draws)
+    for i, j in [(place, place + 1) for place in range(1, last - 1)] if links is None else links:
+        for quantity, value in {**_link(entropy, i, j), **null(i, j)}.items():
+            yield {"quantity": quantity, "i": i, "j": j, "value": value}
+
+
+def _link(entropy: _Entropies, i: int, j: int) -> dict[str, float]:
+    """What layer j adds to layer i, and what it loses."""
+    joint = entropy(0, i, j)
+    return {
+        "residual_information": entropy(0, i) + entropy(i, j) - entropy(i) - joint,
+        "conditional_entropy": entropy(i, j) - entropy(i),
+        "backward_information": entropy(0, j) + entropy(i, j) - entropy(j) - joint,
+    }
+
+
+def _null_residuals(entropy: _Entropies, draws: int) -> Callable[[int, int], dict[str, float]]:
+    """The residual of a layer j with permuted rows after a layer i, as a function of i and j."""
+    rng = np.random.default_rng(NULL_SEED)
+    orders = [rng.permutation(len(entropy.labels)) for _ in range(draws)]
+
+    def one(i: int, j: int, order: NDArray) -> float:
+        inputs, before, after = (entropy.grams[place] for place in (0, i, j))
+        if inputs is None or before is None or after is None:
+            return math.nan
+        noise = after[np.ix_(order, order)]
+        both = float(joint_entropy(noise, before, alpha=entropy.alpha))
+        joint = float(joint_entropy(inputs, noise, before, alpha=entropy.alpha))
+        added = both - entropy(i)
+        return (entropy(0, i) + added - joint) / added if added > 0 else math.nan
+
+    def null(i: int, j: int) -> dict[str, float]:
+        values = [one(i, j, order) for order in orders]
+        return {"null_residual": float(np.mean(values)), "null_residual_sd": float(np.std(values, ddof=1))}
+
+    return null
