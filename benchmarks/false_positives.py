@@ -23,9 +23,10 @@ from numpy.typing import NDArray
 from scipy.signal import lfilter
 from scipy.stats import binomtest
 
-from infoplane.analysis.bottom_up import MIN_RHO, SIGNIFICANCE, bottom_up_verdict
+from infoplane.analysis.bottom_up import MIN_RHO, bottom_up_verdict
 from infoplane.analysis.convergence import Curves
 from infoplane.analysis.depth_order import DepthOrder, depth_order
+from infoplane.analysis.inference import SIGNIFICANCE
 from infoplane.schedule import log_spaced
 
 END = 5000

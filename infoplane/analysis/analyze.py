@@ -98,14 +98,17 @@ def analyze(
     if not paths:
         raise InfoplaneError("nothing to analyse: name run files")
     study = _Study(tuple(paths), settings or RenyiSettings(), batches or default_batches(paths[0]), jobs, progress)
+    variants = (*_tolerances(study), *_estimators(study), *_probe_sizes(study))
+    verdict = study.verdict()
+    same = sum(one.verdict is not None and one.verdict.outcome == verdict.outcome for one in variants)
     others = [
         Variant("runs", name, dataclasses.replace(study, paths=tuple(runs)).verdict())
         for name, runs in (controls or {}).items()
     ]
     return Report(
-        about=_about(study),
-        verdicts=(study.verdict(), *further),
-        variants=(*_tolerances(study), *_estimators(study), *_probe_sizes(study), *others),
+        about={**_about(study), "variants": len(variants), "unchanged": same},
+        verdicts=(verdict, *further),
+        variants=(*variants, *others),
         orders=study.orders,
         phases=phases(study.curves),
     )
@@ -209,7 +212,9 @@ def _refuse_other_inputs(paths: Sequence[Path]) -> None:
             found.append((run.probe.shape, len(run.probe.labels), set(run.probe.labels.tolist())))
     for path, probe in zip(paths, found, strict=True):
         if probe != found[0]:
-            raise InfoplaneError(f"{path} and {paths[0]} have probes of different inputs; analyse them apart")
+            raise InfoplaneError(
+                f"{path} and {paths[0]} have different probes (size, input shape or classes); analyse them apart"
+            )
 
 
 def _about(study: _Study) -> dict[str, Any]:

@@ -21,8 +21,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from infoplane.analysis.cubes import pair_cube
-from infoplane.analysis.inference import SIGNIFICANCE, Criterion, effect, listed
-from infoplane.analysis.multiple import holm
+from infoplane.analysis.inference import SIGNIFICANCE, Criterion, effect, holm, listed, number
 
 HELD_SHARE = 0.75
 # A conditional entropy below this, in bits, is rounding: T_{l+1} adds nothing of which there could be a share.
@@ -97,9 +96,9 @@ def residuals_hold(pairs: pd.DataFrame, layers: Sequence[str], first: int, last:
             "p": listed(p),
             "held": held.tolist(),
             "contrary": contrary.tolist(),
-            "residual": r_end,
-            "residual_start": r_start,
-            "residual_null": null,
+            "residual": number(r_end),
+            "residual_start": number(r_start),
+            "residual_null": number(null),
             "below_start": listed(wanted.mean[0]),
             "below_null": listed(wanted.mean[1]),
             "contrast": listed(wanted.mean[2]),
