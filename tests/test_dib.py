@@ -41,7 +41,7 @@ def test_the_penalty_is_the_information_of_the_library(penalty, alpha):
         "mi_prev_t": lambda: mutual_information(matrix(below), matrix(output), alpha),
     }[penalty]()
     objective = built(penalty=penalty, alpha=alpha, beta=0.3)
-    assert objective.information(local).item() == pytest.approx(float(expected), abs=2e-5)
+    assert objective.information(local).item() == pytest.approx(float(expected), abs=1e-9)
     plain = GreedyCE.loss(objective, local).item()
     assert objective.loss(local).item() == pytest.approx(plain + 0.3 * float(expected), abs=1e-5)
 

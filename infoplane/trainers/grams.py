@@ -1,7 +1,7 @@
 """Similarities between the samples of a batch, with gradients: what the losses without a classifier are made of.
 
-`infoplane.kernels` has distances in float64 for the analysis. Here the product of a batch with itself runs in
-single precision (2 to 7 times as fast on a CPU), what is (n, n) in float64, and autograd keeps the batch alone.
+`infoplane.kernels` has distances in float64 for the analysis. Here autograd keeps the batch alone, and wide batches
+are multiplied in single precision (2 to 7 times as fast on a CPU), while what is (n, n) is in float64.
 """
 
 from __future__ import annotations
@@ -17,6 +17,9 @@ from infoplane.kernels import Bandwidth
 
 # The error of a squared distance stays below 4 eps of the squared norms (measured up to 65,536 features).
 ROUNDING = 4.0
+# From so many features on the product is in single precision, which is good to 1e-4 bits as long as clusters are
+# wider than 1/300 of the distance between them (measured); deep, narrow layers come closer to collapse.
+WIDE = 8192
 # A vector as short as this, where the largest feature of the batch is 1, has no direction.
 SHORT = 1e-8
 
@@ -63,7 +66,8 @@ class _SquaredDistances(torch.autograd.Function):
 def _centred(x: Tensor) -> tuple[Tensor, Tensor]:
     """Samples about their mean with features of order 1, (n, d), and the factor that was taken off, float64."""
     x = x.detach().flatten(1)
-    single = x.dtype != torch.float64 and torch.get_float32_matmul_precision() == "highest"
+    exact = torch.get_float32_matmul_precision() == "highest"
+    single = x.dtype != torch.float64 and x.shape[1] >= WIDE and exact
     x = x.to(torch.float32 if single or x.device.type == "mps" else torch.float64)
     scale = largest(x)
     # Taking off a sample before the mean makes a batch of copies exactly zero.

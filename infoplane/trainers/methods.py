@@ -41,7 +41,7 @@ LOCAL = {
 PREDICTED = LOCAL | {"aux": "pool:2048"}
 HSIC = LOCAL | {"lr": 1e-3, "batch_size": 256, "schedule": "constant"}
 PHSIC = LOCAL | {"optimizer": "adamw", "weight_decay": 1e-7, "schedule": "fractions:0.6,0.7,0.9,0.95:0.25"}
-INFOPRO = SGD | {"lr": 0.1, "weight_decay": 1e-4, "batch_size": 128, "schedule": "onecycle", "aux": "conv:1"}
+INFOPRO = SGD | {"lr": 0.1, "weight_decay": 1e-4, "batch_size": 128, "schedule": "cosine", "aux": "conv:1"}
 FORWARD = LOCAL | {"lr": 1e-3, "schedule": "constant"}
 
 Make = Callable[[Place, Knobs], Objective]
