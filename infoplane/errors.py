@@ -14,6 +14,10 @@ class InfoplaneError(Exception):
     """
 
 
+class MissingData(InfoplaneError):
+    """What was asked for cannot be made of what is there, though nothing is broken."""
+
+
 class RunFileError(InfoplaneError):
     """A run file that cannot be read, written or trusted."""
 

@@ -3,7 +3,8 @@ import math
 import pytest
 import torch
 
-from infoplane.trainers.task import Targets, Task, intersection_over_union
+from infoplane.data.boxes import intersection_over_union
+from infoplane.trainers.task import Targets, Task
 
 
 @pytest.mark.parametrize(

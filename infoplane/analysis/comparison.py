@@ -7,7 +7,6 @@ paired t-test over seeds says so at 5 % after Holm's correction over all methods
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,44 +18,23 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from infoplane.analysis.inference import holm
+from infoplane.analysis.runs import MAY_DIFFER
+from infoplane.analysis.seeds import LEVEL, over_seeds, student_interval
 from infoplane.errors import InfoplaneError
 from infoplane.runfile import Run, open_run
 
-LEVEL = 0.95
 MARGIN = 0.01
-# Settings in which the runs of one comparison may differ.
-VARIED = {
-    *(
-        "seed",
-        "data_root",
-        "device",
-        "method",
-        "order",
-        "blocks",
-        "group",
-        "aux",
-        "beta",
-        "beta_schedule",
-        "penalty",
-    ),
-    *("loss_alpha", "loss_bandwidth", "loss_every", "option", "lr", "schedule", "optimizer", "momentum"),
-    *("weight_decay", "batch_size", "micro_batches", "cache_mib", "amp"),
-}
-MEASURES = (
-    *(
-        "test_accuracy",
-        "test_iou",
-        "peak_bytes",
-        "saved_bytes",
-        "cache_bytes",
-        "seconds",
-        "flops",
-        "epochs",
-        "steps",
-    ),
-    *("parameters", "auxiliary_parameters"),
+# Settings in which variants may differ; the runs of one variant differ in MAY_DIFFER only.
+_VARIED = (
+    "method order blocks group aux beta beta_schedule penalty loss_alpha loss_bandwidth loss_every option epochs "
+    "lr schedule optimizer momentum weight_decay batch_size micro_batches cache_mib amp"
 )
-_NUMBER = re.compile(r"(\d+)")
+VARIED = {*MAY_DIFFER, *_VARIED.split()}
+MEASURES = (
+    *("test_accuracy", "test_iou", "peak_bytes", "saved_bytes", "cache_bytes", "seconds", "flops", "epochs"),
+    *("steps", "parameters", "auxiliary_parameters"),
+)
+_NUMBER = re.compile(r"(\d+(?:\.\d+)?(?:e-?\d+)?)")
 
 
 def compared_runs(folder: Path) -> list[Path]:
@@ -80,71 +58,25 @@ def runs_table(paths: Sequence[Path]) -> pd.DataFrame:
         paths: Run files; the name of a run's folder is that of its variant.
 
     Returns:
-        One row per run: `variant`, `path`, `method`, `seed`, `beta` (the first β, NaN without), `lr`, `batch_size`,
-        `aux`, `order`, `dataset`, `model`, and the measures of docs/run-file.md, NaN where they were not measured.
-        Runs that are not finished are left out.
+        One row per run: `variant`, `path`, `method`, `seed`, `subject` (network and data in words), `beta` (the
+        first β, NaN without), `lr`, `batch_size`, `aux`, `order`, `dataset`, `model`, `device`, and the measures of
+        docs/run-file.md, NaN where they were not measured. Runs that are not finished are left out.
 
     Raises:
-        InfoplaneError: No run is finished, or runs differ in data, network or length.
+        InfoplaneError: No run is finished, runs differ in data or network, or those of one variant differ in more
+            than their seeds.
     """
     rows = []
-    configs: dict[str, dict[str, Any]] = {}
+    configs: dict[Path, dict[str, Any]] = {}
     for path in paths:
         with open_run(path) as run:
             if not run.results:
                 continue
-            configs[str(path)] = {k: v for k, v in run.config.items() if k not in VARIED}
+            configs[path] = run.config
             rows.append(_row(path, run))
     if not rows:
         raise InfoplaneError("no run is finished yet; go on with infoplane compare")
     _refuse_mixture(configs)
-    return pd.DataFrame(rows)
-
-
-def curves_table(paths: Sequence[Path]) -> pd.DataFrame:
-    """What the runs of a comparison measured while they trained.
-
-    Args:
-        paths: Run files; the name of a run's folder is that of its variant.
-
-    Returns:
-        One row per run, snapshot, classifier and split: `variant`, `method`, `seed`, `step`, `epoch`, `stage`,
-        `block` (name of the auxiliary classifier's block, "" for the deepest one that is trained yet), `depth`
-        (number of the block from 1, 0 for ""), `split`, `accuracy`.
-    """
-    rows = []
-    for path in paths:
-        with open_run(path) as run:
-            about = {"variant": path.parent.name, "method": run.config["method"], "seed": run.config["seed"]}
-            for snapshot in run.snapshots:
-                place = {**about, "step": snapshot.step, "epoch": snapshot.epoch}
-                place["stage"] = int(snapshot.metrics.get("stage", 0))
-                hidden = itertools.count(1)
-                for name, value in snapshot.metrics.items():
-                    split, _, rest = name.partition("_accuracy")
-                    if rest or name.endswith("_accuracy"):
-                        block = rest.removeprefix("@")
-                        depth = next(hidden) if block else 0
-                        rows.append({**place, "block": block, "depth": depth, "split": split, "accuracy": value})
-    return pd.DataFrame(rows)
-
-
-def blocks_table(paths: Sequence[Path]) -> pd.DataFrame:
-    """Test accuracy of every classifier of the finished runs, one row per run and block.
-
-    Returns:
-        `variant`, `method`, `seed`, `block`, `depth` (from 1 to the last), `accuracy` (NaN without a classifier).
-    """
-    rows = []
-    for path in paths:
-        with open_run(path) as run:
-            about = {
-                "variant": path.parent.name,
-                "method": run.config.get("method"),
-                "seed": run.config.get("seed"),
-            }
-            for depth, (block, accuracy) in enumerate(run.results.get("blocks", {}).items(), start=1):
-                rows.append({**about, "block": block, "depth": depth, "accuracy": accuracy})
     return pd.DataFrame(rows)
 
 
@@ -181,6 +113,21 @@ def comparison_table(runs: pd.DataFrame, reference: str = "sgd", margin: float =
     return table
 
 
+def cost_table(runs: pd.DataFrame) -> pd.DataFrame:
+    """Memory and time of each variant, averaged over seeds.
+
+    Args:
+        runs: A table of `runs_table`.
+
+    Returns:
+        One row per variant: `variant`, `method`, `subject`, `device`,
+        `batch_size`, `seeds`; `peak_bytes`, `saved_bytes`,
+        `cache_bytes` and `seconds` with the ends of their intervals in `<name>_low` and `<name>_high`.
+    """
+    about = ("variant", "method", "subject", "device", "batch_size")
+    return over_seeds(runs, about, ["peak_bytes", "saved_bytes", "cache_bytes", "seconds"])
+
+
 def paired_difference(left: NDArray, right: NDArray) -> tuple[float, float, float, float]:
     """Mean paired difference with its 95 % interval and two-sided p by Student's t.
 
@@ -192,29 +139,55 @@ def paired_difference(left: NDArray, right: NDArray) -> tuple[float, float, floa
         Mean difference, lower end, upper end, p; the last three NaN with fewer than two seeds in common. Where all
         differences are the same, the interval is a point and p is 1 for no difference and 0 otherwise.
     """
-    differences = (left - right)[np.isfinite(left) & np.isfinite(right)]
-    mean = float(differences.mean()) if len(differences) else np.nan
-    if len(differences) < 2:
-        return mean, np.nan, np.nan, np.nan
-    error = float(stats.sem(differences))
-    if error == 0:
-        return mean, mean, mean, float(mean == 0)
-    low, high = stats.t.interval(LEVEL, len(differences) - 1, loc=mean, scale=error)
-    return mean, float(low), float(high), float(stats.ttest_1samp(differences, 0).pvalue)
+    differences = left - right
+    mean, low, high = student_interval(differences)
+    if not np.isfinite(low):
+        return mean, low, high, np.nan
+    known = differences[np.isfinite(differences)]
+    if low == high:
+        return mean, low, high, float(mean == 0)
+    return mean, low, high, float(stats.ttest_1samp(known, 0).pvalue)
+
+
+def about_run(path: Path, run: Run) -> dict[str, Any]:
+    """What every table says of a run: `variant`, `method`, `seed`, and its `subject`, network and data in words."""
+    return {
+        "variant": path.parent.name,
+        "method": run.config.get("method"),
+        "seed": run.config.get("seed"),
+        "subject": subject(run.config),
+    }
+
+
+def subject(config: Mapping[str, Any]) -> str:
+    """Network and data of a run, such as "vgg6 on gtsrb (16×16, 1,500 training samples)"."""
+    size, count, augment = config.get("image_size"), config.get("train_size"), config.get("augment", "none")
+    permuted, held_out = config.get("permute_labels", 0), config.get("validation", 0)
+    details = [
+        f"{size}×{size}" if size else "",
+        "cut to the sign" if config.get("region") == "sign" else "",
+        f"{count:,} training samples" if count else "",
+        f"{100 * held_out:g} % held out" if held_out else "",
+        f"{100 * permuted:g} % of labels permuted" if permuted else "",
+        "with boxes" if config.get("task") == "classes+boxes" else "",
+        f"augmentation {augment}" if augment != "none" else "",
+    ]
+    known = ", ".join(filter(None, details))
+    return f"{config.get('model')} on {config.get('dataset')}" + (f" ({known})" if known else "")
 
 
 def _row(path: Path, run: Run) -> dict[str, Any]:
     beta = run.config.get("beta")
-    about = {name: run.config.get(name) for name in ("method", "seed", "lr", "batch_size", "aux", "order")}
+    about = about_run(path, run) | {n: run.config.get(n) for n in ("lr", "batch_size", "aux", "order")}
     measures = {name: run.results.get(name) for name in MEASURES}
     numbers = {name: np.nan if value is None else value for name, value in measures.items()}
     return {
-        "variant": path.parent.name,
-        "path": str(path),
         **about,
+        "path": str(path),
         "beta": beta[0] if beta else np.nan,
         "dataset": run.config.get("dataset"),
         "model": run.config.get("model"),
+        "device": run.results.get("device"),
         **numbers,
     }
 
@@ -239,21 +212,29 @@ def _verdict(row: pd.Series, margin: float) -> str:
     return "worse" if row["p_holm"] < 1 - LEVEL else "not shown to be comparable"
 
 
-def _refuse_mixture(configs: Mapping[str, Mapping[str, Any]]) -> None:
-    first, *others = configs
-    for path in others:
-        names = sorted(
-            name
-            for name in {*configs[first], *configs[path]}
-            if configs[first].get(name) != configs[path].get(name)
-        )
-        if names:
-            raise InfoplaneError(
-                f"{path} differs from {first} in {', '.join(names)}, so they are no comparison of methods; "
-                "keep them in folders of their own"
+def _refuse_mixture(configs: Mapping[Path, Mapping[str, Any]]) -> None:
+    """Variants may differ in how they train, the runs of one variant in their seeds only."""
+    first: dict[str, Path] = {}
+    anyone = next(iter(configs))
+    for path, config in configs.items():
+        sibling = first.setdefault(path.parent.name, path)
+        for other, allowed in ((sibling, MAY_DIFFER), (anyone, VARIED)):
+            names = sorted(
+                name
+                for name in {*config, *configs[other]} - allowed
+                if config.get(name) != configs[other].get(name)
             )
+            if names:
+                what = "repetitions of one variant" if other == sibling else "a comparison of methods"
+                raise InfoplaneError(
+                    f"{path} differs from {other} in {', '.join(names)}, so they are not {what}; "
+                    "keep them in folders of their own"
+                )
 
 
 def _natural(path: Path) -> list[Any]:
-    """Sorts seed10 after seed9."""
-    return [int(part) if part.isdigit() else part for part in _NUMBER.split(str(path))]
+    """Sorts seed10 after seed9, and beta0.001 before beta0.01."""
+    return [
+        [float(part) if place % 2 else part for place, part in enumerate(_NUMBER.split(name))]
+        for name in (path.parent.name, path.stem)
+    ]

@@ -3,28 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from infoplane.cli.estimation import ESTIMATORS, batches_of, estimator_options, estimator_settings
 from infoplane.cli.options import CONTEXT, RUN_FILE, examples, talkative
+from infoplane.errors import InfoplaneError
+
+if TYPE_CHECKING:
+    from infoplane.estimators.base import EstimatorSettings
 
 
 @click.command(
-    short_help="Draw the information plane of runs.",
+    short_help="Draw the information plane of runs, or a comparison.",
     context_settings=CONTEXT,
     epilog=examples(
         "infoplane plot run.h5",
         "infoplane plot seed0.h5 seed1.h5 seed2.h5 -o figures",
         "infoplane plot run.h5 --alpha 2 --bandwidth knn:10 --name run-knn",
         "infoplane plot run.h5 --estimator kde --noise median:0.2",
+        "infoplane plot comparison   # a folder of infoplane compare",
+        "infoplane plot signs --data-root data -o figures",
     ),
 )
 @click.argument("runs", nargs=-1, required=True, type=RUN_FILE)
 @click.option("--estimator", default="renyi", help=f"What to draw, of {ESTIMATORS}.")
 @estimator_options
+@click.option(
+    "--data-root",
+    type=RUN_FILE,
+    default=None,
+    show_default="no pictures",
+    help="A comparison: folder of the data sets, for pictures of the hardest classes.",
+)
 @click.option(
     "-o", "--output", type=RUN_FILE, default=None, show_default="beside the run", help="Folder of the figures."
 )
@@ -34,6 +48,7 @@ from infoplane.cli.options import CONTEXT, RUN_FILE, examples, talkative
 def plot(
     runs: Sequence[Path],
     estimator: str,
+    data_root: Path | None,
     output: Path | None,
     name: str | None,
     force: bool,
@@ -45,21 +60,50 @@ def plot(
 
     Estimates what is missing first. Several runs (seeds) and --batches give means with 95 % intervals. Hollow
     points carry no information: they are saturated, or no better than the permuted labels.
+
+    Of a folder that `infoplane compare` made, draws accuracy against epochs and against depth, memory and time, the
+    β sweep, the hardest classes and confusion matrices, and says what cannot be drawn and why.
     """
+    jobs, batches = options.pop("jobs"), batches_of(options)
+    settings = estimator_settings(estimator, **options)
+    how = {"batches": batches, "jobs": jobs, "progress": not quiet}
+    if not any(run.is_dir() for run in runs):
+        if data_root is not None:
+            raise InfoplaneError(
+                "--data-root is for the pictures of a comparison; give its folder, or leave it out"
+            )
+        _plot_runs(runs, settings, output, _stem(runs, estimator, name), force, how)
+    elif len(runs) > 1:
+        raise InfoplaneError("draw one comparison at a time: give one folder alone, or run files")
+    else:
+        _plot_comparison(runs[0], settings, data_root, output or runs[0], f"{name}-" if name else "", force, how)
+
+
+def _stem(runs: Sequence[Path], estimator: str, name: str | None) -> str:
+    from infoplane.runfile import beside
+
+    first = beside(runs[0], "").name
+    stem = name or (first if len(runs) == 1 else f"{first}-and-{len(runs) - 1}-more")
+    return stem if name or estimator == "renyi" else f"{stem}-{estimator}"
+
+
+def _plot_runs(
+    runs: Sequence[Path],
+    settings: EstimatorSettings,
+    output: Path | None,
+    stem: str,
+    force: bool,
+    how: dict[str, Any],
+) -> None:
+    """The plane, and the informations over time."""
     from infoplane.analysis.plane import metrics_table, plane_table, saturation_summary
     from infoplane.analysis.runs import gather
     from infoplane.figures import caption, plane, style, time
-    from infoplane.runfile import beside
 
-    jobs, batches = options.pop("jobs"), batches_of(options)
-    settings = estimator_settings(estimator, **options)
-    first = beside(runs[0], "").name
-    stem = name or (first if len(runs) == 1 else f"{first}-and-{len(runs) - 1}-more")
-    stem = stem if name or estimator == "renyi" else f"{stem}-{estimator}"
     stems = {kind: (output or runs[0].parent) / f"{stem}-{kind}" for kind in ("plane", "time")}
     for target in stems.values():
         style.writable(target, force)
-    estimates, metrics = gather(runs, settings, batches, jobs=jobs, progress=not quiet)
+    estimates, metrics = gather(runs, settings, **how)
     table, measured = plane_table(estimates), metrics_table(metrics)
     figures = {
         "plane": plane.information_plane(table, caption.plane_caption(table)),
@@ -70,4 +114,32 @@ def plot(
         click.echo(f"carries no information: {sentence}", err=True)
     for kind, figure in figures.items():
         for path in style.save(figure, stems[kind], tables[kind], force):
+            click.echo(path)
+
+
+def _plot_comparison(
+    folder: Path,
+    settings: EstimatorSettings,
+    data_root: Path | None,
+    output: Path,
+    prefix: str,
+    force: bool,
+    how: dict[str, Any],
+) -> None:
+    """All figures of a comparison that its runs allow."""
+    from infoplane.analysis.comparison import compared_runs
+    from infoplane.analysis.pictures import hard_pictures
+    from infoplane.figures import gallery, style
+
+    runs = gallery.finished_runs(compared_runs(folder))
+    material = gallery.Material(runs, settings, how)
+    if data_root is not None:
+        material = replace(material, pictures=hard_pictures(material.paths, data_root))
+    for drawing in gallery.comparison_drawings(material):
+        if drawing.missing:
+            click.echo(f"not drawn: {drawing.name}: {drawing.missing}", err=True)
+            continue
+        target = output / f"{prefix}{drawing.name}"
+        style.writable(target, force)
+        for path in style.save(drawing.draw(), target, drawing.table, force):
             click.echo(path)

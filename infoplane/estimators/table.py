@@ -7,7 +7,7 @@ each row says by itself what made it.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,7 @@ def estimate_run(
     settings: EstimatorSettings | Sequence[EstimatorSettings],
     batches: Batches | None = None,
     *,
+    last: bool = False,
     jobs: int | None = None,
     progress: bool = False,
 ) -> pd.DataFrame:
@@ -66,6 +67,7 @@ def estimate_run(
         path: The run file; a run that is still being written is estimated up to its last finished snapshot.
         settings: The settings of one or several estimators.
         batches: Batches of the probe to estimate apart; None takes the whole probe at once.
+        last: Only the last snapshot.
         jobs: Number of parallel solves; None takes one per core.
         progress: Show a progress bar.
 
@@ -84,7 +86,8 @@ def estimate_run(
         columns = [_columns(run, one, batches) for one in wanted]
         stored = _stored(run)
         table = stored.load()
-        missing = [_missing(run, matching(table, one)) for one in columns]
+        snapshots = range(len(run.snapshots))[-1 if last else 0 :]
+        missing = [_missing(run, matching(table, one), snapshots) for one in columns]
         if any(missing):
             parts = [
                 part
@@ -93,8 +96,10 @@ def estimate_run(
                 for part in parts_of(run, one, about, items, batches)
             ]
             table = _compute(run, parts, stored, jobs, progress)
+        steps = [run.snapshots[index].step for index in snapshots]
     order = ["step", "depth", "batch"]
-    return pd.concat([matching(table, one).sort_values(order) for one in columns], ignore_index=True)
+    found = pd.concat([matching(table, one).sort_values(order) for one in columns], ignore_index=True)
+    return found[found["step"].isin(steps)].reset_index(drop=True)
 
 
 def _columns(run: Run, settings: EstimatorSettings, batches: Batches | None) -> dict[str, Any]:
@@ -106,14 +111,14 @@ def _columns(run: Run, settings: EstimatorSettings, batches: Batches | None) -> 
     }
 
 
-def _missing(run: Run, done: pd.DataFrame) -> list[Item]:
+def _missing(run: Run, done: pd.DataFrame, wanted: Iterable[int]) -> list[Item]:
     """The (snapshot, layer) pairs without rows; the batches of a pair are stored together."""
     have = set(zip(done["step"], done["layer"], strict=True)) if len(done) else set()
     return [
         (index, layer.name)
-        for index, snapshot in enumerate(run.snapshots)
+        for index in wanted
         for layer in run.layers
-        if (snapshot.step, layer.name) not in have
+        if (run.snapshots[index].step, layer.name) not in have
     ]
 
 

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from infoplane.data import Dataset, Split
+from infoplane.data.boxes import intersection_over_union
 from infoplane.trainers.loop import batch_of, evaluation
-from infoplane.trainers.task import Targets, Task, intersection_over_union
+from infoplane.trainers.task import Targets, Task
 from infoplane.trainers.unit import Unit
 
 logger = logging.getLogger(__name__)

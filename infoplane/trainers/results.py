@@ -29,7 +29,7 @@ def results_of(
 
     Returns:
         Numbers by name, as docs/run-file.md lists them, and arrays: the last classifier's `predictions` (m,), the
-        true `labels` (m,), `confusion` (C, C) with true classes in rows, and predicted `boxes` (m, 4).
+        true `labels` (m,), `confusion` (C, C) with true classes in rows, predicted `boxes` and `true_boxes` (m, 4).
     """
     last = outputs[-1]
     assert last is not None
@@ -45,7 +45,8 @@ def results_of(
     arrays: dict[str, NDArray] = {"predictions": predictions, "labels": labels, "confusion": confusion}
     if task.boxes:
         numbers["test_iou"] = found[-1].iou
-        arrays["boxes"] = task.box(last).numpy()
+        assert targets.boxes is not None
+        arrays |= {"boxes": task.box(last).numpy(), "true_boxes": targets.boxes.float().numpy()}
     return numbers, arrays
 
 
