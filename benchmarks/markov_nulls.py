@@ -3,8 +3,8 @@
     python benchmarks/markov_nulls.py
     python benchmarks/markov_nulls.py --draws 100 --csv nulls.csv
 
-Null data. A pool of simulated runs holds five or six layers each, at two steps; a draw takes five runs of it and puts
-the layers in an order that means nothing:
+Null data. A pool of simulated runs holds five or six layers each, at two steps; a draw takes five runs of it and
+puts the layers in an order that means nothing:
 
 - features, own orders: each layer is a random feature map of X of its own width and gain, none a function of
   another. Every run and step has an order of its own.
@@ -13,8 +13,8 @@ the layers in an order that means nothing:
 - features, trained: one order at the first step and another at the last, the same in all runs: training changes
   every layer, alike in all seeds, with no regard to depth.
 - noise: layers independent of X, of the labels and of each other, in an order of each run's own.
-- bottleneck, shuffled: the layers of the planted bottleneck below in one meaningless order for all runs, so that all
-  but their order is there.
+- bottleneck, shuffled: the layers of the planted bottleneck below in one meaningless order for all runs, so that
+  all but their order is there.
 
 Planted data: the chain of `infoplane.analysis.controls.planted_bottleneck`, which is all that the verdict asks; and
 a linear-Gaussian chain whose layers were independent of each other at the first step: it is Markov, but knows

@@ -7,6 +7,11 @@ read against three things only: its value at initialisation, the null of permute
 added. Never "about 0". By the chain rule the contrast is I(X;T_l) − I(X;T_{l+1}) exactly, at any α: it asks that a
 link of the X-chain falls, not only that it does not rise, and is no evidence apart from that chain.
 
+The null is strict. Under Gaussian kernels an exact Markov chain that compresses little lies above it (T_{l+1}
+sharpens the kernel where T_l and X do, which counts as knowledge of X), independent random features of X further
+above; chains that compress strongly, or nearly discrete ones, lie below. Below the null is evidence for a Markov
+chain, above it is none against.
+
 Where the inputs' Gram matrix is the identity (S(X) = log2 n) the residual is 1 for any layer and for the null
 alike.
 """
