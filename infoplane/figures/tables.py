@@ -11,6 +11,12 @@ from infoplane.errors import InfoplaneError
 
 ENDINGS = (".csv", ".md", ".tex")
 _LATEX = {
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "$": r"\$",
+    "^": r"\^{}",
+    "~": r"\~{}",
     "&": r"\&",
     "%": r"\%",
     "_": r"\_",
@@ -105,7 +111,7 @@ def plus_minus(mean: float, deviation: float, scale: float = 1.0, digits: int = 
 
 
 def _row(cells: Iterable[object]) -> str:
-    return "| " + " | ".join(str(cell) for cell in cells) + " |"
+    return "| " + " | ".join(str(cell).replace("|", r"\|") for cell in cells) + " |"
 
 
 def _escaped(text: object) -> str:
