@@ -23,9 +23,10 @@ from numpy.typing import NDArray
 from scipy.signal import lfilter
 from scipy.stats import binomtest
 
-from infoplane.analysis.bottom_up import MIN_RHO, SIGNIFICANCE, bottom_up_verdict
+from infoplane.analysis.bottom_up import MIN_RHO, bottom_up_verdict
 from infoplane.analysis.convergence import Curves
 from infoplane.analysis.depth_order import DepthOrder, depth_order
+from infoplane.analysis.inference import SIGNIFICANCE
 from infoplane.schedule import log_spaced
 
 END = 5000
@@ -125,7 +126,7 @@ def as_shares(counts: pd.DataFrame) -> pd.DataFrame:
 def main() -> None:
     """Prints the tables and writes the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--draws", type=int, default=250)
+    parser.add_argument("--draws", type=int, default=400)
     parser.add_argument("--layers", type=int, nargs="+", default=[5, 6, 8])
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, default=Path(__file__).with_suffix(".md"))

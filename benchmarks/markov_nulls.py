@@ -3,8 +3,8 @@
     python benchmarks/markov_nulls.py
     python benchmarks/markov_nulls.py --draws 100 --csv nulls.csv
 
-Null data. A pool of simulated runs holds six layers each, at two steps; a draw takes five runs of it and puts the
-layers in an order that means nothing:
+Null data. A pool of simulated runs holds five or six layers each, at two steps; a draw takes five runs of it and
+puts the layers in an order that means nothing:
 
 - features, own orders: each layer is a random feature map of X of its own width and gain, none a function of
   another. Every run and step has an order of its own.
@@ -13,6 +13,8 @@ layers in an order that means nothing:
 - features, trained: one order at the first step and another at the last, the same in all runs: training changes
   every layer, alike in all seeds, with no regard to depth.
 - noise: layers independent of X, of the labels and of each other, in an order of each run's own.
+- bottleneck, shuffled: the layers of the planted bottleneck below in one meaningless order for all runs, so that
+  all but their order is there.
 
 Planted data: the chain of `infoplane.analysis.controls.planted_bottleneck`, which is all that the verdict asks; and
 a linear-Gaussian chain whose layers were independent of each other at the first step: it is Markov, but knows
@@ -22,7 +24,7 @@ nothing of labels.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import pandas as pd
@@ -33,9 +35,15 @@ from infoplane.analysis.markov import SEEDS, markov_verdict
 from infoplane.kernels import gram_matrix
 
 Tables = tuple[pd.DataFrame, pd.DataFrame]
+Pool = dict[tuple[str, int], Tables]
 TYPES = ((4, 0.5), (4, 2.0), (8, 0.5), (8, 2.0), (16, 0.5), (16, 2.0))  # width and gain of a feature map
 LAYERS = [f"layer{place}" for place in range(1, len(TYPES) + 1)]
 N, DIMENSION, CLASSES, BATCHES, DRAWS = 48, 8, 3, 3, 2
+ORDERS = {
+    "own orders": (SEEDS, 2),
+    "one order": (1, 1),
+    "trained": (1, 2),
+}  # how many different ones, runs by steps
 CRITERIA = ("data-processing chains", "decay with distance", "Markov residuals", "bottleneck")
 
 
@@ -46,9 +54,7 @@ def features(x: NDArray, rng: np.random.Generator) -> list[NDArray]:
 
 def noise(x: NDArray, rng: np.random.Generator) -> list[NDArray]:
     """Layers that know nothing of X."""
-    del rng
-    fresh = np.random.default_rng(abs(hash(x.tobytes())) % 2**32)
-    return [fresh.standard_normal((len(x), width)) for width, _ in TYPES]
+    return [rng.standard_normal((len(x), width)) for width, _ in TYPES]
 
 
 def pool(make: Callable[[NDArray, np.random.Generator], list[NDArray]], runs: int) -> Iterator[Sample]:
@@ -59,64 +65,53 @@ def pool(make: Callable[[NDArray, np.random.Generator], list[NDArray]], runs: in
                 rng = np.random.default_rng([run, batch])
                 labels = np.arange(N) % CLASSES
                 x = rng.standard_normal((N, DIMENSION)) + 2 * np.eye(CLASSES, DIMENSION)[labels]
-                layers = make(x, np.random.default_rng([run, step]))
+                # The weights are those of a run and step; noise is drawn anew for each batch.
+                drawn = [run, step] if make is features else [run, step, batch]
+                layers = make(x, np.random.default_rng(drawn))
                 yield Sample(f"run{run}", step, batch, [gram_matrix(part) for part in (x, *layers)], labels)
 
 
-def pooled(
-    make: Callable[[NDArray, np.random.Generator], list[NDArray]], runs: int
-) -> dict[tuple[str, int], Tables]:
+def pooled(samples: Iterable[Sample], layers: list[str]) -> Pool:
     """The tables of a pool by run and step, with the links between any two layers."""
-    places = range(1, len(TYPES) + 1)
+    places = range(1, len(layers) + 1)
     links = [(i, j) for i in places for j in places if i != j]
-    estimates, pairs = control_tables(pool(make, runs), LAYERS, draws=DRAWS, links=links)
+    estimates, pairs = control_tables(samples, layers, draws=DRAWS, links=links)
     parts = dict([*pairs.groupby(["run", "step"])])
     return {key: (rows, parts[key]) for key, rows in estimates.groupby(["run", "step"])}
 
 
 def ordered(tables: Tables, order: NDArray) -> Tables:
-    """The same layers with other names: the layer of type order[k] stands at place k."""
+    """The same layers with other names: the layer that was at place order[k] stands at place k."""
     estimates, pairs = tables
-    places = {LAYERS[kind]: place for place, kind in enumerate(order)}
+    layers = [f"layer{place}" for place in range(1, len(order) + 1)]
+    places = {layers[kind]: place for place, kind in enumerate(order)}
     i, j = (pairs[end].map(places) for end in ("name_i", "name_j"))
     pairs = pairs[pairs["quantity"].isin(("information", "entropy")) | (j == i + 1)]
-    names = {layer: LAYERS[place] for layer, place in places.items()}
+    names = {layer: layers[place] for layer, place in places.items()}
     renamed = pairs.assign(**{end: pairs[end].map(names).fillna(pairs[end]) for end in ("name_i", "name_j")})
     depth = estimates["layer"].map(places) + 1
     return estimates.assign(layer=estimates["layer"].map(names), depth=depth), renamed
 
 
-def null_draw(
-    runs: dict[tuple[str, int], Tables], orders: Callable[[np.random.Generator], NDArray], rng: np.random.Generator
-) -> Tables:
-    """Five runs of a pool, their layers in the orders (runs, steps, layers)."""
-    chosen = rng.choice(len(runs) // 2, SEEDS, replace=False)
-    permutations = orders(rng)
-    parts = [
-        ordered(runs[f"run{run}", step], permutations[place, step])
-        for place, run in enumerate(chosen)
-        for step in (0, 1)
-    ]
+def null_draw(runs: Pool, kind: str, rng: np.random.Generator) -> Tables:
+    """Five runs of a pool, their layers in orders of a kind."""
+    names = sorted({run for run, _ in runs})
+    layers = next(iter(runs.values()))[0]["layer"].nunique()
+    chosen = rng.choice(names, SEEDS, replace=False)
+    orders = np.broadcast_to(shuffled(ORDERS[kind], layers, rng), (SEEDS, 2, layers))
+    parts = [ordered(runs[run, step], orders[place, step]) for place, run in enumerate(chosen) for step in (0, 1)]
     estimates, pairs = (pd.concat(tables, ignore_index=True) for tables in zip(*parts, strict=True))
     return estimates, pairs
 
 
-def shuffled(shape: tuple[int, ...], rng: np.random.Generator) -> NDArray:
+def shuffled(shape: tuple[int, int], layers: int, rng: np.random.Generator) -> NDArray:
     """Independent orders of the layers, (*shape, layers)."""
-    return rng.permuted(np.tile(np.arange(len(TYPES)), (*shape, 1)), axis=-1)
-
-
-ORDERS: dict[str, Callable[[np.random.Generator], NDArray]] = {
-    "own orders": lambda rng: shuffled((SEEDS, 2), rng),
-    "one order": lambda rng: np.broadcast_to(shuffled((1, 1), rng), (SEEDS, 2, len(TYPES))),
-    "trained": lambda rng: np.broadcast_to(shuffled((1, 2), rng), (SEEDS, 2, len(TYPES))),
-}
+    return rng.permuted(np.tile(np.arange(layers), (*shape, 1)), axis=-1)
 
 
 def planted_draw(seed: int) -> Tables:
     """One planted bottleneck of five runs."""
-    layers = [f"layer{place}" for place in range(1, 6)]
-    return control_tables(planted_bottleneck(SEEDS, seed=seed), layers, draws=DRAWS)
+    return control_tables(planted_bottleneck(SEEDS, batches=BATCHES, n=2 * N, seed=seed), LAYERS[:5], draws=DRAWS)
 
 
 def gaussian_draw(seed: int) -> Tables:
@@ -150,12 +145,13 @@ def simulate(draws: int, runs: int, planted: int) -> pd.DataFrame:
     """One row for each kind of data: the share of draws for which each criterion holds."""
     rng = np.random.default_rng(0)
 
-    def nulls(tables: dict[tuple[str, int], Tables], orders: str) -> Iterator[Tables]:
-        return (null_draw(tables, ORDERS[orders], rng) for _ in range(draws))
+    def nulls(tables: Pool, orders: str) -> Iterator[Tables]:
+        return (null_draw(tables, orders, rng) for _ in range(draws))
 
-    mapped, silent = pooled(features, runs), pooled(noise, runs)
+    mapped, silent = pooled(pool(features, runs), LAYERS), pooled(pool(noise, runs), LAYERS)
+    chains = pooled(planted_bottleneck(runs, batches=BATCHES, n=2 * N), LAYERS[:5])
     cases = {f"null: features, {name}": nulls(mapped, name) for name in ORDERS}
-    cases["null: noise"] = nulls(silent, "own orders")
+    cases |= {"null: noise": nulls(silent, "own orders"), "null: bottleneck, shuffled": nulls(chains, "one order")}
     cases["planted: bottleneck"] = (planted_draw(seed) for seed in range(planted))
     cases["planted: Gaussian chain"] = (gaussian_draw(seed) for seed in range(planted))
     rows = []
@@ -168,17 +164,17 @@ def simulate(draws: int, runs: int, planted: int) -> pd.DataFrame:
 def main() -> None:
     """Prints the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--draws", type=int, default=200, help="draws of each kind of null data")
-    parser.add_argument("--runs", type=int, default=25, help="runs in a pool")
-    parser.add_argument("--planted", type=int, default=10, help="draws of each kind of planted data")
+    parser.add_argument("--draws", type=int, default=150, help="draws of each kind of null data")
+    parser.add_argument("--runs", type=int, default=20, help="runs in a pool")
+    parser.add_argument("--planted", type=int, default=8, help="draws of each kind of planted data")
     parser.add_argument("--csv", help="where to write the table")
     options = parser.parse_args()
     table = simulate(options.draws, options.runs, options.planted).set_index("data")
     if options.csv:
         table.to_csv(options.csv)
     parts = [name for name in table if ":" in name]
-    print(table.drop(columns=parts).T.to_string(float_format="{:.3f}".format), end="\n\n")
-    print(table[parts].T.to_string(float_format="{:.3f}".format))
+    for columns in ([name for name in table if name not in parts], parts):
+        print(table[columns].to_string(float_format="{:.3f}".format), end="\n\n")
 
 
 if __name__ == "__main__":

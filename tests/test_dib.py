@@ -41,7 +41,7 @@ def test_the_penalty_is_the_information_of_the_library(penalty, alpha):
         "mi_prev_t": lambda: mutual_information(matrix(below), matrix(output), alpha),
     }[penalty]()
     objective = built(penalty=penalty, alpha=alpha, beta=0.3)
-    assert objective.information(local).item() == pytest.approx(float(expected), abs=2e-5)
+    assert objective.information(local).item() == pytest.approx(float(expected), abs=1e-9)
     plain = GreedyCE.loss(objective, local).item()
     assert objective.loss(local).item() == pytest.approx(plain + 0.3 * float(expected), abs=1e-5)
 
@@ -133,6 +133,15 @@ def test_training_by_the_penalty_alone_compresses():
     assert bits[-1] < 0.5 * bits[0]
 
 
+def test_similarity_matching_beside_the_information():
+    local = step(torch.randn(12, *MAP))
+    objective = built(beta=0.2, options={"similarity_weight": 0.25})
+    parts = [GreedyCE.loss(objective, local), objective.similarity(local), objective.information(local)]
+    expected = 0.75 * parts[0] + 0.25 * parts[1] + 0.2 * parts[2]
+    assert objective.loss(local).item() == pytest.approx(expected.item(), rel=1e-6)
+    assert built().similarity is None
+
+
 def test_one_sample_and_copies_have_no_information():
     for output in (torch.randn(1, *MAP), torch.randn(1, *MAP).repeat(12, 1, 1, 1), torch.zeros(12, *MAP)):
         assert built().information(step(output)).item() == pytest.approx(0.0, abs=1e-9)
@@ -148,7 +157,7 @@ def test_one_sample_and_copies_have_no_information():
         ({"alpha": 0.0}, "alpha must be positive"),
         ({"beta": math.inf}, "beta must be finite"),
         ({"every": 0}, "not every 0"),
-        ({"options": {"gamma": 1.0}}, "the method has no option 'gamma'"),
+        ({"options": {"gamma": 1.0}}, "unknown option of the method 'gamma'"),
     ],
 )
 def test_bad_settings(knobs, message):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -128,6 +131,13 @@ def test_a_broken_layer_leaves_gaps_for_itself_only(tmp_path, probe):
     assert np.isfinite(value(rows, "information", 1, 4))
     assert np.isnan(value(rows, "information", 0, 2))
     assert np.isnan(value(rows, "null_residual", 1, 2))
+
+
+def test_the_page_explains_every_column_and_quantity(run_path):
+    page = (Path(__file__).parents[1] / "docs" / "run-file.md").read_text(encoding="utf-8")
+    rows = estimate_pairs(run_path, steps=[0])
+    named = set(re.findall(r"^\| `([^`]+)`", page, re.MULTILINE))
+    assert {*rows.columns, *rows["quantity"]} <= named
 
 
 def test_refusals(run_path):

@@ -14,10 +14,12 @@ import pandas as pd
 from infoplane.analysis.bottom_up import bottom_up_verdict
 from infoplane.analysis.convergence import Curves, curves, last_snapshots
 from infoplane.analysis.depth_order import DepthOrder, depth_order
+from infoplane.analysis.markov import CLAIM as MARKOV
+from infoplane.analysis.markov import markov_verdict
 from infoplane.analysis.phases import phases
 from infoplane.analysis.plane import refuse_mixture, settings_text
 from infoplane.analysis.representation import parameter_table, representation_table
-from infoplane.analysis.runs import gather, run_names
+from infoplane.analysis.runs import gather, gather_pairs, run_names
 from infoplane.analysis.verdict import Verdict, json_value
 from infoplane.errors import InfoplaneError
 from infoplane.estimators.base import EstimatorSettings
@@ -76,11 +78,10 @@ def analyze(
     *,
     settings: EstimatorSettings | None = None,
     batches: Batches | None = None,
-    further: Sequence[Verdict] = (),
     jobs: int | None = None,
     progress: bool = False,
 ) -> Report:
-    """Judges bottom-up convergence in runs that differ in their seeds, and how the verdict depends on choices.
+    """Judges runs that differ in their seeds: bottom-up convergence, how its verdict depends on choices, Markov.
 
     Args:
         paths: Run files, one a seed.
@@ -88,7 +89,6 @@ def analyze(
             its own verdict beside the others, and decides nothing.
         settings: Settings of the estimator of I(X;T); None takes the default of `infoplane estimate`.
         batches: Batches of the probe; None takes up to 10 disjoint ones of 128 samples.
-        further: Verdicts of other analyses of the same runs, to stand in the report.
         jobs: Number of parallel solves; None takes one per core.
         progress: Show progress bars.
 
@@ -98,14 +98,17 @@ def analyze(
     if not paths:
         raise InfoplaneError("nothing to analyse: name run files")
     study = _Study(tuple(paths), settings or RenyiSettings(), batches or default_batches(paths[0]), jobs, progress)
+    variants = (*_tolerances(study), *_estimators(study), *_probe_sizes(study))
+    verdict = study.verdict()
+    same = sum(one.verdict is not None and one.verdict.outcome == verdict.outcome for one in variants)
     others = [
         Variant("runs", name, dataclasses.replace(study, paths=tuple(runs)).verdict())
         for name, runs in (controls or {}).items()
     ]
     return Report(
-        about=_about(study),
-        verdicts=(study.verdict(), *further),
-        variants=(*_tolerances(study), *_estimators(study), *_probe_sizes(study), *others),
+        about={**_about(study), "variants": len(variants), "unchanged": same},
+        verdicts=(verdict, *_markov(study)),
+        variants=(*variants, *others),
         orders=study.orders,
         phases=phases(study.curves),
     )
@@ -197,8 +200,22 @@ def _probe_sizes(study: _Study) -> list[Variant]:
     if study.batches is None or study.batches.size < 8:
         return []
     half = dataclasses.replace(study.batches, size=study.batches.size // 2)
-    verdict = dataclasses.replace(study, batches=half).verdict()
-    return [Variant("probe size", f"batches of {half.size} samples", verdict)]
+    value = f"batches of {half.size} samples"
+    try:
+        return [Variant("probe size", value, dataclasses.replace(study, batches=half).verdict())]
+    except InfoplaneError as error:
+        return [Variant("probe size", value, None, str(error))]
+
+
+def _markov(study: _Study) -> list[Verdict]:
+    """The verdict on the Markov information bottleneck; it needs matrix-based entropies."""
+    if not isinstance(study.settings, RenyiSettings):
+        return []
+    try:
+        pairs = gather_pairs(study.paths, study.settings, study.batches, jobs=study.jobs, progress=study.progress)
+        return [markov_verdict(study.estimates, pairs)]
+    except InfoplaneError as error:
+        return [Verdict(MARKOV, "undecidable", (str(error),), {})]
 
 
 def _refuse_other_inputs(paths: Sequence[Path]) -> None:
@@ -209,7 +226,9 @@ def _refuse_other_inputs(paths: Sequence[Path]) -> None:
             found.append((run.probe.shape, len(run.probe.labels), set(run.probe.labels.tolist())))
     for path, probe in zip(paths, found, strict=True):
         if probe != found[0]:
-            raise InfoplaneError(f"{path} and {paths[0]} have probes of different inputs; analyse them apart")
+            raise InfoplaneError(
+                f"{path} and {paths[0]} have different probes (size, input shape or classes); analyse them apart"
+            )
 
 
 def _about(study: _Study) -> dict[str, Any]:

@@ -8,7 +8,7 @@ to be told from chance.
 
 Chance is corrected for the choice of the best control (Westfall and Young) and for asking twice, I(X;T) and
 controls (Holm), so that *supported* or *mixed* comes out for layers in random order in at most 5 %. The first two
-conditions alone take an order that layers share by chance in all seeds for one of depth in 8 to 16 % of such cases
+conditions alone take an order that layers share by chance in all seeds for one of depth in 7 to 15 % of such cases
 (`benchmarks/false_positives.md`).
 """
 
@@ -22,14 +22,19 @@ import numpy as np
 
 from infoplane.analysis.bootstrap import LEVEL
 from infoplane.analysis.depth_order import DepthOrder, chance
-from infoplane.analysis.multiple import holm
+from infoplane.analysis.inference import SIGNIFICANCE, holm
 from infoplane.analysis.verdict import Verdict, json_value
 
 CLAIM = "bottom-up convergence"
 MIN_SEEDS = 5
 MIN_RHO = 0.5
-SIGNIFICANCE = 0.05
 CLAIMS = 2
+RULE = (
+    f"Rule: median ρ of at least {MIN_RHO:g}, its interval above 0, and a corrected p below {SIGNIFICANCE:g}, over "
+    f"{MIN_SEEDS} runs or more; supported if this holds of I(X;T) and of one of the others, mixed if of one side "
+    "only."
+)
+SHORT_NAMES = {"I_XT": "I(X;T)", "cka": "CKA", "svcca": "SVCCA", "parameters": "parameters"}
 NAMES = {
     "I_XT": "I(X;T)",
     "cka": "linear CKA to the final state",
@@ -59,15 +64,15 @@ def bottom_up_verdict(information: DepthOrder, controls: Sequence[DepthOrder]) -
         },
     }
     reasons = [_sentence(order, p, answer) for order, p, answer in zip(orders, corrected, shows, strict=True)]
-    return Verdict(CLAIM, _outcome(shows[0], shows[1:]), tuple(reasons), json_value(numbers))
+    return Verdict(CLAIM, _outcome(shows[0], shows[1:]), (*reasons, RULE), json_value(numbers))
 
 
 def corrected_chance(information: DepthOrder, controls: Sequence[DepthOrder]) -> list[float]:
     """Corrected p-values of I(X;T) and of each control; NaN where one cannot be judged."""
     among = chance(controls)
     best = min((p for p in among if math.isfinite(p)), default=math.nan)
-    first = holm([information.p, best])[0]
-    return [float(first), *(float(holm([information.p, p])[1]) for p in among)]
+    first = holm(np.array([information.p, best]))[0]
+    return [float(first), *(float(holm(np.array([information.p, p]))[1]) for p in among)]
 
 
 def order_numbers(order: DepthOrder) -> dict[str, Any]:
@@ -131,4 +136,4 @@ def _sentence(order: DepthOrder, p: float, answer: bool | None) -> str:
         return (
             f"{found}: cannot be judged, so few layers stand in any order by chance (p ≥ {order.attainable:.2g})."
         )
-    return f"{found}: layers {'' if answer else 'do not '}converge in the order of their depth."
+    return f"{found}: {'layers converge in the order of their depth' if answer else 'no order by depth is shown'}."

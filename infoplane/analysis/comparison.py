@@ -17,7 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from infoplane.analysis.multiple import holm
+from infoplane.analysis.inference import holm
 from infoplane.analysis.runs import MAY_DIFFER
 from infoplane.analysis.seeds import LEVEL, over_seeds, student_interval
 from infoplane.errors import InfoplaneError
@@ -108,7 +108,7 @@ def comparison_table(runs: pd.DataFrame, reference: str = "sgd", margin: float =
     order = [reference, *(name for name in runs["variant"].unique() if name != reference)]
     rows = [_summary(runs[runs["variant"] == name], accuracy[name], accuracy[reference]) for name in order]
     table = pd.DataFrame(rows)
-    table["p_holm"] = holm(table["p"])
+    table["p_holm"] = holm(table["p"].to_numpy(dtype=float))
     table["verdict"] = [_verdict(row, margin) for _, row in table.iterrows()]
     return table
 

@@ -148,8 +148,8 @@ def layer_times(found: Curves, tolerance: float = TOLERANCE) -> pd.DataFrame:
 
     Returns:
         One row per run and layer: `run`, `layer`, `depth`, `time` (step; infinite, NaN if dropped), `range` and
-        `final` of the mean over batches, its `standard_error` (NaN without batches), `dropped`: the reason, "" if
-        it is not.
+        `final` of the mean over batches, its `standard_error` and the range `noise` alone would span (NaN without
+        batches), `dropped`: the reason, "" if it is not.
     """
     means = found.values.mean(axis=1)
     times = convergence_times(means, found.steps, tolerance, found.floor)
@@ -162,7 +162,8 @@ def layer_times(found: Curves, tolerance: float = TOLERANCE) -> pd.DataFrame:
         for place, layer in enumerate(found.layers):
             here = (r, place)
             reason = found.trouble[here] or _still(ranges[here], needed[here], times[here])
-            numbers = {"range": ranges[here], "standard_error": errors[here], "final": final[here]}
+            numbers = {"range": ranges[here], "standard_error": errors[here], "noise": needed[here]}
+            numbers["final"] = final[here]
             time = np.nan if reason else times[here]
             about: dict[str, Any] = {"run": run, "layer": layer, "depth": place + 1, "time": time}
             rows.append(about | numbers | {"dropped": reason})

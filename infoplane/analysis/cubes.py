@@ -89,6 +89,11 @@ def refuse_strangers(estimates: pd.DataFrame, pairs: pd.DataFrame) -> None:
         InfoplaneError: They differ, with the column.
     """
     for name in ("run", "alpha", "kernel", "bandwidth", "scope", "input_bandwidth", "batch_size", "batch", "n"):
+        for table, maker in ((estimates, "gather"), (pairs, "gather_pairs")):
+            if name not in table:
+                raise InfoplaneError(
+                    f"a table lacks the column {name}; make it with infoplane.analysis.runs.{maker}"
+                )
         if {*estimates[name].unique()} != {*pairs[name].unique()}:
             raise InfoplaneError(
                 f"estimates and pairs differ in {name}: make both from the same runs with the same settings"

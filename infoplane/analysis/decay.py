@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from infoplane.analysis.cubes import pair_cube
-from infoplane.analysis.inference import SIGNIFICANCE, Criterion, effect, order_p, spearman
+from infoplane.analysis.inference import Criterion, Fall, effect, order_p, spearman
 
 NORMS = ("diagonal", "entropy")
 
@@ -79,19 +79,14 @@ def decay_holds(pairs: pd.DataFrame, layers: Sequence[str], first: int, last: in
     """
     change = normalised(pairs, last, layers) - normalised(pairs, first, layers)
     i, j = np.triu_indices(len(layers), 1)
-    fall = effect(-spearman(j - i, np.moveaxis(change[i, j], 0, -1)))
     mean = change.mean(axis=(2, 3))
-    p = order_p(lambda orders: spearman(j - i, mean[orders[:, i], orders[:, j]]), len(layers))
+    fall = Fall(
+        effect(-spearman(j - i, np.moveaxis(change[i, j], 0, -1))),
+        order_p(lambda orders: spearman(j - i, mean[orders[:, i], orders[:, j]]), len(layers)),
+    )
     return Criterion(
         "decay with distance",
-        bool(fall.positive() and p < SIGNIFICANCE),
-        f"ρ of |i−j| and I(T_i;T_j) / √(I_ii I_jj), trained minus initialisation, is {-fall.mean:.2f} "
-        f"[{-fall.high:.2f}, {-fall.low:.2f}] (p over seeds {fall.p:.3f}, over orders {p:.3f})",
-        {
-            "rho": -float(fall.mean),
-            "rho_low": -float(fall.high),
-            "rho_high": -float(fall.low),
-            "rho_p": float(fall.p),
-            "order_p": p,
-        },
+        fall.holds(),
+        f"ρ of |i−j| and I(T_i;T_j) / √(I_ii I_jj), trained minus initialisation, is {fall.text()}",
+        {**fall.numbers()},
     )

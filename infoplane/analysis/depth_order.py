@@ -17,7 +17,6 @@ converge at the same snapshot shows no order: ρ = 0. Two things can make ρ lar
 from __future__ import annotations
 
 import functools
-import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -29,11 +28,11 @@ from scipy.stats import rankdata
 
 from infoplane.analysis.bootstrap import LEVEL, RESAMPLES
 from infoplane.analysis.convergence import TOLERANCE, Curves, convergence_times, layer_times
+from infoplane.analysis.inference import layer_orders
 
 MIN_LAYERS = 3
 MIN_SNAPSHOTS = 5
 DRAWS = 200
-ORDERS = 5040
 ROUNDING = 1e-9
 
 
@@ -50,8 +49,7 @@ class DepthOrder:
         low: Lower end of its 95 % interval; NaN where nothing can be resampled.
         high: Upper end.
         mean: Mean of ρ over the same runs.
-        null: Mean ρ for each order of the layers, the true one first; all orders where they are at most 5,040,
-            else so many random ones.
+        null: Mean ρ for each order of the layers, the true one first (`infoplane.analysis.inference.layer_orders`).
         attainable: The least p that so many usable layers and orders allow.
         limitation: Why no order can be judged; "" where it can.
     """
@@ -100,6 +98,7 @@ def depth_order(
     batch_draws = _redrawn(found, times, tolerance, draws, rng)[judged]
     low, high = _interval(batch_draws, resamples, rng)
     usable = int((~np.isnan(times[judged])).any(axis=0).sum())
+    null = _permuted(times[judged])
     return DepthOrder(
         found.quantity,
         tolerance,
@@ -109,8 +108,8 @@ def depth_order(
         low,
         high,
         mean=float(np.mean(rho[judged])),
-        null=_permuted(times[judged]),
-        attainable=max(1 / math.factorial(usable), 1 / ORDERS),
+        null=null,
+        attainable=max(1 / math.factorial(usable), 1 / len(null)),
     )
 
 
@@ -147,11 +146,15 @@ def correlations(times: NDArray, depths: NDArray) -> NDArray:
     usable = ~np.isnan(times.reshape(-1, times.shape[-1])[0])
     if usable.sum() < MIN_LAYERS:
         return np.full(np.broadcast_shapes(times.shape, depths.shape)[:-1], np.nan)
-    a, b = (rankdata(values[..., usable], axis=-1) for values in (times, depths))
-    a, b = (ranks - ranks.mean(axis=-1, keepdims=True) for ranks in (a, b))
-    norms = np.sqrt(np.square(a).sum(axis=-1) * np.square(b).sum(axis=-1))
-    products = (a * b).sum(axis=-1)
-    return np.divide(products, norms, out=np.zeros(np.broadcast(products, norms).shape), where=norms > 0)
+    a, b = (_unit(rankdata(values[..., usable], axis=-1)) for values in (times, depths))
+    return np.asarray((a * b).sum(axis=-1))
+
+
+def _unit(ranks: NDArray) -> NDArray:
+    """Centred and scaled to norm 1 along the last axis, so that a product is a correlation; 0 where constant."""
+    centred = ranks - ranks.mean(axis=-1, keepdims=True)
+    norms = np.linalg.norm(centred, axis=-1, keepdims=True)
+    return np.divide(centred, norms, out=np.zeros_like(centred), where=norms > 0)
 
 
 def _limitation(found: Curves, layers: pd.DataFrame) -> str:
@@ -193,14 +196,15 @@ def _interval(draws: NDArray, resamples: int, rng: np.random.Generator) -> tuple
 
 def _permuted(times: NDArray) -> NDArray:
     """Mean ρ over runs for every order of the layers."""
-    orders = layer_orders(times.shape[1])
-    return np.asarray(np.mean([correlations(row[None], orders) for row in times], axis=0))
+    found = []
+    for row in times:
+        usable = tuple((~np.isnan(row)).tolist())
+        found.append(_order_units(usable) @ _unit(rankdata(row[list(usable)])))
+    return np.asarray(np.mean(found, axis=0))
 
 
-@functools.cache
-def layer_orders(count: int) -> NDArray:
-    """The orders of so many layers, the true one first: all of them, or random ones where they are too many."""
-    if math.factorial(count) <= ORDERS:
-        return np.array(list(itertools.permutations(range(count))))
-    rng = np.random.default_rng(0)
-    return np.array([np.arange(count), *(rng.permutation(count) for _ in range(ORDERS - 1))])
+@functools.lru_cache(maxsize=8)
+def _order_units(usable: tuple[bool, ...]) -> NDArray:
+    """Ranks of the depths of the usable layers in every order of all, scaled; the same for most runs."""
+    orders = layer_orders(len(usable))[:, list(usable)]
+    return _unit(rankdata(orders, axis=-1))

@@ -63,10 +63,6 @@ class Effect:
         """Where interval and test both say above 0, (...) boolean."""
         return (self.p < SIGNIFICANCE) & (self.low > 0)
 
-    def text(self, digits: int = 3) -> str:
-        """A single effect with its interval."""
-        return f"{self.mean:.{digits}f} [{self.low:.{digits}f}, {self.high:.{digits}f}]"
-
 
 def effect(values: NDArray) -> Effect:
     """Mean, interval and test of values that are nested, batches within runs.
@@ -90,9 +86,62 @@ def effect(values: NDArray) -> Effect:
     return Effect(mean, low, high, np.where(runs > 1, t.sf(ratio, np.maximum(runs - 1, 1)), np.nan))
 
 
+@dataclass(frozen=True)
+class Fall:
+    """Whether a rank correlation with depth or distance is below 0, over the runs and over the orders of layers.
+
+    Attributes:
+        effect: Of minus the correlation, over runs and batches.
+        order_p: p-value of the permutation test over the orders of layers.
+    """
+
+    effect: Effect
+    order_p: float
+
+    def holds(self) -> bool:
+        """Whether both say so."""
+        return bool(self.effect.positive() and self.order_p < SIGNIFICANCE)
+
+    def text(self) -> str:
+        """The correlation with its interval and p-values."""
+        found = self.effect
+        return (
+            f"{-found.mean:.2f} [{-found.high:.2f}, {-found.low:.2f}] "
+            f"(p over seeds {found.p:.3f}, over orders {self.order_p:.3f})"
+        )
+
+    def numbers(self) -> dict[str, float | None]:
+        """The same as JSON values."""
+        found = self.effect
+        ends = {"rho": -found.mean, "rho_low": -found.high, "rho_high": -found.low, "rho_p": found.p}
+        return {**{name: number(value) for name, value in ends.items()}, "order_p": self.order_p}
+
+
+def holm(p: NDArray) -> NDArray:
+    """p-values corrected for their number by Holm's step-down rule; NaN stays NaN and is not counted.
+
+    Args:
+        p: (k,).
+
+    Returns:
+        (k,); below α they control the family-wise error at α.
+    """
+    corrected = np.full(len(p), np.nan)
+    places = np.flatnonzero(np.isfinite(p))
+    order = places[np.argsort(p[places], kind="stable")]
+    steps = p[order] * np.arange(len(order), 0, -1)
+    corrected[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
+    return corrected
+
+
+def number(value: Any) -> float | None:
+    """A number as JSON has it: None in the place of what is not finite."""
+    return float(value) if math.isfinite(value) else None
+
+
 def listed(values: NDArray) -> list[float | None]:
-    """Numbers (k,) as JSON has them: None in the place of what is not finite."""
-    return [float(value) if math.isfinite(value) else None for value in values]
+    """Numbers (k,) as JSON has them."""
+    return [number(value) for value in values]
 
 
 def layer_orders(layers: int, seed: int = 0) -> NDArray:

@@ -6,10 +6,10 @@ measured in the run left out: a curve that does not fall has a fall of 0 on aver
 turns at the end and does not fall at all.
 
 A layer *compresses* if its fall, and *fits* if its rise, is above 0 over runs by a one-sided t-test at 5 %, Holm's
-correction over the layers; "neither" is a possible answer. One run cannot decide it: fluctuations of its training
-are the same in all its batches. The intervals of rise and fall are of a hierarchical bootstrap over runs and
-batches, the interval of the turn of the turns in resampled runs; with few runs both are rather too narrow, which
-is why they decide nothing.
+correction over the layers, and at least 0.1 bit on average (the floor below which a range counts as flat);
+"neither" is a possible answer. One run cannot decide it: fluctuations of its training are the same in all its
+batches. The intervals of rise and fall are of a hierarchical bootstrap over runs and batches, the interval of the
+turn of the turns in resampled runs; with few runs both are rather too narrow, which is why they decide nothing.
 """
 
 from __future__ import annotations
@@ -23,9 +23,8 @@ from scipy.stats import ttest_1samp
 
 from infoplane.analysis.bootstrap import LEVEL, RESAMPLES, hierarchical_bootstrap
 from infoplane.analysis.convergence import Curves, last_snapshots, smooth
-from infoplane.analysis.multiple import holm
+from infoplane.analysis.inference import SIGNIFICANCE, holm
 
-SIGNIFICANCE = 0.05
 PHASES = {
     (True, True): "fitting, then compression",
     (True, False): "fitting",
@@ -57,18 +56,16 @@ def phases(found: Curves, *, seed: int = 0) -> pd.DataFrame:
     ]
     table = pd.DataFrame(rows).reindex(columns=_COLUMNS).astype(float)
     for name in ("p_rise", "p_fall"):
-        table[name] = holm(table[name])
-    named = zip(troubles, table["p_rise"], table["p_fall"], strict=True)
-    table["phase"] = [trouble or _phase(rise, fall) for trouble, rise, fall in named]
+        table[name] = holm(table[name].to_numpy())
+    decided = table["p_rise"].notna() | table["p_fall"].notna()
+    large = [(table[f"p_{name}"] < SIGNIFICANCE) & (table[name] >= found.floor) for name in ("rise", "fall")]
+    table["phase"] = [
+        trouble or (PHASES[rise, fall] if known else "undecidable")
+        for trouble, known, rise, fall in zip(troubles, decided, *large, strict=True)
+    ]
     table.insert(0, "layer", found.layers)
     table.insert(1, "depth", range(1, len(troubles) + 1))
     return table
-
-
-def _phase(p_rise: float, p_fall: float) -> str:
-    if math.isnan(p_rise) and math.isnan(p_fall):
-        return "undecidable"
-    return PHASES[p_rise < SIGNIFICANCE, p_fall < SIGNIFICANCE]
 
 
 def _layer(values: NDArray, steps: NDArray, rng: np.random.Generator) -> dict[str, float]:

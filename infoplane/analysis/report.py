@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -58,7 +59,8 @@ def write_report(report: Report, stem: Path, force: bool = False) -> tuple[Path,
             draft.write_text(content, encoding="utf-8")
             draft.replace(path)
         except OSError as error:
-            draft.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                draft.unlink(missing_ok=True)
             raise InfoplaneError(f"cannot write {path}: {error.strerror or error}") from error
     return paths
 

@@ -9,7 +9,8 @@ from typing import Any
 import pandas as pd
 
 from infoplane.analysis.analyze import Report, Variant
-from infoplane.analysis.bottom_up import NAMES
+from infoplane.analysis.bottom_up import NAMES, SHORT_NAMES
+from infoplane.analysis.convergence import FLOOR_BITS
 from infoplane.analysis.depth_order import DepthOrder
 from infoplane.analysis.verdict import Verdict
 
@@ -32,15 +33,18 @@ def markdown(report: Report) -> str:
         "## Verdicts",
         *(_verdict_text(verdict) for verdict in report.verdicts),
         "## How the verdict on bottom-up convergence changes",
+        f"{about['unchanged']} of {about['variants']} other choices leave it as it is.",
         _table(_variant_rows(report)),
         *_notes(report.variants),
         "## When layers converge",
-        "Median step over the runs after which a quantity stays within the tolerance of its final value.",
+        "Median step over the runs after which I(X;T), linear CKA and SVCCA to the final state, and the distance "
+        "of the parameters to the end stay within the tolerance of their final values.",
         _table(_time_rows(report.orders)),
         *_dropped(report.orders),
         "## Fitting and compression",
         "Where I(X;T) turns (step), how much it rises before and falls after, in its unit, with 95 % intervals; "
-        "p by a one-sided t-test over runs, corrected for the number of layers by Holm's rule.",
+        "p by a one-sided t-test over runs, corrected for the number of layers by Holm's rule; what is under "
+        f"{FLOOR_BITS:g} bit on average counts as no phase.",
         _table(_phase_rows(report.phases)),
         "## What this does not say",
         "\n".join(f"- {caveat}" for caveat in CAVEATS),
@@ -109,15 +113,15 @@ def _variant_rows(report: Report) -> list[dict[str, str]]:
             "verdict": one.verdict.outcome if one.verdict else "not possible",
         }
         found = one.verdict.numbers["quantities"] if one.verdict else {}
-        rows.append(row | {f"ρ of {name}": _rho(found.get(quantity)) for quantity, name in NAMES.items()})
+        rows.append(row | {f"ρ of {name}": _rho(found.get(quantity)) for quantity, name in SHORT_NAMES.items()})
     return rows
 
 
 def _rho(numbers: dict[str, Any] | None) -> str:
     if not numbers or numbers["median"] is None:
         return "–"
-    interval = "" if numbers["low"] is None else f" [{numbers['low']:.2f}, {numbers['high']:.2f}]"
-    return f"{numbers['median']:.2f}{interval}, p = {numbers['p_corrected']:.2g}"
+    interval = "" if numbers["low"] is None else f" [{numbers['low']:z.2f}, {numbers['high']:z.2f}]"
+    return f"{numbers['median']:z.2f}{interval}, p = {numbers['p_corrected']:.2g}"
 
 
 def _notes(variants: Iterable[Variant]) -> list[str]:
@@ -132,7 +136,7 @@ def _time_rows(orders: Sequence[DepthOrder]) -> list[dict[str, str]]:
             shown = "dropped" if math.isnan(row["time"]) else "not before the end"
             if math.isfinite(row["time"]):
                 shown = f"{row['time']:g}"
-            rows.setdefault(row["layer"], {"layer": row["layer"]})[NAMES[order.quantity]] = shown
+            rows.setdefault(row["layer"], {"layer": row["layer"]})[SHORT_NAMES[order.quantity]] = shown
     return list(rows.values())
 
 
@@ -152,7 +156,7 @@ def _phase_rows(table: pd.DataFrame) -> list[dict[str, str]]:
     for row in records(table):
         shown = {"layer": row["layer"], "phase": row["phase"], "turn": _interval(row, "turn", "g")}
         for name in ("rise", "fall"):
-            shown[name] = _interval(row, name, ".2f")
+            shown[name] = _interval(row, name, "z.3f")
             shown[f"p of the {name}"] = "–" if math.isnan(row[f"p_{name}"]) else f"{row[f'p_{name}']:.2g}"
         rows.append(shown)
     return rows
@@ -166,8 +170,8 @@ def records(table: pd.DataFrame) -> list[dict[str, Any]]:
 def _interval(row: dict[str, Any], name: str, form: str) -> str:
     if math.isnan(row[name]):
         return "–"
-    low, high = row[f"{name}_low"], row[f"{name}_high"]
-    return f"{row[name]:{form}}" + ("" if math.isnan(low) else f" [{low:{form}}, {high:{form}}]")
+    value, low, high = (row[name + end] for end in ("", "_low", "_high"))
+    return f"{value:{form}}" + ("" if math.isnan(low) else f" [{low:{form}}, {high:{form}}]")
 
 
 def _table(rows: Sequence[dict[str, str]]) -> str:

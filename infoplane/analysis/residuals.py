@@ -7,6 +7,11 @@ read against three things only: its value at initialisation, the null of permute
 added. Never "about 0". By the chain rule the contrast is I(X;T_l) − I(X;T_{l+1}) exactly, at any α: it asks that a
 link of the X-chain falls, not only that it does not rise, and is no evidence apart from that chain.
 
+The null is strict. Under Gaussian kernels an exact Markov chain that compresses little lies above it (T_{l+1}
+sharpens the kernel where T_l and X do, which counts as knowledge of X), independent random features of X further
+above; chains that compress strongly, or nearly discrete ones, lie below. Below the null is evidence for a Markov
+chain, above it is none against.
+
 Where the inputs' Gram matrix is the identity (S(X) = log2 n) the residual is 1 for any layer and for the null
 alike.
 """
@@ -21,8 +26,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from infoplane.analysis.cubes import pair_cube
-from infoplane.analysis.inference import SIGNIFICANCE, Criterion, effect, listed
-from infoplane.analysis.multiple import holm
+from infoplane.analysis.inference import SIGNIFICANCE, Criterion, effect, holm, listed, number
 
 HELD_SHARE = 0.75
 # A conditional entropy below this, in bits, is rounding: T_{l+1} adds nothing of which there could be a share.
@@ -97,9 +101,9 @@ def residuals_hold(pairs: pd.DataFrame, layers: Sequence[str], first: int, last:
             "p": listed(p),
             "held": held.tolist(),
             "contrary": contrary.tolist(),
-            "residual": r_end,
-            "residual_start": r_start,
-            "residual_null": null,
+            "residual": number(r_end),
+            "residual_start": number(r_start),
+            "residual_null": number(null),
             "below_start": listed(wanted.mean[0]),
             "below_null": listed(wanted.mean[1]),
             "contrast": listed(wanted.mean[2]),

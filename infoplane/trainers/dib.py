@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -11,15 +13,15 @@ from infoplane.entropy import entropy_with_gradient
 from infoplane.errors import InfoplaneError, unknown
 from infoplane.kernels import Bandwidth
 from infoplane.trainers.grams import bandwidth, batch_distances, gaussian
-from infoplane.trainers.greedy import GreedyCE
 from infoplane.trainers.objective import Knobs, Pass, Place
+from infoplane.trainers.predsim import PredSim
 
 PENALTIES = ("mi_xt", "entropy_t", "mi_prev_t")
 BETA_SCHEDULES = ("constant", "warmup")
 RULES = ("knn", "median", "fixed")
 
 
-class GreedyDIB(GreedyCE):
+class GreedyDIB(PredSim):
     """Loss of the task at an auxiliary classifier, plus β_l times an information in bits.
 
     The information is I_α(X;T_l) (mi_xt; Yu, Yu and Príncipe, "Deep deterministic information bottleneck with
@@ -30,8 +32,11 @@ class GreedyDIB(GreedyCE):
 
     Yu, Yu and Príncipe train a whole network with one such term at its bottleneck, with α = 1.01, σ from the 10
     nearest samples and β = 0.01 (VGG-16, CIFAR-10) or 1e-6 (MNIST, perceptron); their public code takes
-    exp(−d²/σ²), which is a σ smaller by √2. Here every block has its own term and classifier.
+    exp(−d²/σ²), which is a σ smaller by √2. Here every block has its own term and classifier. The option
+    `similarity_weight`, 0, puts similarity matching beside the loss of the task, as in `PredSim`.
     """
+
+    NUMBERS: ClassVar[Mapping[str, float]] = {"similarity_weight": 0.0}
 
     def __init__(self, place: Place, knobs: Knobs) -> None:
         super().__init__(place, knobs)

@@ -28,7 +28,8 @@ class Goodness(Objective):
     classifier, is trained and used; the paper's classifier reads all but the first hidden layer and images with a
     neutral label. Negative labels are drawn evenly, not by how easily they are confused. There is no peer
     normalisation. Batch normalisation, where the network has it, sees all three thirds. Boxes train the last
-    block only. The paper names neither optimiser nor learning rate.
+    block only. The paper names neither optimiser nor learning rate; the default is Adam at 1e-3. Expect little of
+    networks with batch normalisation, which levels the goodness out.
     """
 
     def __init__(self, place: Place, knobs: Knobs) -> None:

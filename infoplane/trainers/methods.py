@@ -39,7 +39,7 @@ LOCAL = {
     "schedule": "fractions:0.5,0.75,0.89,0.94:0.25",
 }
 PREDICTED = LOCAL | {"aux": "pool:2048"}
-HSIC = SGD | {"lr": 1e-4, "weight_decay": 1e-3, "batch_size": 512}
+HSIC = LOCAL | {"lr": 1e-3, "batch_size": 256, "schedule": "constant"}
 PHSIC = LOCAL | {"optimizer": "adamw", "weight_decay": 1e-7, "schedule": "fractions:0.6,0.7,0.9,0.95:0.25"}
 INFOPRO = SGD | {"lr": 0.1, "weight_decay": 1e-4, "batch_size": 128, "schedule": "cosine", "aux": "conv:1"}
 FORWARD = LOCAL | {"lr": 1e-3, "schedule": "constant"}

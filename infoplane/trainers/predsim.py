@@ -45,8 +45,8 @@ class Sim(Objective):
     """Similarity matching alone, without a classifier.
 
     Published with Adam at learning rate 5e-4, times 0.25 after 50, 75, 89 and 94 % of the training, batches of
-    128, dropout and leaky ReLU. What differs: the network keeps its own activations, and a block of several
-    convolutions has one loss where the paper has one at each.
+    128, 100 to 400 epochs, dropout and leaky ReLU. What differs: the network keeps its own activations, and a
+    block of several convolutions has one loss where the paper has one at each.
     """
 
     def __init__(self, place: Place, knobs: Knobs) -> None:
@@ -71,12 +71,15 @@ class PredSim(GreedyCE):
 
     def __init__(self, place: Place, knobs: Knobs) -> None:
         super().__init__(place, knobs)
-        self.similarity = Similarity(place)
+        self.share = self.numbers["similarity_weight"]
+        self.similarity = Similarity(place) if self.share else None
 
     def loss(self, local: Pass) -> Tensor:
         """The weighted sum."""
-        weight = self.numbers["similarity_weight"]
-        return (1 - weight) * super().loss(local) + weight * self.similarity(local)
+        loss = super().loss(local)
+        if self.similarity is None:
+            return loss
+        return (1 - self.share) * loss + self.share * self.similarity(local)
 
 
 def _features(output: Tensor) -> Tensor:

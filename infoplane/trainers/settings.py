@@ -141,7 +141,7 @@ class RecordSettings:
             try:
                 found[name.strip()] = float(value)
             except ValueError:
-                raise InfoplaneError(f"option '{text}': write NAME=NUMBER, such as similarity=0.9") from None
+                raise InfoplaneError(f"option '{text}': write NAME=NUMBER, such as similarity_weight=0.9") from None
         return found
 
 
@@ -177,5 +177,7 @@ def _check(settings: RecordSettings) -> None:
             raise InfoplaneError(f"beta must be 0 or more, got {beta}")
     if settings.loss_alpha is not None and not 0 < settings.loss_alpha < math.inf:
         raise InfoplaneError(f"loss_alpha must be positive and finite, got {settings.loss_alpha}")
+    if settings.how.expand and (settings.micro_batches or 1) > 1:
+        raise InfoplaneError(f"method '{settings.method}' learns from whole batches; leave out --micro-batches")
     if settings.group and not settings.blocks:
         raise InfoplaneError("--group says how units are merged into --blocks K; give both or neither")
