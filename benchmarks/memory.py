@@ -145,8 +145,9 @@ def main() -> None:
 
 INTRODUCTION = """# Memory of one training step over depth
 
-`python benchmarks/memory.py`: {where}. Peak: the most bytes of tensors that one step (forward, backward, optimiser)
-holds at once, beyond parameters, optimiser state and data. `in 4`: units merged to 4 blocks of about equal memory.
+`python benchmarks/memory.py`: {where}.
+Peak: the most bytes of tensors that one step (forward, backward, optimiser) holds at once, beyond parameters,
+optimiser state and data. `in 4`: units merged to 4 blocks of about equal memory.
 `sgd-accumulate` cuts the batch into 4 parts, so batch norm sees a quarter of it. What checkpointing keeps for the
 backward pass cannot be seen. The figure is [memory-depth.png](../docs/images/memory-depth.png).
 """

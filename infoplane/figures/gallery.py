@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from infoplane.analysis.classes import confusion_table, per_class
+from infoplane.analysis.classes import confusion_table, hardest_classes, per_class
 from infoplane.analysis.comparison import cost_table, runs_table
 from infoplane.analysis.curves import accuracy_table, depth_table
 from infoplane.analysis.sweep import sweep_tables
@@ -114,6 +114,8 @@ def _sweeps(material: Material) -> Iterator[Drawing]:
 
 def _classes(material: Material) -> Iterator[Drawing]:
     table = per_class(material.paths)
+    # Says so where no class is hard.
+    hardest_classes(table)
     yield Drawing("classes", table, partial(hardest, table, material.pictures))
 
 
