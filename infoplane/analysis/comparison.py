@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from infoplane.analysis.inference import holm
-from infoplane.analysis.runs import MAY_DIFFER
+from infoplane.analysis.runs import MAY_DIFFER, data_text
 from infoplane.analysis.seeds import LEVEL, over_seeds, student_interval
 from infoplane.errors import InfoplaneError
 from infoplane.runfile import Run, open_run
@@ -161,19 +161,7 @@ def about_run(path: Path, run: Run) -> dict[str, Any]:
 
 def subject(config: Mapping[str, Any]) -> str:
     """Network and data of a run, such as "vgg6 on gtsrb (16×16, 1,500 training samples)"."""
-    size, count, augment = config.get("image_size"), config.get("train_size"), config.get("augment", "none")
-    permuted, held_out = config.get("permute_labels", 0), config.get("validation", 0)
-    details = [
-        f"{size}×{size}" if size else "",
-        "cut to the sign" if config.get("region") == "sign" else "",
-        f"{count:,} training samples" if count else "",
-        f"{100 * held_out:g} % held out" if held_out else "",
-        f"{100 * permuted:g} % of labels permuted" if permuted else "",
-        "with boxes" if config.get("task") == "classes+boxes" else "",
-        f"augmentation {augment}" if augment != "none" else "",
-    ]
-    known = ", ".join(filter(None, details))
-    return f"{config.get('model')} on {config.get('dataset')}" + (f" ({known})" if known else "")
+    return f"{config.get('model')} on {data_text(config)}"
 
 
 def _row(path: Path, run: Run) -> dict[str, Any]:
