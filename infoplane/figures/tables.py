@@ -19,6 +19,13 @@ _LATEX = {
     "−": "$-$",
     "α": r"$\alpha$",
     "β": r"$\beta$",
+    "ρ": r"$\rho$",
+    "σ": r"$\sigma$",
+    "√": r"$\surd$",
+    "≥": r"$\geq$",
+    "×": r"$\times$",
+    "→": r"$\to$",
+    "|": r"\textbar{}",
 }
 
 
@@ -104,8 +111,15 @@ def plus_minus(mean: float, deviation: float, scale: float = 1.0, digits: int = 
     return f"{text} ± {deviation * scale:.{digits}f}" if pd.notna(deviation) else text
 
 
+def shown_p(value: float) -> str:
+    """A p-value as 0.031, as < 0.001 below that, and as – where there is none."""
+    if not pd.notna(value):
+        return "–"
+    return f"{value:.3f}" if value >= 0.001 else "< 0.001"
+
+
 def _row(cells: Iterable[object]) -> str:
-    return "| " + " | ".join(str(cell) for cell in cells) + " |"
+    return "| " + " | ".join(str(cell).replace("|", r"\|") for cell in cells) + " |"
 
 
 def _escaped(text: object) -> str:
