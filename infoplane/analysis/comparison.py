@@ -89,10 +89,10 @@ def comparison_table(runs: pd.DataFrame, reference: str = "sgd", margin: float =
         margin: How far below the reference a comparable method may be, in accuracy.
 
     Returns:
-        One row per variant, the reference first: `variant`, `method`, `batch_size`, `lr`, `seeds`; each measure's
-        mean, and its standard deviation over seeds in `<name>_sd` (ddof=1); `gap`, the mean paired difference in
-        test accuracy, with the 95 % interval of Student's t `gap_low`, `gap_high`; `p`, two-sided paired t-test;
-        `p_holm`;
+        One row per variant, the reference first: `variant`, `method`, `subject`, `device` (of its first run),
+        `batch_size`, `lr`, `seeds`; each measure's mean, and its standard deviation over seeds in `<name>_sd`
+        (ddof=1); `gap`, the mean paired difference in test accuracy, with the 95 % interval of Student's t
+        `gap_low`, `gap_high`; `p`, two-sided paired t-test; `p_holm`;
         `verdict`: better, worse, comparable or "not shown to be comparable", "" for the reference and where fewer
         than two seeds are shared.
 
@@ -181,7 +181,8 @@ def _row(path: Path, run: Run) -> dict[str, Any]:
 
 
 def _summary(rows: pd.DataFrame, values: pd.Series, reference: pd.Series) -> dict[str, Any]:
-    about = {name: rows[name].iloc[0] for name in ("variant", "method", "batch_size", "lr")} | {"seeds": len(rows)}
+    known = ("variant", "method", "subject", "device", "batch_size", "lr")
+    about = {name: rows[name].iloc[0] for name in known if name in rows} | {"seeds": len(rows)}
     for name in MEASURES:
         about |= {name: rows[name].mean(), f"{name}_sd": rows[name].std(ddof=1)}
     if values.name == reference.name:

@@ -65,7 +65,7 @@ def markov_tables(estimates: pd.DataFrame, pairs: pd.DataFrame) -> MarkovTables:
     names = ["X", *layers, "Y"]
     depth = dict(zip(estimates["layer"], estimates["depth"], strict=True)) | {"X": 0}
     shared = {name: estimates[name].iloc[0] for name in SHARED if name in estimates}
-    shared["runs"] = estimates["run"].nunique()
+    shared |= {"runs": estimates["run"].nunique(), "batches": estimates["batch"].nunique()}
     shared["left_out"] = ", ".join(f"{name} ({why})" for name, why in dropped.items())
     matrices, residuals = matrix_table(pairs, names), residual_table(pairs, layers)
     links = _averaged(link_table(estimates, layers))

@@ -44,11 +44,8 @@ def show_accuracy(table: pd.DataFrame, margin: float) -> Shown:
         f"lower end is at least −{100 * margin:g} points; better, worse: paired t-test, p < 0.05 after Holm's "
         "correction. Test accuracy of the last epoch."
     )
-    return (
-        _measured(columns),
-        f"Methods of training against {reference}: mean ± standard deviation over seeds.",
-        note,
-    )
+    caption = f"Methods of training{_subject(table)} against {reference}: mean ± standard deviation over seeds."
+    return _measured(columns), caption, note
 
 
 def show_costs(table: pd.DataFrame) -> Shown:
@@ -68,7 +65,15 @@ def show_costs(table: pd.DataFrame) -> Shown:
         "Memory: the most that one training step holds beyond parameters, optimiser state and data. Operations: "
         "matrix products and convolutions, without eigenvalues."
     )
-    return _measured(columns), "Memory and time of the methods: time as mean ± standard deviation over seeds.", note
+    devices = list(table["device"].dropna().unique()) if "device" in table else []
+    place = f" on {', '.join(map(str, devices))}" if devices else ""
+    caption = f"Memory and time of training{_subject(table)}{place}; time: mean ± standard deviation over seeds."
+    return _measured(columns), caption, note
+
+
+def _subject(table: pd.DataFrame) -> str:
+    """Network and data, where the table names them."""
+    return f" {table['subject'].iloc[0]}" if "subject" in table else ""
 
 
 def _measured(columns: dict[str, Any]) -> pd.DataFrame:

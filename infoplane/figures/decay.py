@@ -7,13 +7,14 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
+from infoplane.errors import InfoplaneError
 from infoplane.figures.caption import spread
 from infoplane.figures.links import refuse_empty, snapshot_looks, snapshot_name, subject
 from infoplane.figures.style import COLUMN, GREY, canvas, style
 
 _PANEL = 1.3
+_MOST_TICKS = 10
 
 
 def decay_caption(table: pd.DataFrame) -> str:
@@ -38,10 +39,12 @@ def information_decay(table: pd.DataFrame, seeds: pd.DataFrame, caption: str | N
         A figure in single column width (3.25 in).
 
     Raises:
-        InfoplaneError: If there is nothing to draw.
+        InfoplaneError: If there is nothing to draw, or one snapshot only.
     """
     refuse_empty(table, ["information", "gain"])
     steps = sorted(table["step"].unique())
+    if len(steps) < 2:
+        raise InfoplaneError("one snapshot only: there is no initialisation to compare with")
     looks = snapshot_looks(steps)
     figure, body = canvas(COLUMN, 2 * _PANEL + 0.6, decay_caption(table) if caption is None else caption)
     above, below = body.subplots(2, 1, sharex=True)
@@ -54,7 +57,9 @@ def information_decay(table: pd.DataFrame, seeds: pd.DataFrame, caption: str | N
     above.set_ylabel("normalised\ninformation")
     below.set_ylabel(f"change since\n{snapshot_name(steps[0], steps)}")
     below.set_xlabel("distance |i−j| (layers)")
-    below.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=10))
+    most = int(table["distance"].max())
+    below.set_xticks(range(1, most + 1, -(-most // _MOST_TICKS)))
+    below.set_xlim(0.8, most + 0.2)
     body.legend(loc="outside lower center", ncols=min(len(steps), 3), handlelength=2.4, columnspacing=1.0)
     body.align_ylabels([above, below])
     figure.draw_without_rendering()

@@ -16,6 +16,7 @@ from infoplane.figures.style import COLOURS, COLUMN, DOUBLE_COLUMN, SMALL, canva
 
 NORMS = {"diagonal": "I(i;j) / √(I(i;i) I(j;j))", "entropy": "I(i;j) / max(S(i), S(j))"}
 _ACROSS = 3
+_LUMINANCE = (0.299, 0.587, 0.114)
 _DARK = 0.5  # from this luminance down, text on a cell is white
 
 
@@ -72,9 +73,7 @@ def information_matrices(table: pd.DataFrame, caption: str | None = None) -> Fig
 
 def _colours() -> Any:
     """Dark is much, as print has it."""
-    colours = COLOURS.reversed()
-    colours.set_bad("0.85")
-    return colours
+    return COLOURS.reversed().with_extremes(bad="0.85")
 
 
 def _matrix(axes: Axes, rows: pd.DataFrame, norm: Normalize, points: float) -> None:
@@ -91,13 +90,7 @@ def _matrix(axes: Axes, rows: pd.DataFrame, norm: Normalize, points: float) -> N
     axes.spines[:].set_visible(False)
     if points / len(names) < text_width(".00", SMALL) + 2:
         return
+    dark = _colours()(norm(values))[..., :3] @ _LUMINANCE < _DARK
     for i, j in np.argwhere(np.isfinite(values)):
         text = f"{values[i, j]:.2f}".removeprefix("0").replace("1.00", "1")
-        dark = np.dot(_colours()(norm(values[i, j]))[:3], (0.299, 0.587, 0.114)) < _DARK
-        look: dict[str, Any] = {
-            "ha": "center",
-            "va": "center",
-            "size": SMALL,
-            "color": "white" if dark else "black",
-        }
-        axes.text(j, i, text, **look)
+        axes.text(j, i, text, ha="center", va="center", size=SMALL, color="white" if dark[i, j] else "black")

@@ -15,7 +15,8 @@ from infoplane.figures.links import layers_text, link_ticks, refuse_empty, snaps
 from infoplane.figures.style import BLUE, COLUMN, GREY, VERMILION, canvas, style
 
 _PANEL = 1.35
-_SHIFT = 0.12
+_SHIFT = 0.2
+_MANY = 10
 _LOOKS: dict[str, dict[str, Any]] = {
     "start": {"color": BLUE, "marker": "s", "markerfacecolor": "white"},
     "end": {"color": BLUE, "marker": "o"},
@@ -83,7 +84,7 @@ def _points(axes: Axes, rows: pd.DataFrame, quantity: str, look: dict[str, Any],
     # An interval may leave its mean out by a rounding error.
     bars = np.abs(np.stack([mean - rows[f"{quantity}_low"], rows[f"{quantity}_high"] - mean]))
     places = rows["link"] + shift
-    drawn = axes.errorbar(places, mean, yerr=bars, fmt="none", ecolor=look["color"], elinewidth=0.8, capsize=1.5)
-    drawn.set_label("")
-    (points,) = axes.plot(places, mean, linestyle="none", markersize=4, markeredgewidth=0.8, **look)
+    size = 4.0 if len(rows) <= _MANY else 2.5
+    axes.errorbar(places, mean, yerr=bars, fmt="none", ecolor=look["color"], elinewidth=0.8, capsize=size / 3)
+    (points,) = axes.plot(places, mean, linestyle="none", markersize=size, markeredgewidth=0.8, **look)
     return points

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import pandas as pd
@@ -33,7 +34,7 @@ def show_convergence(table: pd.DataFrame) -> Shown:
     _refuse_empty(table)
     columns = {
         "runs": table["runs"],
-        "varied": [" ".join(filter(None, pair)) for pair in zip(table["varied"], table["to"], strict=True)],
+        "varied": [_varied(*pair) for pair in zip(table["varied"], table["to"], strict=True)],
         "verdict": table["outcome"],
         "quantity": table["quantity"].replace("", "–"),
         "seeds": [_count(value) for value in table["seeds"]],
@@ -135,8 +136,8 @@ def show_classes(classes: pd.DataFrame, comparison: pd.DataFrame, worst: int = 5
     caption = f"{classes['subject'].iloc[0]}: accuracy on the test split, and of the {len(hard)} hardest classes."
     note = (
         f"Mean ± standard deviation over {int(classes['seeds'].max())} seeds. Hardest: by accuracy over all "
-        "methods. Taken for: the class that it is mistaken for most often, and how often of its samples. IoU: intersection "
-        "over union of the boxes."
+        "methods. Taken for: the class that it is mistaken for most often, and the share of its samples that are. "
+        "IoU: intersection over union of the boxes."
     )
     return shown, caption, note
 
@@ -147,6 +148,12 @@ def _class_row(variant: object, name: str, support: int, row: pd.Series, columns
     mistaken = f"{taken} ({100 * row['taken_for_share']:.0f} %)" if taken >= 0 else "–"
     about = {"method": str(variant), "class": name, "test samples": str(support)}
     return {**about, "accuracy [%]": accuracy, "box IoU [%]": overlap, "taken for": mistaken}
+
+
+def _varied(what: str, to: str) -> str:
+    """A variation in few words: of the settings of an estimator the one that is another."""
+    rule = re.search(r"bandwidth (\S+)", to)
+    return f"{what} {rule[1] if what == 'bandwidth' and rule else to}".strip()
 
 
 def _measure(row: pd.Series) -> str:

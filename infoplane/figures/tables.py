@@ -28,6 +28,8 @@ _LATEX = {
     "|": r"\textbar{}",
 }
 
+_NUMBER = r"–?|(< )?[−+-]?[\d,.]+( .*)?"
+
 
 def refuse_existing_table(stem: Path, force: bool) -> None:
     """Lets nobody overwrite a table by accident.
@@ -90,7 +92,7 @@ def latex(table: pd.DataFrame, caption: str, note: str = "") -> str:
             r"\begin{table}",
             r"\centering",
             rf"\caption{{{_escaped(caption)}{' ' + _escaped(note) if note else ''}}}",
-            rf"\begin{{tabular}}{{l{'r' * (len(table.columns) - 1)}}}",
+            rf"\begin{{tabular}}{{{''.join(_alignment(table[name]) for name in table)}}}",
             r"\toprule",
             " & ".join(_escaped(name) for name in table.columns) + r" \\",
             r"\midrule",
@@ -120,6 +122,11 @@ def shown_p(value: float) -> str:
 
 def _row(cells: Iterable[object]) -> str:
     return "| " + " | ".join(str(cell).replace("|", r"\|") for cell in cells) + " |"
+
+
+def _alignment(cells: pd.Series) -> str:
+    """Numbers stand on the right, words on the left."""
+    return "r" if cells.astype(str).str.fullmatch(_NUMBER).all() else "l"
 
 
 def _escaped(text: object) -> str:

@@ -64,7 +64,14 @@ def chain_violations(links: pd.DataFrame, shares: pd.DataFrame, caption: str | N
         _shares(below, shares[shares["quantity"] == quantity], quantity)
         if quantity != "I_XT":
             rows = shares[shares["quantity"] == BOTH].sort_values("step")
-            below.plot(range(len(rows)), rows["share"], **_BOTH, gid=f"share:{BOTH}:{quantity}")
+            below.plot(
+                range(len(rows)),
+                rows["share"],
+                **_BOTH,
+                marker=_marker(rows),
+                markersize=3,
+                gid=f"share:{BOTH}:{quantity}",
+            )
         step_ticks(below, steps, 7)
     grid[0, 0].set_ylabel("link")
     grid[1, 0].set(ylabel="violated links (share)", ylim=(-0.03, 1.03))
@@ -91,12 +98,27 @@ def _heat_map(axes: Axes, rows: pd.DataFrame) -> None:
 def _shares(axes: Axes, rows: pd.DataFrame, quantity: str) -> None:
     """Share of violated links over time, and that of shuffled layers."""
     rows = rows.sort_values("step")
-    places = np.arange(len(rows))
+    places, marker = np.arange(len(rows)), _marker(rows)
     axes.fill_between(places, rows["shuffled_low"], rows["shuffled_high"], color="0.85", linewidth=0)
-    axes.plot(places, rows["shuffled"], color="0.55", linewidth=0.8, gid=f"shuffled:{quantity}")
+    axes.plot(
+        places,
+        rows["shuffled"],
+        color="0.55",
+        linewidth=0.8,
+        marker=marker,
+        markersize=3,
+        gid=f"shuffled:{quantity}",
+    )
     axes.fill_between(places, rows["share_low"], rows["share_high"], color=BLUE, alpha=0.3, linewidth=0)
-    axes.plot(places, rows["share"], color=BLUE, linewidth=1.2, gid=f"share:{quantity}")
+    axes.plot(
+        places, rows["share"], color=BLUE, linewidth=1.2, marker=marker, markersize=3, gid=f"share:{quantity}"
+    )
     axes.axhline(VIOLATED_SHARE, **_RULE)
+
+
+def _marker(rows: pd.DataFrame) -> str:
+    """A single snapshot makes no line."""
+    return "o" if len(rows) == 1 else ""
 
 
 def _colours() -> Any:
