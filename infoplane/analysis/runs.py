@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -51,7 +52,7 @@ def gather(
             about = {
                 "run": name,
                 "seed": run.config.get("seed", 0),
-                "dataset": run.config.get("dataset", "own data"),
+                "dataset": data_text(run.config),
                 "model": run.config.get("model", "own model"),
             }
             measured = run.metrics
@@ -96,6 +97,23 @@ def gather_pairs(
         for path in paths
     ]
     return pd.concat([table.assign(run=name) for table, name in zip(tables, names, strict=True)], ignore_index=True)
+
+
+def data_text(config: Mapping[str, Any]) -> str:
+    """The data of a run in words, such as "gtsrb (16×16, 100 % of labels permuted)"."""
+    size, count, augment = config.get("image_size"), config.get("train_size"), config.get("augment", "none")
+    permuted, held_out = config.get("permute_labels", 0), config.get("validation", 0)
+    details = [
+        f"{size}×{size}" if size else "",
+        "cut to the sign" if config.get("region") == "sign" else "",
+        f"{count:,} training samples" if count else "",
+        f"{100 * held_out:g} % held out" if held_out else "",
+        f"{100 * permuted:g} % of labels permuted" if permuted else "",
+        "with boxes" if config.get("task") == "classes+boxes" else "",
+        f"augmentation {augment}" if augment != "none" else "",
+    ]
+    known = ", ".join(filter(None, details))
+    return f"{config.get('dataset', 'own data')}" + (f" ({known})" if known else "")
 
 
 def _refuse_other_training(paths: Sequence[Path]) -> None:

@@ -19,7 +19,7 @@ def plane_caption(table: pd.DataFrame, most: int = 3) -> str:
         One paragraph: data set, model, n, settings, runs, and what bars, null and hollow markers mean.
     """
     title = "Information" if is_bits(table) else "Dependence"
-    return f"{title} plane of {_measured(table)} {_spread(table, 'bars')} {_reading(table, most)}"
+    return f"{title} plane of {measured(table)} {_spread(table, 'bars')} {_reading(table, most)}"
 
 
 def time_caption(table: pd.DataFrame, most: int = 3) -> str:
@@ -27,7 +27,7 @@ def time_caption(table: pd.DataFrame, most: int = 3) -> str:
     name = quantity_names(table)["I_TY"]
     null = "" if table["I_TY_null"].isna().all() else f" Dotted: the permuted null of {name}."
     title = "Information" if is_bits(table) else "Dependence"
-    return f"{title} over training of {_measured(table)} {_spread(table, 'bands')}{null} {_reading(table, most)}"
+    return f"{title} over training of {measured(table)} {_spread(table, 'bands')}{null} {_reading(table, most)}"
 
 
 def is_bits(table: pd.DataFrame) -> bool:
@@ -36,27 +36,32 @@ def is_bits(table: pd.DataFrame) -> bool:
 
 
 def _spread(table: pd.DataFrame, drawn: str) -> str:
-    """What the values are means of, and what the bars or bands are."""
-    runs, batches = int(table["runs"].max()), _batches(table)
+    """What the values are means of; bands are drawn of loss and accuracy too."""
+    several = drawn == "bands" and int(table["runs"].max()) > 1
+    return spread(table, drawn, ", of loss and accuracy ± 1 standard deviation" if several else "")
+
+
+def spread(table: pd.DataFrame, drawn: str, others: str = "") -> str:
+    """What the values are means of, and what the bars or bands are; `others`: what those of other values are."""
+    runs, batches = int(table["runs"].max()), batches_of(table)
     if runs <= 1 and not batches:
         return "One run."
     of = [f"{runs} runs"] if runs > 1 else []
     of += [f"{batches} batches of n samples"] if batches else []
     once = "" if runs > 1 else "One run. "
-    metrics = ", of loss and accuracy ± 1 standard deviation" if drawn == "bands" and runs > 1 else ""
     whole = " and ".join(of)
-    return f"{once}Means over {whole}; {drawn}: 95 % intervals of a hierarchical bootstrap{metrics}."
+    return f"{once}Means over {whole}; {drawn}: 95 % intervals of a hierarchical bootstrap{others}."
 
 
-def _batches(table: pd.DataFrame) -> int:
+def batches_of(table: pd.DataFrame) -> int:
     """How many batches of the probe are behind each run; 0 for the whole probe."""
     return int(table["batches"].iloc[0]) if "batches" in table else 0
 
 
-def _measured(table: pd.DataFrame) -> str:
+def measured(table: pd.DataFrame) -> str:
     """What was measured, and with which settings."""
     row = table.iloc[0]
-    samples = "samples a batch" if _batches(table) else "probe samples"
+    samples = "samples a batch" if batches_of(table) else "probe samples"
     return (
         f"{row['model']} on {row['dataset']}: n = {row['n']} {samples}, {row['classes']} classes; "
         f"{settings_text(row)}."
