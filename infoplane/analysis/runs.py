@@ -24,6 +24,7 @@ def gather(
     settings: EstimatorSettings,
     batches: Batches | None = None,
     *,
+    last: bool = False,
     jobs: int | None = None,
     progress: bool = False,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -33,6 +34,7 @@ def gather(
         paths: Run files.
         settings: Settings of the estimator.
         batches: Batches of the probe to estimate apart; None takes the whole probe at once.
+        last: Only the last snapshot of each run.
         jobs: Number of parallel solves; None takes one per core.
         progress: Show progress bars.
 
@@ -44,10 +46,10 @@ def gather(
         InfoplaneError: A run is given twice, cannot be read, or holds no snapshot.
     """
     names = run_names(paths)
-    _refuse_other_training(paths)
+    refuse_other_training(paths)
     estimates, metrics = [], []
     for path, name in zip(paths, names, strict=True):
-        table = estimate_run(path, settings, batches, jobs=jobs, progress=progress)
+        table = estimate_run(path, settings, batches, last=last, jobs=jobs, progress=progress)
         with open_run(path) as run:
             about = {
                 "run": name,
@@ -91,7 +93,7 @@ def gather_pairs(
         InfoplaneError: As for `gather`.
     """
     names = run_names(paths)
-    _refuse_other_training(paths)
+    refuse_other_training(paths)
     tables = [
         estimate_pairs(path, settings, batches, steps=steps, draws=draws, jobs=jobs, progress=progress)
         for path in paths
@@ -116,8 +118,12 @@ def data_text(config: Mapping[str, Any]) -> str:
     return f"{config.get('dataset', 'own data')}" + (f" ({known})" if known else "")
 
 
-def _refuse_other_training(paths: Sequence[Path]) -> None:
-    """Runs are put side by side as repetitions: they may differ in their seeds, not in how they were made."""
+def refuse_other_training(paths: Sequence[Path]) -> None:
+    """Runs are put side by side as repetitions: they may differ in their seeds, not in how they were made.
+
+    Raises:
+        InfoplaneError: A run is a copy of another, or was trained otherwise.
+    """
     configs, ids = [], []
     for path in paths:
         with open_run(path) as run:
