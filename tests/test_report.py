@@ -9,8 +9,9 @@ from conftest import small_net
 from torch.nn import functional
 
 from infoplane import Recorder
-from infoplane.analysis.analyze import analyze, default_batches
+from infoplane.analysis.analyze import analyze
 from infoplane.analysis.report import as_json, write_report
+from infoplane.analysis.run_set import default_batches
 from infoplane.analysis.verdict import OUTCOMES, Verdict, json_value
 from infoplane.errors import InfoplaneError
 from infoplane.estimators.batches import Batches

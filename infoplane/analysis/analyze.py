@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,14 +11,14 @@ from typing import Any
 import pandas as pd
 
 from infoplane.analysis.bottom_up import bottom_up_verdict
-from infoplane.analysis.convergence import Curves, curves, last_snapshots
+from infoplane.analysis.convergence import curves, last_snapshots
 from infoplane.analysis.depth_order import DepthOrder, depth_order
 from infoplane.analysis.markov import CLAIM as MARKOV
 from infoplane.analysis.markov import markov_verdict
 from infoplane.analysis.phases import phases
-from infoplane.analysis.plane import refuse_mixture, settings_text
-from infoplane.analysis.representation import parameter_table, representation_table
-from infoplane.analysis.runs import gather, gather_pairs, run_names
+from infoplane.analysis.plane import settings_text
+from infoplane.analysis.run_set import RunSet
+from infoplane.analysis.runs import run_names
 from infoplane.analysis.verdict import Verdict, json_value
 from infoplane.errors import InfoplaneError
 from infoplane.estimators.base import EstimatorSettings
@@ -31,8 +30,6 @@ from infoplane.provenance import versions
 from infoplane.runfile import open_run
 
 TOLERANCES = (0.02, 0.10)
-BATCH_SIZE = 128
-MAX_BATCHES = 10
 TRAINING = ("dataset", "model", "optimizer", "lr", "momentum", "weight_decay", "batch_size", "epochs")
 
 
@@ -95,16 +92,25 @@ def analyze(
     Raises:
         InfoplaneError: The runs cannot stand side by side (other networks, probes, settings or last steps).
     """
-    if not paths:
-        raise InfoplaneError("nothing to analyse: name run files")
-    study = _Study(tuple(paths), settings or RenyiSettings(), batches or default_batches(paths[0]), jobs, progress)
+    study = RunSet.of(paths, settings, batches, jobs=jobs, progress=progress)
+    sets = {name: dataclasses.replace(study, paths=tuple(runs)) for name, runs in (controls or {}).items()}
+    return judge(study, sets)
+
+
+def judge(study: RunSet, controls: Mapping[str, RunSet]) -> Report:
+    """The same of a set of runs that is at hand, with its controls.
+
+    Args:
+        study: The runs.
+        controls: Other sets of runs by name.
+
+    Raises:
+        InfoplaneError: As for `analyze`.
+    """
     variants = (*_tolerances(study), *_estimators(study), *_probe_sizes(study))
     verdict = study.verdict()
     same = sum(one.verdict is not None and one.verdict.outcome == verdict.outcome for one in variants)
-    others = [
-        Variant("runs", name, dataclasses.replace(study, paths=tuple(runs)).verdict())
-        for name, runs in (controls or {}).items()
-    ]
+    others = [Variant("runs", name, runs.verdict()) for name, runs in controls.items()]
     return Report(
         about={**_about(study), "variants": len(variants), "unchanged": same},
         verdicts=(verdict, *_markov(study)),
@@ -114,58 +120,7 @@ def analyze(
     )
 
 
-def default_batches(path: Path) -> Batches | None:
-    """Up to 10 disjoint batches of 128 samples; thirds of a smaller probe; None under 12 samples.
-
-    Args:
-        path: A run file.
-    """
-    with open_run(path) as run:
-        n = len(run.probe.labels)
-    if n >= 3 * BATCH_SIZE:
-        return Batches(min(n // BATCH_SIZE, MAX_BATCHES), BATCH_SIZE)
-    return Batches(3, n // 3) if n >= 12 else None
-
-
-@dataclass
-class _Study:
-    """One set of runs under one choice of settings; each table is made once, when it is asked for."""
-
-    paths: tuple[Path, ...]
-    settings: EstimatorSettings
-    batches: Batches | None
-    jobs: int | None
-    progress: bool
-
-    @functools.cached_property
-    def estimates(self) -> pd.DataFrame:
-        table, _ = gather(self.paths, self.settings, self.batches, jobs=self.jobs, progress=self.progress)
-        refuse_mixture(table)
-        _refuse_other_inputs(self.paths)
-        return table
-
-    @property
-    def curves(self) -> Curves:
-        """Those of I(X;T)."""
-        return curves(self.estimates, "I_XT")
-
-    @functools.cached_property
-    def controls(self) -> list[Curves]:
-        """Those that estimate no information."""
-        similar = representation_table(self.paths, self.batches, progress=self.progress)
-        distances = parameter_table(self.paths)
-        return [curves(similar, "cka"), curves(similar, "svcca"), curves(distances, "parameters")]
-
-    @functools.cached_property
-    def orders(self) -> tuple[DepthOrder, ...]:
-        """At the tolerance of the rule."""
-        return tuple(map(depth_order, [self.curves, *self.controls]))
-
-    def verdict(self) -> Verdict:
-        return bottom_up_verdict(self.orders[0], self.orders[1:])
-
-
-def _tolerances(study: _Study) -> list[Variant]:
+def _tolerances(study: RunSet) -> list[Variant]:
     found = []
     for tolerance in TOLERANCES:
         orders = [depth_order(one, tolerance) for one in (study.curves, *study.controls)]
@@ -173,7 +128,7 @@ def _tolerances(study: _Study) -> list[Variant]:
     return found
 
 
-def _estimators(study: _Study) -> list[Variant]:
+def _estimators(study: RunSet) -> list[Variant]:
     """A second bandwidth rule and a second estimator; the controls stay what they are."""
     settings, permutations = study.settings, study.settings.permutations
     found: list[tuple[str, EstimatorSettings]] = []
@@ -185,7 +140,7 @@ def _estimators(study: _Study) -> list[Variant]:
     return [_estimated(study, varied, other) for varied, other in found]
 
 
-def _estimated(study: _Study, varied: str, settings: EstimatorSettings) -> Variant:
+def _estimated(study: RunSet, varied: str, settings: EstimatorSettings) -> Variant:
     changed = dataclasses.replace(study, settings=settings)
     try:
         estimates = changed.estimates
@@ -195,7 +150,7 @@ def _estimated(study: _Study, varied: str, settings: EstimatorSettings) -> Varia
     return Variant(varied, settings_text(estimates.iloc[0]), verdict)
 
 
-def _probe_sizes(study: _Study) -> list[Variant]:
+def _probe_sizes(study: RunSet) -> list[Variant]:
     """Batches of half the size."""
     if study.batches is None or study.batches.size < 8:
         return []
@@ -207,31 +162,17 @@ def _probe_sizes(study: _Study) -> list[Variant]:
         return [Variant("probe size", value, None, str(error))]
 
 
-def _markov(study: _Study) -> list[Verdict]:
+def _markov(study: RunSet) -> list[Verdict]:
     """The verdict on the Markov information bottleneck; it needs matrix-based entropies."""
     if not isinstance(study.settings, RenyiSettings):
         return []
     try:
-        pairs = gather_pairs(study.paths, study.settings, study.batches, jobs=study.jobs, progress=study.progress)
-        return [markov_verdict(study.estimates, pairs)]
+        return [markov_verdict(study.estimates, study.pairs)]
     except InfoplaneError as error:
         return [Verdict(MARKOV, "undecidable", (str(error),), {})]
 
 
-def _refuse_other_inputs(paths: Sequence[Path]) -> None:
-    """Runs of own loops have no configuration to compare, but inputs and labels."""
-    found = []
-    for path in paths:
-        with open_run(path) as run:
-            found.append((run.probe.shape, len(run.probe.labels), set(run.probe.labels.tolist())))
-    for path, probe in zip(paths, found, strict=True):
-        if probe != found[0]:
-            raise InfoplaneError(
-                f"{path} and {paths[0]} have different probes (size, input shape or classes); analyse them apart"
-            )
-
-
-def _about(study: _Study) -> dict[str, Any]:
+def _about(study: RunSet) -> dict[str, Any]:
     runs, config = [], {}
     for name, path in zip(run_names(study.paths), study.paths, strict=True):
         with open_run(path) as run:

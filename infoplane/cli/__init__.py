@@ -18,6 +18,7 @@ from infoplane.cli.analyze import analyze
 from infoplane.cli.compare import compare
 from infoplane.cli.completion import completion
 from infoplane.cli.estimate import estimate
+from infoplane.cli.figures import figures
 from infoplane.cli.info import info
 from infoplane.cli.options import CONTEXT, examples
 from infoplane.cli.plot import plot
@@ -34,7 +35,7 @@ def cli() -> None:
     """Information planes of deep networks: record, estimate, show."""
 
 
-for verb in (record, compare, estimate, analyze, plot, info, verify, completion):
+for verb in (record, compare, estimate, analyze, plot, figures, info, verify, completion):
     cli.add_command(verb)
 
 

@@ -73,9 +73,9 @@ def order_caption(table: pd.DataFrame, estimates: pd.DataFrame) -> str:
         f"Convergence time against depth; {measured(estimates)} Runs: {runs}. Tolerance: "
         f"{100 * table['tolerance'].iloc[0]:g} % of the range. Markers: runs; tick: their median; arrow: not "
         "converged at the end. Right: dots: ρ of each run; bar: median with the 95 % interval of a hierarchical "
-        f"bootstrap over runs and batches; grey: 95 % of the mean ρ of {counts.index[0]} under permuted layers; dotted: "
-        f"the {MIN_RHO:g} that the rule asks for. p: share of layer orders whose mean ρ is as large, each quantity "
-        "for itself. Dropped layers (flat, saturated or not measured) have no time."
+        f"bootstrap over runs and batches; grey: 95 % of the mean ρ of {counts.index[0]} under permuted layers; "
+        f"dotted: the {MIN_RHO:g} that the rule asks for. p: share of layer orders whose mean ρ is as large, each "
+        "quantity for itself. Dropped layers (flat, saturated or not measured) have no time."
     )
 
 

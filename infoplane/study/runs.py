@@ -1,17 +1,20 @@
 """The runs of a study, in groups: RUNS/GROUP/VARIANT/seedN.h5.
 
-`training` shows how SGD converges: with a constant learning rate, with shuffled labels (a control that must not look
-the same), and with a learning rate that drops (which makes all layers converge at once). Every `comparison` puts
-methods side by side, each with the learning rate that is best on the validation split out of as many trials. `sweep`
-varies β of GreedyDIB. `signs` is the traffic-sign task with both heads.
+`training` shows how SGD converges: with a constant learning rate, with shuffled labels (a control that must not
+look the same), and with a learning rate that drops (which makes all layers converge at once). Every `comparison`
+puts methods side by side, each with the learning rate that is best on the validation split out of as many trials.
+`sweep` varies β of GreedyDIB. `signs` is the traffic-sign task with both heads.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+import torch
 
 from infoplane.errors import InfoplaneError, unknown
 from infoplane.trainers.compare import plan, run_jobs, tuned, variant
@@ -78,15 +81,29 @@ def full(data_root: str = "data") -> dict[str, Group]:
     }
 
 
-def groups_of(name: str, data_root: str = "data") -> dict[str, Group]:
-    """The groups of a study by name.
+def groups_of(name: str, data_root: str = "data", device: str = "auto") -> dict[str, Group]:
+    """The groups of a study by name, on a device.
 
     Raises:
         InfoplaneError: No such study.
     """
     if name not in ("quick", "full"):
         raise unknown("study", name, ("quick", "full"))
-    return quick() if name == "quick" else full(data_root)
+    groups = quick() if name == "quick" else full(data_root)
+    return {
+        key: dataclasses.replace(
+            group,
+            variants={v: dataclasses.replace(one, device=device) for v, one in group.variants.items()},
+        )
+        for key, group in groups.items()
+    }
+
+
+def training_jobs(jobs: int | None, device: str) -> int:
+    """How many trainings to run at once: one a core, but one on a GPU, which they would only share."""
+    if jobs is None and (device.startswith("cuda") or (device == "auto" and torch.cuda.is_available())):
+        return 1
+    return jobs or os.cpu_count() or 1
 
 
 def make_runs(groups: Mapping[str, Group], folder: Path, jobs: int = 1, *, progress: bool = False) -> None:

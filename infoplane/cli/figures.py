@@ -1,0 +1,68 @@
+"""`infoplane figures`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from infoplane.cli.options import CONTEXT, RUN_FILE, examples, talkative
+
+
+@click.command(
+    short_help="Make every figure and table of the study.",
+    context_settings=CONTEXT,
+    epilog=examples(
+        "infoplane figures --run quick --out study      # the runs too: digits, a small CNN",
+        "infoplane figures --out study --force          # the figures again, from the runs that are there",
+        "infoplane figures --run full --out study --data-root data --device cuda",
+    ),
+)
+@click.option("--out", "output", type=RUN_FILE, default=Path("study"), help="Folder of figures, tables and report.")
+@click.option(
+    "--runs",
+    type=RUN_FILE,
+    default=None,
+    show_default="OUT/runs",
+    help="Runs: GROUP/VARIANT/seedN.h5.",
+)
+@click.option(
+    "--run",
+    "name",
+    type=click.Choice(["quick", "full"]),
+    default=None,
+    show_default="no runs",
+    help="Make the runs that are missing first: digits on a CPU in minutes, or CIFAR and traffic signs on a GPU.",
+)
+@click.option("--data-root", type=RUN_FILE, default=None, help="Folder of the data sets.")
+@click.option("--device", default="auto", help="Of the runs: auto, cpu, cuda, ...")
+@click.option("--jobs", type=click.IntRange(1), default=None, show_default="one per core", help="Work at once.")
+@click.option("--force", is_flag=True, help="Overwrite figures, tables and report.")
+@talkative
+def figures(
+    output: Path,
+    runs: Path | None,
+    name: str | None,
+    data_root: Path | None,
+    device: str,
+    jobs: int | None,
+    force: bool,
+    quiet: bool,
+    verbose: bool,
+) -> None:
+    """Make every figure (F1 to F14) and table (T1 to T6) of the study, its report with verdicts, and a page of all.
+
+    Runs that are there are kept, and unfinished ones go on. A figure whose runs are missing is named as missing.
+    """
+    from infoplane.study.drawings import Study
+    from infoplane.study.make import make_study
+    from infoplane.study.runs import groups_of, make_runs, training_jobs
+
+    where = runs or output / "runs"
+    if name:
+        groups = groups_of(name, str(data_root or "data"), device)
+        make_runs(groups, where, training_jobs(jobs, device), progress=not quiet)
+    study = Study(where, data_root, jobs, progress=not quiet)
+    command = f"infoplane figures{f' --run {name}' if name else ''}"
+    for line in make_study(study, output, command, force=force):
+        click.echo(line, err=line.startswith("missing"))
