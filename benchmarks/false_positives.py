@@ -126,7 +126,7 @@ def as_shares(counts: pd.DataFrame) -> pd.DataFrame:
 def main() -> None:
     """Prints the tables and writes the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--draws", type=int, default=250)
+    parser.add_argument("--draws", type=int, default=400)
     parser.add_argument("--layers", type=int, nargs="+", default=[5, 6, 8])
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, default=Path(__file__).with_suffix(".md"))

@@ -26,7 +26,7 @@ def runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
     paths = [folder / f"seed{seed}.h5" for seed in range(2)]
     for seed, path in enumerate(paths):
-        record(RecordSettings(epochs=2, snapshots="7", probe_size=48, eval_size=50, seed=seed), path)
+        record(RecordSettings(epochs=1, snapshots="6", probe_size=40, eval_size=50, seed=seed), path)
     return paths
 
 
@@ -119,13 +119,13 @@ def test_nothing_is_overwritten_without_force(report, tmp_path):
 
 
 def test_mixtures_are_refused(runs, tmp_path):
-    own = own_run(tmp_path / "own.h5", size=48)
+    own = own_run(tmp_path / "own.h5", size=40)
     with pytest.raises(InfoplaneError, match="differs from"):
         analyze([runs[0], own], **QUICK)
     with pytest.raises(InfoplaneError, match="different probes"):
         analyze([own, own_run(tmp_path / "small.h5", seed=1)], **QUICK)
     with pytest.raises(InfoplaneError, match="end at different steps"):
-        analyze([own, own_run(tmp_path / "short.h5", seed=1, size=48, steps=5)], **QUICK)
+        analyze([own, own_run(tmp_path / "short.h5", seed=1, size=40, steps=5)], **QUICK)
     with pytest.raises(InfoplaneError, match="given twice"):
         analyze([own, own], **QUICK)
     with pytest.raises(InfoplaneError, match="name run files"):
@@ -152,7 +152,7 @@ def test_what_one_run_cannot_say(tmp_path, options, limitation):
 
 
 def test_default_batches(runs, tmp_path):
-    assert default_batches(runs[0]) == Batches(3, 16)
+    assert default_batches(runs[0]) == Batches(3, 13)
     assert default_batches(own_run(tmp_path / "tiny.h5", size=11, steps=1)) is None
 
 

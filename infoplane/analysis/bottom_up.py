@@ -8,7 +8,7 @@ to be told from chance.
 
 Chance is corrected for the choice of the best control (Westfall and Young) and for asking twice, I(X;T) and
 controls (Holm), so that *supported* or *mixed* comes out for layers in random order in at most 5 %. The first two
-conditions alone take an order that layers share by chance in all seeds for one of depth in 8 to 16 % of such cases
+conditions alone take an order that layers share by chance in all seeds for one of depth in 7 to 15 % of such cases
 (`benchmarks/false_positives.md`).
 """
 

@@ -16,6 +16,7 @@ converge at the same snapshot shows no order: ρ = 0. Two things can make ρ lar
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -145,15 +146,15 @@ def correlations(times: NDArray, depths: NDArray) -> NDArray:
     usable = ~np.isnan(times.reshape(-1, times.shape[-1])[0])
     if usable.sum() < MIN_LAYERS:
         return np.full(np.broadcast_shapes(times.shape, depths.shape)[:-1], np.nan)
-    return _pearson(*(rankdata(values[..., usable], axis=-1) for values in (times, depths)))
+    a, b = (_unit(rankdata(values[..., usable], axis=-1)) for values in (times, depths))
+    return np.asarray((a * b).sum(axis=-1))
 
 
-def _pearson(a: NDArray, b: NDArray) -> NDArray:
-    """Correlation along the last axis, 0 where either is constant."""
-    a, b = (values - values.mean(axis=-1, keepdims=True) for values in (a, b))
-    norms = np.sqrt(np.square(a).sum(axis=-1) * np.square(b).sum(axis=-1))
-    products = (a * b).sum(axis=-1)
-    return np.divide(products, norms, out=np.zeros(np.broadcast(products, norms).shape), where=norms > 0)
+def _unit(ranks: NDArray) -> NDArray:
+    """Centred and scaled to norm 1 along the last axis, so that a product is a correlation; 0 where constant."""
+    centred = ranks - ranks.mean(axis=-1, keepdims=True)
+    norms = np.linalg.norm(centred, axis=-1, keepdims=True)
+    return np.divide(centred, norms, out=np.zeros_like(centred), where=norms > 0)
 
 
 def _limitation(found: Curves, layers: pd.DataFrame) -> str:
@@ -195,11 +196,15 @@ def _interval(draws: NDArray, resamples: int, rng: np.random.Generator) -> tuple
 
 def _permuted(times: NDArray) -> NDArray:
     """Mean ρ over runs for every order of the layers."""
-    orders = layer_orders(times.shape[1])
     found = []
     for row in times:
-        usable = ~np.isnan(row)
-        # An order of all layers is its own ranks; ranking tens of thousands takes most of the time.
-        depths = orders if usable.all() else rankdata(orders[:, usable], axis=-1)
-        found.append(_pearson(rankdata(row[usable]), depths))
+        usable = tuple((~np.isnan(row)).tolist())
+        found.append(_order_units(usable) @ _unit(rankdata(row[list(usable)])))
     return np.asarray(np.mean(found, axis=0))
+
+
+@functools.lru_cache(maxsize=8)
+def _order_units(usable: tuple[bool, ...]) -> NDArray:
+    """Ranks of the depths of the usable layers in every order of all, scaled; the same for most runs."""
+    orders = layer_orders(len(usable))[:, list(usable)]
+    return _unit(rankdata(orders, axis=-1))

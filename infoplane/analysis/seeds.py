@@ -41,8 +41,8 @@ def over_seeds(table: pd.DataFrame, keys: Sequence[str], names: Sequence[str]) -
         names: Columns to average.
 
     Returns:
-        One row per combination, in the order of the table: the keys, `seeds` (how many have a value), and for each name its mean
-        and the ends of the interval in `<name>_low` and `<name>_high`.
+        One row per combination, in the order of the table: the keys, `seeds` (how many have a value), and for each
+        name its mean and the ends of the interval in `<name>_low` and `<name>_high`.
     """
     rows = []
     for values, group in table.groupby(list(keys), sort=False, dropna=False):

@@ -119,7 +119,7 @@ def _informations(
 
 def _averaged(name: str, accuracies: pd.DataFrame, informations: pd.DataFrame) -> pd.DataFrame:
     table = pd.concat([accuracies, informations], ignore_index=True).assign(sweep=name)
-    table["uninformative"] = table["uninformative"].astype(float)
+    table["uninformative"] = table["uninformative"].astype(float).where(table["value"].notna())
     means = over_seeds(table, KEYS, ["value", "uninformative"])
     means = means.assign(uninformative=means["uninformative"] >= 0.5)
     means = means.drop(columns=["uninformative_low", "uninformative_high"])

@@ -14,6 +14,7 @@ import traceback
 import click
 
 from infoplane import __version__
+from infoplane.cli.analyze import analyze
 from infoplane.cli.compare import compare
 from infoplane.cli.completion import completion
 from infoplane.cli.estimate import estimate
@@ -33,7 +34,7 @@ def cli() -> None:
     """Information planes of deep networks: record, estimate, show."""
 
 
-for verb in (record, compare, estimate, plot, info, verify, completion):
+for verb in (record, compare, estimate, analyze, plot, info, verify, completion):
     cli.add_command(verb)
 
 

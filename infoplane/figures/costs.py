@@ -77,6 +77,6 @@ def costs_caption(table: pd.DataFrame) -> str:
         batches = f"Batches of {'; '.join(f'{size} samples: {names}' for size, names in sizes.items())}."
     return (
         f"Cost of training {table['subject'].iloc[0]}, on {devices}. Memory: the most that one training step holds "
-        f"beyond parameters, optimiser state and data. {batches}{without}{cache} Time of all steps, without snapshots. "
-        f"{seeds_text(table, 'bars')}"
+        f"beyond parameters, optimiser state and data. {batches}{without}{cache} Time of all steps, "
+        f"without snapshots. {seeds_text(table, 'bars')}"
     )

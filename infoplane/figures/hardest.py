@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,8 +18,6 @@ from infoplane.figures.variants import bars, legend, legend_height, looks_of, se
 Pictures = Mapping[int, Sequence[NDArray]]
 _ROW = 0.32
 _MOST = 3
-# Of one picture, as a fraction of the axes.
-_WIDTH = 0.17
 
 
 @style()
@@ -41,10 +38,12 @@ def hardest(classes: pd.DataFrame, pictures: Pictures | None = None, caption: st
     """
     hard, looks = hardest_classes(classes), looks_of(classes)
     text = hardest_caption(classes, pictures) if caption is None else caption
-    shown = max((len(pictures.get(name, ())) for name in hard), default=0) if pictures else 0
-    shown = min(shown, _MOST)
-    figure, body = canvas(COLUMN, 0.5 + _ROW * len(hard) + legend_height([k.name for k in looks], COLUMN), text)
-    axes: Axes = body.subplots()
+    rows_height = _ROW * len(hard)
+    figure, body = canvas(COLUMN, 0.5 + rows_height + legend_height((k.name for k in looks), COLUMN), text)
+    shown = min(_MOST, max((len(found) for found in (pictures or {}).values()), default=0))
+    # So wide that the pictures are as high as their rows.
+    share = _ROW * max(shown, 1) / (COLUMN - 0.7)
+    axes, side = body.subplots(1, 2, width_ratios=[1 - share, share]) if shown else (body.subplots(), None)
     offsets = np.linspace(0.28, -0.28, len(looks)) if len(looks) > 1 else [0.0]
     for look, offset in zip(looks, offsets, strict=True):
         rows = classes[classes["variant"] == look.name].set_index("class").loc[hard]
@@ -53,8 +52,8 @@ def hardest(classes: pd.DataFrame, pictures: Pictures | None = None, caption: st
         marks = {"marker": look.marker, "color": look.colour, "markersize": 3.5, "linestyle": "none"}
         axes.plot(100 * rows["accuracy"], places, gid=f"points:{look.name}", **marks)
     _axis(axes, classes, hard)
-    for column in range(shown):
-        _pictures(axes, hard, pictures or {}, column)
+    if pictures and side is not None:
+        _pictures(side, hard, pictures, shown)
     legend(body, [replace(look, dashes="none") for look in looks], COLUMN)
     figure.draw_without_rendering()
     return figure
@@ -62,7 +61,11 @@ def hardest(classes: pd.DataFrame, pictures: Pictures | None = None, caption: st
 
 def hardest_caption(classes: pd.DataFrame, pictures: Pictures | None = None) -> str:
     """The caption of the hardest classes."""
-    images = " Pictures: test samples of the class that most of the runs get wrong." if pictures else ""
+    images = (
+        " Pictures: test samples of the class that most of the runs get wrong, contrast stretched."
+        if pictures
+        else ""
+    )
     return (
         f"The hardest classes of {classes['subject'].iloc[0]}, by accuracy on the test split (median over the "
         f"variants), and the class that most variants take each for. {seeds_text(classes, 'bars')}{images}"
@@ -83,13 +86,19 @@ def _axis(axes: Axes, classes: pd.DataFrame, hard: Sequence[int]) -> None:
     axes.set_xlim(max(low, -3), min(high, 103))
 
 
-def _pictures(axes: Axes, hard: Sequence[int], pictures: Pictures, column: int) -> None:
-    """One picture of each class, right of its row."""
-    height = 1 / (len(hard) + 0.1)
-    for place, name in enumerate(reversed(hard)):
-        if column >= len(pictures.get(name, ())):
-            continue
-        cell = axes.inset_axes((1.02 + _WIDTH * column, height * (place + 0.1), _WIDTH * 0.94, height * 0.9))
-        image: Any = pictures[name][column]
-        cell.imshow(image, cmap="gray", interpolation="nearest")
-        cell.set(xticks=[], yticks=[], gid=f"picture:{name}")
+def _pictures(axes: Axes, hard: Sequence[int], pictures: Pictures, shown: int) -> None:
+    """The pictures of each class, right of its row, each from its darkest to its brightest value."""
+    axes.set_axis_off()
+    rows = len(hard)
+    for place, name in enumerate(hard):
+        for column, image in enumerate(pictures.get(name, ())[:shown]):
+            bounds = (column / shown, 1 - (place + 0.96) / rows, 0.92 / shown, 0.92 / rows)
+            cell = axes.inset_axes(bounds)
+            cell.imshow(_stretched(image), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+            cell.set(xticks=[], yticks=[], gid=f"picture:{name}")
+            cell.spines[:].set_visible(False)
+
+
+def _stretched(image: NDArray) -> NDArray:
+    values = image.astype(np.float64)
+    return (values - values.min()) / max(values.max() - values.min(), 1e-12)

@@ -11,6 +11,12 @@ from infoplane.errors import InfoplaneError
 
 ENDINGS = (".csv", ".md", ".tex")
 _LATEX = {
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "$": r"\$",
+    "^": r"\^{}",
+    "~": r"\~{}",
     "&": r"\&",
     "%": r"\%",
     "_": r"\_",

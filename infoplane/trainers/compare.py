@@ -55,8 +55,11 @@ def plan(variants: Mapping[str, RecordSettings], seeds: Iterable[int], folder: P
         folder: Where the runs go: `VARIANT/seedN.h5`.
 
     Raises:
-        InfoplaneError: A setting is impossible.
+        InfoplaneError: A setting is impossible, or a variant's name is no name of a folder.
     """
+    for name in variants:
+        if Path(name).name != name:
+            raise InfoplaneError(f"variant '{name}' cannot be the name of a folder; rename it, without slashes")
     resolved = {name: settings.resolved() for name, settings in variants.items()}
     return [
         Job(name, folder / name / f"seed{seed}.h5", dataclasses.replace(settings, seed=seed))

@@ -1,0 +1,92 @@
+"""`infoplane analyze`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from infoplane.cli.estimation import batches_of, estimator_options, estimator_settings
+from infoplane.cli.options import CONTEXT, RUN_FILE, examples, talkative
+from infoplane.errors import InfoplaneError
+
+
+@click.command(
+    short_help="Judge bottom-up convergence and the Markov structure.",
+    context_settings=CONTEXT,
+    epilog=examples(
+        "infoplane analyze seed*.h5",
+        "infoplane analyze sgd/seed*.h5 --control 'shuffled labels=shuffled/seed*.h5' -o report",
+        "infoplane analyze seed*.h5 --bandwidth knn:10 --batches 4",
+    ),
+)
+@click.argument("runs", nargs=-1, required=True, type=RUN_FILE)
+@click.option(
+    "--control",
+    "controls",
+    multiple=True,
+    metavar="NAME=PATTERN",
+    help="Runs that are judged beside the others, such as 'shuffled labels=shuffled/*.h5'; may be given again.",
+)
+@click.option("--estimator", default="renyi", help="Of I(X;T): renyi, or another of infoplane estimate.")
+@estimator_options
+@click.option(
+    "-o",
+    "--output",
+    type=RUN_FILE,
+    default=None,
+    show_default="beside the first run",
+    help="Name of the report without ending.",
+)
+@click.option("--force", is_flag=True, help="Overwrite an existing report.")
+@talkative
+def analyze(
+    runs: Sequence[Path],
+    controls: Sequence[str],
+    estimator: str,
+    output: Path | None,
+    force: bool,
+    quiet: bool,
+    verbose: bool,
+    **options: Any,
+) -> None:
+    """Judge runs of several seeds by rules fixed in advance, and write a report (Markdown and JSON).
+
+    Is bottom-up convergence supported, mixed or not supported? The Markov information bottleneck? The report says
+    which layers were left out and why, and how the verdict changes with tolerance, bandwidth, estimator and probe
+    size. The exit code is 0 whatever the verdict.
+    """
+    from infoplane.analysis.analyze import analyze as judge
+    from infoplane.analysis.report import report_paths, write_report
+    from infoplane.runfile import beside
+
+    jobs, batches = options.pop("jobs"), batches_of(options)
+    stem = output or beside(runs[0], "-report")
+    report_paths(stem, force)
+    report = judge(
+        runs,
+        dict(_control(text) for text in controls),
+        settings=estimator_settings(estimator, **options),
+        batches=batches,
+        jobs=jobs,
+        progress=not quiet,
+    )
+    for verdict in report.verdicts:
+        click.echo(f"{verdict.claim}: {verdict.outcome}")
+        for reason in verdict.reasons if not quiet else ():
+            click.echo(f"  {reason}")
+    for path in write_report(report, stem, force):
+        click.echo(path)
+
+
+def _control(text: str) -> tuple[str, list[Path]]:
+    name, separator, pattern = text.partition("=")
+    path = Path(pattern)
+    if not separator or not name or not pattern:
+        raise InfoplaneError(f"--control '{text}': write NAME=PATTERN, such as 'shuffled labels=shuffled/*.h5'")
+    found = sorted(path.parent.glob(path.name))
+    if not found:
+        raise InfoplaneError(f"--control '{text}': no file matches {pattern}")
+    return name, found
