@@ -134,7 +134,7 @@ def _bar(figure: Figure, body: Any, grid: np.ndarray) -> None:
 
 def _legend() -> list[Any]:
     return [
-        Line2D([], [], color=BLUE, linewidth=1.2, label="this order"),
+        Line2D([], [], color=BLUE, linewidth=1.2, label="the network's order"),
         Line2D([], [], **_BOTH, label="raw and corrected both rise"),
         Line2D([], [], color="0.55", linewidth=0.8, label="shuffled layers"),
         Patch(color="0.85", label="95 % of orders"),
