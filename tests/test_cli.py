@@ -66,6 +66,18 @@ def test_record_plot_estimate_info(recorded, tmp_path):
         assert word in out
 
 
+def test_plot_animates_the_plane(recorded, tmp_path, monkeypatch):
+    code, out, _ = recorded("plot", "run.h5", "--animate", "gif", "-o", "films")
+    assert code == 0
+    assert "run-plane.gif" in out
+    assert (tmp_path / "films" / "run-plane.gif").read_bytes()[:4] == b"GIF8"
+    monkeypatch.setenv("PATH", "")
+    assert_one_line(recorded("plot", "run.h5", "--animate", "mp4", "-o", "other"), "ffmpeg")
+    assert not (tmp_path / "other").exists()
+    (tmp_path / "folder").mkdir()
+    assert_one_line(recorded("plot", "folder", "--animate", "gif"), "--animate is for the plane of runs")
+
+
 def test_plot_of_several_runs(recorded, tmp_path):
     recorded("record", *RECORD, "--seed", "1", "-o", "other.h5")
     code, _, _ = recorded("plot", "run.h5", "other.h5", "--name", "both")

@@ -13,8 +13,19 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import norm, t
 
+from infoplane.analysis.bootstrap import LEVEL, hierarchical_bootstrap
 from infoplane.analysis.cubes import layer_cube
-from infoplane.analysis.inference import SIGNIFICANCE, Criterion, Fall, effect, listed, number, order_p, spearman
+from infoplane.analysis.inference import (
+    SIGNIFICANCE,
+    Criterion,
+    Fall,
+    effect,
+    layer_orders,
+    listed,
+    number,
+    order_p,
+    spearman,
+)
 
 COLUMNS = ("I_XT", "I_TY", "I_TY_corrected")
 # The label chain: raw and null-corrected, since either alone misleads.
@@ -51,6 +62,44 @@ def link_table(estimates: pd.DataFrame, layers: Sequence[str]) -> pd.DataFrame:
                     for run, own, se, over in zip(runs, *found, strict=True)
                 ]
     return pd.DataFrame(rows)
+
+
+def share_table(estimates: pd.DataFrame, layers: Sequence[str]) -> pd.DataFrame:
+    """How many links of each chain are violated over training, beside the same layers in shuffled orders.
+
+    Args:
+        estimates: One row per run, snapshot, layer and batch (two batches or more).
+        layers: The layers in the order of their depth.
+
+    Returns:
+        One row per step and quantity (I_XT, I_TY, I_TY_corrected, and I_TY_both, where both of these rise: the
+        label chain of the verdict): `share` of violated links over links and runs, with `share_low` and
+        `share_high` (95 % bootstrap over runs); `shuffled`, the mean of it over orders of the layers (one order for
+        all runs), with `shuffled_low` and `shuffled_high`, between which 95 % of the orders are; and `p`, that of
+        the permutation test for fewer violations than in shuffled orders.
+    """
+    orders = layer_orders(len(layers))
+    rows = []
+    for step in sorted(estimates["step"].unique()):
+        _, _, violated = _excess(layer_cube(estimates, COLUMNS, int(step), layers))
+        chains = {**dict(zip(COLUMNS, violated, strict=True)), "I_TY_both": violated[1] & violated[2]}
+        rows += [{"step": step, "quantity": name, **_shares(chain, orders)} for name, chain in chains.items()]
+    return pd.DataFrame(rows)
+
+
+def _shares(violated: NDArray, orders: NDArray) -> dict[str, float]:
+    """Share of violated links of one chain, (i, j, runs), and in all orders of its layers."""
+
+    def shares(of: NDArray) -> NDArray:
+        return np.asarray(violated[of[:, :-1], of[:, 1:]].mean(axis=(1, 2)))
+
+    in_runs = violated[orders[0, :-1], orders[0, 1:]].mean(axis=0)
+    (own_low,), (own_high,) = np.clip(hierarchical_bootstrap(in_runs[None, :, None]), 0, 1)
+    shuffled = shares(orders)
+    low, high = np.quantile(shuffled, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    own = {"share": float(in_runs.mean()), "share_low": own_low, "share_high": own_high}
+    ends = {"shuffled": float(shuffled.mean()), "shuffled_low": low, "shuffled_high": high}
+    return {**own, **ends, "p": order_p(shares, len(orders[0]))}
 
 
 def _excess(values: NDArray) -> tuple[NDArray, NDArray, NDArray]:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from infoplane.analysis.inference import holm
-from infoplane.analysis.runs import MAY_DIFFER
+from infoplane.analysis.runs import MAY_DIFFER, data_text
 from infoplane.analysis.seeds import LEVEL, over_seeds, student_interval
 from infoplane.errors import InfoplaneError
 from infoplane.runfile import Run, open_run
@@ -90,10 +90,10 @@ def comparison_table(runs: pd.DataFrame, reference: str = "sgd", margin: float =
         margin: How far below the reference a comparable method may be, in accuracy.
 
     Returns:
-        One row per variant, the reference first: `variant`, `method`, `batch_size`, `lr`, `seeds`; each measure's
-        mean, and its standard deviation over seeds in `<name>_sd` (ddof=1); `gap`, the mean paired difference in
-        test accuracy, with the 95 % interval of Student's t `gap_low`, `gap_high`; `p`, two-sided paired t-test;
-        `p_holm`;
+        One row per variant, the reference first: `variant`, `method`, `subject`, `device` (of its first run),
+        `batch_size`, `lr`, `seeds`; each measure's mean, and its standard deviation over seeds in `<name>_sd`
+        (ddof=1); `gap`, the mean paired difference in test accuracy, with the 95 % interval of Student's t
+        `gap_low`, `gap_high`; `p`, two-sided paired t-test; `p_holm`;
         `verdict`: better, worse, comparable or "not shown to be comparable", "" for the reference and where fewer
         than two seeds are shared.
 
@@ -162,19 +162,7 @@ def about_run(path: Path, run: Run) -> dict[str, Any]:
 
 def subject(config: Mapping[str, Any]) -> str:
     """Network and data of a run, such as "vgg6 on gtsrb (16×16, 1,500 training samples)"."""
-    size, count, augment = config.get("image_size"), config.get("train_size"), config.get("augment", "none")
-    permuted, held_out = config.get("permute_labels", 0), config.get("validation", 0)
-    details = [
-        f"{size}×{size}" if size else "",
-        "cut to the sign" if config.get("region") == "sign" else "",
-        f"{count:,} training samples" if count else "",
-        f"{100 * held_out:g} % held out" if held_out else "",
-        f"{100 * permuted:g} % of labels permuted" if permuted else "",
-        "with boxes" if config.get("task") == "classes+boxes" else "",
-        f"augmentation {augment}" if augment != "none" else "",
-    ]
-    known = ", ".join(filter(None, details))
-    return f"{config.get('model')} on {config.get('dataset')}" + (f" ({known})" if known else "")
+    return f"{config.get('model')} on {data_text(config)}"
 
 
 def _row(path: Path, run: Run) -> dict[str, Any]:
@@ -194,7 +182,8 @@ def _row(path: Path, run: Run) -> dict[str, Any]:
 
 
 def _summary(rows: pd.DataFrame, values: pd.Series, reference: pd.Series) -> dict[str, Any]:
-    about = {name: rows[name].iloc[0] for name in ("variant", "method", "batch_size", "lr")} | {"seeds": len(rows)}
+    known = ("variant", "method", "subject", "device", "batch_size", "lr")
+    about = {name: rows[name].iloc[0] for name in known if name in rows} | {"seeds": len(rows)}
     for name in MEASURES:
         about |= {name: rows[name].mean(), f"{name}_sd": rows[name].std(ddof=1)}
     if values.name == reference.name:

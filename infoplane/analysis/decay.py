@@ -70,6 +70,51 @@ def decay_table(pairs: pd.DataFrame, layers: Sequence[str], norm: str = "diagona
     return pd.DataFrame(rows)
 
 
+def seed_table(pairs: pd.DataFrame, layers: Sequence[str], norm: str = "diagonal") -> pd.DataFrame:
+    """The same for each run: the means over pairs and batches that the intervals of `decay_table` are of.
+
+    Returns:
+        One row per step, distance and run: `step`, `distance`, `run`, `information` and `gain`.
+    """
+    steps = sorted(pairs["step"].unique())
+    start = normalised(pairs, steps[0], layers, norm)
+    runs = np.unique(pairs["run"])
+    rows = []
+    for step in steps:
+        now = normalised(pairs, step, layers, norm)
+        for distance in range(1, len(layers)):
+            i = np.arange(len(layers) - distance)
+            both = np.stack([now, now - start])[:, i, i + distance].mean(axis=(1, 3))
+            place = {"step": step, "distance": distance}
+            rows += [
+                {**place, "run": run, "information": information, "gain": gain}
+                for run, information, gain in zip(runs, *both, strict=True)
+            ]
+    return pd.DataFrame(rows)
+
+
+def matrix_table(pairs: pd.DataFrame, names: Sequence[str], norm: str = "diagonal") -> pd.DataFrame:
+    """The information between all pairs of variables at every step.
+
+    Args:
+        pairs: One row per run, step, batch, quantity and pair.
+        names: The variables in their order, such as X, the layers and Y.
+        norm: As in `normalised`.
+
+    Returns:
+        One row per step and ordered pair: `step`, `i` and `j` (places in `names`), `name_i`, `name_j`, `norm`, and
+        the mean `information` over runs and batches with `_low` and `_high` (95 % hierarchical bootstrap).
+    """
+    rows = []
+    for step in sorted(pairs["step"].unique()):
+        found = effect(normalised(pairs, step, names, norm))
+        for i, j in np.ndindex(len(names), len(names)):
+            place = {"step": step, "i": i, "j": j, "name_i": names[i], "name_j": names[j], "norm": norm}
+            ends = {"information_low": found.low[i, j], "information_high": found.high[i, j]}
+            rows.append({**place, "information": found.mean[i, j], **ends})
+    return pd.DataFrame(rows)
+
+
 def decay_holds(pairs: pd.DataFrame, layers: Sequence[str], first: int, last: int) -> Criterion:
     """Criterion (b): training makes the information between layers fall with their distance.
 

@@ -1,8 +1,8 @@
 """The verdict on the Markov information-bottleneck structure of a set of runs.
 
 The rule was fixed before any result was looked at, but for one quantile: "over 2 standard errors" became that of
-Student's t at the same tail, after a flat control with 3 batches showed 15 % of its links as violated. Four criteria,
-each a function with its own rule:
+Student's t at the same tail, after a flat control with 3 batches showed 15 % of its links as violated. There are
+four criteria, each a function with its own rule:
 
 (a) the data-processing chains hold at the end (`chains.chains_hold`);
 (b) training makes the information between layers fall with their distance (`decay.decay_holds`);

@@ -27,7 +27,7 @@ SATURATION = 0.01
 NULL_DEVIATIONS = 2.0
 ROUNDING = 1e-9
 
-_SHARED = ("dataset", "model", "n", "classes", *SETTINGS)
+SHARED = ("dataset", "model", "n", "classes", *SETTINGS)
 _NEEDED = ("run", "layer", "depth", "step", "dataset", "model", "n", "classes", "estimator", "permutations")
 _MEASURES = {"hsic": "HSIC", "nhsic": "nHSIC", "cka": "CKA", "kernel-cka": "kCKA"}
 _LIMITS = ("limit_XT", "limit_TY")
@@ -128,7 +128,7 @@ def plane_table(estimates: pd.DataFrame) -> pd.DataFrame:
     table[[name for name in _LIMITS if name in marked]] = groups[[n for n in _LIMITS if n in marked]].mean()
     table[list(FLAGS)] = groups[list(FLAGS)].mean() >= 0.5
     table["status"] = groups["status"].agg(_worst)
-    shared = {name: estimates[name].iloc[0] for name in _SHARED if name in estimates}
+    shared = {name: estimates[name].iloc[0] for name in SHARED if name in estimates}
     return table.reset_index().assign(**shared)
 
 
@@ -272,7 +272,7 @@ def refuse_mixture(estimates: pd.DataFrame) -> None:
     missing = [name for name in _NEEDED if name not in estimates]
     if missing:
         raise InfoplaneError(f"the estimates lack {', '.join(missing)}; make them with `infoplane estimate`")
-    for name in (name for name in _SHARED if name in estimates):
+    for name in (name for name in SHARED if name in estimates):
         values = estimates[name].unique()
         if len(values) > 1:
             why = "values depend on the probe size and can't be compared" if name == "n" else "draw them apart"

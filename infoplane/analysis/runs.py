@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -23,6 +24,7 @@ def gather(
     settings: EstimatorSettings,
     batches: Batches | None = None,
     *,
+    last: bool = False,
     jobs: int | None = None,
     progress: bool = False,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -32,6 +34,7 @@ def gather(
         paths: Run files.
         settings: Settings of the estimator.
         batches: Batches of the probe to estimate apart; None takes the whole probe at once.
+        last: Only the last snapshot of each run.
         jobs: Number of parallel solves; None takes one per core.
         progress: Show progress bars.
 
@@ -43,15 +46,15 @@ def gather(
         InfoplaneError: A run is given twice, cannot be read, or holds no snapshot.
     """
     names = run_names(paths)
-    _refuse_other_training(paths)
+    refuse_other_training(paths)
     estimates, metrics = [], []
     for path, name in zip(paths, names, strict=True):
-        table = estimate_run(path, settings, batches, jobs=jobs, progress=progress)
+        table = estimate_run(path, settings, batches, last=last, jobs=jobs, progress=progress)
         with open_run(path) as run:
             about = {
                 "run": name,
                 "seed": run.config.get("seed", 0),
-                "dataset": run.config.get("dataset", "own data"),
+                "dataset": data_text(run.config),
                 "model": run.config.get("model", "own model"),
             }
             measured = run.metrics
@@ -90,7 +93,7 @@ def gather_pairs(
         InfoplaneError: As for `gather`.
     """
     names = run_names(paths)
-    _refuse_other_training(paths)
+    refuse_other_training(paths)
     tables = [
         estimate_pairs(path, settings, batches, steps=steps, draws=draws, jobs=jobs, progress=progress)
         for path in paths
@@ -98,8 +101,29 @@ def gather_pairs(
     return pd.concat([table.assign(run=name) for table, name in zip(tables, names, strict=True)], ignore_index=True)
 
 
-def _refuse_other_training(paths: Sequence[Path]) -> None:
-    """Runs are put side by side as repetitions: they may differ in their seeds, not in how they were made."""
+def data_text(config: Mapping[str, Any]) -> str:
+    """The data of a run in words, such as "gtsrb (16×16, 100 % of labels permuted)"."""
+    size, count, augment = config.get("image_size"), config.get("train_size"), config.get("augment", "none")
+    permuted, held_out = config.get("permute_labels", 0), config.get("validation", 0)
+    details = [
+        f"{size}×{size}" if size else "",
+        "cut to the sign" if config.get("region") == "sign" else "",
+        f"{count:,} training samples" if count else "",
+        f"{100 * held_out:g} % held out" if held_out else "",
+        f"{100 * permuted:g} % of labels permuted" if permuted else "",
+        "with boxes" if config.get("task") == "classes+boxes" else "",
+        f"augmentation {augment}" if augment != "none" else "",
+    ]
+    known = ", ".join(filter(None, details))
+    return f"{config.get('dataset', 'own data')}" + (f" ({known})" if known else "")
+
+
+def refuse_other_training(paths: Sequence[Path]) -> None:
+    """Runs are put side by side as repetitions: they may differ in their seeds, not in how they were made.
+
+    Raises:
+        InfoplaneError: A run is a copy of another, or was trained otherwise.
+    """
     configs, ids = [], []
     for path in paths:
         with open_run(path) as run:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         "infoplane plot seed0.h5 seed1.h5 seed2.h5 -o figures",
         "infoplane plot run.h5 --alpha 2 --bandwidth knn:10 --name run-knn",
         "infoplane plot run.h5 --estimator kde --noise median:0.2",
+        "infoplane plot run.h5 --animate gif",
         "infoplane plot comparison   # a folder of infoplane compare",
         "infoplane plot signs --data-root data -o figures",
     ),
@@ -44,6 +45,13 @@ if TYPE_CHECKING:
     "-o", "--output", type=RUN_FILE, default=None, show_default="beside the run", help="Folder of the figures."
 )
 @click.option("--name", default=None, show_default="the run's", help="First part of the figures' names.")
+@click.option(
+    "--animate",
+    type=click.Choice(["gif", "mp4"]),
+    default=None,
+    show_default="not",
+    help="Also the plane in motion.",
+)
 @click.option("--force", is_flag=True, help="Overwrite existing figures.")
 @talkative
 def plot(
@@ -52,6 +60,7 @@ def plot(
     data_root: Path | None,
     output: Path | None,
     name: str | None,
+    animate: str | None,
     force: bool,
     quiet: bool,
     verbose: bool,
@@ -73,7 +82,9 @@ def plot(
             raise InfoplaneError(
                 "--data-root is for the pictures of a comparison; give its folder, or leave it out"
             )
-        _plot_runs(runs, settings, output, _stem(runs, estimator, name), force, how)
+        _plot_runs(runs, settings, output, _stem(runs, estimator, name), animate, force, how)
+    elif animate:
+        raise InfoplaneError("--animate is for the plane of runs; name run files")
     elif len(runs) > 1:
         raise InfoplaneError("draw one comparison at a time: give one folder alone, or run files")
     else:
@@ -93,17 +104,21 @@ def _plot_runs(
     settings: EstimatorSettings,
     output: Path | None,
     stem: str,
+    film: str | None,
     force: bool,
     how: dict[str, Any],
 ) -> None:
-    """The plane, and the informations over time."""
+    """The plane, the informations over time, and the plane in motion where it is asked for."""
     from infoplane.analysis.plane import metrics_table, plane_table, saturation_summary
     from infoplane.analysis.runs import gather
-    from infoplane.figures import caption, plane, style, time
+    from infoplane.figures import animate, caption, plane, style, time
 
     stems = {kind: (output or runs[0].parent) / f"{stem}-{kind}" for kind in ("plane", "time")}
     for target in stems.values():
         style.writable(target, force)
+    target = (output or runs[0].parent) / f"{stem}-plane.{film}"
+    if film:
+        animate.film_writer(target, force)
     estimates, metrics = gather(runs, settings, **how)
     table, measured = plane_table(estimates), metrics_table(metrics)
     figures = {
@@ -116,6 +131,8 @@ def _plot_runs(
     for kind, figure in figures.items():
         for path in style.save(figure, stems[kind], tables[kind], force):
             click.echo(path)
+    if film:
+        click.echo(animate.save_animation(animate.animated_plane(table), target, force))
 
 
 def _plot_comparison(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pandas as pd
 
+from infoplane.analysis.convergence import FLOOR_BITS, TOLERANCE
 from infoplane.analysis.plane import limits, quantity_names, saturation_summary, settings_text
 
 
@@ -19,15 +22,62 @@ def plane_caption(table: pd.DataFrame, most: int = 3) -> str:
         One paragraph: data set, model, n, settings, runs, and what bars, null and hollow markers mean.
     """
     title = "Information" if is_bits(table) else "Dependence"
-    return f"{title} plane of {_measured(table)} {_spread(table, 'bars')} {_reading(table, most)}"
+    return f"{title} plane of {measured(table)} {_spread(table, 'bars')} {_reading(table, most)}"
 
 
-def time_caption(table: pd.DataFrame, most: int = 3) -> str:
-    """The caption of information over time; arguments and result as in `plane_caption`."""
+def time_caption(
+    table: pd.DataFrame, most: int = 3, *, times: pd.DataFrame | None = None, turns: pd.DataFrame | None = None
+) -> str:
+    """The caption of information over time; arguments and result as in `plane_caption`.
+
+    Args:
+        table: A table of `infoplane.analysis.plane.plane_table`.
+        most: How many sentences about uninformative layers to print before "and k more".
+        times: A table of `infoplane.analysis.convergence.layer_times`, if it is drawn.
+        turns: A table of `infoplane.analysis.phases.phases`, if it is drawn.
+    """
     name = quantity_names(table)["I_TY"]
     null = "" if table["I_TY_null"].isna().all() else f" Dotted: the permuted null of {name}."
     title = "Information" if is_bits(table) else "Dependence"
-    return f"{title} over training of {_measured(table)} {_spread(table, 'bands')}{null} {_reading(table, most)}"
+    marks = "" if times is None else f" {_marks(times, turns)}"
+    shown = f"{title} over training of {measured(table)} {_spread(table, 'bands')}{null}{marks}"
+    return f"{shown} {_reading(table, most)}"
+
+
+def dropped_text(times: pd.DataFrame) -> str:
+    """Which layers have no convergence time, in how many runs and why.
+
+    Args:
+        times: A table of `infoplane.analysis.convergence.layer_times`.
+
+    Returns:
+        One sentence, or "".
+    """
+    named = []
+    for (_, layer), rows in times.groupby(["depth", "layer"], sort=True):
+        reasons = rows.loc[rows["dropped"] != "", "dropped"]
+        if len(reasons):
+            named.append(f"{layer} ({_plainly(reasons.iloc[0])}; {len(reasons)} of {len(rows)} runs)")
+    return f"Dropped: {', '.join(named)}." if named else ""
+
+
+def _plainly(reason: str) -> str:
+    """A reason for dropping a layer without its numbers, which differ from run to run."""
+    return re.sub(r" \(range .*|(?<=noise), which spans .*", "", re.sub(r"^range \S+ is", "range", reason))
+
+
+def _marks(times: pd.DataFrame, turns: pd.DataFrame | None) -> str:
+    """What the marks of convergence, and of the turn, are."""
+    rule = (
+        f"Converged: the time after which I(X;T) stays within {100 * TOLERANCE:g} % of its range (at least "
+        f"{FLOOR_BITS:g} bit) around its final value; ticks on the curves: median over runs; arrow: not converged "
+        "at the end."
+    )
+    turn = (
+        "Triangles: the highest point of the mean I(X;T), with its 95 % interval over runs; hollow where no rise "
+        "before or no fall after it is established."
+    )
+    return " ".join(filter(None, (rule, dropped_text(times), turn if turns is not None else "")))
 
 
 def is_bits(table: pd.DataFrame) -> bool:
@@ -36,27 +86,32 @@ def is_bits(table: pd.DataFrame) -> bool:
 
 
 def _spread(table: pd.DataFrame, drawn: str) -> str:
-    """What the values are means of, and what the bars or bands are."""
-    runs, batches = int(table["runs"].max()), _batches(table)
+    """What the values are means of; bands are drawn of loss and accuracy too."""
+    several = drawn == "bands" and int(table["runs"].max()) > 1
+    return spread(table, drawn, ", of loss and accuracy ± 1 standard deviation" if several else "")
+
+
+def spread(table: pd.DataFrame, drawn: str, others: str = "") -> str:
+    """What the values are means of, and what the bars or bands are; `others`: what those of other values are."""
+    runs, batches = int(table["runs"].max()), batches_of(table)
     if runs <= 1 and not batches:
         return "One run."
     of = [f"{runs} runs"] if runs > 1 else []
     of += [f"{batches} batches of n samples"] if batches else []
     once = "" if runs > 1 else "One run. "
-    metrics = ", of loss and accuracy ± 1 standard deviation" if drawn == "bands" and runs > 1 else ""
     whole = " and ".join(of)
-    return f"{once}Means over {whole}; {drawn}: 95 % intervals of a hierarchical bootstrap{metrics}."
+    return f"{once}Means over {whole}; {drawn}: 95 % intervals of a hierarchical bootstrap{others}."
 
 
-def _batches(table: pd.DataFrame) -> int:
+def batches_of(table: pd.DataFrame) -> int:
     """How many batches of the probe are behind each run; 0 for the whole probe."""
     return int(table["batches"].iloc[0]) if "batches" in table else 0
 
 
-def _measured(table: pd.DataFrame) -> str:
-    """What was measured, and with which settings."""
+def measured(table: pd.DataFrame) -> str:
+    """What was measured, and with which settings; of any table with the columns of settings."""
     row = table.iloc[0]
-    samples = "samples a batch" if _batches(table) else "probe samples"
+    samples = "samples a batch" if batches_of(table) else "probe samples"
     return (
         f"{row['model']} on {row['dataset']}: n = {row['n']} {samples}, {row['classes']} classes; "
         f"{settings_text(row)}."

@@ -1,24 +1,34 @@
-"""The table of a comparison as people read it."""
+"""The tables of a comparison as people read them: accuracy, costs, and both side by side."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 
-from infoplane.figures.tables import plus_minus
+from infoplane.figures.tables import plus_minus, shown_p
 
 MIB = 2**20
+Shown = tuple[pd.DataFrame, str, str]
 
 
-def show(table: pd.DataFrame, margin: float) -> tuple[pd.DataFrame, str, str]:
-    """Strings with units in the place of numbers, a caption and a note.
+def show(table: pd.DataFrame, margin: float) -> Shown:
+    """Accuracy and costs side by side.
 
     Args:
         table: A table of `infoplane.analysis.comparison.comparison_table`, the reference first.
         margin: The margin of its verdicts, in accuracy.
 
     Returns:
-        The table, its caption, and what should stand below it.
+        The table in words, with units, its caption, and what should stand below it.
     """
+    (scores, caption, about_scores), (costs, _, about_costs) = show_accuracy(table, margin), show_costs(table)
+    shown = scores.join(costs.drop(columns="method"))
+    return shown, caption, f"{about_scores} {about_costs}"
+
+
+def show_accuracy(table: pd.DataFrame, margin: float) -> Shown:
+    """Scores, gaps to the reference and verdicts; arguments and result as of `show`."""
     reference = table["variant"].iloc[0]
     columns = {
         "method": table["variant"],
@@ -26,8 +36,22 @@ def show(table: pd.DataFrame, margin: float) -> tuple[pd.DataFrame, str, str]:
         "test accuracy [%]": _pairs(table, "test_accuracy", 100),
         "box IoU [%]": _pairs(table, "test_iou", 100),
         f"gap to {reference} [points]": [_gap(row) for _, row in table.iterrows()],
-        "p (Holm)": [_p(value) for value in table["p_holm"]],
+        "p (Holm)": [shown_p(value) for value in table["p_holm"]],
         "verdict": table["verdict"].replace("", "–"),
+    }
+    note = (
+        f"Gap: mean paired difference in accuracy over seeds with its 95 % interval (Student's t). Comparable: the "
+        f"lower end is at least −{100 * margin:g} points; better, worse: paired t-test, p < 0.05 after Holm's "
+        "correction. Test accuracy of the last epoch."
+    )
+    caption = f"Methods of training{_subject(table)} against {reference}: mean ± standard deviation over seeds."
+    return _measured(columns), caption, note
+
+
+def show_costs(table: pd.DataFrame) -> Shown:
+    """Memory, time and size; the table is one of `infoplane.analysis.comparison.comparison_table`."""
+    columns = {
+        "method": table["variant"],
         "peak memory [MiB]": [plus_minus(value / MIB, float("nan"), digits=1) for value in table["peak_bytes"]],
         "saved for backward [MiB]": [plus_minus(v / MIB, float("nan"), digits=1) for v in table["saved_bytes"]],
         "time [s]": _pairs(table, "seconds", 1, 1),
@@ -37,16 +61,25 @@ def show(table: pd.DataFrame, margin: float) -> tuple[pd.DataFrame, str, str]:
         "parameters": [f"{value:,.0f}" for value in table["parameters"]],
         "auxiliary parameters": [f"{value:,.0f}" for value in table["auxiliary_parameters"]],
     }
-    shown = pd.DataFrame(columns)
-    shown = shown.loc[:, [name for name in shown if not (shown[name] == "–").all()]]
-    caption = f"Methods of training against {reference}: mean ± standard deviation over seeds."
     note = (
-        f"Gap: mean paired difference in accuracy over seeds with its 95 % interval (Student's t). Comparable: the "
-        f"lower end is at least −{100 * margin:g} points; better, worse: paired t-test, p < 0.05 after Holm's "
-        "correction. Test accuracy of the last epoch. Memory: the most that one training step holds beyond "
-        "parameters, optimiser state and data. Operations: matrix products and convolutions, without eigenvalues."
+        "Memory: the most that one training step holds beyond parameters, optimiser state and data. Operations: "
+        "matrix products and convolutions, without eigenvalues."
     )
-    return shown, caption, note
+    devices = list(table["device"].dropna().unique()) if "device" in table else []
+    place = f" on {', '.join(map(str, devices))}" if devices else ""
+    caption = f"Memory and time of training{_subject(table)}{place}; time: mean ± standard deviation over seeds."
+    return _measured(columns), caption, note
+
+
+def _subject(table: pd.DataFrame) -> str:
+    """Network and data, where the table names them."""
+    return f" {table['subject'].iloc[0]}" if "subject" in table else ""
+
+
+def _measured(columns: dict[str, Any]) -> pd.DataFrame:
+    """The columns in which something was measured."""
+    shown = pd.DataFrame(columns)
+    return shown.loc[:, [name for name in shown if not (shown[name] == "–").all()]]
 
 
 def _pairs(table: pd.DataFrame, name: str, scale: float, digits: int = 2) -> list[str]:
@@ -60,9 +93,3 @@ def _gap(row: pd.Series) -> str:
     if pd.notna(row["gap_low"]):
         text += f" [{100 * row['gap_low']:+.2f}, {100 * row['gap_high']:+.2f}]"
     return text.replace("-", "−")
-
-
-def _p(value: float) -> str:
-    if not pd.notna(value):
-        return "–"
-    return f"{value:.3f}" if value >= 0.001 else "< 0.001"

@@ -25,7 +25,16 @@ _LATEX = {
     "−": "$-$",
     "α": r"$\alpha$",
     "β": r"$\beta$",
+    "ρ": r"$\rho$",
+    "σ": r"$\sigma$",
+    "√": r"$\surd$",
+    "≥": r"$\geq$",
+    "×": r"$\times$",
+    "→": r"$\to$",
+    "|": r"\textbar{}",
 }
+
+_NUMBER = r"–?|(< )?[−+-]?[\d,.]+( .*)?"
 
 
 def refuse_existing_table(stem: Path, force: bool) -> None:
@@ -89,7 +98,7 @@ def latex(table: pd.DataFrame, caption: str, note: str = "") -> str:
             r"\begin{table}",
             r"\centering",
             rf"\caption{{{_escaped(caption)}{' ' + _escaped(note) if note else ''}}}",
-            rf"\begin{{tabular}}{{l{'r' * (len(table.columns) - 1)}}}",
+            rf"\begin{{tabular}}{{{''.join(_alignment(table[name]) for name in table)}}}",
             r"\toprule",
             " & ".join(_escaped(name) for name in table.columns) + r" \\",
             r"\midrule",
@@ -110,8 +119,20 @@ def plus_minus(mean: float, deviation: float, scale: float = 1.0, digits: int = 
     return f"{text} ± {deviation * scale:.{digits}f}" if pd.notna(deviation) else text
 
 
+def shown_p(value: float) -> str:
+    """A p-value as 0.031, as < 0.001 below that, and as – where there is none."""
+    if not pd.notna(value):
+        return "–"
+    return f"{value:.3f}" if value >= 0.001 else "< 0.001"
+
+
 def _row(cells: Iterable[object]) -> str:
     return "| " + " | ".join(str(cell).replace("|", r"\|") for cell in cells) + " |"
+
+
+def _alignment(cells: pd.Series) -> str:
+    """Numbers stand on the right, words on the left."""
+    return "r" if cells.astype(str).str.fullmatch(_NUMBER).all() else "l"
 
 
 def _escaped(text: object) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,15 +9,16 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import NullLocator
 
+from infoplane.analysis.profile import median_time
+from infoplane.errors import InfoplaneError
 from infoplane.figures.caption import time_caption
+from infoplane.figures.curve import curve_columns, curve_legend, draw_curve
 from infoplane.figures.style import (
     BLUE,
     COLUMN,
     GREY,
     LEGEND_LINE,
-    SMALL,
     VERMILION,
     Layer,
     axis_labels,
@@ -26,10 +26,9 @@ from infoplane.figures.style import (
     layers_of,
     panels_of,
     style,
-    text_width,
-    tick_label,
-    time_ticks,
 )
+from infoplane.figures.time_axis import epoch_axis, time_axis
+from infoplane.figures.time_strip import draw_strip, strip_height
 
 _DASHES: dict[str, Any] = {"test": "-", "train": (0, (4, 2)), "": "-"}
 _OTHER_DASHES: tuple[Any, ...] = ("-.", (0, (1, 1)), (0, (6, 1, 1, 1, 1, 1)))
@@ -37,7 +36,14 @@ _PANEL = 1.15
 
 
 @style()
-def information_over_time(table: pd.DataFrame, metrics: pd.DataFrame | None, caption: str | None = None) -> Figure:
+def information_over_time(
+    table: pd.DataFrame,
+    metrics: pd.DataFrame | None,
+    caption: str | None = None,
+    *,
+    times: pd.DataFrame | None = None,
+    turns: pd.DataFrame | None = None,
+) -> Figure:
     """Draw I(X;T), I(T;Y) raw and null-corrected (bits), and loss and accuracy, over training steps.
 
     The time axis is logarithmic from the first recorded step on and linear before, so that step 0 shows; the
@@ -47,69 +53,69 @@ def information_over_time(table: pd.DataFrame, metrics: pd.DataFrame | None, cap
     Args:
         table: A table of `infoplane.analysis.plane.plane_table`.
         metrics: A table of `infoplane.analysis.plane.metrics_table`, or None; columns with "loss" in their name
-            are drawn on the left axis of the last panel and those with "acc" on the right.
-        caption: Printed underneath; None builds one from the table, "" prints none.
+            are drawn on the left axis of the last panel and those with "acc" on the right, without those of parts
+            of the network ("validation_accuracy@conv1").
+        caption: Printed underneath; None builds one from the tables, "" prints none.
+        times: A table of `infoplane.analysis.convergence.layer_times` for I(X;T): marked on the curves, and shown
+            run by run in a panel of their own.
+        turns: A table of `infoplane.analysis.phases.phases`, drawn in that panel.
 
     Returns:
         A figure in single column width (3.25 in).
 
     Raises:
-        InfoplaneError: If the table is empty.
+        InfoplaneError: If the table is empty, or the convergence times are of other layers.
     """
     layers = layers_of(table)
-    text = time_caption(table) if caption is None else caption
+    _refuse_other_layers(layers, times)
+    text = time_caption(table, times=times, turns=turns) if caption is None else caption
     lines = _metric_lines(metrics)
-    columns = max(1, min(len(layers), int(72 * COLUMN / (max(_width(layer) for layer in layers) + 34))))
+    columns = curve_columns(layers, COLUMN)
     name_x, name_y = axis_labels(table)
     panel_names = {"I_XT": name_x, "I_TY": name_y, "I_TY_corrected": name_y.replace(" (", " − null (")}
     shown = panels_of(table, panel_names)
-    count = len(shown) + bool(lines)
-    figure, body = canvas(COLUMN, count * _PANEL + 0.5 + -(-len(layers) // columns) * LEGEND_LINE, text)
-    panels: list[Axes] = list(np.atleast_1d(body.subplots(count, 1, sharex=True)))
+    heights = [_PANEL] * len(shown) + [strip_height(layers)] * (times is not None) + [_PANEL] * bool(lines)
+    figure, body = canvas(COLUMN, sum(heights) + 0.5 + -(-len(layers) // columns) * LEGEND_LINE, text)
+    grid = {"height_ratios": heights}
+    panels: list[Axes] = list(np.atleast_1d(body.subplots(len(heights), 1, sharex=True, gridspec_kw=grid)))
     for axes, (quantity, label) in zip(panels, shown.items(), strict=False):
         for layer in layers:
-            _curve(axes, layer, quantity)
+            draw_curve(axes, layer, quantity)
         # A long unit would run into the next panel's label.
         axes.set_ylabel(label.replace(" (dependence)", "\n(dependence)"))
+    if times is not None:
+        for layer in layers:
+            _mark(panels[0], layer, median_time(times[times["layer"] == layer.name]))
+        draw_strip(panels[len(shown)], layers, times, turns)
     if lines and metrics is not None:
         _draw_metrics(panels[-1], metrics, lines)
-    _time_axis(panels, table)
-    handles = [_legend_entry(layer) for layer in layers]
-    body.legend(handles=handles, loc="outside lower center", ncols=columns, columnspacing=1.0, handlelength=1.6)
+    time_axis(panels[-1], table["step"])
+    epoch_axis(panels[0], table)
+    curve_legend(body, layers, columns)
     body.align_ylabels(panels)
     figure.draw_without_rendering()
     return figure
 
 
-def _curve(axes: Axes, layer: Layer, quantity: str) -> None:
-    """One layer's curve, with its band, its null, and hollow markers where it is uninformative."""
-    rows, colour = layer.rows, layer.colour
-    steps, mean = rows["step"], rows[quantity]
-    low, high = rows[f"{quantity}_low"], rows[f"{quantity}_high"]
-    axes.fill_between(steps, low, high, color=colour, alpha=0.2, linewidth=0, gid=f"band:{layer.name}")
-    axes.plot(steps, mean, color=colour, gid=f"line:{layer.name}")
-    if quantity == "I_TY":
-        null: dict[str, Any] = {"linestyle": (0, (1, 1.5)), "linewidth": 0.7}
-        axes.plot(steps, rows["I_TY_null"], color=colour, gid=f"null:{layer.name}", **null)
-    look: dict[str, Any] = {
-        "color": colour,
-        "marker": layer.marker,
-        "linestyle": "none",
-        "markersize": 3,
-        "markeredgewidth": 0.6,
-    }
-    drawn = rows.dropna(subset=[quantity])
-    last = drawn[~drawn["uninformative"]].tail(1)
-    axes.plot(last["step"], last[quantity], **look)
-    hollow = drawn[drawn["uninformative"]]
-    axes.plot(hollow["step"], hollow[quantity], **look, markerfacecolor="white", gid=f"hollow:{layer.name}")
+def _mark(axes: Axes, layer: Layer, time: float) -> None:
+    """A tick on a layer's curve of I(X;T) at its convergence time."""
+    at = layer.rows.loc[layer.rows["step"] == time, "I_XT"]
+    if at.notna().any():
+        axes.plot([time], at, marker="|", markersize=8, color="black", zorder=4, gid=f"time:{layer.name}")
+
+
+def _refuse_other_layers(layers: list[Layer], times: pd.DataFrame | None) -> None:
+    strangers = set() if times is None else {*times["layer"]} ^ {layer.name for layer in layers}
+    if strangers:
+        raise InfoplaneError(f"convergence times and informations are of different layers ({min(strangers)})")
 
 
 def _metric_lines(metrics: pd.DataFrame | None) -> list[str]:
     """The columns that the last panel shows."""
     if metrics is None:
         return []
-    names = [str(name) for name in metrics if not str(name).endswith("_sd")]
+    # After "@" stands the part of the network that a metric is of, such as the head of a layer.
+    names = [str(name) for name in metrics if not str(name).endswith("_sd") and "@" not in str(name)]
     return [name for name in names if _side(name) and metrics[name].notna().any()]
 
 
@@ -159,44 +165,3 @@ def _right_axis(axes: Axes, alone: bool) -> Axes:
     if alone:
         axes.set_yticks([])
     return right
-
-
-def _time_axis(panels: list[Axes], table: pd.DataFrame) -> None:
-    """Steps below, logarithmic from the first one on; epochs above."""
-    ticks, first = time_ticks(table["step"])
-    last = max(int(table["step"].max()), 1)
-    limits = (-0.1 * first, last * 1.15)
-    _stretch(panels[-1], first, limits, ticks, [tick_label(step) for step in ticks])
-    panels[-1].set_xlabel("training step")
-    epochs = float(table["epoch"].max())
-    if not np.isfinite(epochs) or epochs <= 0:
-        return
-    per_step = epochs / last
-    marks = [0.0, *(10.0**k for k in range(-6, 7) if first * per_step <= 10.0**k <= epochs)]
-    if len(marks) < 3:
-        marks = [tick * per_step for tick in ticks]
-    top = panels[0].twiny()
-    top.spines["top"].set_visible(True)
-    _stretch(top, first, limits, [mark / per_step for mark in marks], [f"{mark:.3g}" for mark in marks])
-    top.set_xlabel("epoch")
-
-
-def _stretch(
-    axes: Axes, first: int, limits: tuple[float, float], ticks: Sequence[float], labels: Sequence[str]
-) -> None:
-    """One time axis, with these ticks only."""
-    axes.set_xscale("symlog", linthresh=first, linscale=0.5)
-    axes.set_xlim(limits)
-    axes.set_xticks(ticks, labels)
-    axes.xaxis.set_minor_locator(NullLocator())
-
-
-def _width(layer: Layer) -> float:
-    """The width of a layer's name in points."""
-    return text_width(f"{layer.short} {layer.name}", SMALL)
-
-
-def _legend_entry(layer: Layer) -> Line2D:
-    """A layer's colour and marker."""
-    look: dict[str, Any] = {"color": layer.colour, "marker": layer.marker, "markersize": 3.5}
-    return Line2D([], [], label=f"{layer.short} {layer.name}", **look)

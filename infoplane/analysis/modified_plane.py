@@ -1,0 +1,123 @@
+"""The modified information plane of several runs, as a table of means with intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from infoplane.analysis.bootstrap import hierarchical_bootstrap
+from infoplane.analysis.interaction import PAIRS, interaction_table
+from infoplane.analysis.plane import SATURATION, common_steps
+from infoplane.analysis.runs import refuse_other_training, run_names
+from infoplane.errors import InfoplaneError
+from infoplane.estimators.batches import Batches
+from infoplane.estimators.renyi import Settings
+from infoplane.estimators.work import batch_columns
+from infoplane.runfile import open_run
+
+QUANTITIES = ("redundancy_synergy", "weighted_nonredundant", "total_correlation")
+_SHARED = (
+    *("dataset", "model", "n", "estimator", "alpha", "kernel", "bandwidth", "scope", "input_bandwidth"),
+    *("batches", "batch_size"),
+)
+
+
+def gather_interactions(
+    paths: Sequence[Path],
+    layers: Sequence[str] | None = None,
+    settings: Settings | None = None,
+    batches: Batches | None = None,
+    *,
+    steps: Sequence[int] | None = None,
+    pairs: int = PAIRS,
+    jobs: int | None = None,
+    progress: bool = False,
+) -> pd.DataFrame:
+    """The tables of `infoplane.analysis.interaction.interaction_table` of several runs, under each other.
+
+    Args:
+        paths: Run files that hold the activations of the layers.
+        layers: Names of the layers; None takes all that have at least two feature maps.
+        settings: Order α and bandwidth rules.
+        batches: Batches of the probe; None takes the whole probe at once.
+        steps: Steps of the snapshots; None takes all.
+        pairs: Largest number of pairs of maps.
+        jobs: Number of parallel solves; None takes one per core.
+        progress: Show progress bars.
+
+    Returns:
+        Their rows, and for each `run`, `dataset`, `model` and the settings.
+
+    Raises:
+        InfoplaneError: As `interaction_table`; a run is given twice, or the runs differ in more than their seeds.
+    """
+    names = run_names(paths)
+    refuse_other_training(paths)
+    settings = settings or Settings()
+    tables = []
+    for path, name in zip(paths, names, strict=True):
+        table = interaction_table(
+            path, layers, settings, batches, steps=steps, pairs=pairs, jobs=jobs, progress=progress
+        )
+        with open_run(path) as run:
+            about = {
+                "run": name,
+                "dataset": run.config.get("dataset", "own data"),
+                "model": run.config.get("model", "own model"),
+                "estimator": settings.name,
+                **settings.options(run),
+                **batch_columns(batches),
+            }
+        tables.append(table.assign(**about | {"kernel": "multivariate"}))
+    return pd.concat(tables, ignore_index=True)
+
+
+def modified_plane_table(interactions: pd.DataFrame) -> pd.DataFrame:
+    """Means over runs and batches at the steps that all runs have.
+
+    Args:
+        interactions: A table of `gather_interactions`.
+
+    Returns:
+        One row per layer and step: `depth`, `layer`, `step`, `epoch`, `channels`, `pairs` (the most that one mean
+        is over), `runs` (those with at least two usable maps), and in bits the means of `QUANTITIES` with their 95
+        % intervals of a hierarchical bootstrap in `<name>_low` and `<name>_high` (NaN for one run without batches);
+        `uninformative`, where I(X;{C_i,C_j}), the sum of the first two, is within 1 % of its limit log2 n;
+        `status`, "ok" or that no run has two usable maps (the means are NaN then); and the settings.
+
+    Raises:
+        InfoplaneError: The table is empty, the runs differ in settings or layers, or share no step.
+    """
+    _refuse_mixture(interactions)
+    rows = common_steps(interactions)
+    groups = rows.groupby(["depth", "layer", "step"], sort=True)
+    table = groups[["epoch", *QUANTITIES]].mean()
+    table[["channels", "pairs"]] = groups[["channels", "pairs"]].max()
+    measured = rows["run"].where(rows["redundancy_synergy"].notna())
+    table["runs"] = measured.groupby([rows[key] for key in groups.keys]).nunique()
+    for name in QUANTITIES:
+        wide = rows.pivot(index=["depth", "layer", "step"], columns=["run", "batch"], values=name)
+        every = pd.MultiIndex.from_product([rows["run"].unique(), rows["batch"].unique()])
+        cube = wide.reindex(columns=every).to_numpy(dtype=float).reshape(len(wide), *map(len, every.levels))
+        low, high = hierarchical_bootstrap(cube)
+        # Rows of the pivoted table are sorted as those of the groups.
+        table[f"{name}_low"], table[f"{name}_high"] = low, high
+    of_a_pair = table["redundancy_synergy"] + table["weighted_nonredundant"]
+    table["uninformative"] = of_a_pair >= (1 - SATURATION) * np.log2(rows["n"].iloc[0])
+    table["status"] = np.where(table["runs"] > 0, "ok", "under two usable maps")
+    return table.reset_index().assign(**{name: rows[name].iloc[0] for name in _SHARED})
+
+
+def _refuse_mixture(interactions: pd.DataFrame) -> None:
+    if interactions.empty:
+        raise InfoplaneError("nothing to average: there are no feature maps")
+    for name in _SHARED:
+        values = interactions[name].unique()
+        if len(values) > 1:
+            raise InfoplaneError(f"the runs differ in {name} ({', '.join(map(str, values))}); draw them apart")
+    layers = interactions.groupby("run")["layer"].unique().map(lambda names: tuple(np.sort(names)))
+    if layers.nunique() > 1:
+        raise InfoplaneError("the runs have different convolution layers; draw them apart")

@@ -1,0 +1,93 @@
+"""How the informations at the end of training depend on bandwidth, probe size and order α.
+
+The choices are varied one at a time; the others are those of the settings given. The bandwidth is a multiple of the
+median distance, for the layers and the input alike. Sizes are those of disjoint batches of the probe, and the whole
+probe: values of different n are no estimates of one number (DESIGN: never compare different n), which is what this
+table shows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from infoplane.analysis.plane import plane_table
+from infoplane.analysis.runs import gather
+from infoplane.estimators.batches import Batches
+from infoplane.estimators.renyi import Settings
+from infoplane.kernels import Bandwidth
+from infoplane.runfile import open_run
+
+FACTORS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+SIZES = (64, 128, 256, 512, 1024, 2048, 4096)
+ALPHAS = (1.0, 1.01, 2.0)
+MAX_BATCHES = 10
+
+
+def sensitivity_table(
+    paths: Sequence[Path],
+    settings: Settings | None = None,
+    batches: Batches | None = None,
+    *,
+    factors: Sequence[float] = FACTORS,
+    sizes: Sequence[int] = SIZES,
+    alphas: Sequence[float] = ALPHAS,
+    jobs: int | None = None,
+    progress: bool = False,
+) -> pd.DataFrame:
+    """I(X;T) and I(T;Y) of each layer at the last snapshot, under other choices.
+
+    Args:
+        paths: Run files of runs that differ in their seeds.
+        settings: What is not varied; None takes the defaults.
+        batches: Batches of the probe where n is not varied; None takes the whole probe.
+        factors: Bandwidths in multiples of the median distance.
+        sizes: Sizes of batches; those of which the probe holds under two are left out, the whole probe is added.
+        alphas: Orders α.
+        jobs: Number of parallel solves; None takes one per core.
+        progress: Show progress bars.
+
+    Returns:
+        For each choice the rows of `infoplane.analysis.plane.plane_table` at that snapshot, with `varied`
+        ("bandwidth", "n" or "alpha") and `value`: the factor, n, or α.
+
+    Raises:
+        InfoplaneError: As `gather` and `plane_table`; the runs end at different steps, for example.
+    """
+    settings = settings or Settings()
+    tables = []
+    for varied, value, changed, cut in _choices(paths, settings, batches, factors, sizes, alphas):
+        estimates, _ = gather(paths, changed, cut, last=True, jobs=jobs, progress=progress)
+        about: dict[str, Any] = {"varied": varied, "value": value}
+        tables.append(plane_table(estimates).assign(**about))
+    return pd.concat(tables, ignore_index=True)
+
+
+def _choices(
+    paths: Sequence[Path],
+    settings: Settings,
+    batches: Batches | None,
+    factors: Sequence[float],
+    sizes: Sequence[int],
+    alphas: Sequence[float],
+) -> Iterator[tuple[str, float, Settings, Batches | None]]:
+    """What is varied, its value, and settings and batches with it."""
+    for factor in factors:
+        rule = Bandwidth("median", factor)
+        yield "bandwidth", factor, replace(settings, bandwidth=rule, input_bandwidth=rule), batches
+    probe = min(_probe_size(path) for path in paths)
+    for size in sorted({*sizes}):
+        if 2 * size <= probe:
+            yield "n", size, settings, Batches(min(probe // size, MAX_BATCHES), size)
+    yield "n", probe, settings, None
+    for alpha in alphas:
+        yield "alpha", alpha, replace(settings, alpha=alpha), batches
+
+
+def _probe_size(path: Path) -> int:
+    with open_run(path) as run:
+        return len(run.probe.labels)

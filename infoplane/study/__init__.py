@@ -1,0 +1,1 @@
+"""The whole study: its runs, its figures and tables, made by one command."""
