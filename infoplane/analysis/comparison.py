@@ -45,8 +45,9 @@ def compared_runs(folder: Path) -> list[Path]:
     """
     paths = sorted(folder.glob("*/*.h5"), key=_natural) if folder.is_dir() else []
     if not paths:
+        what = "is a folder without" if folder.is_dir() else "is no folder of"
         raise InfoplaneError(
-            f"{folder} holds no comparison (run files VARIANT/seedN.h5); make one: infoplane compare"
+            f"{folder} {what} a comparison (run files VARIANT/seedN.h5); make one: infoplane compare -o {folder}"
         )
     return paths
 
