@@ -32,9 +32,9 @@ def test_classes_alone_give_the_cross_entropy():
     assert loss.item() == pytest.approx((first + math.log(3)) / 2, rel=1e-6)
 
 
-def test_the_box_is_a_weighted_smooth_l1_distance_after_a_sigmoid():
+def test_the_box_is_a_weighted_smooth_l1_distance_from_the_whole_image():
     task = Task(2, boxes=True, box_weight=10.0)
-    outputs = torch.tensor([[0.0, 0.0, 0.0, 0.0, 0.0, 0.0]])
+    outputs = torch.tensor([[0.0, 0.0, 0.5, 0.5, -0.5, -0.5]])
     targets = Targets(torch.tensor([0]), torch.tensor([[0.5, 0.45, 0.1, 0.9]]))
     # Distances 0, 0.05 (quadratic: d² / 0.2), 0.4 and 0.4 (linear: d − 0.05).
     box = (0 + 0.05**2 / 0.2 + 0.35 + 0.35) / 4
@@ -42,6 +42,11 @@ def test_the_box_is_a_weighted_smooth_l1_distance_after_a_sigmoid():
     assert task.outputs == 6
     assert task.logits(outputs).shape == (1, 2)
     torch.testing.assert_close(task.box(outputs), torch.full((1, 4), 0.5))
+    # Corners outside of the image are cut to it, but not in the loss, which would lose its gradient.
+    far = torch.tensor([[0.0, 0.0, -9.0, 0.5, 9.0, -0.5]], requires_grad=True)
+    torch.testing.assert_close(task.box(far).detach(), torch.tensor([[0.0, 0.5, 1.0, 0.5]]))
+    task.loss(far, targets).backward()
+    assert (far.grad[0, [2, 4]] != 0).all()
 
 
 def test_embeddings_and_slices():

@@ -133,11 +133,16 @@ def _estimators(study: RunSet) -> list[Variant]:
     settings, permutations = study.settings, study.settings.permutations
     found: list[tuple[str, EstimatorSettings]] = []
     if isinstance(settings, RenyiSettings):
-        rule = Bandwidth("median", 1.0) if settings.bandwidth.rule == "knn" else Bandwidth("knn", 10.0)
-        found.append(("bandwidth", dataclasses.replace(settings, bandwidth=rule, input_bandwidth=rule)))
+        found.append(("bandwidth", _other_bandwidth(settings)))
     second = RenyiSettings() if settings.name == "kde" else KdeSettings(noise="median:0.2")
     found.append(("estimator", dataclasses.replace(second, permutations=permutations)))
     return [_estimated(study, varied, other) for varied, other in found]
+
+
+def _other_bandwidth(settings: RenyiSettings) -> RenyiSettings:
+    """A second rule: the 10 nearest samples, or the median distance."""
+    rule = Bandwidth("median", 1.0) if settings.bandwidth.rule == "knn" else Bandwidth("knn", 10.0)
+    return dataclasses.replace(settings, bandwidth=rule, input_bandwidth=rule)
 
 
 def _estimated(study: RunSet, varied: str, settings: EstimatorSettings) -> Variant:
@@ -163,13 +168,22 @@ def _probe_sizes(study: RunSet) -> list[Variant]:
 
 
 def _markov(study: RunSet) -> list[Verdict]:
-    """The verdict on the Markov information bottleneck; it needs matrix-based entropies."""
+    """The verdict on the Markov information bottleneck, and that under another bandwidth."""
     if not isinstance(study.settings, RenyiSettings):
         return []
+    other = _other_bandwidth(study.settings)
+    under_other = _markov_under(dataclasses.replace(study, settings=other))
+    return [
+        _markov_under(study),
+        dataclasses.replace(under_other, claim=f"{MARKOV}, bandwidth {other.bandwidth}"),
+    ]
+
+
+def _markov_under(study: RunSet) -> Verdict:
     try:
-        return [markov_verdict(study.estimates, study.pairs)]
+        return markov_verdict(study.estimates, study.pairs)
     except InfoplaneError as error:
-        return [Verdict(MARKOV, "undecidable", (str(error),), {})]
+        return Verdict(MARKOV, "undecidable", (str(error),), {})
 
 
 def _about(study: RunSet) -> dict[str, Any]:

@@ -69,8 +69,9 @@ def markov_verdicts(reports: Mapping[str, Report]) -> pd.DataFrame:
     """
     rows: list[dict[str, Any]] = []
     for name, report in reports.items():
-        for verdict in (one for one in report.verdicts if one.claim == MARKOV):
-            about = {"runs": name, "outcome": verdict.outcome, "seeds": verdict.numbers.get("seeds")}
+        for verdict in (one for one in report.verdicts if one.claim.startswith(MARKOV)):
+            runs = name + verdict.claim.removeprefix(MARKOV)
+            about = {"runs": runs, "outcome": verdict.outcome, "seeds": verdict.numbers.get("seeds")}
             rows += [{**about, **row} for row in _criteria(verdict)]
     _refuse_none(rows)
     table = pd.DataFrame(rows, columns=list(_MARKOV))

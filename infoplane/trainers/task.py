@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 BOX = 4
+WHOLE = (0.0, 0.0, 1.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,9 @@ class Targets:
 class Task:
     """Classification, optionally with a second head that predicts the object's box.
 
-    The two heads are one linear layer with `outputs` rows: the first `classes` are the logits, four more the box
-    before a sigmoid. Every classifier of the project, auxiliary or last, is of this form.
+    The two heads are one linear layer with `outputs` rows: the first `classes` are the logits, four more how far
+    the corners of the box are from those of the whole image. Every classifier, auxiliary or last, is of this form.
+    No sigmoid squeezes the box: where it saturates, its gradient would be lost for good.
 
     Attributes:
         classes: Number of classes.
@@ -42,7 +44,7 @@ class Task:
 
     classes: int
     boxes: bool = False
-    box_weight: float = 10.0
+    box_weight: float = 1.0
 
     @property
     def outputs(self) -> int:
@@ -65,7 +67,7 @@ class Task:
         assert targets.boxes is not None
         # Smooth L1 turns linear at a tenth of the image.
         return loss + self.box_weight * functional.smooth_l1_loss(
-            self.box(outputs), targets.boxes.float(), beta=0.1
+            self._corners(outputs), targets.boxes.float(), beta=0.1
         )
 
     def logits(self, outputs: Tensor) -> Tensor:
@@ -73,8 +75,12 @@ class Task:
         return outputs[:, : self.classes] if self.boxes else outputs
 
     def box(self, outputs: Tensor) -> Tensor:
-        """The predicted boxes, (n, 4) float32 in [0, 1]."""
-        return torch.sigmoid(outputs[:, self.classes :].float())
+        """The predicted boxes, (n, 4) float32, cut to the image."""
+        return self._corners(outputs).clamp(0, 1)
+
+    def _corners(self, outputs: Tensor) -> Tensor:
+        offsets = outputs[:, self.classes :].float()
+        return offsets + offsets.new_tensor(WHOLE)
 
     def embedding(self, targets: Targets) -> Tensor:
         """Targets as vectors, for losses that compare similarities: one-hot classes, then the box, (n, outputs)."""
