@@ -1,6 +1,11 @@
+import logging
+import sys
+
 import pytest
 import torch
 from torch import nn
+
+from infoplane.cli import main
 
 
 @pytest.fixture(autouse=True)
@@ -31,3 +36,19 @@ def net():
 def probe():
     generator = torch.Generator().manual_seed(1)
     return torch.randn(30, 1, 8, 8, generator=generator), torch.arange(30) % 3
+
+
+@pytest.fixture
+def infoplane(capsys, monkeypatch, tmp_path):
+    """Runs the command in a fresh folder; gives exit code, what it printed, and its complaints."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["infoplane", *map(str, arguments)])
+        logging.getLogger().handlers.clear()
+        with pytest.raises(SystemExit) as stop:
+            main()
+        seen = capsys.readouterr()
+        return stop.value.code or 0, seen.out, seen.err
+
+    return run

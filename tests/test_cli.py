@@ -1,4 +1,3 @@
-import logging
 import subprocess
 import sys
 from pathlib import Path
@@ -9,25 +8,9 @@ import pandas as pd
 import pytest
 
 from infoplane import __version__, open_run
-from infoplane.cli import cli, main
+from infoplane.cli import cli
 
 RECORD = ["--model", "mlp", "--widths", "16,8", "--epochs", "1", "--snapshots", "4", "--probe-size", "40"]
-
-
-@pytest.fixture
-def infoplane(capsys, monkeypatch, tmp_path):
-    """Runs the command in a fresh folder; gives exit code, what it printed, and its complaints."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["infoplane", *map(str, arguments)])
-        logging.getLogger().handlers.clear()
-        with pytest.raises(SystemExit) as stop:
-            main()
-        seen = capsys.readouterr()
-        return stop.value.code or 0, seen.out, seen.err
-
-    return run
 
 
 @pytest.fixture

@@ -1,10 +1,8 @@
 """`infoplane compare`: variants, what is trained and what is kept, tuning, several trainings at once."""
 
 import dataclasses
-import logging
 import os
 import signal
-import sys
 from pathlib import Path
 
 import pandas as pd
@@ -12,7 +10,6 @@ import pytest
 from planted import planted_run
 
 from infoplane import open_run
-from infoplane.cli import main
 from infoplane.errors import InfoplaneError
 from infoplane.trainers import compare
 from infoplane.trainers.compare import TUNING_SEED, plan, run_jobs, tuned, variant
@@ -24,22 +21,6 @@ TINY = {"model": "mlp", "widths": (8,), "epochs": 1, "snapshots": "2", "probe_si
 TINY |= {"batch_size": 100, "eval_size": 50}
 ARGUMENTS = ["--model", "mlp", "--widths", "8", "--epochs", "1", "--snapshots", "2", "--probe-size", "20"]
 ARGUMENTS += ["--train-size", "200", "--batch-size", "100", "--eval-size", "50"]
-
-
-@pytest.fixture
-def infoplane(capsys, monkeypatch, tmp_path):
-    """Runs the command in a fresh folder; gives exit code, what it printed, and its complaints."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["infoplane", *map(str, arguments)])
-        logging.getLogger().handlers.clear()
-        with pytest.raises(SystemExit) as stop:
-            main()
-        seen = capsys.readouterr()
-        return stop.value.code or 0, seen.out, seen.err
-
-    return run
 
 
 def settings(**changes):

@@ -1,7 +1,5 @@
 """The figures of a comparison: what they draw, that all is on the page, and what `plot DIR` makes of a folder."""
 
-import logging
-import sys
 from itertools import pairwise
 from pathlib import Path
 
@@ -18,7 +16,6 @@ from infoplane.analysis.comparison import compared_runs, cost_table
 from infoplane.analysis.curves import accuracy_table, depth_table
 from infoplane.analysis.pictures import hard_pictures
 from infoplane.analysis.sweep import sweep_tables
-from infoplane.cli import main
 from infoplane.data import load_dataset
 from infoplane.errors import InfoplaneError
 from infoplane.estimators.renyi import Settings
@@ -267,21 +264,6 @@ def test_memory_over_depth():
     np.testing.assert_allclose(line(figure, "sgd").get_ydata(), [20, 40, 80])
     np.testing.assert_allclose(line(figure, "greedy-ce").get_ydata(), [20, 20, 20])
     assert_on_the_page(figure)
-
-
-@pytest.fixture
-def infoplane(capsys, monkeypatch):
-    """Runs the command; gives exit code, what it printed, and its complaints."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["infoplane", *map(str, arguments)])
-        logging.getLogger().handlers.clear()
-        with pytest.raises(SystemExit) as stop:
-            main()
-        seen = capsys.readouterr()
-        return stop.value.code or 0, seen.out, seen.err
-
-    return run
 
 
 def test_plot_of_a_folder(infoplane, folder, tmp_path):

@@ -14,7 +14,7 @@ import pytest
 from scipy.spatial.distance import pdist
 
 from infoplane import open_run
-from infoplane.errors import InfoplaneError, RunFileError
+from infoplane.errors import InfoplaneError, MissingData, RunFileError
 from infoplane.runfile import LayerInfo, Probe, RunWriter, beside
 
 N = 20
@@ -78,7 +78,7 @@ def test_round_trip(run_path):
         np.testing.assert_allclose(
             run.snapshots[0].distances("logits"), pdist(activations(0, "logits").astype(np.float64)), rtol=1e-12
         )
-        with pytest.raises(RunFileError, match="--keep activations"):
+        with pytest.raises(MissingData, match="--keep activations"):
             run.snapshots[0].activations("features.0")
         with pytest.raises(InfoplaneError, match=r"did you mean features\.0"):
             run.snapshots[0].distances("features.1")

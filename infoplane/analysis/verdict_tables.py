@@ -77,7 +77,8 @@ def markov_verdicts(reports: Mapping[str, Report]) -> pd.DataFrame:
     table = pd.DataFrame(rows, columns=list(_MARKOV))
     numeric = ["seeds", "value", "low", "high", "p"]
     table[numeric] = table[numeric].astype(float)
-    return table.fillna({"criterion": "", "measure": "", "unit": "", "note": ""})
+    words = ["criterion", "measure", "unit", "note"]
+    return table.assign(**{name: table[name].astype(object).fillna("") for name in words})
 
 
 def _criteria(verdict: Verdict) -> Iterator[dict[str, Any]]:

@@ -17,7 +17,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from infoplane.errors import RunFileError, unknown
+from infoplane.errors import MissingData, RunFileError, unknown
 from infoplane.kernels import condense, squared_distances
 from infoplane.runfile.schema import (
     FORMAT,
@@ -65,10 +65,11 @@ class Snapshot:
         """Activations of a layer, (n, …) float32.
 
         Raises:
-            RunFileError: Only distances were kept, or the data are damaged.
+            MissingData: Only distances were kept.
+            RunFileError: The data are damaged.
         """
         if self.kind(layer) != "activations":
-            raise RunFileError(
+            raise MissingData(
                 f"{self._run.path}: layer '{layer}' was recorded as distances; "
                 "its activations need `infoplane record --keep activations`"
             )

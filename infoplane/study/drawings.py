@@ -19,7 +19,7 @@ from infoplane.analysis.plane import metrics_table, plane_table
 from infoplane.analysis.profile import profile_table
 from infoplane.analysis.run_set import RunSet
 from infoplane.analysis.sensitivity import sensitivity_table
-from infoplane.errors import InfoplaneError, MissingData
+from infoplane.errors import InfoplaneError, MissingData, RunFileError
 from infoplane.estimators.batches import Batches
 from infoplane.estimators.renyi import Settings
 from infoplane.figures.caption import plane_caption
@@ -69,6 +69,10 @@ class Study:
             raise MissingData(f"there are no runs {self.runs / group / name}/seedN.h5")
         return RunSet.of(paths, jobs=self.jobs, progress=self.progress)
 
+    def __post_init__(self) -> None:
+        if not self.runs.is_dir():
+            raise InfoplaneError(f"{self.runs} is not there; make the runs first: infoplane figures --run quick")
+
     @functools.cached_property
     def trained(self) -> RunSet:
         """The runs by SGD with a constant learning rate."""
@@ -111,12 +115,14 @@ def drawings(study: Study) -> Iterator[Drawing]:
     """All figures of a study, one after another; those that cannot be drawn with the reason.
 
     Raises:
-        InfoplaneError: Something is broken, such as a damaged run file.
+        RunFileError: A run file is damaged.
     """
     for name, make in _FIGURES.items():
         try:
             yield from make(study, name)
-        except MissingData as error:
+        except RunFileError:
+            raise
+        except InfoplaneError as error:
             yield Drawing(name, missing=str(error))
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from infoplane.errors import InfoplaneError, unknown
+from infoplane.errors import unknown
 from infoplane.trainers.compare import plan, run_jobs, tuned, variant
 from infoplane.trainers.settings import RecordSettings
 
@@ -130,13 +130,7 @@ def make_runs(groups: Mapping[str, Group], folder: Path, jobs: int = 1, *, progr
 
 
 def runs_of(folder: Path, group: str, variant_name: str) -> list[Path]:
-    """The run files of a variant, by seed; empty where there are none.
-
-    Raises:
-        InfoplaneError: The folder of the runs is not there.
-    """
-    if not folder.is_dir():
-        raise InfoplaneError(f"{folder} is not there; make the runs first: infoplane figures --run quick")
+    """The run files of a variant, by seed; empty where there are none."""
     found = (folder / group / variant_name).glob("seed*.h5")
     return sorted(found, key=lambda path: (len(path.name), path.name))
 

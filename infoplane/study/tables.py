@@ -13,7 +13,7 @@ from infoplane.analysis.classes import per_class
 from infoplane.analysis.comparison import MARGIN, comparison_table
 from infoplane.analysis.settings_table import settings_table
 from infoplane.analysis.verdict_tables import convergence_verdicts, markov_verdicts
-from infoplane.errors import MissingData
+from infoplane.errors import InfoplaneError, MissingData, RunFileError
 from infoplane.figures.comparison_table import show_accuracy, show_costs
 from infoplane.figures.study_tables import show_classes, show_convergence, show_markov, show_settings
 from infoplane.study.drawings import Study
@@ -51,7 +51,7 @@ def tables(study: Study, report: Report | None) -> Iterator[Tabulated]:
         report: Its verdicts; None where the runs for them are missing.
 
     Raises:
-        InfoplaneError: Something is broken, such as a damaged run file.
+        RunFileError: A run file is damaged.
     """
     makers: dict[str, Callable[[], Iterator[Tabulated]]] = {
         "T1-accuracy": lambda: _accuracy(study),
@@ -64,7 +64,9 @@ def tables(study: Study, report: Report | None) -> Iterator[Tabulated]:
     for name, make in makers.items():
         try:
             yield from make()
-        except MissingData as error:
+        except RunFileError:
+            raise
+        except InfoplaneError as error:
             yield Tabulated(name, pd.DataFrame(), pd.DataFrame(), missing=str(error))
 
 
