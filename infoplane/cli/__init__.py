@@ -32,7 +32,7 @@ EXIT_INTERRUPTED = 130
 @click.group(context_settings=CONTEXT, epilog=examples("infoplane record", "infoplane plot run.h5"))
 @click.version_option(__version__, prog_name="infoplane")
 def cli() -> None:
-    """Information planes of deep networks: record, estimate, show."""
+    """Information planes of deep networks: record, estimate, show, compare."""
 
 
 for verb in (record, compare, estimate, analyze, plot, figures, info, verify, completion):

@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 @click.option("--seeds", type=click.IntRange(1), default=5, help="Number of seeds, the same for all methods.")
 @click.option(
     "--tune-lr",
-    "factors",
     type=CommaList(float, "FACTOR,..."),
     default=(),
     show_default="no tuning",
@@ -59,7 +58,7 @@ def compare(
     methods: tuple[str, ...],
     reference: str | None,
     seeds: int,
-    factors: tuple[float, ...],
+    tune_lr: tuple[float, ...],
     margin: float,
     jobs: int,
     output: Path,
@@ -78,8 +77,8 @@ def compare(
     from infoplane.trainers.compare import plan, run_jobs, tuned
 
     wanted = _variants(tables_of(ctx) or {method: {} for method in methods}, options)
-    if factors:
-        wanted = tuned(wanted, factors, output, jobs, progress=not quiet)
+    if tune_lr:
+        wanted = tuned(wanted, tune_lr, output, jobs, progress=not quiet)
     run_jobs(plan(wanted, range(seeds), output), jobs, progress=not quiet)
     table = comparison_table(runs_table(compared_runs(output)), reference or next(iter(wanted)), margin)
     shown, caption, note = show(table, margin)

@@ -132,7 +132,7 @@ LOCAL = [
         "--aux",
         default=None,
         show_default="conv:1",
-        help="Auxiliary classifier: linear, conv:K, mlp-sr or next:D.",
+        help="Auxiliary classifier: linear, conv:K, mlp-sr, next:D or pool:F.",
     ),
     click.option(
         "--beta",

@@ -49,7 +49,7 @@ class Knobs:
     """The settings of the local losses; each objective reads those that it has.
 
     Attributes:
-        aux: Auxiliary classifier: linear, conv:K, mlp-sr or next:D.
+        aux: Auxiliary classifier: linear, conv:K, mlp-sr, next:D or pool:F.
         beta: Weight β_l of the information term of this block.
         beta_schedule: constant, or warmup (linear rise over the first half of the training of the block).
         penalty: mi_xt, entropy_t or mi_prev_t.
