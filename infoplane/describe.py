@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from infoplane.analysis.plane import average_batches, quantity_names, settings_text
+from infoplane.analysis.runs import data_text
 from infoplane.runfile import Run, open_run
 
 if TYPE_CHECKING:
@@ -39,7 +40,8 @@ def _about(opened: Run) -> list[str]:
     ]
     if {"model", "dataset", "epochs", "optimizer", "lr", "schedule", "batch_size", "seed"} <= config.keys():
         lines.append(
-            f"training   {config['model']} on {config['dataset']}, {config['epochs']} epochs, "
+            f"training   {config['model']} on {data_text(config)} by {config.get('method', 'sgd')}, "
+            f"{config['epochs']} epochs, "
             f"{config['optimizer']}, lr {config['lr']:g} ({config['schedule']}), batch {config['batch_size']}, "
             f"seed {config['seed']}"
         )
@@ -48,7 +50,20 @@ def _about(opened: Run) -> list[str]:
         lines.append(f"snapshots  {len(snapshots)}, step {first.step} to {last.step} (epoch {last.epoch:g})")
         metrics = ", ".join(f"{name} {value:.4g}" for name, value in last.metrics.items())
         lines.append(f"last       {metrics or 'no metrics'}")
+    if opened.results:
+        lines.append(f"results    {_results(opened.results)}")
     return lines
+
+
+def _results(results: Mapping[str, Any]) -> str:
+    """Test accuracy and cost of a finished training."""
+    peak, seconds = results.get("peak_bytes"), results.get("seconds")
+    parts = [
+        f"test accuracy {results['test_accuracy']:.2%}" if "test_accuracy" in results else "",
+        f"{seconds:.1f} s of training" if seconds else "",
+        f"a step takes {peak / 2**20:.1f} MiB" if peak else "",
+    ]
+    return ", ".join(filter(None, parts))
 
 
 def _layers(opened: Run) -> str:
