@@ -19,7 +19,7 @@ def test_every_variant_of_a_study_is_possible(path):
     for name in ("methods", "reference", "seeds", "tune_lr", "margin", "jobs", "output", "quiet", "verbose"):
         known.pop(name)
     variants = _variants(tables_of(context), known)
-    assert list(variants)[0] == "sgd"
+    assert next(iter(variants)) == "sgd"
     for settings in variants.values():
         resolved = settings.resolved()
         assert resolved.validation > 0
