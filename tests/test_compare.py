@@ -3,8 +3,12 @@
 import dataclasses
 import os
 import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
+import filelock
 import pandas as pd
 import pytest
 from planted import planted_run
@@ -237,3 +241,27 @@ def test_bad_files(infoplane, text, word):
     assert code == 1
     assert word in complaint
     assert "Traceback" not in complaint
+
+
+def test_workers_end_with_a_killed_parent(tmp_path):
+    """They would go on training on their own, unseen."""
+    long = [*ARGUMENTS, "--epochs", "5000", "--methods", "sgd", "--seeds", "2", "--jobs", "2", "--quiet"]
+    process = subprocess.Popen([sys.executable, "-m", "infoplane", "compare", *long, "-o", str(tmp_path)])
+    try:
+        wait_for(lambda: len(list(tmp_path.glob("sgd/*.ckpt"))) == 2)
+    finally:
+        process.kill()
+        process.wait()
+    time.sleep(3)
+    before = [path.stat().st_mtime_ns for path in tmp_path.glob("sgd/*.ckpt")]
+    time.sleep(2)
+    assert before == [path.stat().st_mtime_ns for path in tmp_path.glob("sgd/*.ckpt")]
+    with filelock.FileLock(tmp_path / "sgd" / ".seed0.h5.lock", timeout=0):
+        pass
+
+
+def wait_for(condition, seconds=120):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)

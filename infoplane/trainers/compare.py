@@ -8,12 +8,15 @@ import itertools
 import logging
 import multiprocessing
 import os
+import threading
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from tqdm import tqdm
 
 from infoplane.errors import InfoplaneError, unknown
@@ -204,7 +207,9 @@ def _results(jobs: Sequence[Job], processes: int) -> Iterable[tuple[Job, str]]:
     # Spawned, since a forked process must not use a GPU, nor the threads of its parent.
     context = multiprocessing.get_context("spawn")
     threads = max(1, (os.cpu_count() or 1) // processes)
-    with ProcessPoolExecutor(processes, mp_context=context, initializer=_prepare, initargs=(threads,)) as pool:
+    with ProcessPoolExecutor(
+        processes, mp_context=context, initializer=_prepare, initargs=(threads, os.getpid())
+    ) as pool:
         running: dict[Future[str], Job] = {pool.submit(_train, job): job for job in jobs}
         try:
             while running:
@@ -215,10 +220,16 @@ def _results(jobs: Sequence[Job], processes: int) -> Iterable[tuple[Job, str]]:
             raise
 
 
-def _prepare(threads: int) -> None:
-    import torch
-
+def _prepare(threads: int, parent: int) -> None:
     torch.set_num_threads(threads)
+    threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
+
+
+def _die_with(parent: int) -> None:
+    """Ends this process when the one that started it was killed; a run file survives that at any moment."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
 
 
 def _train(job: Job) -> str:
