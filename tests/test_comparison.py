@@ -63,7 +63,7 @@ def test_only_shared_seeds_are_paired():
 def test_equal_differences_are_certain():
     same = np.array([0.5, 0.25, 0.75])
     assert paired_difference(same, same) == (0, 0, 0, 1)
-    assert paired_difference(same + 0.125, same) == (0.125, 0.125, 0.125, 0)
+    assert paired_difference(same + 0.125, same) == (0.125, 0.125, 0.125, 2.0 ** (1 - len(same)))
 
 
 def test_planted_verdicts():

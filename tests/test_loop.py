@@ -118,7 +118,8 @@ def test_accumulated_gradients_are_those_of_the_batch(tmp_path):
 def test_cached_is_uncached(tmp_path):
     one = dataclasses.replace(LAYERWISE, order="sequential")
     cached = state(one, tmp_path)
-    assert cached["loop"]["largest_cache"] == len(load_dataset("digits", tmp_path).train) * 16 * 64 * 4
+    # The outputs of conv2 (32 × 4 × 4) are made of those of conv1 (16 × 8 × 8), which stay until then.
+    assert cached["loop"]["largest_cache"] == len(load_dataset("digits", tmp_path).train) * (1024 + 512) * 4
     uncached = state(dataclasses.replace(one, cache_mib=0), tmp_path, "uncached")
     assert uncached["loop"]["largest_cache"] == 0
     assert same(cached["model"], uncached["model"])
@@ -249,6 +250,35 @@ def test_stopped_in_any_block_and_resumed(tmp_path, monkeypatch, order, stop_at)
         assert one.results["test_accuracy"] == two.results["test_accuracy"]
 
 
+def test_the_end_of_a_block_is_scored_by_its_own_classifier(tmp_path):
+    settings = dataclasses.replace(LAYERWISE, order="sequential", snapshots="epochs", blocks=3, epochs=2)
+    record(settings, tmp_path / "run.h5")
+    with open_run(tmp_path / "run.h5") as run_file:
+        found = [snapshot.metrics for snapshot in run_file.snapshots]
+    assert [metrics["stage"] for metrics in found] == [0, 0, 0, 1, 1, 2, 2]
+    own = [
+        metrics[f"test_accuracy@{name}"]
+        for metrics, name in zip(found[:5], ["conv2"] * 3 + ["conv4"] * 2, strict=True)
+    ]
+    assert [metrics["test_accuracy"] for metrics in found[:5]] == own
+
+
+def test_the_cost_is_that_of_a_step_in_which_the_information_enters(tmp_path):
+    dib = dataclasses.replace(LAYERWISE, method="greedy-dib")
+    every = {k: state(dataclasses.replace(dib, loss_every=k), tmp_path)["loop"]["costs"][0][0] for k in (1, 2)}
+    assert every[1] == every[2]
+    assert every[1] > state(LAYERWISE, tmp_path)["loop"]["costs"][0][0]
+
+
+def test_a_checkpoint_of_another_version_is_named(tmp_path):
+    state(SMALL, tmp_path)
+    saved = torch.load(tmp_path / "run.ckpt", weights_only=True)
+    del saved["loop"]["units"]
+    torch.save(saved, tmp_path / "run.ckpt")
+    with pytest.raises(InfoplaneError, match="of another infoplane version"):
+        resume(tmp_path / "run.h5")
+
+
 def test_results_of_a_run(tmp_path):
     settings = dataclasses.replace(LAYERWISE, method="greedy-dib", validation=0.2, epochs=2)
     accuracy = record(settings, tmp_path / "run.h5")
@@ -332,10 +362,15 @@ def test_two_processes_train_as_one(tmp_path):
     ("change", "message"),
     [
         ({"beta": (0.1,)}, "no information term; it is greedy-dib's; leave out --beta"),
-        ({"aux": "linear"}, "no local losses; leave out --aux"),
+        ({"order": "sequential"}, "no local losses; leave out --order"),
+        ({"aux": "linear"}, "no auxiliary classifiers; leave out --aux"),
         ({"blocks": 3}, "trains the whole network at once; leave out --blocks"),
         ({"method": "greedy-db"}, "did you mean greedy-dib"),
         ({"method": "greedy-ce", "blocks": 99}, "6 natural units"),
+        ({"method": "hsic", "aux": "linear"}, "no auxiliary classifiers; leave out --aux"),
+        ({"method": "greedy-ce", "batch_size": 1}, "needs --batch-size 2"),
+        ({"epochs": "5"}, "epochs must be of type int, got '5'"),
+        ({"lr": True}, "lr must be of type float"),
         ({"method": "greedy-ce", "group": "memory"}, "give both or neither"),
         ({"method": "greedy-ce", "aux": "conv"}, "write 'conv:1'"),
         ({"method": "greedy-dib", "beta": (0.1, 0.2)}, "2 values for 5 hidden blocks"),

@@ -138,7 +138,7 @@ def paired_difference(left: NDArray, right: NDArray) -> tuple[float, float, floa
 
     Returns:
         Mean difference, lower end, upper end, p; the last three NaN with fewer than two seeds in common. Where all
-        differences are the same, the interval is a point and p is 1 for no difference and 0 otherwise.
+        differences are the same they tell nothing of their spread: p is that of a sign test then.
     """
     differences = left - right
     mean, low, high = student_interval(differences)
@@ -146,7 +146,7 @@ def paired_difference(left: NDArray, right: NDArray) -> tuple[float, float, floa
         return mean, low, high, np.nan
     known = differences[np.isfinite(differences)]
     if low == high:
-        return mean, low, high, float(mean == 0)
+        return mean, low, high, 1.0 if mean == 0 else 2.0 ** (1 - len(known))
     return mean, low, high, float(stats.ttest_1samp(known, 0).pvalue)
 
 

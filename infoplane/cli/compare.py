@@ -10,6 +10,7 @@ import click
 
 from infoplane.cli.options import CONTEXT, RUN_FILE, CommaList, config_option, examples, tables_of, talkative
 from infoplane.cli.training import METHODS, training_options
+from infoplane.errors import unknown
 
 if TYPE_CHECKING:
     from infoplane.trainers.settings import RecordSettings
@@ -77,6 +78,8 @@ def compare(
     from infoplane.trainers.compare import plan, run_jobs, tuned
 
     wanted = _variants(tables_of(ctx) or {method: {} for method in methods}, options)
+    if reference and reference not in wanted:
+        raise unknown("variant", reference, wanted)
     if tune_lr:
         wanted = tuned(wanted, tune_lr, output, jobs, progress=not quiet)
     run_jobs(plan(wanted, range(seeds), output), jobs, progress=not quiet)

@@ -55,14 +55,15 @@ def figures(
     Runs that are there are kept, and unfinished ones go on. A figure whose runs are missing is named as missing.
     """
     from infoplane.study.drawings import Study
-    from infoplane.study.make import make_study
+    from infoplane.study.make import make_study, refuse_existing_study
     from infoplane.study.runs import groups_of, make_runs, training_jobs
 
+    refuse_existing_study(output, force)
     where = runs or output / "runs"
     if name:
         groups = groups_of(name, str(data_root or "data"), device)
         make_runs(groups, where, training_jobs(jobs, device), progress=not quiet)
     study = Study(where, data_root, jobs, progress=not quiet)
     command = f"infoplane figures{f' --run {name}' if name else ''}"
-    for line in make_study(study, output, command, force=force):
+    for line in make_study(study, output, command):
         click.echo(line, err=line.startswith("missing"))

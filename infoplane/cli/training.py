@@ -139,7 +139,8 @@ LOCAL = [
         type=CommaList(float, "B,..."),
         default=None,
         show_default="0.01",
-        help=DIB + "weight of the information term, one for all hidden blocks or one for each.",
+        help=DIB
+        + "weight of the information term; several: one for each hidden block (in compare, a variant each).",
     ),
     click.option(
         "--beta-schedule",

@@ -53,6 +53,10 @@ def show_costs(table: pd.DataFrame) -> Shown:
     columns = {
         "method": table["variant"],
         "peak memory [MiB]": [plus_minus(value / MIB, float("nan"), digits=1) for value in table["peak_bytes"]],
+        "with cached outputs [MiB]": [
+            plus_minus((peak + cache) / MIB, float("nan"), digits=1) if cache > 0 else "–"
+            for peak, cache in zip(table["peak_bytes"], table["cache_bytes"], strict=True)
+        ],
         "saved for backward [MiB]": [plus_minus(v / MIB, float("nan"), digits=1) for v in table["saved_bytes"]],
         "time [s]": _pairs(table, "seconds", 1, 1),
         "operations [10¹²]": [plus_minus(value / 1e12, float("nan")) for value in table["flops"]],
@@ -65,6 +69,8 @@ def show_costs(table: pd.DataFrame) -> Shown:
         "Memory: the most that one training step holds beyond parameters, optimiser state and data. Operations: "
         "matrix products and convolutions, without eigenvalues."
     )
+    if table["batch_size"].nunique() > 1:
+        note += " Batch sizes differ, so that memory, time and numbers of steps are no comparison of the methods."
     devices = list(table["device"].dropna().unique()) if "device" in table else []
     place = f" on {', '.join(map(str, devices))}" if devices else ""
     caption = f"Memory and time of training{_subject(table)}{place}; time: mean ± standard deviation over seeds."

@@ -168,7 +168,7 @@ class RunWriter(Closing):
         """Replaces the configuration (a resumed run may have more epochs), all at once."""
         text = json.dumps(config)
         if text != self._file.attrs["config"]:
-            with self._guarded():
+            with self._guarded(self.path.stat().st_size):
                 self._reopen(len(self.steps) + SLOTS, config=text)
 
     def set_results(self, numbers: Mapping[str, Any], arrays: Mapping[str, NDArray]) -> None:
@@ -181,7 +181,9 @@ class RunWriter(Closing):
         Raises:
             RunFileError: The disk is full.
         """
-        with self._guarded(sum(array.nbytes for array in arrays.values())):
+        # All that is finished is copied.
+        needed = self.path.stat().st_size + sum(array.nbytes for array in arrays.values())
+        with self._guarded(needed):
             self._reopen(len(self.steps) + SLOTS, results=(json.dumps(numbers), arrays))
 
     def close(self) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -57,6 +58,7 @@ class Study:
     data_root: Path | None = None
     jobs: int | None = None
     progress: bool = False
+    _comparisons: dict[str, Material] = field(default_factory=dict, repr=False)
 
     def run_set(self, group: str, name: str) -> RunSet:
         """The runs of a variant.
@@ -95,13 +97,20 @@ class Study:
         Raises:
             MissingData: There are no finished runs.
         """
+        if group not in self._comparisons:
+            self._comparisons[group] = self._material(group)
+        return self._comparisons[group]
+
+    def _material(self, group: str) -> Material:
         try:
             runs = finished_runs(compared_runs(self.runs / group))
         except InfoplaneError as error:
             raise MissingData(str(error)) from error
         pictures = None
         if self.data_root is not None:
-            pictures = hard_pictures([Path(path) for path in runs["path"]], self.data_root)
+            # Without pictures, or without hard classes, the figures are still there.
+            with contextlib.suppress(InfoplaneError):
+                pictures = hard_pictures([Path(path) for path in runs["path"]], self.data_root)
         how = {"jobs": self.jobs, "progress": self.progress}
         return Material(runs, Settings(), how, pictures)
 
@@ -132,13 +141,8 @@ def _planes(study: Study, name: str) -> Iterator[Drawing]:
 
 
 def _modified(study: Study, name: str) -> Iterator[Drawing]:
-    paths = study.trained.paths
-    steps = sorted(study.trained.metrics["step"].unique())
-    # Every third snapshot: a point takes as long as a layer's whole column of the plane.
-    chosen = [*steps[::3], *([] if (len(steps) - 1) % 3 == 0 else steps[-1:])]
-    found = gather_interactions(
-        paths, batches=MAPS, steps=chosen, pairs=MAP_PAIRS, jobs=study.jobs, progress=study.progress
-    )
+    paths = study.run_set("training", "maps").paths
+    found = gather_interactions(paths, batches=MAPS, pairs=MAP_PAIRS, jobs=study.jobs, progress=study.progress)
     table = modified_plane_table(found)
     yield Drawing(name, table, partial(modified_plane, table))
 
@@ -200,7 +204,11 @@ def _compared(*kinds: str, groups: str) -> Callable[[Study, str], Iterator[Drawi
 
 def _greedy_plane(study: Study, name: str) -> Iterator[Drawing]:
     for method in PLANES:
-        table = plane_table(study.run_set("comparison", method).estimates)
+        try:
+            table = plane_table(study.run_set("comparison", method).estimates)
+        except MissingData as error:
+            yield Drawing(f"{name}-plane-{method}", missing=str(error))
+            continue
         caption = f"Trained by {method}. {plane_caption(table)}"
         yield Drawing(f"{name}-plane-{method}", table, partial(information_plane, table, caption))
     yield from _compared("depth", groups="comparison")(study, name)

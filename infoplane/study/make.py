@@ -16,23 +16,30 @@ from infoplane.study.tables import tables
 PAGE = "index.md"
 
 
-def make_study(study: Study, output: Path, command: str, *, force: bool = False) -> Iterator[str]:
+def refuse_existing_study(output: Path, force: bool) -> None:
+    """Lets nobody overwrite a study by accident.
+
+    Raises:
+        InfoplaneError: Its page exists (and not `force`).
+    """
+    if (output / PAGE).exists() and not force:
+        raise InfoplaneError(f"{output / PAGE} exists; use --force to make the figures again")
+
+
+def make_study(study: Study, output: Path, command: str) -> Iterator[str]:
     """Makes everything that the runs allow.
 
     Args:
         study: The runs.
         output: Folder; gets `figures`, `tables`, `report.md`, `report.json` and `index.md`.
         command: The command that makes it, for the page.
-        force: Overwrite what is there.
 
     Yields:
         A line for each thing: the file, or what is missing and why.
 
     Raises:
-        InfoplaneError: A file exists (and not `force`), cannot be written, or a run file is damaged.
+        InfoplaneError: A file cannot be written, or a run file is damaged.
     """
-    if (output / PAGE).exists() and not force:
-        raise InfoplaneError(f"{output / PAGE} exists; use --force to make the figures again")
     report = _report(study)
     lines = [f"# The study\n\nMade by `{command}`.\n"]
     missing = []
@@ -61,7 +68,11 @@ def make_study(study: Study, output: Path, command: str, *, force: bool = False)
         yield str(output / "tables" / f"{table.name}.md")
     if missing:
         lines += ["## Missing\n", *(f"- {reason}" for reason in missing)]
-    (output / PAGE).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        (output / PAGE).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise InfoplaneError(f"cannot write {output / PAGE}: {error.strerror or error}") from error
     yield str(output / PAGE)
 
 

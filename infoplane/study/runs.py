@@ -1,7 +1,8 @@
 """The runs of a study, in groups: RUNS/GROUP/VARIANT/seedN.h5.
 
 `training` shows how SGD converges: with a constant learning rate, with shuffled labels (a control that must not
-look the same), and with a learning rate that drops (which makes all layers converge at once). Every `comparison`
+look the same), and with a learning rate that drops (which makes all layers converge at once); `maps` are the first
+runs again, with the activations of a small probe. Every `comparison`
 puts methods side by side, each with the learning rate that is best on the validation split out of as many trials.
 `sweep` varies β of GreedyDIB. `signs` is the traffic-sign task with both heads.
 """
@@ -136,10 +137,12 @@ def runs_of(folder: Path, group: str, variant_name: str) -> list[Path]:
 
 
 def _training(base: RecordSettings, drop: str) -> Group:
-    # The modified information plane asks for the activations of the maps.
+    # The modified information plane asks for the activations of the maps, which are large: few of them.
+    maps = dataclasses.replace(base, keep="activations", probe_size=300, snapshots="9")
     return Group(
         {
-            "sgd": dataclasses.replace(base, keep="activations"),
+            "sgd": base,
+            "maps": maps,
             "shuffled": dataclasses.replace(base, permute_labels=1.0),
             "drop": dataclasses.replace(base, schedule=drop),
         }

@@ -24,7 +24,7 @@ from infoplane.runfile import open_run
 from infoplane.trainers.loop import Interrupted
 from infoplane.trainers.methods import method
 from infoplane.trainers.record import record, resume
-from infoplane.trainers.settings import DIB, LOCAL, RecordSettings
+from infoplane.trainers.settings import AUXILIARY, DIB, LOCAL, RecordSettings
 
 logger = logging.getLogger(__name__)
 
@@ -88,6 +88,7 @@ def variant(name: str, shared: Mapping[str, Any], own: Mapping[str, Any]) -> dic
             raise unknown(f"setting of '{name}':", key, known)
     chosen = method(str(own.get("method", name)))
     lacking = {"seed"} | (set() if chosen.local else {*LOCAL, "blocks", "group", "option"})
+    lacking |= set() if chosen.auxiliary else set(AUXILIARY)
     lacking |= set() if chosen.name == "greedy-dib" else set(DIB)
     values = {key: value for key, value in shared.items() if key not in lacking}
     values |= {key: tuple(value) if isinstance(value, list) else value for key, value in own.items()}
@@ -246,4 +247,7 @@ def _train(job: Job) -> str:
         return str(error)
     except Interrupted:
         raise KeyboardInterrupt from None
+    except Exception as error:  # a network or a device may fail in any way; the other trainings go on
+        logger.debug("%s failed", job.path, exc_info=True)
+        return f"{type(error).__name__}: {' '.join(str(error).split())}"
     return ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 import torch.distributed as dist
@@ -57,6 +57,15 @@ def process_group(device: str) -> Iterator[str]:
 def parallel(unit: nn.Module) -> nn.Module:
     """A module whose gradients are averaged over the processes; the module itself if there is one process."""
     return DistributedDataParallel(unit) if world() > 1 else unit
+
+
+def share_buffers(units: Sequence[nn.Module]) -> None:
+    """Gives all processes the buffers of the first one, such as the statistics of batch norm that is frozen."""
+    if world() == 1:
+        return
+    for unit in units:
+        for buffer in unit.buffers():
+            dist.broadcast(buffer, 0)
 
 
 def any_of(value: int, device: torch.device) -> int:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from infoplane.data import Augmentation, Dataset, Split
 from infoplane.layers import eval_mode, tensor_of
-from infoplane.trainers.distributed import any_of, parallel, rank, world
+from infoplane.trainers.distributed import any_of, parallel, rank, share_buffers, world
 from infoplane.trainers.meter import Cost, measure_step
 from infoplane.trainers.task import Targets
 from infoplane.trainers.unit import Unit, train_unit
@@ -76,6 +76,7 @@ class Recipe:
         seed: Seed of the order of the data, the augmentation and what a method draws.
         augment: Changes the inputs of a batch; None leaves them.
         expand: Makes the samples that a method learns from out of those of a batch; None takes them as they are.
+        loss_every: All terms of the loss enter every so many steps.
         micro_batches: Each batch is cut into so many parts whose gradients add up.
         autocast: Reduced precision of the forward passes; None for full precision.
         cache_bytes: How much memory the outputs of frozen units may take, so that they are computed once.
@@ -88,6 +89,7 @@ class Recipe:
     seed: int
     augment: Augmentation | None = None
     expand: Expand | None = None
+    loss_every: int = 1
     micro_batches: int = 1
     autocast: torch.dtype | None = None
     cache_bytes: int = 0
@@ -105,6 +107,7 @@ class Loop:
         step: Number of steps taken.
         seconds: Time of the timed steps.
         timed_steps: Number of timed steps (those in which memory was measured are not).
+        cache_seconds: Time in which outputs of frozen units were computed to be kept.
         costs: What a step of each stage costs, as far as the stages have come.
         largest_cache: Bytes of the largest cache of frozen outputs.
     """
@@ -116,6 +119,7 @@ class Loop:
     step: int = 0
     seconds: float = 0.0
     timed_steps: int = 0
+    cache_seconds: float = 0.0
     costs: dict[int, Cost] = field(default_factory=dict)
     largest_cache: int = 0
     _stage: int = -1
@@ -145,11 +149,8 @@ class Loop:
 
     @property
     def stage(self) -> int:
-        """Number of the stage that the next step belongs to; the last one at the end."""
-        starts = self._starts()
-        return max(
-            k for k, start in enumerate(starts) if start <= self.step and (k == 0 or start < self.total_steps)
-        )
+        """Number of the stage that the last step belongs to; 0 at initialisation."""
+        return max(k for k, start in enumerate(self._starts()) if k == 0 or start < self.step)
 
     @property
     def trained(self) -> int:
@@ -175,7 +176,7 @@ class Loop:
                 for indices in self._batches(epoch)[start:]:
                     if self.step == self.total_steps:
                         break
-                    self._enter(self.stage)
+                    self._enter(max(k for k, start in enumerate(self._starts()) if start <= self.step))
                     self._timed_step(indices)
                     self.step += 1
                     after_step()
@@ -196,6 +197,7 @@ class Loop:
             "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
             "seconds": self.seconds,
             "timed_steps": self.timed_steps,
+            "cache_seconds": self.cache_seconds,
             "largest_cache": self.largest_cache,
             "costs": {k: (cost.peak, cost.saved, cost.flops) for k, cost in self.costs.items()},
         }
@@ -210,6 +212,8 @@ class Loop:
         self.costs = {k: Cost(*values) for k, values in state["costs"].items()}
         if state["optimizers_of"] >= 0:
             self._enter(state["optimizers_of"])
+            # What was spent on the cache before is known; making it again is no part of the training.
+            self.cache_seconds = state["cache_seconds"]
             for k, values in state["optimizers"].items():
                 self._optimizers[k].load_state_dict(values)
         torch.set_rng_state(state["rng"].cpu())
@@ -231,12 +235,17 @@ class Loop:
         active = range(stage.first, stage.end)
         self._optimizers = {k: self.recipe.optimizer(list(self.units[k].parameters())) for k in active}
         self._wrapped = {k: parallel(self.units[k]) for k in active}
+        share_buffers(self.units[: stage.first])
+        begin = time.perf_counter()
         self._cache = self._cached(stage)
+        self.cache_seconds += time.perf_counter() - begin
 
     def _timed_step(self, indices: Tensor) -> None:
-        # The first step of a stage makes the optimiser's state, which stays: the second one is like all others.
-        started = self.step - self._starts()[self._stage]
-        if started == min(1, self.plan[self._stage].steps - 1) and world() == 1 and self._stage not in self.costs:
+        # The first step of a stage makes the optimiser's state, which stays; a later one in which every term of the
+        # loss enters is like the dearest of the others.
+        started, steps = self.step - self._starts()[self._stage], self.plan[self._stage].steps
+        typical = self.recipe.loss_every if self.recipe.loss_every < steps else 0
+        if started == typical and world() == 1 and self._stage not in self.costs:
             self.costs[self._stage] = measure_step(lambda: self._train_on(indices), self.device)
             return
         begin = time.perf_counter()
@@ -249,8 +258,7 @@ class Loop:
     def _train_on(self, indices: Tensor) -> None:
         stage, recipe = self.plan[self._stage], self.recipe
         started = self.step - self._starts()[self._stage]
-        share = indices[rank() :: world()]
-        inputs, below, targets = self._batch(share)
+        inputs, below, targets = self._batch(indices)
         memo: dict[str, Any] = {}
         for k, optimizer in self._optimizers.items():
             for group in optimizer.param_groups:
@@ -266,21 +274,21 @@ class Loop:
                 memo=memo,
                 micro_batches=recipe.micro_batches,
                 # The mean over processes becomes the mean over samples.
-                weight=len(share) * world() / len(indices),
+                weight=len(indices[rank() :: world()]) * world() / len(indices),
                 autocast=recipe.autocast,
             )
 
     def _batch(self, indices: Tensor) -> tuple[Tensor, Tensor, Targets]:
-        """Inputs X, what the first active unit gets, and targets of a step."""
-        recipe = self.recipe
+        """Inputs X, what the first active unit gets, and targets of this process's share of a step."""
+        recipe, share = self.recipe, slice(rank(), None, world())
+        generator = torch.Generator().manual_seed(recipe.seed * SEED_STRIDE + self.step)
+        if recipe.augment is None:
+            indices = indices[share]
         inputs, targets = batch_of(self.dataset, self.dataset.train, indices, self.device)
-        generator = torch.Generator().manual_seed((recipe.seed * SEED_STRIDE + self.step) * world() + rank())
         if recipe.augment is not None:
-            if targets.boxes is None:
-                inputs = recipe.augment(inputs, generator)
-            else:
-                inputs, boxes = recipe.augment.with_boxes(inputs, targets.boxes, generator)
-                targets = Targets(targets.labels, boxes)
+            # Drawn for the whole batch, so that several processes augment as one does.
+            inputs, targets = _augmented(recipe.augment, inputs, targets, generator)
+            inputs, targets = inputs[share], targets[share]
         if recipe.expand is not None:
             inputs, targets = recipe.expand(inputs, targets, generator)
         if self._cache is not None:
@@ -296,19 +304,26 @@ class Loop:
 
     def _cached(self, stage: Stage) -> Tensor | None:
         """Outputs of the frozen units for the whole training split, (N, ...), where they stay the same and fit."""
-        recipe = self.recipe
-        if stage.first == 0 or recipe.augment is not None or recipe.expand is not None:
+        recipe, first = self.recipe, stage.first
+        if first == 0 or recipe.augment is not None or recipe.expand is not None:
             return None
-        split = self.dataset.train
+        split, before = self.dataset.train, self._cache
         everything = torch.arange(len(split))
-        example = self._through_frozen(self.dataset.batch(split, everything[:2], self.device)[0], stage.first)
+
+        def outputs(part: Tensor) -> Tensor:
+            if before is not None:
+                return self._through_frozen(before[part.to(before.device)], first, first - 1)
+            return self._through_frozen(self.dataset.batch(split, part, self.device)[0], first)
+
+        example = outputs(everything[:2])
         if example[0].numel() * example.element_size() * len(split) > recipe.cache_bytes:
             return None
         cache = torch.empty(len(split), *example.shape[1:], dtype=example.dtype, device=self.device)
-        self.largest_cache = max(self.largest_cache, cache.numel() * cache.element_size())
+        # The old one stays until the new one is full.
+        held = cache.nbytes + (0 if before is None else before.nbytes)
+        self.largest_cache = max(self.largest_cache, held)
         for part in everything.split(recipe.batch_size):
-            inputs = self.dataset.batch(split, part, self.device)[0]
-            cache[part[0] : part[-1] + 1] = self._through_frozen(inputs, stage.first)
+            cache[part[0] : part[-1] + 1] = outputs(part)
         return cache
 
     def _batches(self, epoch: int) -> list[Tensor]:
@@ -320,11 +335,19 @@ class Loop:
         return batches
 
 
+def _augmented(
+    augment: Augmentation, inputs: Tensor, targets: Targets, generator: torch.Generator
+) -> tuple[Tensor, Targets]:
+    if targets.boxes is None:
+        return augment(inputs, generator), targets
+    moved, boxes = augment.with_boxes(inputs, targets.boxes, generator)
+    return moved, Targets(targets.labels, boxes)
+
+
 def batch_of(dataset: Dataset, split: Split, indices: Tensor, device: torch.device) -> tuple[Tensor, Targets]:
     """Normalised inputs and the targets of some samples, on a device."""
     inputs, labels = dataset.batch(split, indices, device)
-    boxes = None if split.boxes is None else split.boxes[indices.to(split.boxes.device)].to(device)
-    return inputs, Targets(labels, boxes)
+    return inputs, Targets(labels, None if split.boxes is None else dataset.boxes(split, indices, device))
 
 
 def count_steps(samples: int, batch_size: int) -> int:

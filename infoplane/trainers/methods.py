@@ -80,6 +80,11 @@ class Method:
     expand: Callable[[Tensor, Targets, Task, torch.Generator], tuple[Tensor, Targets]] | None = None
     between: Callable[[Tensor], Tensor] | None = None
 
+    @property
+    def auxiliary(self) -> bool:
+        """Whether its hidden blocks have auxiliary classifiers."""
+        return isinstance(self.make, type) and issubclass(self.make, GreedyCE)
+
 
 _CHECKPOINT = "sgd with gradient checkpointing over the blocks (Chen et al. 2016)"
 _ALL = (

@@ -140,6 +140,7 @@ class _Session:
             seed=settings.seed,
             augment=None if settings.augment == "none" else augmentation(settings.augment),
             expand=expand and (lambda inputs, targets, generator: expand(inputs, targets, self.task, generator)),
+            loss_every=settings.loss_every or 1,
             micro_batches=settings.micro_batches or 1,
             autocast=torch.bfloat16 if settings.amp else None,
             cache_bytes=(settings.cache_mib or 0) * 2**20,
@@ -263,7 +264,12 @@ class _Session:
             raise RunFileError(f"{self.checkpoint} is damaged; delete it to train again from the start") from error
         if recorder and state.get("run_id") != recorder.run_id:
             raise RunFileError(f"{self.checkpoint} belongs to another run; delete it to train again from the start")
-        self.loop.load_state_dict(state["loop"])
+        try:
+            self.loop.load_state_dict(state["loop"])
+        except (KeyError, RuntimeError, ValueError) as error:
+            raise RunFileError(
+                f"{self.checkpoint} is of another infoplane version; delete it to train again from the start"
+            ) from error
 
 
 def _load(settings: RecordSettings) -> Dataset:

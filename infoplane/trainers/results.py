@@ -61,7 +61,7 @@ def _cost(loop: Loop) -> dict[str, Any]:
     return {
         "steps": steps,
         "epochs": steps / loop.steps_per_epoch,
-        "seconds": loop.seconds / loop.timed_steps * steps if loop.timed_steps else None,
+        "seconds": loop.cache_seconds + loop.seconds / loop.timed_steps * steps if loop.timed_steps else None,
         "peak_bytes": max(cost.peak for cost in known) if complete else None,
         "saved_bytes": max(saved) if complete and len(saved) == len(costs) else None,
         "flops": sum(c.flops * stage.steps for c, stage in zip(known, loop.plan, strict=True))

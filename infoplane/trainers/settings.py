@@ -16,7 +16,8 @@ GROUPS = ("even", "memory")
 PENALTIES = ("mi_xt", "entropy_t", "mi_prev_t")
 BETA_SCHEDULES = ("constant", "rising", "warmup")
 # What only local methods have, and what only GreedyDIB has, with the values they get where the user gives none.
-LOCAL = {"aux": "conv:1", "order": "simultaneous", "cache_mib": 1024}
+LOCAL = {"order": "simultaneous", "cache_mib": 1024}
+AUXILIARY = {"aux": "conv:1"}
 DIB = {
     "beta": (0.01,),
     "beta_schedule": "constant",
@@ -109,6 +110,7 @@ class RecordSettings:
         how = self.how
         own: dict[str, Any] = {"micro_batches": 4 if self.method == "sgd-accumulate" else 1}
         own |= LOCAL if how.local else {}
+        own |= AUXILIARY if how.auxiliary else {}
         own |= DIB if self.method == "greedy-dib" else {}
         own |= how.defaults
         if how.local or self.method == "sgd-checkpoint":
@@ -117,6 +119,8 @@ class RecordSettings:
             self._refuse(BLOCKWISE, "trains the whole network at once")
         if not how.local:
             self._refuse(LOCAL, "has no local losses")
+        if not how.auxiliary:
+            self._refuse(AUXILIARY, "has no auxiliary classifiers")
         if self.method != "greedy-dib":
             self._refuse(DIB, "has no information term; it is greedy-dib's")
         filled = dataclasses.replace(self, **{k: v for k, v in own.items() if getattr(self, k) is None})
@@ -145,7 +149,18 @@ class RecordSettings:
         return found
 
 
+def _check_types(settings: RecordSettings) -> None:
+    """Configuration files give whatever type they hold."""
+    kinds: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "str": (str,), "bool": (bool,)}
+    for field in dataclasses.fields(settings):
+        kind, value = str(field.type).split(" | ")[0], getattr(settings, field.name)
+        wrong = not isinstance(value, kinds.get(kind, (object,))) or (kind != "bool" and isinstance(value, bool))
+        if value is not None and wrong:
+            raise InfoplaneError(f"{field.name} must be of type {kind}, got {value!r}")
+
+
 def _check(settings: RecordSettings) -> None:
+    _check_types(settings)
     for name in ("probe_size", "batch_size", "epochs", "eval_size", "micro_batches"):
         if getattr(settings, name) < 1:
             raise InfoplaneError(f"{name} must be at least 1, got {getattr(settings, name)}")
@@ -177,6 +192,8 @@ def _check(settings: RecordSettings) -> None:
             raise InfoplaneError(f"beta must be 0 or more, got {beta}")
     if settings.loss_alpha is not None and not 0 < settings.loss_alpha < math.inf:
         raise InfoplaneError(f"loss_alpha must be positive and finite, got {settings.loss_alpha}")
+    if settings.how.local and int(settings.batch_size or 0) < 2:
+        raise InfoplaneError(f"method '{settings.method}' needs --batch-size 2 or more")
     if settings.how.expand and (settings.micro_batches or 1) > 1:
         raise InfoplaneError(f"method '{settings.method}' learns from whole batches; leave out --micro-batches")
     if settings.group and not settings.blocks:
