@@ -85,7 +85,8 @@ def compare(
     run_jobs(plan(wanted, range(seeds), output), jobs, progress=not quiet)
     table = comparison_table(runs_table(compared_runs(output)), reference or next(iter(wanted)), margin)
     shown, caption, note = show(table, margin)
-    for path in save_table(table, shown, output / "comparison", caption, note):
+    name = f"comparison-to-{reference}" if reference else "comparison"
+    for path in save_table(table, shown, output / name, caption, note):
         click.echo(path)
     click.echo(markdown(shown))
     click.echo(f"now: infoplane plot {output}")
