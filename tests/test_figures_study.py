@@ -196,7 +196,7 @@ def test_the_order_draws_each_run_its_rho_and_the_controls():
     assert [low, high] == own[["low", "high"]].iloc[0].tolist()
     assert list(line(figure, "null").get_xdata()) == own[["null_low", "null_high"]].iloc[0].tolist()
     titles = [axes.get_title() for axes in figure.findobj(matplotlib.axes.Axes)]
-    assert titles[0].startswith("trained\nρ = 1.00 [1.00, 1.00], p = 0.167")
+    assert titles[0].startswith("trained\nρ = 1.00 [1.00, 1.00]\np = 0.167")
     assert titles[1] == "shuffled labels\nρ: too few usable layers"
     assert_on_the_page(figure)
 

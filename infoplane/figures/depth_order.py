@@ -43,7 +43,7 @@ def convergence_order(table: pd.DataFrame, caption: str = "") -> Figure:
     if table.empty:
         raise InfoplaneError("nothing to draw: the table has no rows")
     groups, quantities = list(table["group"].unique()), list(table["quantity"].unique())
-    height = len(quantities) * (max(3, table["depth"].nunique()) * _ROW + 0.45) + 0.35
+    height = len(quantities) * (max(3, table["depth"].nunique()) * _ROW + 0.6) + 0.35
     figure, body = canvas(DOUBLE_COLUMN, height, caption)
     ratios = [1.0] * len(groups) + [0.95]
     grid = body.subplots(len(quantities), len(ratios), squeeze=False, gridspec_kw={"width_ratios": ratios})
@@ -56,7 +56,7 @@ def convergence_order(table: pd.DataFrame, caption: str = "") -> Figure:
     for axes, group in zip(grid[0], [*groups, "order of the layers"], strict=True):
         axes.set_title("\n".join(filter(None, (group, axes.get_title()))), size=SMALL)
     _time_axes(grid[:, :-1], table["time"])
-    grid[-1, -1].set_xlabel("Spearman's ρ of depth and time")
+    grid[-1, -1].set_xlabel("ρ of depth and time")
     return figure
 
 
@@ -71,8 +71,9 @@ def order_caption(table: pd.DataFrame, estimates: pd.DataFrame) -> str:
     runs = "; ".join(f"{group}: {count} run{'s' if count > 1 else ''}" for group, count in counts.items())
     return (
         f"Convergence time against depth; {measured(estimates)} Runs: {runs}. Tolerance: "
-        f"{100 * table['tolerance'].iloc[0]:g} % of the range. Markers: runs; tick: their median; arrow: not "
-        "converged at the end. Right: dots: ρ of each run; bar: median with the 95 % interval of a hierarchical "
+        f"{100 * table['tolerance'].iloc[0]:g} % of the range; ρ: Spearman's. Markers: runs; tick: their median; "
+        "arrow: not converged at the end. Right: dots: ρ of each run; bar: median with the 95 % interval of a "
+        "hierarchical "
         f"bootstrap over runs and batches; grey: 95 % of the mean ρ of {counts.index[0]} under permuted layers; "
         f"dotted: the {MIN_RHO:g} that the rule asks for. p: share of layer orders whose mean ρ is as large, each "
         "quantity for itself. Dropped layers (flat, saturated or not measured) have no time."
@@ -96,7 +97,7 @@ def _rho_text(row: pd.Series) -> str:
         return "ρ: too few usable layers" if "usable" in row["limitation"] else "ρ cannot be judged"
     interval = f" [{row['low']:.2f}, {row['high']:.2f}]" if math.isfinite(row["low"]) else ""
     p = f"p = {row['p']:.3f}" if row["p"] >= 0.001 else "p < 0.001"
-    return f"ρ = {row['median']:.2f}{interval}, {p}".replace("-", "−")
+    return f"ρ = {row['median']:.2f}{interval}\n{p}".replace("-", "−")
 
 
 def _correlations(axes: Axes, rows: pd.DataFrame, groups: list[str]) -> None:
@@ -134,4 +135,5 @@ def _time_axes(grid: np.ndarray, times: pd.Series) -> None:
                 axes, max(int(min(finite)), 1), limits, shown, [tick_label(tick) if last else "" for tick in shown]
             )
             if last:
-                axes.set_xlabel("convergence time (training step)")
+                # Three columns of panels leave no room for more words.
+                axes.set_xlabel("converged at step" if len(panels) > 2 else "convergence time (training step)")
