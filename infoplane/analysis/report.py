@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
-import os
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ from infoplane.analysis.depth_order import DepthOrder
 from infoplane.analysis.report_text import layer_summary, markdown, records
 from infoplane.analysis.verdict import Verdict, json_value
 from infoplane.errors import InfoplaneError
+from infoplane.files import write_text
 
 ENDINGS = (".md", ".json")
 
@@ -53,15 +52,7 @@ def write_report(report: Report, stem: Path, force: bool = False) -> tuple[Path,
     paths = report_paths(stem, force)
     contents = (markdown(report), json.dumps(as_json(report), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
     for path, content in zip(paths, contents, strict=True):
-        draft = path.with_name(f"{path.name}.{os.getpid()}.part")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            draft.write_text(content, encoding="utf-8")
-            draft.replace(path)
-        except OSError as error:
-            with contextlib.suppress(OSError):
-                draft.unlink(missing_ok=True)
-            raise InfoplaneError(f"cannot write {path}: {error.strerror or error}") from error
+        write_text(path, content)
     return paths
 
 

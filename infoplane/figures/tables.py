@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from infoplane.errors import InfoplaneError
+from infoplane.files import write_text
 
 ENDINGS = (".csv", ".md", ".tex")
 _LATEX = {
@@ -73,13 +74,7 @@ def save_table(numbers: pd.DataFrame, shown: pd.DataFrame, stem: Path, caption: 
     written = []
     for ending, text in texts.items():
         target = stem.with_name(stem.name + ending)
-        draft = target.with_name(target.name + ".part")
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            draft.write_text(text, encoding="utf-8")
-            draft.replace(target)
-        except OSError as error:
-            raise InfoplaneError(f"cannot write {target}: {error.strerror or error}") from error
+        write_text(target, text)
         written.append(target)
     return written
 

@@ -10,6 +10,7 @@ from infoplane.analysis.report import write_report
 from infoplane.errors import InfoplaneError, MissingData
 from infoplane.figures.style import save
 from infoplane.figures.tables import markdown, save_table
+from infoplane.files import write_text
 from infoplane.study.drawings import Study, drawings
 from infoplane.study.tables import tables
 
@@ -68,11 +69,7 @@ def make_study(study: Study, output: Path, command: str) -> Iterator[str]:
         yield str(output / "tables" / f"{table.name}.md")
     if missing:
         lines += ["## Missing\n", *(f"- {reason}" for reason in missing)]
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        (output / PAGE).write_text("\n".join(lines) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise InfoplaneError(f"cannot write {output / PAGE}: {error.strerror or error}") from error
+    write_text(output / PAGE, "\n".join(lines) + "\n")
     yield str(output / PAGE)
 
 
