@@ -6,7 +6,7 @@ import torch
 from infoplane import gram_matrix, mutual_information, renyi_entropy
 from infoplane.entropy import entropy_with_gradient
 
-ORDERS = [0.5, 0.99, 1.0, 1.01, 1.5, 2.0, 3.0, 4.0, 5.0]
+ORDERS = [0.5, 0.99, 1.0, 1.01, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0, 8.0]
 
 
 def state(*shape, seed=0):

@@ -16,10 +16,11 @@ from infoplane.entropy import (
     linear_entropy,
     spectral_entropy,
     spectrum,
+    two_stage,
 )
 from infoplane.kernels import label_gram, squared_distances
 
-ORDERS = [0.5, 1.0, 1.01, 1.5, 2.0, 3.0, 4.0, 7.0]
+ORDERS = [0.5, 1.0, 1.01, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0]
 
 
 def draw(n=60, d=4, seed=0):
@@ -112,6 +113,20 @@ def test_every_solver_agrees_and_can_be_asked_for(name, monkeypatch):
     monkeypatch.setenv("INFOPLANE_EIGENSOLVER", name)
     assert spectrum.fastest(10**4, "float64") == name
     assert renyi_entropy(A) == pytest.approx(plain(A, 1), abs=1e-11)
+
+
+@pytest.mark.skipif(not two_stage.available(), reason="no OpenBLAS with LAPACK's two-stage routines")
+@pytest.mark.parametrize("n", [2, 3, 25, 26, 130, 1100])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_two_stage_eigenvalues(n, dtype):
+    eps = np.finfo(dtype).eps
+    x = draw(n, 8)
+    x[n // 2 :: 3] = x[0]  # repeated samples: many zeros
+    for matrix in (gram_matrix(x, sigma=2.0), np.diag(np.arange(n, 0.0, -1)), np.zeros((n, n))):
+        given = matrix.astype(dtype)
+        found = two_stage.two_stage_eigenvalues(given)
+        assert np.array_equal(given, matrix.astype(dtype))
+        assert np.abs(found - np.linalg.eigvalsh(matrix)).max() <= 20 * eps * max(matrix.trace(), 1e-300)
 
 
 def test_the_measured_solver_is_kept(tmp_path, monkeypatch):

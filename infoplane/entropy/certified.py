@@ -31,6 +31,7 @@ import torch
 from scipy.stats import norm
 from scipy.stats import t as student
 
+from infoplane.entropy.differentiable import POLYNOMIAL
 from infoplane.entropy.exact import CHUNK_ROWS, class_blocks, class_joint_entropy, joint_entropy, renyi_entropy
 from infoplane.entropy.lanczos import ProbeLanczos, Product, Rule, ritz_pairs
 from infoplane.entropy.spectrum import LN2
@@ -104,8 +105,8 @@ def certified_entropy(
 ) -> Interval:
     """S_α(A) with an interval of half-width at most `tolerance`, exact where that is as cheap.
 
-    Exact for n ≤ 512, α < 1 (tiny eigenvalues count there, products cannot see them), α = 2, 3, 4, where the
-    probes would cost more than eigenvalues. An `Operator` without a way to the exact value may end with a wider
+    Exact for n ≤ 512, α < 1 (tiny eigenvalues count there, products cannot see them), small integer α, and
+    where the probes would cost more than eigenvalues. An `Operator` without a way to the exact value may end with a wider
     interval instead.
 
     Args:
@@ -120,7 +121,7 @@ def certified_entropy(
     """
     operator = A if isinstance(A, Operator) else _dense([torch.as_tensor(A).detach()], alpha)
     # Cheap and exact: no eigenvalues needed, or few; below order 1 the bounds fail.
-    if operator.exact and (operator.n <= SMALL or alpha < 1 or alpha in (2, 3, 4)):
+    if operator.exact and (operator.n <= SMALL or alpha < 1 or alpha in POLYNOMIAL):
         return Interval.of_exact(operator.exact())
     if alpha < 1:
         raise ValueError(f"orders below 1 need the matrix itself, not products with it (alpha {alpha})")

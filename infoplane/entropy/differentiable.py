@@ -7,7 +7,7 @@ repeated samples. The gradient of a spectral function needs no such difference: 
     dS/dA = −(log2(A / tr A) + S · I) / tr A,                     α = 1
 
 (Yu, Alesiani, Yu, Jenssen and Príncipe, "Measuring dependence with matrix-based entropy functional", AAAI 2021, for
-unit trace). At α = 2, 3 and 4 matrix products replace the eigenvectors.
+unit trace). At small integer α matrix products replace the eigenvectors.
 
 Zero eigenvalues: for α > 1 the formula holds as it stands (0^(α−1) = 0). For α ≤ 1 the slope at zero is infinite;
 eigenvalues at rounding level are held at zero there and get the gradient 0. Along any path of positive
@@ -25,7 +25,7 @@ from torch.autograd.function import once_differentiable
 
 from infoplane.entropy.spectrum import LN2, eigenvalues, entropy_of, rounding
 
-POLYNOMIAL = (2, 3, 4)
+POLYNOMIAL = (2, 3, 4, 5, 6, 8)  # orders that need at most two matrix products, no more than eigenvalues cost
 
 
 def entropy_with_gradient(A: torch.Tensor, alpha: float = 1.01) -> torch.Tensor:
@@ -71,21 +71,23 @@ class _Entropy(torch.autograd.Function):
 
 
 def power_trace(A: torch.Tensor, alpha: int) -> torch.Tensor:
-    """tr(A^α) for α = 2, 3, 4 of symmetric matrices by at most one matrix product, (...)."""
-    square = A if alpha == 2 else A @ A
-    other = square if alpha == 4 else A
+    """tr(A^α) of symmetric matrices for one of the `POLYNOMIAL` orders, (...)."""
+    half, other = half_powers(A, alpha)
     if A.ndim == 2:
         # A dot product makes no third matrix.
-        return torch.dot(square.reshape(-1), other.reshape(-1))
-    return (square * other).sum((-2, -1))
+        return torch.dot(half.reshape(-1), other.reshape(-1))
+    return (half * other).sum((-2, -1))
+
+
+def half_powers(A: torch.Tensor, alpha: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Two powers of symmetric matrices whose inner product is tr(A^α)."""
+    half = A if alpha < 4 else torch.linalg.matrix_power(A, alpha // 2)
+    return half, half @ A if alpha % 2 else half
 
 
 def _polynomial_slope(A: torch.Tensor, alpha: int) -> torch.Tensor:
-    power = A
-    for _ in range(alpha - 2):
-        power = power @ A
-    total = (power * A).sum((-2, -1), keepdim=True)
-    slope = power / total
+    power = A if alpha == 2 else torch.linalg.matrix_power(A, alpha - 1)
+    slope = power / (power * A).sum((-2, -1), keepdim=True)
     slope.diagonal(dim1=-2, dim2=-1).sub_(1.0)
     return slope * (-alpha / ((alpha - 1) * LN2))
 

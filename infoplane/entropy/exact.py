@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from infoplane.entropy.differentiable import POLYNOMIAL, entropy_with_gradient, power_trace
+from infoplane.entropy.differentiable import POLYNOMIAL, entropy_with_gradient, half_powers, power_trace
 from infoplane.entropy.spectrum import block_eigenvalues, eigenvalues, entropy_of, spectral_entropy
 
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
@@ -31,8 +31,8 @@ def renyi_entropy(A: Any, alpha: float = 1.0, dtype: str = "float64") -> Any:
 
     Args:
         A: Normalised Gram matrix, (n, n): symmetric, positive semi-definite, trace 1.
-        alpha: Order α > 0; 1 gives −Σ λ log2 λ, 2 gives −log2 ‖A‖²_F and 3 and 4 a matrix
-            product, without eigenvalues.
+        alpha: Order α > 0; 1 gives −Σ λ log2 λ, 2 gives −log2 ‖A‖²_F, and 3, 4, 5, 6 and 8 take one or two
+            matrix products, without eigenvalues.
         dtype: "float64" or "float32", the precision of the computation.
 
     Returns:
@@ -233,7 +233,5 @@ def _power_trace(matrix: torch.Tensor, alpha: int) -> torch.Tensor:
     """tr(A^α), summed in float64 whatever the matrix: n² float32 terms would lose digits."""
     if matrix.dtype == torch.float64:
         return power_trace(matrix, alpha)
-    square = matrix if alpha == 2 else matrix @ matrix
-    other = square if alpha == 4 else matrix
-    stripes = zip(square.split(CHUNK_ROWS), other.split(CHUNK_ROWS), strict=True)
+    stripes = zip(*(power.split(CHUNK_ROWS) for power in half_powers(matrix, alpha)), strict=True)
     return torch.stack([(a.double() * b.double()).sum() for a, b in stripes]).sum()

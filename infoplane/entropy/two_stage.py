@@ -1,0 +1,111 @@
+"""LAPACK's two-stage reduction, from the OpenBLAS that NumPy brings along.
+
+`eigvalsh` reduces a matrix to tridiagonal form at once and spends half of its operations in products with vectors,
+which wait for memory once the matrix has left the cache. The two-stage way goes from full to band form by products
+of matrices, then from band to tridiagonal form (Haidar, Ltaief and Dongarra, "Parallel reduction to condensed forms
+for symmetric eigenvalue problems", SC 2011; LAPACK 3.7, dsytrd_sy2sb and dsytrd_sb2st). Neither NumPy nor SciPy
+gives a function for it, though their OpenBLAS has the routines; where none is found, `available` says so.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+import scipy.linalg.lapack
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_info
+
+NARROWEST, WIDEST, PER_BAND = 24, 96, 42  # bandwidth n / 42: the stages take least time together (measured)
+# How builds of OpenBLAS spell the routines, and the size of their integers.
+SPELLINGS = {"scipy_{}_64_": ctypes.c_int64, "scipy_{}_": ctypes.c_int32, "{}_": ctypes.c_int32}
+LOWER, NO_VECTORS, AFTER_BAND = (ctypes.c_char_p(letter) for letter in (b"L", b"N", b"Y"))
+
+
+def available() -> bool:
+    """Whether an OpenBLAS with the routines is loaded."""
+    return _library() is not None
+
+
+def two_stage_eigenvalues(matrix: NDArray) -> NDArray:
+    """Eigenvalues of a symmetric matrix, ascending.
+
+    Args:
+        matrix: (n, n) float64 or float32; one copy is made. From single precision the band goes on in double.
+
+    Returns:
+        (n,) float64.
+
+    Raises:
+        numpy.linalg.LinAlgError: The eigenvalues of the tridiagonal matrix did not converge.
+    """
+    n = len(matrix)
+    width = min(max(n // PER_BAND, NARROWEST), WIDEST, n - 1)
+    band = _to_band(np.array(matrix, order="C"), width).astype(np.float64, copy=False)
+    values, failed = scipy.linalg.lapack.dsterf(*_to_tridiagonal(band, width))
+    if failed:
+        raise np.linalg.LinAlgError("the eigenvalues did not converge")
+    return values
+
+
+def _to_band(matrix: NDArray, width: int) -> NDArray:
+    """Band of the same eigenvalues, (n, width + 1), diagonal by diagonal within each row; overwrites the matrix."""
+    n, routine = len(matrix), f"{'d' if matrix.dtype == np.float64 else 's'}sytrd_sy2sb"
+    band, factors = np.zeros((n, width + 1), matrix.dtype), np.empty(n, matrix.dtype)
+
+    def reduce(work: NDArray, size: int) -> None:
+        _call(routine, [LOWER, n, width, matrix, n, band, width + 1, factors, work, size], strings=1)
+
+    asked = np.empty(1, matrix.dtype)
+    reduce(asked, -1)
+    reduce(np.empty(int(asked[0]), matrix.dtype), int(asked[0]))
+    return band
+
+
+def _to_tridiagonal(band: NDArray, width: int) -> tuple[NDArray, NDArray]:
+    """Diagonal (n,) and what stands beside it (n−1,); overwrites the band."""
+    n = len(band)
+    diagonal, beside = np.empty(n), np.empty(n)
+
+    def reduce(reflectors: NDArray, room: int, work: NDArray, size: int) -> None:
+        about = [AFTER_BAND, NO_VECTORS, LOWER, n, width, band, width + 1, diagonal, beside]
+        _call("dsytrd_sb2st", [*about, reflectors, room, work, size], strings=3)
+
+    asked = np.empty(1), np.empty(1)
+    reduce(asked[0], -1, asked[1], -1)
+    room, size = (int(array[0]) for array in asked)
+    reduce(np.empty(room), room, np.empty(size), size)
+    return diagonal, beside[:-1]
+
+
+def _call(routine: str, arguments: Sequence[Any], strings: int) -> None:
+    """Calls a Fortran routine: integers by reference, the error code and the lengths of the strings at the end."""
+    found = _library()
+    assert found is not None
+    library, spelling, integer = found
+    failed = integer(0)
+    converted = [
+        ctypes.byref(integer(one)) if isinstance(one, int)
+        else one.ctypes.data_as(ctypes.c_void_p) if isinstance(one, np.ndarray)
+        else one
+        for one in arguments
+    ]  # fmt: skip
+    getattr(library, spelling.format(routine))(*converted, ctypes.byref(failed), *[ctypes.c_size_t(1)] * strings)
+    if failed.value:
+        raise np.linalg.LinAlgError(f"{routine} refused argument {-failed.value}")
+
+
+@cache
+def _library() -> tuple[ctypes.CDLL, str, Any] | None:
+    """The library, its spelling of the routines and its type of integers."""
+    for about in threadpool_info():
+        if about["internal_api"] != "openblas":
+            continue
+        library = ctypes.CDLL(about["filepath"])
+        for spelling, integer in SPELLINGS.items():
+            if all(hasattr(library, spelling.format(f"{kind}sytrd_sy2sb")) for kind in "ds"):
+                return library, spelling, integer
+    return None
