@@ -3,20 +3,27 @@
     python benchmarks/coverage.py
     python benchmarks/coverage.py --draws 20 --n 600 --csv coverage.csv
 
-Spectra: given eigenvalues in a random orthogonal basis. Activations: a random ReLU network on clustered inputs, the
-Gram matrix of a layer and its joint with the input. Every draw has its own probes; the matrix of a case stays.
+Spectra: given eigenvalues in a random orthogonal basis. Activations: a random ReLU network on clustered inputs.
+Digits: a ReLU network trained on the digits that come with scikit-learn. Of both, Gram matrices of layers and their
+joint ones with the input, with another layer and with the labels, at median and at narrow bandwidth. Heavy tails:
+samples from Student's t with 1.5 degrees of freedom, and samples of which half are copies. Every draw has its own
+probes; the matrix of a case stays.
 """
 
 from __future__ import annotations
 
 import argparse
+import warnings
 
 import numpy as np
 import pandas as pd
 import torch
+from sklearn.datasets import load_digits
+from sklearn.neural_network import MLPClassifier
 
 from infoplane.entropy import certified, spectral_entropy
-from infoplane.kernels import gram_matrix
+from infoplane.entropy.stochastic import Operator
+from infoplane.kernels import gram_matrix, label_gram
 
 
 def spectra(n: int) -> dict[str, np.ndarray]:
@@ -64,17 +71,58 @@ def activations(n: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
     return found
 
 
+def digits(n: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """Gram matrices of a trained network's layers, and joint ones."""
+    images, labels = load_digits(return_X_y=True)
+    network = MLPClassifier((128, 64, 32), max_iter=25, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it need not converge
+        network.fit(images / 16, labels)
+    chosen = rng.permutation(len(images))[:n]
+    layer = images[chosen] / 16
+    grams = {"digits": gram_matrix(layer)}
+    for depth, (weights, offset) in enumerate(zip(network.coefs_, network.intercepts_, strict=True), start=1):
+        layer = layer @ weights + offset
+        layer = layer if depth == len(network.coefs_) else np.maximum(layer, 0)
+        grams[f"trained layer {depth}"] = gram_matrix(layer)
+    first, last = grams["trained layer 1"], grams["trained layer 4"]
+    size = len(layer)
+    return grams | {
+        "trained layer 1 with digits": first * grams["digits"] * size,
+        "trained layer 4 with digits": last * grams["digits"] * size,
+        "trained layers 1 and 4": first * last * size,
+        "trained layers 1 and 4 with digits": first * last * grams["digits"] * size**2,
+        "trained layer 1 with labels": first * label_gram(labels[chosen]) * size,
+        "trained layer 4, narrow kernel": gram_matrix(layer, sigma=0.3 * float(np.median(np.abs(layer)))),
+    }
+
+
+def heavy_tails(n: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """Gram matrices of samples with outliers, and of repeated samples."""
+    outliers = rng.standard_t(1.5, (n, 20))
+    repeated = rng.standard_normal((n, 10))
+    repeated[n // 2 :] = repeated[: n - n // 2]
+    wide, narrow = gram_matrix(outliers), gram_matrix(outliers, sigma=2.0)
+    return {
+        "heavy tails": wide,
+        "heavy tails, narrow kernel": narrow,
+        "half of the samples copies": gram_matrix(repeated),
+        "copies with heavy tails": gram_matrix(repeated) * wide * n,
+    }
+
+
 def coverage(n: int, draws: int, alphas: list[float], confidence: float, seed: int) -> pd.DataFrame:
     """One row per case and order: draws, share covered, largest error, width, cost."""
     rng = np.random.default_rng(seed)
     cases = {name: (rotated(values, rng), values) for name, values in spectra(n).items()}
-    cases |= {name: (gram, np.linalg.eigvalsh(gram)) for name, gram in activations(n, rng).items()}
+    for family in (activations, digits, heavy_tails):
+        cases |= {name: (gram, np.linalg.eigvalsh(gram)) for name, gram in family(n, rng).items()}
     rows = []
     for name, (matrix, values) in cases.items():
         for alpha in alphas:
             operator = certified._dense([torch.from_numpy(matrix)], alpha)
             # Without a way back to exact: the approximation itself is on trial.
-            operator = certified.Operator(operator.product, n, operator.square, operator.like)
+            operator = Operator(operator.product, n, operator.square, operator.like)
             exact = spectral_entropy(values, alpha)
             found = [
                 certified.certified_entropy(operator, alpha, confidence=confidence, seed=draw)

@@ -33,7 +33,7 @@ def draw(n=N, d=5, seed=0):
 def diagonal(values):
     """Probes have no preferred basis, so a diagonal matrix stands for every matrix of its spectrum."""
     values = torch.from_numpy(values / values.sum())
-    single = values.to(torch.float32)[:, None]
+    single = values.to(torch.float32)
     return module.Operator(lambda x: single * x, len(values), float((values**2).sum()), single), values.numpy()
 
 
@@ -126,20 +126,20 @@ def test_products_alone_cannot_give_orders_below_one():
 
 def test_rules_bracket_every_probe():
     values = torch.logspace(-6, 0, 80, dtype=torch.float64)
-    starts = torch.nn.functional.normalize(torch.randn(80, 5, dtype=torch.float64), dim=0)
-    truth = (starts**2 * (values * values.log())[:, None]).sum(0)
-    lanczos = ProbeLanczos(lambda x: values[:, None] * x, starts)
+    starts = torch.nn.functional.normalize(torch.randn(5, 80, dtype=torch.float64), dim=1)
+    truth = (starts**2 * values * values.log()).sum(1)
+    lanczos = ProbeLanczos(lambda x: values * x, starts)
     lanczos.advance(6)
     gauss, radau = (rule.apply(lambda x: torch.special.xlogy(x, x)) for rule in (lanczos.gauss(), lanczos.radau()))
     assert (gauss <= truth).all()
     assert (truth <= radau).all()
     squares = lanczos.gauss().apply(lambda x: x**2)
-    torch.testing.assert_close(squares, (starts**2 * (values**2)[:, None]).sum(0))
+    torch.testing.assert_close(squares, (starts**2 * values**2).sum(1))
 
 
 def test_ritz_residuals_are_measured():
     values = torch.logspace(-6, 0, 200, dtype=torch.float64)
-    theta, vectors, residuals = ritz_pairs(lambda x: values[:, None] * x, torch.randn(200, 4).double(), 6)
-    torch.testing.assert_close(residuals, torch.linalg.norm(values[:, None] * vectors - vectors * theta, dim=0))
-    torch.testing.assert_close(vectors.T @ vectors, torch.eye(24).double())
+    theta, vectors, residuals = ritz_pairs(lambda x: values * x, torch.randn(4, 200).double(), 6)
+    torch.testing.assert_close(residuals, torch.linalg.norm(values * vectors - vectors * theta[:, None], dim=1))
+    torch.testing.assert_close(vectors @ vectors.T, torch.eye(24).double())
     assert theta[0] == pytest.approx(1.0, abs=1e-3)

@@ -1,11 +1,11 @@
 """Matrix-based Rényi α-order entropies in bits: exact, certified, differentiable.
 
 `exact` holds the definitions; `spectrum` finds eigenvalues and turns them into entropies; `distinct` works on the
-distinct samples alone; `certified` brackets the entropy of a large matrix; `differentiable` gives gradients.
+distinct samples alone; `certified` brackets the entropy of a large matrix, by the probes of `stochastic`;
+`differentiable` gives gradients.
 """
 
 from infoplane.entropy.certified import (
-    Interval,
     certified_class_joint_entropy,
     certified_entropy,
     certified_joint_entropy,
@@ -22,6 +22,7 @@ from infoplane.entropy.exact import (
     renyi_entropy,
 )
 from infoplane.entropy.spectrum import spectral_entropy
+from infoplane.entropy.stochastic import Interval
 
 __all__ = [
     "Interval",

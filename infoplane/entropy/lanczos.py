@@ -2,7 +2,8 @@
 
 Golub and Meurant, "Matrices, Moments and Quadrature with Applications", Princeton University Press, 2010; Ubaru,
 Chen and Saad, "Fast estimation of tr(f(A)) via stochastic Lanczos quadrature", SIAM J. Matrix Anal. Appl. 38(4),
-2017. Products with the matrix run in its own precision (float32 is enough), everything small in float64.
+2017. Products with the matrix run in its own precision (float32 is enough), everything small in float64. Vectors
+are rows, so that each lies in one piece of memory.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ from dataclasses import dataclass
 
 import torch
 
-Product = Callable[[torch.Tensor], torch.Tensor]
+Function = Callable[[torch.Tensor], torch.Tensor]
+Product = Function
+ROOM = 24  # Lanczos vectors for which there is room at first
 
 
 @dataclass(frozen=True)
@@ -27,9 +30,13 @@ class Rule:
     nodes: torch.Tensor
     weights: torch.Tensor
 
-    def apply(self, f: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
+    def apply(self, f: Function) -> torch.Tensor:
         """Σ weights · f(nodes) of each probe, (p,)."""
         return (self.weights * f(self.nodes)).sum(-1)
+
+    def up_to(self, largest: float) -> Rule:
+        """The same without the weight of nodes beyond."""
+        return Rule(self.nodes.clamp(max=largest), torch.where(self.nodes <= largest, self.weights, 0.0))
 
     def split(self, probes: int) -> list[Rule]:
         """The rules in groups of a number of probes."""
@@ -42,12 +49,12 @@ def ritz_pairs(
     """Rayleigh–Ritz in the block Krylov space of a start block, with every residual measured.
 
     Args:
-        product: Multiplies (n, p) by the symmetric matrix.
-        start: Random block, (n, b), of the precision of the products.
+        product: Multiplies the rows of (p, n) by the symmetric matrix.
+        start: Random block, (b, n), of the precision of the products.
         depth: Number of products; the space has b · depth dimensions.
 
     Returns:
-        Ritz values (k,) descending, Ritz vectors (n, k), norms of A q − θ q (k,); float64, k = b · depth.
+        Ritz values (k,) descending, Ritz vectors (k, n), norms of A q − θ q (k,); float64, k = b · depth.
     """
     basis: list[torch.Tensor] = []
     images: list[torch.Tensor] = []
@@ -55,30 +62,32 @@ def ritz_pairs(
     for _ in range(depth):
         for _ in range(2):  # twice is enough for orthogonality at rounding level
             for q in basis:
-                block = block - q @ (q.mT @ block)
-            block = torch.linalg.qr(block).Q
+                block = block - (block @ q.mT) @ q
+            block = torch.linalg.qr(block.mT).Q.mT.contiguous()
         basis.append(block)
         block = product(block.to(start.dtype)).to(torch.float64)
         images.append(block)
-    q, image = torch.cat(basis, 1), torch.cat(images, 1)
-    compressed = q.mT @ image
+    q, image = torch.cat(basis), torch.cat(images)
+    compressed = q @ image.mT
     values, coordinates = torch.linalg.eigh((compressed + compressed.mT) / 2)
-    values, coordinates = values.flip(0), coordinates.flip(1)
-    vectors = q @ coordinates
-    return values, vectors, torch.linalg.norm(image @ coordinates - vectors * values, dim=0)
+    values, coordinates = values.flip(0), coordinates.flip(1).mT
+    vectors = coordinates @ q
+    residuals = torch.linalg.norm((coordinates @ image).sub_(vectors * values[:, None]), dim=1)
+    return values, vectors, residuals
 
 
 class ProbeLanczos:
     """Lanczos recurrences of several start vectors side by side, each with one product per step for all.
 
     Args:
-        product: Multiplies (n, p) by the symmetric matrix.
-        starts: Unit vectors, (n, p), of the precision of the products.
+        product: Multiplies the rows of (p, n) by the symmetric matrix.
+        starts: Unit vectors, (p, n), of the precision of the products.
     """
 
     def __init__(self, product: Product, starts: torch.Tensor) -> None:
         self.product = product
-        self.basis = [starts]
+        self.basis = starts.new_empty(len(starts), ROOM, starts.shape[1])
+        self.basis[:, 0] = starts
         self.diagonal: list[torch.Tensor] = []
         self.beside: list[torch.Tensor] = []
 
@@ -90,19 +99,21 @@ class ProbeLanczos:
     def advance(self, steps: int) -> None:
         """Takes further steps, with full reorthogonalisation within each probe's own basis."""
         for _ in range(steps):
-            vector = self.basis[-1]
+            taken = self.steps + 1
+            if taken == self.basis.shape[1]:
+                self.basis = torch.cat([self.basis, torch.empty_like(self.basis)], 1)
+            vector, known = self.basis[:, taken - 1], self.basis[:, :taken]
             image = self.product(vector)
-            self.diagonal.append((vector * image).sum(0, dtype=torch.float64))
-            size = image.norm(dim=0)
-            stacked = torch.stack(self.basis)
+            self.diagonal.append((vector * image).sum(1, dtype=torch.float64))
+            size = image.norm(dim=1)
             for _ in range(2):
-                image = image - torch.einsum("mnp,mp->np", stacked, torch.einsum("mnp,np->mp", stacked, image))
-            beta = image.norm(dim=0)
+                image = image - ((known @ image[:, :, None]).mT @ known)[:, 0]
+            beta = image.norm(dim=1)
             # An exhausted Krylov space: the rule is exact, further nodes get weight 0.
             alive = beta > 10 * torch.finfo(image.dtype).eps * size
             beta = torch.where(alive, beta, 0.0)
             self.beside.append(beta.to(torch.float64))
-            self.basis.append(torch.where(alive, image / beta, 0.0))
+            self.basis[:, taken] = torch.where(alive[:, None], image / beta[:, None], 0.0)
 
     def gauss(self) -> Rule:
         """Gauss rules: exact for polynomials up to degree 2m − 1."""
