@@ -40,7 +40,26 @@ def entropy_with_gradient(A: torch.Tensor, alpha: float = 1.01) -> torch.Tensor:
     Returns:
         Entropy in bits, (...), of the dtype of A.
     """
-    return _Entropy.apply(A, float(alpha))
+    return _Quadratic.apply(A) if alpha == 2 else _Entropy.apply(A, float(alpha))
+
+
+class _Quadratic(torch.autograd.Function):
+    """S_2(A / tr A) = 2 log2 tr A − log2 ‖A‖²_F: one pass over the matrix forward, one backward."""
+
+    @staticmethod
+    def forward(ctx: Any, A: torch.Tensor) -> torch.Tensor:
+        trace, square = A.diagonal(dim1=-2, dim2=-1).sum(-1), power_trace(A, 2)
+        ctx.save_for_backward(A, trace, square)
+        return 2 * torch.log2(trace) - torch.log2(square)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
+        A, trace, square = ctx.saved_tensors
+        factor = 2 / LN2 * gradient
+        slope = A * (-factor / square)[..., None, None]
+        slope.diagonal(dim1=-2, dim2=-1).add_((factor / trace)[..., None])
+        return slope
 
 
 class _Entropy(torch.autograd.Function):
@@ -86,7 +105,7 @@ def half_powers(A: torch.Tensor, alpha: int) -> tuple[torch.Tensor, torch.Tensor
 
 
 def _polynomial_slope(A: torch.Tensor, alpha: int) -> torch.Tensor:
-    power = A if alpha == 2 else torch.linalg.matrix_power(A, alpha - 1)
+    power = torch.linalg.matrix_power(A, alpha - 1)
     slope = power / (power * A).sum((-2, -1), keepdim=True)
     slope.diagonal(dim1=-2, dim2=-1).sub_(1.0)
     return slope * (-alpha / ((alpha - 1) * LN2))

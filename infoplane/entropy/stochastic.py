@@ -38,7 +38,7 @@ from infoplane.entropy.lanczos import Function, ProbeLanczos, Product, Rule, rit
 from infoplane.entropy.spectrum import LN2
 
 BLOCK, DEPTH = 16, 8  # of the Krylov space that is deflated: deep beats wide
-FINE = 8  # fine probes drawn at once; each half has a polynomial fitted on another half
+FINE = 4  # fine probes drawn at once; each half has a polynomial fitted on another half
 FIRST_STEPS, MORE_STEPS, MOST_STEPS = 8, 4, 60  # of a fine probe
 COARSE_STEPS, LEAST, MOST_COARSE = 4, 8, 64  # steps of a coarse probe; at least and at most so many at once
 DEGREE = 2 * COARSE_STEPS - 1
