@@ -1,15 +1,17 @@
 """How fast the estimators are, and how exact: side by side in one run on real activations.
 
-    python benchmarks/estimators.py --n 600
-    python benchmarks/estimators.py --n 1000 4000 --data cifar10 --data-root DIR --csv estimators.csv
+    python benchmarks/estimators.py --n 1000
+    python benchmarks/estimators.py --n 4000 --snapshots 1 --data cifar10 --data-root DIR --csv estimators.csv
+    python benchmarks/estimators.py --n 10000 --layers 2 --snapshots 1 --eighs 1 --alpha 1.01 --data cifar10
 
-An item is one layer at one snapshot; all ways take the same items, one way after the other, and yield I(X;T)
-and I(T;Y). The
-yardstick is the computation as published codes do it: distances by `cdist` and six float64 `torch.linalg.eigh`
-(three for each information), on all threads. Ours compute S(X) and S(Y) once per run of 8 layers × 50
-snapshots; that time is shared out. Bandwidths (median distance) are found before the clock starts. A subset of
-the items is measured; ratios are per item. The floor is 4/3 n³ operations, the tridiagonal reduction, at the
-measured rate of matrix products.
+An item is one layer at one snapshot; all ways take the same items and yield I(X;T) and I(T;Y). The yardstick is the
+computation as published codes do it: distances by `cdist` and six float64 `torch.linalg.eigh` (three for each
+information), on all threads. Ours work on one item per core and compute S(X) and S(Y) once per run of 8 layers × 50
+snapshots; that time is shared out. Bandwidths (median distance) are found before the clock starts. `ratio` counts
+distances on both sides; `ratio, distances stored` leaves them out on both sides, as `infoplane estimate` finds them
+in a run file that keeps distances. A subset of the items is measured; times are means over it. The floor is 4/3 n³
+operations, the tridiagonal reduction, at the measured rate of matrix products on all threads; `where the time
+goes` is measured with one item at a time.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -40,6 +43,8 @@ from infoplane.entropy import (
     class_joint_entropy,
     entropy_with_gradient,
 )
+from infoplane.entropy.exact import hadamard
+from infoplane.entropy.spectrum import eigenvalues, fastest
 from infoplane.kernels import gram_matrix, label_gram, squared_distances
 from infoplane.layers import eval_mode, natural_layers, tensor_of
 from infoplane.models import build_model
@@ -78,15 +83,19 @@ class Probe:
 
 @dataclass(frozen=True)
 class Item:
-    """A layer at a snapshot: activations (n, d) and bandwidth."""
+    """A layer at a snapshot: activations (n, d), squared distances (n, n) and bandwidth."""
 
     name: str
     t: Tensor
+    squared: Tensor
     sigma: float
 
+    def gram(self) -> Tensor:
+        return torch.exp(self.squared / (-2 * self.sigma**2)).div_(len(self.t))
 
-def median(x: Tensor) -> float:
-    return float(squared_distances(x).sqrt().median())
+
+def median(squared: Tensor) -> float:
+    return float(squared.sqrt().median())
 
 
 def collect(n: int, data: str, root: Path, layers: int, snapshots: int) -> tuple[Probe, list[Item]]:
@@ -102,18 +111,20 @@ def collect(n: int, data: str, root: Path, layers: int, snapshots: int) -> tuple
     plan = stages("simultaneous", 1, (snapshots - 1) * STEPS)
     loop = Loop(end_to_end(model, Task(dataset.spec.classes)), plan, recipe, dataset)
     found = natural_layers(model, inputs[:2])
-    chosen = [found[round(i)].name for i in np.linspace(0, len(found) - 1, layers)]
+    places = np.linspace(0, len(found) - 1, min(layers, len(found)))
+    chosen = [found[round(place)].name for place in places]
     items = []
 
     def take() -> None:
         for name in chosen:
             t = activations(model, name, inputs)
-            items.append(Item(f"{name}@{loop.step}", t, median(t)))
+            squared = squared_distances(t)
+            items.append(Item(f"{name}@{loop.step}", t, squared, median(squared)))
 
     take()
     loop.run(lambda step: step % STEPS == 0, take, lambda: None)
     x = inputs.flatten(1)
-    sigma = median(x)
+    sigma = median(squared_distances(x))
     return Probe(x, labels, sigma, gram_matrix(x, sigma=sigma)), items
 
 
@@ -133,9 +144,6 @@ def activations(model: torch.nn.Module, layer: str, inputs: Tensor) -> Tensor:
 def yardstick(probe: Probe, item: Item, alphas: list[float]) -> list[Informations]:
     """Six eigendecompositions, as published codes do it; every order from the same ones, which takes no time."""
 
-    def gram(x: Tensor, sigma: float) -> Tensor:
-        return torch.exp(-(torch.cdist(x.double(), x.double()) ** 2) / (2 * sigma**2)) / len(x)
-
     def spectra(a: Tensor, b: Tensor) -> list[Tensor]:
         return [torch.linalg.eigh(c)[0].clamp(min=1e-300) for c in (a, b, a * b / (a * b).trace())]
 
@@ -146,13 +154,24 @@ def yardstick(probe: Probe, item: Item, alphas: list[float]) -> list[Information
             entropies = [float((v**alpha).sum().log2() / (1 - alpha)) for v in values]
         return entropies[0] + entropies[1] - entropies[2]
 
-    a, b = gram(probe.x, probe.sigma), gram(item.t, item.sigma)
-    of_x, of_y = spectra(a, b), spectra(b, label_gram(probe.y))
+    b = item.gram()
+    of_x, of_y = spectra(probe.gram, b), spectra(b, label_gram(probe.y))
     return [(information(of_x, alpha), information(of_y, alpha)) for alpha in alphas]
 
 
+def timed_yardstick(probe: Probe, item: Item, alphas: list[float], eighs: int) -> tuple[float, list[Informations]]:
+    """Seconds without distances, and the values; with fewer than six decompositions their time is scaled up."""
+    start = time.perf_counter()
+    if eighs == 6:
+        values = yardstick(probe, item, alphas)
+        return time.perf_counter() - start, values
+    for _ in range(eighs):
+        torch.linalg.eigh(item.gram())
+    return (time.perf_counter() - start) * 6 / eighs, []
+
+
 def exact(probe: Probe, item: Item, alpha: float, once: Informations, dtype: str = "float64") -> Informations:
-    gram = gram_matrix(item.t, sigma=item.sigma)
+    gram = item.gram()
     s_t = float(renyi_entropy(gram, alpha, dtype=dtype))
     s_xt = float(joint_entropy(probe.gram, gram, alpha=alpha, dtype=dtype))
     s_ty = class_joint_entropy(gram, probe.y, alpha, dtype=dtype)
@@ -161,72 +180,104 @@ def exact(probe: Probe, item: Item, alpha: float, once: Informations, dtype: str
 
 def approximate(probe: Probe, item: Item, alpha: float, once: Informations) -> Informations:
     """Each entropy to 2.5 millibit at 99 %, so that an information is within 5."""
-    gram = gram_matrix(item.t, sigma=item.sigma)
-    s_t = certified_entropy(gram, alpha, tolerance=2.5e-3).value
-    s_xt = certified_joint_entropy(probe.gram, gram, alpha=alpha, tolerance=2.5e-3, seed=1).value
-    s_ty = certified_class_joint_entropy(gram, probe.y, alpha, tolerance=2.5e-3, seed=2).value
-    return once[0] + s_t - s_xt, once[1] + s_t - s_ty
+    gram = item.gram()
+    s_t = certified_entropy(gram, alpha, tolerance=2.5e-3)
+    s_xt = certified_joint_entropy(probe.gram, gram, alpha=alpha, tolerance=2.5e-3, seed=1)
+    s_ty = certified_class_joint_entropy(gram, probe.y, alpha, tolerance=2.5e-3, seed=2)
+    return once[0] + s_t.value - s_xt.value, once[1] + s_t.value - s_ty.value
 
 
-def timed(work: Callable[[], list[Informations]], count: int) -> tuple[float, list[Informations]]:
-    """Seconds per item, and the values."""
-    start = time.perf_counter()
-    values = work()
-    return (time.perf_counter() - start) / count, values
-
-
-def spread(function: Callable[[Item], Informations], items: list[Item]) -> list[Informations]:
-    """Items over the cores, a thread each."""
+def spread(function: Callable[[Item], Any], items: list[Item]) -> tuple[float, list[Any]]:
+    """Seconds per item with an item per core, and what the function gives."""
     with threadpool_limits(1), ThreadPoolExecutor(CORES, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         torch.set_num_threads(1)
         try:
-            return list(pool.map(function, items))
+            start = time.perf_counter()
+            values = list(pool.map(function, items))
+            return (time.perf_counter() - start) / len(items), values
         finally:
             torch.set_num_threads(CORES)
 
 
-def table(
-    probe: Probe, items: list[Item], alpha: float, seconds: float, reference: list[Informations]
-) -> list[dict[str, object]]:
-    """A row per way: seconds per item, ratio to the yardstick, largest error."""
-    n, yardsticks = len(probe.y), len(reference)
+def distance_seconds(items: list[Item]) -> tuple[float, float]:
+    """Seconds per item of the distances: by `cdist` on all threads, and ours with an item per core."""
+    start = time.perf_counter()
+    for item in items:
+        torch.cdist(item.t.double(), item.t.double())
+    theirs = (time.perf_counter() - start) / len(items)
+    return theirs, spread(lambda item: squared_distances(item.t).shape, items)[0]
 
-    entropies = lambda: [(float(renyi_entropy(probe.gram, alpha)), class_entropy(probe.y.numpy(), alpha))]  # noqa: E731
-    whole, (once,) = timed(entropies, 1)
-    shared = whole / RUN
-    ways: dict[str, Callable[[], list[Informations]]] = {
-        "exact float64, all threads": lambda: [exact(probe, item, alpha, once) for item in items],
-        "exact float64, an item per core": lambda: spread(lambda item: exact(probe, item, alpha, once), items),
+
+def table(
+    probe: Probe,
+    items: list[Item],
+    alpha: float,
+    yard: float,
+    distances: tuple[float, float],
+    reference: list[Informations],
+) -> list[dict[str, object]]:
+    """A row per way: seconds per item, ratios to the yardstick, largest error."""
+    n = len(probe.y)
+    start = time.perf_counter()
+    once = (float(renyi_entropy(probe.gram, alpha)), class_entropy(probe.y.numpy(), alpha))
+    shared = (time.perf_counter() - start) / RUN
+    ways: dict[str, Callable[[Item], Informations]] = {
+        "exact float64": lambda item: exact(probe, item, alpha, once),
     }
     if alpha != 2:
-        ways["exact float32, an item per core"] = lambda: spread(
-            lambda item: exact(probe, item, alpha, once, "float32"), items
-        )
-        ways["approximate, an item per core"] = lambda: spread(
-            lambda item: approximate(probe, item, alpha, once), items
-        )
-    rows: list[dict[str, object]] = [row(n, alpha, "six eigh (yardstick)", seconds, seconds, math.nan, n)]
-    truth = None
+        ways["exact float32"] = lambda item: exact(probe, item, alpha, once, "float32")
+        ways["approximate"] = lambda item: approximate(probe, item, alpha, once)
+
+    def row(way: str, own: float, far: float, error: float) -> dict[str, object]:
+        return {
+            "n": n,
+            "α": alpha,
+            "way": way,
+            "distances [s]": far,
+            "the rest [s]": own,
+            "ratio": (yard + distances[0]) / (own + far),
+            "ratio, distances stored": yard / own,
+            "the rest in floors": own / floor_seconds(n),
+            "largest error [bit]": error,
+        }
+
+    rows = [row("six eigh (yardstick)", yard, distances[0], math.nan)]
+    truth: list[Informations] = []
     for name, work in ways.items():
-        own, values = timed(work, len(items))
-        if truth is None:
-            truth = values
-        wanted = [*reference, *truth[yardsticks:]] if values is truth else truth
-        error = max(float(np.abs(np.subtract(a, b)).max()) for a, b in zip(values, wanted, strict=False))
-        rows.append(row(n, alpha, name, own + shared, seconds, error, n))
+        own, values = spread(work, items)
+        wanted = truth or reference
+        truth = truth or values
+        errors = [float(np.abs(np.subtract(a, b)).max()) for a, b in zip(values, wanted, strict=False)]
+        rows.append(row(name, own + shared, distances[1], max(errors, default=math.nan)))
     return rows
 
 
-def row(n: int, alpha: float, way: str, own: float, yard: float, error: float, size: int) -> dict[str, object]:
-    return {
-        "n": n,
-        "α": alpha,
-        "way": way,
-        "s per item": own,
-        "ratio": yard / own,
-        "in floors of one matrix": own / floor_seconds(size),
-        "largest error [bit]": error,
+def parts(probe: Probe, item: Item, alpha: float) -> pd.DataFrame:
+    """Where the time of one item goes, on one thread; beside it the floor on one thread."""
+    gram, n = item.gram(), len(probe.y)
+    joint = hadamard([probe.gram, gram])
+    work: dict[str, Callable[[], object]] = {
+        f"distances, {item.t.shape[1]} features": lambda: squared_distances(item.t),
+        "Gaussian kernel": item.gram,
+        "Hadamard product": lambda: hadamard([probe.gram, gram]),
+        "S(T): eigenvalues": lambda: eigenvalues(gram),
+        "S(X,T): eigenvalues": lambda: eigenvalues(joint),
+        "S(T,Y): class blocks": lambda: class_joint_entropy(gram, probe.y, alpha),
+        "S(T): approximate": lambda: certified_entropy(gram, alpha, tolerance=2.5e-3),
+        "S(X,T): approximate": lambda: certified_joint_entropy(probe.gram, gram, alpha=alpha, tolerance=2.5e-3),
     }
+    rows = []
+    with threadpool_limits(1):
+        torch.set_num_threads(1)
+        for name, function in work.items():
+            start = time.perf_counter()
+            function()
+            seconds = time.perf_counter() - start
+            rows.append(
+                {"n": n, "part": name, "s": seconds, "in floors of one core": seconds / (CORES * floor_seconds(n))}
+            )
+        torch.set_num_threads(CORES)
+    return pd.DataFrame(rows)
 
 
 def loss_table(n: int = 512, repeats: int = 5) -> pd.DataFrame:
@@ -269,32 +320,42 @@ def main() -> None:
     """Prints the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--n", type=int, nargs="+", default=[1000])
-    parser.add_argument("--layers", type=int, default=2, help="layers measured, evenly spread")
+    parser.add_argument("--layers", type=int, default=8, help="layers measured, evenly spread, at most all")
     parser.add_argument("--snapshots", type=int, default=2, help="snapshots measured")
-    parser.add_argument("--yardsticks", type=int, default=1, help="items on which the yardstick is measured")
+    parser.add_argument("--eighs", type=int, default=6, choices=range(1, 7), help="decompositions timed of six")
     parser.add_argument("--alpha", type=float, nargs="+", default=[1.01, 2.0])
     parser.add_argument("--data", default="digits")
     parser.add_argument("--data-root", type=Path, default=Path("data"))
     parser.add_argument("--csv", type=Path)
     given = parser.parse_args()
-    print(f"{CORES} CPU cores; {given.layers} layers × {given.snapshots} snapshots measured, {given.data}")
-    print(f"\nLoss term I(X;T), n = 512, float32\n{loss_table().to_string(index=False, float_format='%.3g')}\n")
+    print(f"{CORES} CPU cores, {given.data}")
+    print(f"\nLoss term I(X;T), n = 512, float32\n{shown(loss_table())}")
     rows: list[dict[str, object]] = []
     for n in given.n:
         probe, items = collect(n, given.data, given.data_root, given.layers, given.snapshots)
-        renyi_entropy(probe.gram)  # the fastest solver is measured before the clock starts
-        renyi_entropy(probe.gram, dtype="float32")
-        start = time.perf_counter()
-        references = [yardstick(probe, item, given.alpha) for item in items[: given.yardsticks]]
-        seconds = (time.perf_counter() - start) / len(references)
+        for dtype in ("float64", "float32"):
+            renyi_entropy(probe.gram, dtype=dtype)  # the fastest solver is measured before the clock starts
+        middle = items[len(items) // 2]
+        print(f"\nn = {n}: {', '.join(item.name for item in items)}")
+        yard, values = timed_yardstick(probe, items[0], given.alpha, given.eighs)
+        distances = distance_seconds(items)
         for index, alpha in enumerate(given.alpha):
-            rows += table(probe, items, alpha, seconds, [values[index] for values in references])
-        print(
-            pd.DataFrame([row for row in rows if row["n"] == n]).to_string(index=False, float_format="%.3g"),
-            flush=True,
-        )
+            reference = [values[index]] if values else []
+            rows += table(probe, items, alpha, yard, distances, reference)
+        print(shown(pd.DataFrame([row for row in rows if row["n"] == n])))
+        print(f"\nWhere the time goes ({middle.name}, {', '.join(sorted(solvers(n)))})")
+        print(shown(parts(probe, middle, given.alpha[0])), flush=True)
     if given.csv:
         pd.DataFrame(rows).to_csv(given.csv, index=False)
+
+
+def shown(frame: pd.DataFrame) -> str:
+    return frame.to_string(index=False, float_format="%.3g")
+
+
+def solvers(n: int) -> list[str]:
+    """The solvers that this machine takes at a size."""
+    return [f"{dtype} by {fastest(n, dtype)}" for dtype in ("float64", "float32")]
 
 
 if __name__ == "__main__":
