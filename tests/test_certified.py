@@ -12,8 +12,9 @@ from infoplane.entropy import (
     class_joint_entropy,
     spectral_entropy,
 )
-from infoplane.entropy import certified as module
-from infoplane.entropy.lanczos import ProbeLanczos, ritz_pairs
+from infoplane.entropy.functions import Polynomial
+from infoplane.entropy.lanczos import ProbeLanczos, Rule, ritz_pairs
+from infoplane.entropy.stochastic import Estimate, Level, Operator
 
 N = 640
 
@@ -34,7 +35,7 @@ def diagonal(values):
     """Probes have no preferred basis, so a diagonal matrix stands for every matrix of its spectrum."""
     values = torch.from_numpy(values / values.sum())
     single = values.to(torch.float32)
-    return module.Operator(lambda x: single * x, len(values), float((values**2).sum()), single), values.numpy()
+    return Operator(lambda x: single * x, len(values), float((values**2).sum()), single), values.numpy()
 
 
 SPECTRA = {
@@ -143,3 +144,38 @@ def test_ritz_residuals_are_measured():
     torch.testing.assert_close(residuals, torch.linalg.norm(values * vectors - vectors * theta[:, None], dim=1))
     torch.testing.assert_close(vectors @ vectors.T, torch.eye(24).double())
     assert theta[0] == pytest.approx(1.0, abs=1e-3)
+
+
+def test_a_polynomial_is_found_again_and_knows_its_trace():
+    values = torch.linspace(1e-6, 3e-4, 40, dtype=torch.float64)
+    rule = Rule(values[None], torch.full((1, 40), 1 / 40, dtype=torch.float64))
+    cubic = lambda x: 2 - 3e3 * x + 5e7 * x**2 - 1e10 * x**3  # noqa: E731
+    found = Polynomial.fit(cubic, [rule], 3, 3.3e-4)
+    np.testing.assert_allclose(found.powers(), [2, -3e3, 5e7, -1e10], rtol=1e-8)
+    moments = [float((values**power).sum()) for power in range(4)]
+    assert found.powers() @ moments == pytest.approx(float(cubic(values).sum()), rel=1e-9)
+
+
+def test_both_levels_are_unbiased_where_probes_decide():
+    # Nothing can be deflated here, and the quadratic leaves much: the mean over many runs must still be exact.
+    operator, values = diagonal(np.random.default_rng(2).uniform(0, 1, N) ** 3)
+    exact = spectral_entropy(values, 1.0)
+    runs = []
+    for seed in range(60):
+        estimate = Estimate(operator, 1.0, 1e-1, 0.99, seed)
+        interval = estimate.run()
+        assert estimate.coarse
+        assert len(estimate.fine) >= 2
+        runs.append(interval.value)
+    assert abs(np.mean(runs) - exact) < 4 * np.std(runs) / 60**0.5 + 5e-5
+    assert np.std(runs) > 5e-5
+
+
+def test_the_error_of_two_levels():
+    level = Level.of(torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64), torch.zeros(3), 10)
+    assert (level.mean, level.variance, level.count) == (2.0, 1.0, 3)
+    none, still = Level.of(torch.zeros(0), torch.ones(2), 10), Level(0.0, 0.0, 5)
+    assert none.error(level, 0.99) == np.inf
+    assert still.error(still, 0.99) == 0.0
+    # One level alone: Student's t with two degrees of freedom.
+    assert level.error(still, 0.95) == pytest.approx(4.302653 / 3**0.5, rel=1e-6)
