@@ -43,6 +43,7 @@ DEGREE = 2 * COARSE_STEPS - 1
 LOCK_SHARE, GAP_SHARE = 0.1, 0.3  # parts of the tolerance that the bounds may take
 EPS = 1e-12  # relative error allowed for in what float64 products give
 ROUNDING = 8 * torch.finfo(torch.float32).eps  # relative error allowed for in what float32 products give
+NOISE = torch.finfo(torch.float32).eps  # times ‖A‖_F / √n, the norm of the rounding errors of A
 MARGIN = 1.1  # few steps find the largest eigenvalue of B up to some per cent
 REFINED = 8  # Ritz vectors of the largest values, multiplied in float64
 VISIBLE = 10  # times its uncertainty, what must be left outside Q of ‖A‖²_F to be used
@@ -284,8 +285,16 @@ class Estimate:
         total = float(powers @ self.deflated.moments) + coarse.mean
         ends = total + float(low.mean()) + self.deflated.low, total + float(high.mean()) + self.deflated.high
         allowance = float(abs(powers) @ self.deflated.unsure) + ROUNDING * (self.deflated.size + abs(ends[0]))
+        allowance += free * self._drowned(
+            torch.tensor(NOISE * math.sqrt((self.operator.square or 1.0) / self.operator.n))
+        )
         found = self._finish(*ends, fine.error(coarse, self.confidence) + allowance, fine.count + coarse.count)
         return found, self._missing(fine, coarse, found, sum(ends) / 2)
+
+    def _drowned(self, noise: torch.Tensor) -> float:
+        """Mean of f over eigenvalues that the rounding of a float32 matrix makes of zeros: f is steep there."""
+        share = torch.stack([(half.gauss.weights * (half.gauss.nodes < noise)).sum(1).mean() for half in self.fine])
+        return float(share.mean() * self.f(noise.to(torch.float64)).abs())
 
     def _finish(self, low: float, high: float, error: float, probes: int) -> Interval:
         value = self.f.bits((low + high) / 2)
