@@ -211,7 +211,8 @@ def label_gram(labels: Array) -> Array:
 
 def condense(square: NDArray) -> NDArray:
     """Condensed form (n (n−1) / 2,) of a symmetric matrix (n, n), in the order of `pdist`."""
-    return squareform(square, checks=False)
+    # SciPy's squareform copies an array that belongs to a tensor.
+    return np.concatenate([square[row, row + 1 :] for row in range(len(square))])
 
 
 @dataclass(frozen=True)
