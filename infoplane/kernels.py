@@ -7,6 +7,7 @@ d, and a Gram matrix of n samples is A_ij = K_ij / (n √(K_ii K_jj)), so that i
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -22,6 +23,7 @@ Array = TypeVar("Array", NDArray, torch.Tensor)
 
 # Values from which NumPy's half of a product is worth the wait for its threads, which torch's keep from the cores.
 HALVED_FROM = 2**22
+HALVED_ROWS = 512
 CHUNK_BYTES = 64 * 2**20
 STRIPE_ROWS = 256
 RULES = {"median": 1.0, "knn": 10.0, "silverman": 1.0, "alignment": 0.5, "fixed": None}
@@ -30,29 +32,38 @@ RULES = {"median": 1.0, "knn": 10.0, "silverman": 1.0, "alignment": 0.5, "fixed"
 def squared_distances(x: torch.Tensor) -> torch.Tensor:
     """Squared Euclidean distances between samples, accurate for near duplicates and for any offset.
 
-    Features are centred and multiplied in float64, in chunks, so that beside the result only one chunk of the
-    features stands in memory as float64 (where no gradient is asked for). Distances below the rounding error of
-    the product are exactly 0: repeated samples stay repeated.
-
     Args:
         x: Samples, (n, ...), any real dtype; the axes after the first are flattened.
 
     Returns:
-        (n, n) float64 on the device of x (on the CPU where the device has no float64).
+        (n, n) float64 on the device of x (on the CPU where the device has no float64), as by
+        `accumulated_distances`.
     """
-    x = x.reshape(len(x), -1)
-    if x.device.type == "mps":
-        x = x.cpu()
-    n, features = x.shape
-    gram = torch.zeros(n, n, dtype=torch.float64, device=x.device)
-    columns = max(1, CHUNK_BYTES // (8 * max(n, 1)))
-    for start in range(0, features, columns):
-        chunk = x[:, start : start + columns].to(torch.float64)
-        # Taking off a sample before the mean makes a constant layer exactly zero.
-        chunk = chunk - chunk[:1]
-        chunk = chunk - chunk.mean(dim=0, keepdim=True)
-        halved = chunk.numel() >= HALVED_FROM and not (chunk.is_cuda or chunk.requires_grad)
-        gram = gram.add_(_half_product(chunk)) if halved else gram.addmm_(chunk, chunk.T)
+    return accumulated_distances([x.reshape(len(x), -1)], len(x))
+
+
+def accumulated_distances(chunks: Iterable[torch.Tensor], n: int) -> torch.Tensor:
+    """Squared Euclidean distances between samples whose features come in chunks, in any order.
+
+    Features are centred and multiplied in float64, so that beside the result only one chunk of them stands in
+    memory (where no gradient is asked for), of which no more than 64 MiB as float64. Distances below the rounding
+    error of the product are exactly 0: repeated samples stay repeated.
+
+    Args:
+        chunks: Some features of all samples, (n, f) each, any real dtype, all on one device.
+        n: Number of samples.
+
+    Returns:
+        (n, n) float64 on the device of the chunks (on the CPU where the device has no float64).
+    """
+    gram = torch.zeros(n, n, dtype=torch.float64)
+    features = 0
+    for chunk in chunks:
+        chunk = chunk.cpu() if chunk.device.type == "mps" else chunk
+        gram = gram.to(chunk.device)
+        features += chunk.shape[1]
+        for part in chunk.split(max(1, CHUNK_BYTES // (8 * max(n, 1))), dim=1):
+            gram = _add_products(gram, part.to(torch.float64))
     rounding = torch.finfo(torch.float64).eps * max(16.0, math.sqrt(features))
     if not gram.requires_grad:
         return _distances_inside(gram, rounding)
@@ -63,19 +74,32 @@ def squared_distances(x: torch.Tensor) -> torch.Tensor:
     return squared * (1 - torch.eye(n, dtype=squared.dtype, device=squared.device))
 
 
-def _half_product(x: torch.Tensor) -> torch.Tensor:
-    """X Xᵀ; NumPy sees the symmetry and computes one half."""
-    array = x.numpy()
-    return torch.from_numpy(array @ array.T)
+def _add_products(gram: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    """Adds the inner products of centred features, in place; of large ones to the lower triangle only."""
+    # Taking off a sample before the mean makes a constant layer exactly zero.
+    x = x - x[:1]
+    x = x.sub_(x.mean(dim=0, keepdim=True))
+    if x.numel() < HALVED_FROM or x.is_cuda or x.requires_grad:
+        return gram.addmm_(x, x.T)
+    sums, rows = gram.numpy(), x.numpy()
+    for start in range(0, len(rows), HALVED_ROWS):
+        stop = start + HALVED_ROWS
+        sums[start:stop, :stop] += rows[start:stop] @ rows[:stop].T
+    return gram
 
 
 def _distances_inside(gram: torch.Tensor, rounding: float) -> torch.Tensor:
-    """Squared distances in the place of the inner products, by stripes of rows: no second (n, n) array."""
+    """Squared distances in the place of the inner products in the lower triangle: no second (n, n) array."""
     norms = gram.diagonal().clone()
-    for stripe, own in zip(gram.split(STRIPE_ROWS), norms.split(STRIPE_ROWS), strict=True):
-        sums = own[:, None] + norms[None, :]
+    for start in range(0, len(gram), STRIPE_ROWS):
+        stop = start + STRIPE_ROWS
+        stripe = gram[start:stop, :stop]
+        corner = stripe[:, start:].tril()
+        stripe[:, start:] = corner + corner.tril(-1).T
+        sums = norms[start:stop, None] + norms[None, :stop]
         torch.sub(sums, stripe, alpha=2, out=stripe)
         stripe.masked_fill_(stripe <= sums.mul_(rounding), 0.0)
+        gram[:start, start:stop] = stripe[:, :start].T
     return gram.fill_diagonal_(0.0)
 
 
@@ -130,14 +154,45 @@ def distance_gram(distances: NDArray, sigma: float) -> NDArray:
     Returns:
         (n, n) float64, trace 1.
     """
-    values = distances.astype(np.float64)
-    values /= sigma
-    np.square(values, out=values)
-    values *= -0.5
-    kernel = squareform(np.exp(values, out=values))
-    np.fill_diagonal(kernel, 1.0)
-    kernel /= len(kernel)
-    return kernel
+    gram = constant_gram(samples(distances))
+    multiply_kernel(gram, distances, sigma)
+    return gram.numpy()
+
+
+def constant_gram(n: int, device: torch.device | str = "cpu") -> torch.Tensor:
+    """Normalised Gram matrix of samples that are all alike, 1/n everywhere: (n, n) float64."""
+    return torch.full((n, n), 1 / n, dtype=torch.float64, device=device)
+
+
+def multiply_kernel(gram: torch.Tensor, distances: NDArray, sigma: float) -> None:
+    """Multiplies a Gram matrix by a Gaussian kernel in place, entry by entry: no second (n, n) array.
+
+    From `constant_gram`, one variable gives its Gram matrix, and further ones the joint Gram matrix of them all.
+
+    Args:
+        gram: Symmetric matrix, (n, n) float64, on any device.
+        distances: Euclidean distances, (n (n−1) / 2,), in the order of `scipy.spatial.distance.pdist`.
+        sigma: Bandwidth σ > 0 in the units of the distances.
+    """
+    n = len(gram)
+    for start in range(0, n, STRIPE_ROWS):
+        stop = min(start + STRIPE_ROWS, n)
+        values = torch.from_numpy(_stripe(distances, n, start, stop)).to(gram.device)
+        values.div_(sigma).square_().mul_(-0.5).exp_()
+        gram[start:stop, start:].mul_(values)
+        gram[stop:, start:stop].mul_(values[:, stop - start :].T)
+
+
+def _stripe(distances: NDArray, n: int, start: int, stop: int) -> NDArray:
+    """Distances of the samples start … stop to these and all later ones, (stop − start, n − start) float64."""
+    stripe = np.zeros((stop - start, n - start))
+    first = start * n - start * (start + 1) // 2
+    for row, count in enumerate(range(n - start - 1, n - stop - 1, -1)):
+        stripe[row, row + 1 :] = distances[first : first + count]
+        first += count
+    corner = stripe[:, : stop - start]
+    corner += corner.T.copy()
+    return stripe
 
 
 def label_gram(labels: Array) -> Array:
@@ -156,7 +211,8 @@ def label_gram(labels: Array) -> Array:
 
 def condense(square: NDArray) -> NDArray:
     """Condensed form (n (n−1) / 2,) of a symmetric matrix (n, n), in the order of `pdist`."""
-    return squareform(square, checks=False)
+    # SciPy's squareform copies an array that belongs to a tensor.
+    return np.concatenate([square[row, row + 1 :] for row in range(len(square))])
 
 
 @dataclass(frozen=True)
@@ -244,7 +300,8 @@ def _nearest(distances: NDArray, k: int) -> float:
     if k >= len(square):
         raise InfoplaneError(f"bandwidth knn:{k} needs more than {k} samples, the probe has {len(square)}")
     np.fill_diagonal(square, np.inf)
-    return float(np.partition(square, k - 1, axis=1)[:, :k].mean())
+    square.partition(k - 1, axis=1)
+    return float(square[:, :k].mean())
 
 
 def _aligned(distances: NDArray, labels: NDArray) -> float:

@@ -95,7 +95,7 @@ class Recorder(Closing):
         infos = [LayerInfo(layer.name, tuple(layer.shape)) for layer in self.layers]
         described = Probe(
             labels=labels.cpu().numpy().astype(np.int64),
-            distances=condense(squared_distances(inputs).sqrt().cpu().numpy()),
+            distances=condense(squared_distances(inputs).sqrt_().cpu().numpy()),
             indices=(torch.arange(len(inputs)) if indices is None else indices).cpu().numpy().astype(np.int64),
             shape=tuple(inputs.shape[1:]),
         )
@@ -226,7 +226,7 @@ class Recorder(Closing):
         if kind == "activations":
             stored = values.to(torch.float32).cpu().numpy()
         else:
-            stored = condense(squared_distances(flat).sqrt().to(torch.float32).cpu().numpy())
+            stored = condense(squared_distances(flat).sqrt_().to(torch.float32).cpu().numpy())
         # In parts: these tests on a whole layer would take more memory than the layer itself.
         parts = flat.split(self._batch_size)
         nonfinite = flat.numel() - sum(int(torch.isfinite(part).count_nonzero()) for part in parts)

@@ -13,9 +13,12 @@ import infoplane
 from infoplane.errors import InfoplaneError
 from infoplane.kernels import (
     Bandwidth,
+    accumulated_distances,
     condense,
+    constant_gram,
     distance_gram,
     label_gram,
+    multiply_kernel,
     samples,
     squared_distances,
 )
@@ -198,3 +201,26 @@ def test_bandwidth_parse_round_trip():
     for text in ("median:1", "median:0.25", "knn:10", "silverman:1", "alignment:0.5", "fixed:3"):
         assert str(Bandwidth.parse(text)) == text
         assert Bandwidth.parse(str(Bandwidth.parse(text))) == Bandwidth.parse(text)
+
+
+@pytest.mark.parametrize("halved_from", [0, 10**9])
+def test_distances_of_chunks_are_those_of_the_whole(monkeypatch, halved_from):
+    monkeypatch.setattr("infoplane.kernels.HALVED_FROM", halved_from)
+    monkeypatch.setattr("infoplane.kernels.HALVED_ROWS", 16)
+    monkeypatch.setattr("infoplane.kernels.STRIPE_ROWS", 12)
+    x = torch.from_numpy(np.repeat(draw(25, 90) * 1e3 + 1e6, 2, axis=0))
+    found = accumulated_distances(iter(x[:, torch.randperm(90)].split(7, dim=1)), 50)
+    np.testing.assert_allclose(condense(found.sqrt().numpy()), pdist(x.numpy()), rtol=1e-10, atol=0)
+    assert torch.equal(found, found.T)
+
+
+@pytest.mark.parametrize("n", [1, 2, 12, 50])
+def test_kernels_multiply_to_the_joint_gram_matrix(monkeypatch, n):
+    monkeypatch.setattr("infoplane.kernels.STRIPE_ROWS", 12)
+    x, y = draw(n, 4), draw(n, 3, seed=1)
+    gram = constant_gram(n)
+    multiply_kernel(gram, pdist(x), 2.0)
+    np.testing.assert_allclose(gram, np.exp(-(squareform(pdist(x)) ** 2) / 8) / n, rtol=1e-13)
+    multiply_kernel(gram, pdist(y), 1.0)
+    both = np.hstack([x / 2, y])
+    np.testing.assert_allclose(gram, np.exp(-(squareform(pdist(both)) ** 2) / 2) / n, rtol=1e-12)

@@ -100,9 +100,9 @@ def test_nothing_is_computed_twice(run_path, monkeypatch):
     solved = []
     plain = pairs_module.pair_quantities
 
-    def counted(*args):
+    def counted(*args, **options):
         solved.append(1)
-        return plain(*args)
+        return plain(*args, **options)
 
     monkeypatch.setattr(pairs_module, "pair_quantities", counted)
     first = estimate_pairs(run_path, batches=Batches(2, 12), steps=[0, 2])

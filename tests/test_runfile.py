@@ -393,3 +393,82 @@ def test_survives_kill_at_any_moment(tmp_path):
     assert finished >= 18
     with open_run(path) as run:
         assert_whole(run)
+
+
+def wide_run(path, samples, shape, values, chunks=None):
+    """A run of one wide layer kept as activations; with `chunks`, laid out in the file otherwise."""
+    probe = Probe(np.arange(samples) % 3, np.ones(samples * (samples - 1) // 2), np.arange(samples), (5,))
+    layers = [LayerInfo("wide", shape)]
+    with (
+        RunWriter.create(path, layers, probe, config={}, provenance={}) as writer,
+        writer.snapshot(0, 0.0, {}) as out,
+    ):
+        out.layer("wide", "activations", values, nonfinite=0, constant=False)
+    if chunks:
+        with h5py.File(path, "r+") as file:
+            slot = file["snapshots/000000"]
+            about = dict(slot["wide"].attrs)
+            del slot["wide"]
+            slot.create_dataset("wide", data=values, chunks=chunks, fletcher32=True).attrs.update(about)
+    return path
+
+
+@pytest.mark.parametrize("chunks", [None, (4, 6, 9, 5), (30, 4, 2, 5)])
+@pytest.mark.parametrize("read", [30 * 4, 30 * 4 * 7, 30 * 4 * 60, 10**6])
+def test_distances_of_a_wide_layer_are_read_in_chunks_of_features(tmp_path, monkeypatch, chunks, read):
+    monkeypatch.setattr("infoplane.runfile.reader.READ_BYTES", read)
+    monkeypatch.setattr("infoplane.runfile.writer.CHUNK_VALUES", 1000)
+    values = np.repeat(np.random.default_rng(0).standard_normal((15, 6, 9, 5)) + 1000, 2, axis=0).astype(np.float32)
+    with open_run(wide_run(tmp_path / "run.h5", 30, (6, 9, 5), values, chunks)) as run:
+        found = run.snapshots[0].distances("wide")
+        np.testing.assert_array_equal(run.snapshots[0].activations("wide"), values)
+    expected = pdist(values.reshape(30, -1).astype(np.float64))
+    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=0)
+
+
+def test_a_flipped_bit_is_noticed_in_the_middle_of_a_layer(tmp_path, monkeypatch):
+    monkeypatch.setattr("infoplane.runfile.reader.READ_BYTES", 30 * 4 * 50)
+    monkeypatch.setattr("infoplane.runfile.writer.CHUNK_VALUES", 1000)
+    values = np.random.default_rng(0).standard_normal((30, 600)).astype(np.float32)
+    path = wide_run(tmp_path / "run.h5", 30, (600,), values)
+    with h5py.File(path) as file:
+        data = file["snapshots/000000/wide"]
+        assert data.chunks[0] == 30
+        offset = data.id.get_chunk_info(data.id.get_num_chunks() // 2).byte_offset
+    raw = bytearray(path.read_bytes())
+    raw[offset + 5] ^= 1
+    path.write_bytes(raw)
+    with open_run(path) as run, pytest.raises(RunFileError, match="layer 'wide' at step 0 is damaged"):
+        run.snapshots[0].distances("wide")
+
+
+PEAK = """
+import resource, sys
+from infoplane import kernels, open_run
+from infoplane.runfile import reader
+
+reader.READ_BYTES = kernels.CHUNK_BYTES = 2**20
+with open_run(sys.argv[1]) as run:
+    run.snapshots[0].distances("narrow")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    run.snapshots[0].distances("wide")
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+def test_distances_of_a_wide_layer_take_little_memory(tmp_path):
+    layers, n = [LayerInfo("narrow", (4,)), LayerInfo("wide", (100, 16, 16))], 300
+    probe = Probe(np.arange(n) % 3, np.ones(n * (n - 1) // 2), np.arange(n), (5,))
+    path = tmp_path / "run.h5"
+    with (
+        RunWriter.create(path, layers, probe, config={}, provenance={}) as writer,
+        writer.snapshot(0, 0.0, {}) as out,
+    ):
+        for layer in layers:
+            values = np.arange(n, dtype=np.float32)[:, None] % np.arange(7, 7 + layer.features)
+            values = values.reshape(n, *layer.shape).astype(np.float32)
+            out.layer(layer.name, "activations", values, nonfinite=0, constant=False)
+    done = subprocess.run(
+        [sys.executable, "-c", PEAK, tmp_path / "run.h5"], capture_output=True, text=True, check=True
+    )
+    assert int(done.stdout) * 1024 < values.nbytes / 3

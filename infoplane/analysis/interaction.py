@@ -84,15 +84,17 @@ def interaction_table(
 
     Raises:
         InfoplaneError: No such layer or step, no layer of several maps, a layer of which only distances were kept,
-            or settings that the multivariate kernel does not take.
+            or settings that the multivariate kernel does not take; a tolerance, or another precision than float64.
     """
-    settings = replace(settings or Settings(), kernel="multivariate")
+    settings = replace(settings or Settings(), kernel="multivariate", device="cpu")
+    if settings.tolerance or settings.dtype != "float64":
+        raise InfoplaneError("feature maps are compared exactly, in float64; leave out tolerance and dtype")
     if pairs < 2:
         raise InfoplaneError(f"a standard error needs at least 2 pairs of maps, got {pairs}")
     with open_run(path) as run:
         items = _items(run, layers, steps)
         parts = parts_of(run, settings, {"pairs": pairs}, items, batches)
-        with solving(jobs) as pool:
+        with solving(jobs, len(run.probe.labels)) as pool:
             work = functools.partial(_rows, run, parts)
             rows = [row for _, made in parallel(pool, items, work, "maps", progress) for row in made]
     return pd.DataFrame(rows).sort_values(["step", "depth", "batch"], ignore_index=True)
@@ -133,7 +135,7 @@ def _rows(run: Run, parts: list[Part], item: Item) -> list[dict[str, Any]]:
         found = {"maps": 0, "pairs": 0, **EMPTY}
         if not view.trouble:
             found = map_interaction(
-                part.estimator.gram_x,
+                part.estimator.input_gram().numpy(),
                 view.activations,
                 part.estimator.settings.bandwidth,
                 alpha=part.estimator.settings.alpha,

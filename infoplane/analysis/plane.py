@@ -16,7 +16,8 @@ from infoplane.analysis.bootstrap import hierarchical_bootstrap
 from infoplane.errors import InfoplaneError
 
 SETTINGS = (
-    *("estimator", "unit", "alpha", "kernel", "bandwidth", "scope", "input_bandwidth", "permutations"),
+    *("estimator", "unit", "alpha", "kernel", "bandwidth", "scope", "input_bandwidth", "dtype", "tolerance"),
+    "permutations",
     *("bins", "noise", "neighbours", "batches", "batch_size"),
 )
 FLAGS = ("saturated_x", "saturated_y", "at_null", "uninformative")
@@ -227,8 +228,10 @@ def settings_text(row: pd.Series) -> str:
         return texts[row["estimator"]]
     alpha = f", α = {row['alpha']:g}" if np.isfinite(row["alpha"]) else ""
     name = {"renyi": "matrix-based Rényi"}.get(row["estimator"], row["estimator"])
+    how = {"float32": ", single precision"}.get(row.get("dtype", ""), "")
+    how += f", within {row['tolerance']:g} bits" if row.get("tolerance", 0) > 0 else ""
     return (
-        f"{name} estimator{alpha}, {row['kernel']} kernel, bandwidth {row['bandwidth']} "
+        f"{name} estimator{alpha}{how}, {row['kernel']} kernel, bandwidth {row['bandwidth']} "
         f"(scope {row['scope']}; input {row['input_bandwidth']})"
     )
 

@@ -68,7 +68,7 @@ def analyze(
     report = judge(
         runs,
         dict(_control(text) for text in controls),
-        settings=estimator_settings(estimator, **options),
+        settings=estimator_settings([estimator], **options)[0],
         batches=batches,
         jobs=jobs,
         progress=not quiet,

@@ -21,6 +21,7 @@ from infoplane.cli.options import CONTEXT, RUN_FILE, CommaList, examples, talkat
         "infoplane estimate seed*.h5 --bandwidth median:0.5 --scope final",
         "infoplane estimate run.h5 --estimator renyi,kde,ksg,gaussian,cka",
         "infoplane estimate run.h5 --batches 10 --batch-size 128",
+        "infoplane estimate large.h5 --tolerance 0.01   # a probe of 10,000",
     ),
 )
 @click.argument("runs", nargs=-1, required=True, type=RUN_FILE)
@@ -45,7 +46,7 @@ def estimate(runs: Sequence[Path], estimators: Sequence[str], quiet: bool, verbo
     jobs, batches = options.pop("jobs"), batches_of(options)
     if not estimators:
         raise click.UsageError("name an estimator")
-    settings = [estimator_settings(name, **options) for name in dict.fromkeys(estimators)]
+    settings = estimator_settings(estimators, **options)
     for path in runs:
         table = estimate_run(path, settings, batches, jobs=jobs, progress=not quiet)
         for _, rows in table.groupby("estimator", sort=False):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from infoplane.errors import InfoplaneError
 
 if TYPE_CHECKING:
     from infoplane.estimators.base import EstimatorSettings
@@ -37,6 +39,26 @@ def estimator_options(command: Callable[..., Any]) -> Callable[..., Any]:
             help="renyi: one Gaussian over a whole layer, or one a channel, multiplied (needs kept activations).",
         ),
         click.option(
+            "--dtype",
+            type=click.Choice(["float64", "float32"]),
+            default="float64",
+            help="renyi: precision of exact computations; the other estimators take float64.",
+        ),
+        click.option(
+            "--tolerance",
+            type=float,
+            default=0.0,
+            metavar="BITS",
+            show_default="exact",
+            help="renyi: half-width of a 99 % interval within which each information is estimated, which is faster "
+            "than exact for large probes; the other estimators are exact.",
+        ),
+        click.option(
+            "--device",
+            default="auto",
+            help="renyi: auto (a GPU where there is one), cpu, cuda, cuda:1, ...; the others take the CPU.",
+        ),
+        click.option(
             "--bins",
             default="adaptive:30",
             help="binning: adaptive:B (equal population), uniform:B (layer's range), neuron:B (each neuron's), "
@@ -56,7 +78,11 @@ def estimator_options(command: Callable[..., Any]) -> Callable[..., Any]:
         ),
         click.option("--batch-size", type=int, default=128, help="Samples of each batch."),
         click.option(
-            "--jobs", type=click.IntRange(1), default=None, show_default="one per core", help="Parallel solves."
+            "--jobs",
+            type=click.IntRange(1),
+            default=None,
+            show_default="one per core, fewer where memory is short",
+            help="Parallel solves.",
         ),
     ]
     for option in reversed(options):
@@ -65,18 +91,19 @@ def estimator_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def estimator_settings(
-    estimator: str, bandwidth: str, input_bandwidth: str | None, **options: Any
-) -> EstimatorSettings:
-    """The settings of one estimator from its options."""
+    estimators: Sequence[str], bandwidth: str, input_bandwidth: str | None, tolerance: float, **options: Any
+) -> list[EstimatorSettings]:
+    """The settings of estimators from the options, each named once."""
     from infoplane.estimators.registry import make_settings
     from infoplane.kernels import Bandwidth
 
-    return make_settings(
-        estimator,
-        bandwidth=Bandwidth.parse(bandwidth),
-        input_bandwidth=Bandwidth.parse(input_bandwidth or bandwidth),
-        **options,
-    )
+    options["bandwidth"] = Bandwidth.parse(bandwidth)
+    options["input_bandwidth"] = Bandwidth.parse(input_bandwidth or bandwidth)
+    names = dict.fromkeys(estimators)
+    settings = [make_settings(name, tolerance=tolerance, **options) for name in names]
+    if tolerance and "renyi" not in names:
+        raise InfoplaneError(f"--tolerance is for renyi; {', '.join(names)} computes exactly: leave it out")
+    return settings
 
 
 def batches_of(options: dict[str, Any]) -> Batches | None:

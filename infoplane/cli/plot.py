@@ -75,7 +75,7 @@ def plot(
     β sweep, the hardest classes and confusion matrices, and says what cannot be drawn and why.
     """
     jobs, batches = options.pop("jobs"), batches_of(options)
-    settings = estimator_settings(estimator, **options)
+    [settings] = estimator_settings([estimator], **options)
     how = {"batches": batches, "jobs": jobs, "progress": not quiet}
     if not any(run.is_dir() for run in runs):
         if data_root is not None:

@@ -30,7 +30,7 @@ Item = tuple[int, str]
 
 
 class LayerView:
-    """One layer at one snapshot, on the whole probe; what was read is kept for the other estimators.
+    """One layer at one snapshot, on the whole probe; what was read is kept for the other estimators, if `shared`.
 
     Attributes:
         step: Training step of the snapshot.
@@ -38,8 +38,8 @@ class LayerView:
         features: Number of features d of the layer.
     """
 
-    def __init__(self, run: Run, snapshot: Snapshot, layer: str) -> None:
-        self.step, self.layer = snapshot.step, layer
+    def __init__(self, run: Run, snapshot: Snapshot, layer: str, *, shared: bool = True) -> None:
+        self.step, self.layer, self._shared = snapshot.step, layer, shared
         self.features = run.layer(layer).features
         self._snapshot = snapshot
         self._batches: dict[int, BatchView] = {}
@@ -66,6 +66,11 @@ class LayerView:
         """Euclidean distances, (n, n) float64."""
         return squareform(self.distances)
 
+    def spare(self) -> None:
+        """Forgets the distances, half as large as a matrix, unless another estimator needs them."""
+        if not self._shared:
+            self.__dict__.pop("distances", None)
+
     def batch(self, number: int, members: NDArray | None) -> LayerView:
         """The same layer on a batch of the probe, the same view for all estimators; None is the whole probe."""
         if members is None:
@@ -80,6 +85,7 @@ class BatchView(LayerView):
 
     def __init__(self, whole: LayerView, members: NDArray) -> None:
         self.step, self.layer, self.features = whole.step, whole.layer, whole.features
+        self._shared = True
         self.trouble = whole.trouble
         self._whole, self._members = whole, members
 

@@ -43,10 +43,13 @@ from infoplane.runfile import Run, beside, open_run
 DRAWS = 5
 NULL_SEED = 0
 WORDS = frozenset(
-    {"run_id", "version", "kernel", "bandwidth", "scope", "input_bandwidth", "quantity", "name_i", "name_j"}
+    {
+        *("run_id", "version", "kernel", "bandwidth", "scope", "input_bandwidth", "dtype"),
+        *("quantity", "name_i", "name_j"),
+    }
 )
 INTEGERS = frozenset({"draws", "batches", "batch_size", "batch", "n", "classes", "step", "i", "j"})
-KEYS = INTEGERS | WORDS | {"alpha"}
+KEYS = INTEGERS | WORDS | {"alpha", "tolerance"}
 
 
 def pairs_path(run: Path) -> Path:
@@ -81,12 +84,15 @@ def estimate_pairs(
         layer is constant, not finite or without a bandwidth.
 
     Raises:
-        InfoplaneError: No snapshot, or none at a step; no draws; the table cannot be read or written; activations
+        InfoplaneError: No snapshot, or none at a step; no draws; a tolerance, as ratios of small differences need
+            exact entropies; the table cannot be read or written; activations
             are needed where distances were kept.
     """
     settings = settings or Settings()
     if draws < 2:
         raise InfoplaneError(f"the null of the residual needs at least 2 draws, got {draws}")
+    if settings.tolerance:
+        raise InfoplaneError("informations between pairs of layers are computed exactly; leave out the tolerance")
     with open_run(path) as run:
         chosen = _snapshots(run, steps)
         version = versions().get("infoplane", "")
@@ -126,7 +132,7 @@ def _compute(
 ) -> pd.DataFrame:
     """Computes the missing snapshots one after another, and keeps each as soon as it is done."""
     table = pd.DataFrame()
-    with solving(jobs) as pool:
+    with solving(jobs, len(run.probe.labels)) as pool:
         survey(run, parts, pool, progress)
         for index in missing:
             table = stored.store(pd.DataFrame([*_rows(run, parts, index, pool, progress)]))
@@ -140,7 +146,7 @@ def _rows(
     snapshot = run.snapshots[index]
     names = ["X", *(layer.name for layer in run.layers), "Y"]
 
-    def grams(item: Item) -> list[NDArray | None]:
+    def grams(item: Item) -> list[torch.Tensor | None]:
         whole = LayerView(run, snapshot, item[1])
         return [_gram(part, whole.batch(part.batch, part.members), part.told.get(item)) for part in parts]
 
@@ -149,8 +155,10 @@ def _rows(
     def quantities(number: int) -> list[dict[str, Any]]:
         estimator, columns = _renyi(parts[number]), parts[number].columns
         layers = [found[index, name][number] for name in names[1:-1]]
-        settings = (estimator.settings.alpha, int(columns["draws"]))
-        return list(pair_quantities([estimator.gram_x, *layers], estimator.labels, *settings))
+        settings, draws = estimator.settings, int(columns["draws"])
+        with estimator.solver.turn():
+            grams = [estimator.input_gram(), *layers]
+            return [*pair_quantities(grams, estimator.labels, settings.alpha, draws, dtype=settings.dtype)]
 
     for number, rows in parallel(pool, range(len(parts)), quantities, f"pairs at step {snapshot.step}", progress):
         place = {**parts[number].about(), "step": snapshot.step, "epoch": snapshot.epoch}
@@ -162,7 +170,7 @@ def _renyi(part: Part) -> RunEstimator:
     return part.estimator
 
 
-def _gram(part: Part, view: LayerView, told: Any) -> NDArray | None:
+def _gram(part: Part, view: LayerView, told: Any) -> torch.Tensor | None:
     """Gram matrix of a layer, None where there is nothing to estimate."""
     found = None if view.trouble else _renyi(part).layer_gram(view, told)
     return None if found is None else found[0]
@@ -175,10 +183,11 @@ class _Entropies:
         grams: Normalised Gram matrices of X, T_1 … T_L, each (n, n); None where there is none.
         labels: Class labels, (n,).
         alpha: Order α > 0.
+        dtype: "float64" or "float32".
     """
 
-    def __init__(self, grams: Sequence[NDArray | None], labels: NDArray, alpha: float) -> None:
-        self.grams, self.labels, self.alpha = grams, labels, alpha
+    def __init__(self, grams: Sequence[torch.Tensor | None], labels: NDArray, alpha: float, dtype: str) -> None:
+        self.grams, self.labels, self.alpha, self.dtype = grams, labels, alpha, dtype
         self.last = len(grams)
         self._known: dict[tuple[int, ...], float] = {}
 
@@ -195,20 +204,24 @@ class _Entropies:
         if len(present) < len(grams):
             return math.nan
         if self.last not in key:
-            return float(joint_entropy(*present, alpha=self.alpha))
+            return self.joint(*present)
         # The delta kernel is its own square, so Y counts once however often it is named.
         if not present:
             return class_entropy(self.labels, self.alpha)
-        product = hadamard([torch.from_numpy(gram) for gram in present])
-        return class_joint_entropy(product, self.labels, self.alpha)
+        return class_joint_entropy(hadamard(present), self.labels, self.alpha, self.dtype)
+
+    def joint(self, *grams: torch.Tensor) -> float:
+        """S of the variables of any Gram matrices, in bits."""
+        return float(joint_entropy(*grams, alpha=self.alpha, dtype=self.dtype))
 
 
 def pair_quantities(
-    grams: Sequence[NDArray | None],
+    grams: Sequence[NDArray | torch.Tensor | None],
     labels: NDArray,
     alpha: float = 1.0,
     draws: int = DRAWS,
     links: Sequence[tuple[int, int]] | None = None,
+    dtype: str = "float64",
 ) -> Iterator[dict[str, Any]]:
     """The quantities of this module for one set of samples.
 
@@ -219,11 +232,13 @@ def pair_quantities(
         alpha: Order α > 0.
         draws: Number of permutations behind the null of the residual.
         links: Pairs of places for which to find what the second adds to the first; None takes the neighbours.
+        dtype: "float64" or "float32", the precision of the computation.
 
     Yields:
         quantity, i, j and value (bits; `null_residual` and its deviation are ratios).
     """
-    entropy = _Entropies(grams, labels, alpha)
+    tensors = [None if gram is None else torch.as_tensor(gram) for gram in grams]
+    entropy = _Entropies(tensors, labels, alpha, dtype)
     last = len(grams)
     for i in range(last + 1):
         yield {"quantity": "entropy", "i": i, "j": i, "value": entropy(i)}
@@ -248,15 +263,14 @@ def _link(entropy: _Entropies, i: int, j: int) -> dict[str, float]:
 def _null_residuals(entropy: _Entropies, draws: int) -> Callable[[int, int], dict[str, float]]:
     """The residual of a layer j with permuted rows after a layer i, as a function of i and j."""
     rng = np.random.default_rng(NULL_SEED)
-    orders = [rng.permutation(len(entropy.labels)) for _ in range(draws)]
+    orders = [torch.from_numpy(rng.permutation(len(entropy.labels))) for _ in range(draws)]
 
-    def one(i: int, j: int, order: NDArray) -> float:
+    def one(i: int, j: int, order: torch.Tensor) -> float:
         inputs, before, after = (entropy.grams[place] for place in (0, i, j))
         if inputs is None or before is None or after is None:
             return math.nan
-        noise = after[np.ix_(order, order)]
-        both = float(joint_entropy(noise, before, alpha=entropy.alpha))
-        joint = float(joint_entropy(inputs, noise, before, alpha=entropy.alpha))
+        noise = after[order[:, None], order[None, :]]
+        both, joint = entropy.joint(noise, before), entropy.joint(inputs, noise, before)
         added = both - entropy(i)
         return (entropy(0, i) + added - joint) / added if added > 0 else math.nan
 

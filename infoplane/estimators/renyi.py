@@ -1,7 +1,13 @@
-"""I(X;T) and I(T;Y) by matrix-based Rényi entropies, exact, float64, in bits.
+"""I(X;T) and I(T;Y) by matrix-based Rényi entropies in bits: exact, or within a tolerance.
 
-What depends on the run alone (the Gram matrix of X, S(X), S(Y), the permuted labels) is computed once per run;
-joint entropies with the labels go by class blocks. See `infoplane.entropy` for the definitions.
+What depends on the run alone (S(X), S(Y), the permuted labels) is computed once per run; joint entropies with the
+labels go by class blocks. See `infoplane.entropy` for the definitions.
+
+**Memory.** Distances stand condensed, n²/2 values for X and for T each, and one (n, n) matrix at a time: the Gram
+matrix of T, which becomes the joint one of X and T when it is multiplied by the kernel of X in place.
+
+**Tolerance.** The half-widths of the entropies' intervals add up to that of an information at most, so each gets a
+share of the tolerance: S(X), which is computed once, the smallest. Its error is the same in all layers.
 
 **Saturation.** A bandwidth far below the distances makes every Gram matrix the identity: I(X;T) = log2 n and
 I(T;Y) = H(Y) for any labels; one far above makes it constant, and everything 0.
@@ -12,6 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +26,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from infoplane.entropy import class_entropy, class_joint_entropy, joint_entropy, renyi_entropy
+from infoplane.entropy import Interval, class_entropy
+from infoplane.entropy.certified import combine
 from infoplane.errors import InfoplaneError
 from infoplane.estimators import scopes
 from infoplane.estimators.base import EstimatorSettings, Item, LayerEstimator, LayerView
-from infoplane.kernels import Bandwidth, condense, distance_gram, squared_distances
+from infoplane.estimators.solver import Solver, halfwidth
+from infoplane.kernels import Bandwidth, condense, multiply_kernel, squared_distances
 from infoplane.runfile import Probe, Run
+
+# Shares of the tolerance: those of I(X;T) = S(X) + S(T) − S(X,T) and of I(T;Y) = S(Y) + S(T) − S(T,Y) sum to 1.
+SHARE_X, SHARE_T, SHARE_XT, SHARE_TY = 0.2, 0.4, 0.4, 0.6
+SEED_X, SEED_T, SEED_XT, SEED_TY = range(4)
 
 
 @dataclass(frozen=True)
@@ -40,6 +53,9 @@ class Settings(EstimatorSettings):
             of them; "shared", one multiple of the median distance for all layers of a snapshot (the geometric
             mean of what the rule gives).
         input_bandwidth: Rule for the input X.
+        dtype: "float64" or "float32", the precision of exact computations.
+        tolerance: Half-width in bits of the 99 % interval of each information; 0 is exact.
+        device: Where to compute: "auto" (CUDA where there is one), "cpu" or "cuda". No column: it changes rounding.
     """
 
     name = "renyi"
@@ -48,11 +64,13 @@ class Settings(EstimatorSettings):
     bandwidth: Bandwidth = field(default=Bandwidth("median", 1.0))
     scope: str = "snapshot"
     input_bandwidth: Bandwidth = field(default=Bandwidth("median", 1.0))
+    dtype: str = "float64"
+    tolerance: float = 0.0
+    device: str = "auto"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not (self.alpha > 0 and math.isfinite(self.alpha)):
-            raise InfoplaneError(f"alpha must be positive and finite, got {self.alpha}")
+        _ = self.solver  # refuses what it cannot take
         if self.kernel == "multivariate" and (self.scope != "snapshot" or self.bandwidth.rule == "alignment"):
             raise InfoplaneError(
                 "the multivariate kernel takes the median, knn, silverman and fixed rules, at each snapshot"
@@ -68,7 +86,14 @@ class Settings(EstimatorSettings):
             "bandwidth": str(self.bandwidth),
             "scope": scope,
             "input_bandwidth": str(self.input_bandwidth),
+            "dtype": self.dtype,
+            "tolerance": self.tolerance,
         }
+
+    @cached_property
+    def solver(self) -> Solver:
+        """What computes entropies under these settings."""
+        return Solver(self.alpha, self.dtype, self.tolerance, self.device)
 
     def prepare(self, probe: Probe, source: Path) -> LayerEstimator:
         """The estimator for one probe."""
@@ -96,14 +121,20 @@ class RunEstimator(LayerEstimator):
                 f"{source}: '{settings.input_bandwidth}' finds no bandwidth for the probe's inputs (more than "
                 "half of them repeat); give one with --input-bandwidth fixed:NUMBER"
             )
-        self.gram_x = distance_gram(probe.distances, self.sigma_x)
-        self.entropy_x = float(renyi_entropy(self.gram_x, settings.alpha))
+        self.solver = settings.solver
+        self._input_distances = probe.distances
+        with self.solver.turn():
+            self.entropy_x = self.solver.entropy(self.input_gram(), SHARE_X, SEED_X)
         self.entropy_y = class_entropy(self.labels, settings.alpha)
+
+    def input_gram(self) -> torch.Tensor:
+        """Normalised Gram matrix of X, (n, n) float64, made anew."""
+        return self.solver.gram(self._input_distances, self.sigma_x)
 
     def shared(self) -> dict[str, float]:
         """Bandwidth and entropies of X and Y, and the limits of the two informations."""
         limits = {"limit_XT": math.log2(len(self.labels)), "limit_TY": self.entropy_y}
-        return {"sigma_X": self.sigma_x, "S_X": self.entropy_x, "S_Y": self.entropy_y, **limits}
+        return {"sigma_X": self.sigma_x, "S_X": self.entropy_x.value, "S_Y": self.entropy_y, **limits}
 
     def survey_items(self, items: Sequence[Item], layers: Sequence[str], snapshots: int) -> Iterable[Item]:
         """Where the bandwidth of a layer depends on other layers or snapshots, all those."""
@@ -118,39 +149,51 @@ class RunEstimator(LayerEstimator):
         """
         if view.trouble:
             return math.nan, math.nan
-        sigma = self.settings.bandwidth.sigma(view.distances, view.features, self.labels)
-        return sigma, float(np.median(view.distances))
+        return self._sigma(view), float(np.median(view.distances))
+
+    def _sigma(self, view: LayerView) -> float:
+        return self.settings.bandwidth.sigma(view.distances, view.features, self.labels)
 
     def settle(self, found: dict[Item, Any], items: Sequence[Item]) -> dict[Item, Any]:
         """The bandwidth of every item, after the averaging that rule and scope ask for."""
         return scopes.settled(found, items, self.settings.scope, self.settings.bandwidth)
 
-    def layer_gram(self, view: LayerView, told: Any = None) -> tuple[NDArray, float] | None:
+    def layer_gram(self, view: LayerView, told: Any = None) -> tuple[torch.Tensor, float] | None:
         """Gram matrix of one layer at one snapshot, (n, n), and its bandwidth; None where the rule finds none.
 
         Args:
-            view: The layer, of finite activations that are not constant.
+            view: The layer, of finite activations that are not constant; its distances are spared afterwards.
             told: The bandwidth that `settle` gave for it; None applies the rule.
         """
         if self.settings.kernel == "multivariate":
             sigma, distances = 1.0, channel_distances(view.activations, self.settings.bandwidth)
         else:
-            sigma, distances = self.survey(view)[0] if told is None else told, view.distances
-        return None if distances is None or not sigma > 0 else (distance_gram(distances, sigma), sigma)
+            sigma, distances = self._sigma(view) if told is None else told, view.distances
+        view.spare()
+        return None if distances is None or not sigma > 0 else (self.solver.gram(distances, sigma), sigma)
 
     def measure(self, view: LayerView, told: Any) -> dict[str, Any]:
         """Entropies and informations of one layer at one snapshot, under the bandwidth `told`, in bits."""
-        found = self.layer_gram(view, told)
-        if found is None:
-            return self.row("no bandwidth")
-        alpha, (gram, sigma) = self.settings.alpha, found
-        s_t = float(renyi_entropy(gram, alpha))
-        i_xt = self.entropy_x + s_t - float(joint_entropy(self.gram_x, gram, alpha=alpha))
+        with self.solver.turn():
+            found = self.layer_gram(view, told)
+            return self.row("no bandwidth") if found is None else self._informations(*found)
+
+    def _informations(self, gram: torch.Tensor, sigma: float) -> dict[str, Any]:
+        """The row of a layer with this Gram matrix, which is overwritten."""
+        s_t = self.solver.entropy(gram, SHARE_T, SEED_T)
+        found: list[Interval] = []
 
         def i_ty(labels: NDArray) -> float:
-            return self.entropy_y + s_t - class_joint_entropy(gram, labels, alpha)
+            joint = self.solver.class_joint_entropy(gram, labels, SHARE_TY, SEED_TY + len(found))
+            found.append(combine([s_t, joint], [1, -1]))
+            return self.entropy_y + found[-1].value
 
-        return self.row(i_xt=i_xt, i_ty=i_ty, S_T=s_t, sigma_T=sigma)
+        row = self.row(i_ty=i_ty, S_T=s_t.value, sigma_T=sigma)
+        multiply_kernel(gram, self._input_distances, self.sigma_x)
+        joint = self.solver.entropy(gram, SHARE_XT, SEED_XT)
+        i_xt = combine([self.entropy_x, s_t, joint], [1, 1, -1])
+        widths = {"I_XT_halfwidth": halfwidth(i_xt), "I_TY_halfwidth": halfwidth(found[0])}
+        return {**row, "I_XT": i_xt.value, **widths}
 
 
 def channel_distances(activations: NDArray, bandwidth: Bandwidth) -> NDArray | None:

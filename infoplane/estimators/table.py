@@ -32,6 +32,7 @@ WORDS = frozenset(
         "bandwidth",
         "scope",
         "input_bandwidth",
+        "dtype",
         "bins",
         "noise",
         "layer",
@@ -42,7 +43,7 @@ INTEGERS = frozenset(
     {"permutations", "batches", "batch_size", "batch", "n", "classes", "step", "depth", "features"}
 )
 # What tells one row from another.
-KEYS = (INTEGERS | WORDS | {"alpha", "neighbours"}) - {"status"}
+KEYS = (INTEGERS | WORDS | {"alpha", "tolerance", "neighbours"}) - {"status"}
 
 
 def estimates_path(run: Path) -> Path:
@@ -133,7 +134,7 @@ def _compute(run: Run, parts: list[Part], stored: StoredTable, jobs: int | None,
     items = sorted(set.union(*(part.items for part in parts)), key=lambda item: (item[0], depths[item[1]]))
     rows: list[dict[str, Any]] = []
     try:
-        with solving(jobs) as pool:
+        with solving(jobs, len(run.probe.labels)) as pool:
             survey(run, parts, pool, progress)
             saved = time.monotonic()
             for _, made in parallel(
@@ -160,13 +161,13 @@ def _rows(run: Run, parts: list[Part], item: Item, depths: dict[str, int]) -> li
         "depth": depths[layer.name],
         "features": layer.features,
     }
-    whole = LayerView(run, snapshot, layer.name)
+    asking = [part for part in parts if item in part.items]
+    whole = LayerView(run, snapshot, layer.name, shared=len(asking) > 1)
     return [
         {
             **part.about(),
             **place,
             **part.estimator.estimate(whole.batch(part.batch, part.members), part.told.get(item)),
         }
-        for part in parts
-        if item in part.items
+        for part in asking
     ]

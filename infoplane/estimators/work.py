@@ -10,12 +10,14 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from infoplane.estimators.base import EstimatorSettings, Item, LayerEstimator, LayerView
 from infoplane.estimators.batches import Batches, sub_probe
+from infoplane.estimators.memory import side_by_side
 from infoplane.runfile import Run
 
 Key = TypeVar("Key", bound=Hashable)
@@ -98,15 +100,28 @@ def parallel(
 
 
 @contextmanager
-def solving(jobs: int | None) -> Iterator[ThreadPoolExecutor]:
-    """A pool of workers whose solves are single-threaded each; None takes one per core."""
+def solving(jobs: int | None, n: int) -> Iterator[ThreadPoolExecutor]:
+    """A pool of workers for solves of n samples, single-threaded each.
+
+    Args:
+        jobs: Number of workers; None takes one per core or, where memory does not hold so many solves, fewer with
+            more threads each.
+        n: Number of samples of the probe.
+    """
     # Single-threaded solves side by side use the cores better than one solve on all of them.
-    with threadpool_limits(1), ThreadPoolExecutor(jobs or cores()) as pool:
-        try:
-            yield pool
-        except BaseException:
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
+    workers = jobs or side_by_side(n, cores())
+    threads = 1 if jobs else cores() // workers
+    torch_threads = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        with threadpool_limits(threads), ThreadPoolExecutor(workers) as pool:
+            try:
+                yield pool
+            except BaseException:
+                pool.shutdown(wait=True, cancel_futures=True)
+                raise
+    finally:
+        torch.set_num_threads(torch_threads)
 
 
 def cores() -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import json
 import os
 import time
@@ -18,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from infoplane.errors import MissingData, RunFileError, unknown
-from infoplane.kernels import condense, squared_distances
+from infoplane.kernels import accumulated_distances, condense
 from infoplane.runfile.schema import (
     FORMAT,
     PARAMETERS,
@@ -26,11 +27,14 @@ from infoplane.runfile.schema import (
     Closing,
     LayerInfo,
     Probe,
+    block_extents,
     dataset,
     group,
     reading,
     stored_name,
 )
+
+READ_BYTES = 64 * 2**20
 
 
 class Snapshot:
@@ -81,10 +85,12 @@ class Snapshot:
         Raises:
             RunFileError: The data are damaged.
         """
-        values = self._read(layer)
         if self.kind(layer) == "distances":
-            return values.astype(np.float64)
-        return condense(squared_distances(torch.from_numpy(values)).sqrt().numpy())
+            return self._read(layer).astype(np.float64)
+        data = self._data(layer)
+        # Neither the activations nor a second (n, n) array stand in memory.
+        square = accumulated_distances(self._feature_chunks(data, f"layer '{layer}'"), len(data))
+        return condense(square.sqrt_().numpy())
 
     def parameters(self, layer: str) -> NDArray | None:
         """The parameters of a layer's unit, or a sketch of them; None in a run that has none recorded.
@@ -115,9 +121,23 @@ class Snapshot:
     def _read(self, layer: str) -> NDArray:
         return self._checked(self._data(layer), f"layer '{layer}'")
 
-    def _checked(self, data: h5py.Dataset, what: str) -> NDArray:
+    def _feature_chunks(self, data: h5py.Dataset, what: str) -> Iterator[torch.Tensor]:
+        """All samples of a dataset (n, …), a chunk of features at a time, (n, f) each."""
+        shape = data.shape[1:]
+        most = block_extents(shape, READ_BYTES // (data.dtype.itemsize * len(data)))
+        # Whole chunks of the file where some fit, so that none is read twice.
+        extents = [
+            size // chunk * chunk if chunk <= size < axis else size
+            for size, chunk, axis in zip(most, (data.chunks or data.shape)[1:], shape, strict=True)
+        ]
+        for starts in itertools.product(*map(range, itertools.repeat(0), shape, extents)):
+            block = tuple(slice(start, start + size) for start, size in zip(starts, extents, strict=True))
+            part = self._checked(data, what, (slice(None), *block))
+            yield torch.from_numpy(part).reshape(len(data), -1)
+
+    def _checked(self, data: h5py.Dataset, what: str, part: tuple[slice, ...] = ()) -> NDArray:
         try:
-            return data[()]
+            return data[part]
         except OSError as error:
             raise RunFileError(
                 f"{self._run.path}: {what} at step {self.step} is damaged (checksum or read error)"

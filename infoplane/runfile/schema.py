@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -108,6 +108,17 @@ def _refuse_links(parent: h5py.Group, name: str) -> None:
     link = parent.get(name, getlink=True)
     if link is not None and not isinstance(link, h5py.HardLink):
         raise RunFileError(f"'{name}' is a link, which a run file must not hold")
+
+
+def block_extents(shape: Sequence[int], most: int) -> tuple[int, ...]:
+    """Extents of blocks of at most `most` values that an array is cut into: whole axes from the last one on."""
+    extents: list[int] = []
+    for size in reversed(shape):
+        pieces = -(-size // max(most, 1))
+        # Pieces of nearly the same size leave no block almost empty.
+        extents.insert(0, max(1, -(-size // max(pieces, 1))))
+        most //= extents[0]
+    return tuple(extents)
 
 
 @contextlib.contextmanager

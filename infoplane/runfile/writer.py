@@ -30,12 +30,14 @@ from infoplane.runfile.schema import (
     Closing,
     LayerInfo,
     Probe,
+    block_extents,
     reason,
     stored_name,
 )
 
 SLOTS = 256
 CHUNK_VALUES = 2**18
+CHUNK_SAMPLES = 2**10
 FILTERS = {"compression": "gzip", "compression_opts": 1, "shuffle": True, "fletcher32": True}
 
 
@@ -379,10 +381,14 @@ def _put(content: bytes, path: Path) -> None:
 
 
 def _chunk_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Chunks of about 1 MiB that hold whole samples where they fit."""
-    rest = int(np.prod(shape[1:], dtype=np.int64))
-    rows = min(shape[0], max(1, CHUNK_VALUES // max(rest, 1)))
-    return (rows, *shape[1:])
+    """Chunks of about 1 MiB: whole samples where many fit, otherwise some features of many samples.
+
+    So the features of a wide layer can be read some at a time, each once.
+    """
+    rows = min(shape[0], CHUNK_SAMPLES)
+    features = block_extents(shape[1:], CHUNK_VALUES // max(rows, 1))
+    rows = min(shape[0], CHUNK_VALUES // int(np.prod(features, dtype=np.int64)))
+    return (max(rows, 1), *features)
 
 
 @contextlib.contextmanager

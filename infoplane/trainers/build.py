@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-import torch
 from torch import Tensor, nn
 
 from infoplane.errors import InfoplaneError
@@ -120,19 +119,3 @@ def block_betas(beta: Sequence[float], schedule: str | None, blocks: int) -> lis
     if schedule == "rising":
         values = [value * (index + 1) / hidden for index, value in enumerate(values)]
     return [*values, 0.0]
-
-
-def device_of(name: str) -> torch.device:
-    """The device of a name; "auto" is a GPU where there is one.
-
-    Raises:
-        InfoplaneError: It is not available here.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise InfoplaneError(f"device '{name}' is not available here; use --device auto or cpu") from error
-    return device

@@ -14,12 +14,13 @@ from torch import Tensor
 from tqdm import tqdm
 
 from infoplane.data import Dataset, augmentation, balanced_probe, hold_out, load_dataset, permute_labels, subset
+from infoplane.device import device_of
 from infoplane.errors import InfoplaneError, RunFileError
 from infoplane.models import input_channels
 from infoplane.recorder import Recorder
 from infoplane.runfile import beside, open_run, refuse_existing
 from infoplane.schedule import snapshot_steps
-from infoplane.trainers.build import build_units, device_of
+from infoplane.trainers.build import build_units
 from infoplane.trainers.distributed import barrier, process_group, rank
 from infoplane.trainers.evaluate import predict, scores
 from infoplane.trainers.loop import Interrupted, Loop, Recipe, count_steps, stages

@@ -1,0 +1,119 @@
+"""Gram matrices and their entropies, with the order, precision, tolerance and device that the user chose."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import threading
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from numpy.typing import NDArray
+
+from infoplane.device import device_of
+from infoplane.entropy import (
+    Interval,
+    certified_class_joint_entropy,
+    certified_entropy,
+    class_joint_entropy,
+    renyi_entropy,
+)
+from infoplane.errors import InfoplaneError
+from infoplane.kernels import constant_gram, multiply_kernel, samples
+
+DTYPES = ("float64", "float32")
+# One solve fills a GPU, and two might not fit into its memory.
+_gpu = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Solver:
+    """Entropies of Gram matrices.
+
+    Attributes:
+        alpha: Order α > 0.
+        dtype: "float64" or "float32", the precision of eigenvalues and matrix products.
+        tolerance: 0 for exact values; otherwise bits, of which each entropy gets a share.
+        device: "auto" (CUDA where there is one), "cpu" or "cuda".
+
+    Raises:
+        InfoplaneError: An order, precision or tolerance out of range, or both of the last two; no such device here.
+    """
+
+    alpha: float = 1.0
+    dtype: str = "float64"
+    tolerance: float = 0.0
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        if not (self.alpha > 0 and math.isfinite(self.alpha)):
+            raise InfoplaneError(f"alpha must be positive and finite, got {self.alpha}")
+        if self.dtype not in DTYPES:
+            raise InfoplaneError(f"dtype '{self.dtype}': choose one of {', '.join(DTYPES)}")
+        if not (self.tolerance >= 0 and math.isfinite(self.tolerance)):
+            raise InfoplaneError(
+                f"the tolerance must be a positive number of bits (0: exact), got {self.tolerance}"
+            )
+        if self.tolerance and self.dtype != "float64":
+            raise InfoplaneError(
+                f"choose a tolerance or dtype {self.dtype}: with a tolerance, products run in float32 anyway, and "
+                "what is exact nevertheless in float64"
+            )
+        if self.place.type not in ("cpu", "cuda"):
+            raise InfoplaneError(f"device '{self.device}' has no float64; use --device auto, cpu or cuda")
+
+    @cached_property
+    def place(self) -> torch.device:
+        """The device."""
+        return device_of(self.device)
+
+    def turn(self) -> contextlib.AbstractContextManager[object]:
+        """Waits until a GPU is free, for as long as Gram matrices stand on it; any number of CPU solves go on."""
+        return _gpu if self.place.type == "cuda" else contextlib.nullcontext()
+
+    def gram(self, distances: NDArray, sigma: float) -> torch.Tensor:
+        """Normalised Gaussian Gram matrix from condensed distances.
+
+        Args:
+            distances: Euclidean distances, (n (n−1) / 2,).
+            sigma: Bandwidth σ > 0 in the units of the distances.
+
+        Returns:
+            (n, n) float64 on the device, trace 1.
+        """
+        gram = constant_gram(samples(distances), self.place)
+        multiply_kernel(gram, distances, sigma)
+        return gram
+
+    def entropy(self, gram: torch.Tensor, share: float = 1.0, seed: int = 0) -> Interval:
+        """S_α of a normalised Gram matrix, bits.
+
+        Args:
+            gram: (n, n) float64, trace 1.
+            share: Part of the tolerance that this entropy may take.
+            seed: Seed of the probes where it is not exact.
+        """
+        if self.tolerance:
+            return certified_entropy(gram, self.alpha, share * self.tolerance, seed=seed)
+        return Interval.of_exact(float(renyi_entropy(gram, self.alpha, self.dtype)))
+
+    def class_joint_entropy(
+        self, gram: torch.Tensor, labels: NDArray, share: float = 1.0, seed: int = 0
+    ) -> Interval:
+        """S_α(T, Y) of a variable and labels under the delta kernel, bits; arguments as for `entropy`.
+
+        Args:
+            gram: Normalised Gram matrix of T with a constant diagonal, (n, n).
+            labels: Class labels, (n,).
+            share: Part of the tolerance.
+            seed: Seed of the probes.
+        """
+        if self.tolerance:
+            return certified_class_joint_entropy(gram, labels, self.alpha, share * self.tolerance, seed=seed)
+        return Interval.of_exact(class_joint_entropy(gram, labels, self.alpha, self.dtype))
+
+
+def halfwidth(interval: Interval) -> float:
+    """The larger distance from the value to an end of its interval; 0 where it is exact."""
+    return max(interval.high - interval.value, interval.value - interval.low)
