@@ -74,6 +74,14 @@ class Settings(EstimatorSettings):
         """The estimator for one probe."""
         return RunEstimator(probe, self, source)
 
+    def survey_items(self, items: Sequence[Item], layers: Sequence[str], snapshots: int) -> Iterable[Item]:
+        """Where the bandwidth of a layer depends on other layers or snapshots, all those."""
+        return scopes.needed(items, layers, snapshots, self.scope, self.bandwidth)
+
+    def settle(self, found: dict[Item, Any], items: Sequence[Item]) -> dict[Item, Any]:
+        """The bandwidth of every item, after the averaging that rule and scope ask for."""
+        return scopes.settled(found, items, self.scope, self.bandwidth)
+
 
 class RunEstimator(LayerEstimator):
     """Estimates the layers of one run; what all layers share is computed once.
@@ -105,10 +113,6 @@ class RunEstimator(LayerEstimator):
         limits = {"limit_XT": math.log2(len(self.labels)), "limit_TY": self.entropy_y}
         return {"sigma_X": self.sigma_x, "S_X": self.entropy_x, "S_Y": self.entropy_y, **limits}
 
-    def survey_items(self, items: Sequence[Item], layers: Sequence[str], snapshots: int) -> Iterable[Item]:
-        """Where the bandwidth of a layer depends on other layers or snapshots, all those."""
-        return scopes.needed(items, layers, snapshots, self.settings.scope, self.settings.bandwidth)
-
     def survey(self, view: LayerView) -> tuple[float, float]:
         """Bandwidth of a layer by the rule alone, and its median distance.
 
@@ -121,16 +125,12 @@ class RunEstimator(LayerEstimator):
         sigma = self.settings.bandwidth.sigma(view.distances, view.features, self.labels)
         return sigma, float(np.median(view.distances))
 
-    def settle(self, found: dict[Item, Any], items: Sequence[Item]) -> dict[Item, Any]:
-        """The bandwidth of every item, after the averaging that rule and scope ask for."""
-        return scopes.settled(found, items, self.settings.scope, self.settings.bandwidth)
-
     def layer_gram(self, view: LayerView, told: Any = None) -> tuple[NDArray, float] | None:
         """Gram matrix of one layer at one snapshot, (n, n), and its bandwidth; None where the rule finds none.
 
         Args:
             view: The layer, of finite activations that are not constant.
-            told: The bandwidth that `settle` gave for it; None applies the rule.
+            told: The bandwidth that `Settings.settle` gave for it; None applies the rule.
         """
         if self.settings.kernel == "multivariate":
             sigma, distances = 1.0, channel_distances(view.activations, self.settings.bandwidth)
