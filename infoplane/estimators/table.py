@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from infoplane.runfile import Run, beside, open_run
 
 SAVE_SECONDS = 20.0
 RUNS_AT_ONCE = 8
+WATCH_SECONDS = 10.0
 WORDS = frozenset(
     {
         "run_id",
@@ -89,10 +90,12 @@ def estimate_runs(
     with connected(scheduler) as cluster, ThreadPoolExecutor(RUNS_AT_ONCE) as threads:
         tables = {
             path: threads.submit(estimate_run, path, settings, batches, pool=cluster, progress=progress)
-            for path in paths
+            for path in dict.fromkeys(paths)
         }
         try:
             for path, table in tables.items():
+                while not wait([table], WATCH_SECONDS).done:
+                    cluster.watch()
                 yield path, table.result()
         except BaseException:
             threads.shutdown(wait=False, cancel_futures=True)
