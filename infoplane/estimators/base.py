@@ -139,6 +139,14 @@ class EstimatorSettings(ABC):
             source: The run file, for messages.
         """
 
+    def survey_items(self, items: Sequence[Item], layers: Sequence[str], snapshots: int) -> Iterable[Item]:
+        """The (snapshot, layer) pairs that must be surveyed before any of `items` is estimated; none, as a rule."""
+        return ()
+
+    def settle(self, found: dict[Item, Any], items: Sequence[Item]) -> dict[Item, Any]:
+        """What `LayerEstimator.estimate` is told of each item, of what its `survey` found."""
+        return {}
+
 
 class LayerEstimator(ABC):
     """Estimates the layers of one run on one probe; what all layers share is computed once.
@@ -154,17 +162,9 @@ class LayerEstimator(ABC):
         rng = np.random.default_rng(PERMUTATION_SEED)
         self.permuted = [rng.permutation(self.labels) for _ in range(settings.permutations)]
 
-    def survey_items(self, items: Sequence[Item], layers: Sequence[str], snapshots: int) -> Iterable[Item]:
-        """The (snapshot, layer) pairs that must be surveyed before any of `items` is estimated; none, as a rule."""
-        return ()
-
     def survey(self, view: LayerView) -> Any:
-        """What `settle` must know of one layer at one snapshot."""
+        """What `EstimatorSettings.settle` must know of one layer at one snapshot."""
         return None
-
-    def settle(self, found: dict[Item, Any], items: Sequence[Item]) -> dict[Item, Any]:
-        """What `estimate` is told of each item after the survey."""
-        return {}
 
     def estimate(self, view: LayerView, told: Any = None) -> dict[str, Any]:
         """Estimates one layer at one snapshot.

@@ -161,7 +161,7 @@ def _rows(
             return [*pair_quantities(grams, estimator.labels, settings.alpha, draws, dtype=settings.dtype)]
 
     for number, rows in parallel(pool, range(len(parts)), quantities, f"pairs at step {snapshot.step}", progress):
-        place = {**parts[number].about(), "step": snapshot.step, "epoch": snapshot.epoch}
+        place = {**parts[number].columns, **parts[number].about(), "step": snapshot.step, "epoch": snapshot.epoch}
         yield from ({**place, **row, "name_i": names[row["i"]], "name_j": names[row["j"]]} for row in rows)
 
 

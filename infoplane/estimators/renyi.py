@@ -18,7 +18,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,7 @@ from infoplane.entropy.certified import combine
 from infoplane.errors import InfoplaneError
 from infoplane.estimators import scopes
 from infoplane.estimators.base import EstimatorSettings, Item, LayerEstimator, LayerView
-from infoplane.estimators.solver import Solver, halfwidth
+from infoplane.estimators.solver import Solver
 from infoplane.kernels import Bandwidth, condense, multiply_kernel, squared_distances
 from infoplane.runfile import Probe, Run
 
@@ -90,7 +89,7 @@ class Settings(EstimatorSettings):
             "tolerance": self.tolerance,
         }
 
-    @cached_property
+    @property
     def solver(self) -> Solver:
         """What computes entropies under these settings."""
         return Solver(self.alpha, self.dtype, self.tolerance, self.device)
@@ -98,6 +97,14 @@ class Settings(EstimatorSettings):
     def prepare(self, probe: Probe, source: Path) -> LayerEstimator:
         """The estimator for one probe."""
         return RunEstimator(probe, self, source)
+
+    def survey_items(self, items: Sequence[Item], layers: Sequence[str], snapshots: int) -> Iterable[Item]:
+        """Where the bandwidth of a layer depends on other layers or snapshots, all those."""
+        return scopes.needed(items, layers, snapshots, self.scope, self.bandwidth)
+
+    def settle(self, found: dict[Item, Any], items: Sequence[Item]) -> dict[Item, Any]:
+        """The bandwidth of every item, after the averaging that rule and scope ask for."""
+        return scopes.settled(found, items, self.scope, self.bandwidth)
 
 
 class RunEstimator(LayerEstimator):
@@ -136,10 +143,6 @@ class RunEstimator(LayerEstimator):
         limits = {"limit_XT": math.log2(len(self.labels)), "limit_TY": self.entropy_y}
         return {"sigma_X": self.sigma_x, "S_X": self.entropy_x.value, "S_Y": self.entropy_y, **limits}
 
-    def survey_items(self, items: Sequence[Item], layers: Sequence[str], snapshots: int) -> Iterable[Item]:
-        """Where the bandwidth of a layer depends on other layers or snapshots, all those."""
-        return scopes.needed(items, layers, snapshots, self.settings.scope, self.settings.bandwidth)
-
     def survey(self, view: LayerView) -> tuple[float, float]:
         """Bandwidth of a layer by the rule alone, and its median distance.
 
@@ -154,16 +157,12 @@ class RunEstimator(LayerEstimator):
     def _sigma(self, view: LayerView) -> float:
         return self.settings.bandwidth.sigma(view.distances, view.features, self.labels)
 
-    def settle(self, found: dict[Item, Any], items: Sequence[Item]) -> dict[Item, Any]:
-        """The bandwidth of every item, after the averaging that rule and scope ask for."""
-        return scopes.settled(found, items, self.settings.scope, self.settings.bandwidth)
-
     def layer_gram(self, view: LayerView, told: Any = None) -> tuple[torch.Tensor, float] | None:
         """Gram matrix of one layer at one snapshot, (n, n), and its bandwidth; None where the rule finds none.
 
         Args:
             view: The layer, of finite activations that are not constant; its distances are spared afterwards.
-            told: The bandwidth that `settle` gave for it; None applies the rule.
+            told: The bandwidth that `Settings.settle` gave for it; None applies the rule.
         """
         if self.settings.kernel == "multivariate":
             sigma, distances = 1.0, channel_distances(view.activations, self.settings.bandwidth)
@@ -192,7 +191,7 @@ class RunEstimator(LayerEstimator):
         multiply_kernel(gram, self._input_distances, self.sigma_x)
         joint = self.solver.entropy(gram, SHARE_XT, SEED_XT)
         i_xt = combine([self.entropy_x, s_t, joint], [1, 1, -1])
-        widths = {"I_XT_halfwidth": halfwidth(i_xt), "I_TY_halfwidth": halfwidth(found[0])}
+        widths = {"I_XT_halfwidth": i_xt.halfwidth, "I_TY_halfwidth": found[0].halfwidth}
         return {**row, "I_XT": i_xt.value, **widths}
 
 

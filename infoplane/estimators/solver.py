@@ -6,7 +6,6 @@ import contextlib
 import math
 import threading
 from dataclasses import dataclass
-from functools import cached_property
 
 import torch
 from numpy.typing import NDArray
@@ -63,7 +62,7 @@ class Solver:
         if self.place.type not in ("cpu", "cuda"):
             raise InfoplaneError(f"device '{self.device}' has no float64; use --device auto, cpu or cuda")
 
-    @cached_property
+    @property
     def place(self) -> torch.device:
         """The device."""
         return device_of(self.device)
@@ -112,8 +111,3 @@ class Solver:
         if self.tolerance:
             return certified_class_joint_entropy(gram, labels, self.alpha, share * self.tolerance, seed=seed)
         return Interval.of_exact(class_joint_entropy(gram, labels, self.alpha, self.dtype))
-
-
-def halfwidth(interval: Interval) -> float:
-    """The larger distance from the value to an end of its interval; 0 where it is exact."""
-    return max(interval.high - interval.value, interval.value - interval.low)

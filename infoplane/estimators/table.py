@@ -7,7 +7,9 @@ each row says by itself what made it.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +19,13 @@ from infoplane.errors import InfoplaneError
 from infoplane.estimators.base import EstimatorSettings, Item, LayerView
 from infoplane.estimators.batches import Batches
 from infoplane.estimators.stored import StoredTable, matching
-from infoplane.estimators.work import Part, batch_columns, parallel, parts_of, solving, survey
+from infoplane.estimators.work import Part, Pool, batch_columns, parts_of, solving, survey
 from infoplane.provenance import versions
 from infoplane.runfile import Run, beside, open_run
 
 SAVE_SECONDS = 20.0
+RUNS_AT_ONCE = 8
+WATCH_SECONDS = 10.0
 WORDS = frozenset(
     {
         "run_id",
@@ -51,6 +55,55 @@ def estimates_path(run: Path) -> Path:
     return beside(run, ".estimates.csv")
 
 
+def estimate_runs(
+    paths: Iterable[Path],
+    settings: EstimatorSettings | Sequence[EstimatorSettings],
+    batches: Batches | None = None,
+    *,
+    jobs: int | None = None,
+    scheduler: str | None = None,
+    progress: bool = False,
+) -> Iterator[tuple[Path, pd.DataFrame]]:
+    """Estimates several runs, on this machine or on a Dask cluster, with the same results.
+
+    Args:
+        paths: The run files.
+        settings: The settings of one or several estimators.
+        batches: Batches of the probe to estimate apart; None takes the whole probe at once.
+        jobs: Number of parallel solves on this machine; None takes one per core.
+        scheduler: Address of the scheduler of a Dask cluster whose workers see the run files by the same paths;
+            None takes this machine.
+        progress: Show progress bars.
+
+    Yields:
+        Each run file with its rows, as `estimate_run` gives them, in the order of `paths`.
+
+    Raises:
+        InfoplaneError: As for `estimate_run`, and as for `infoplane.estimators.cluster`.
+    """
+    if scheduler is None:
+        for path in paths:
+            yield path, estimate_run(path, settings, batches, jobs=jobs, progress=progress)
+        return
+    from infoplane.estimators.cluster import connected
+
+    # Each run waits for its results in a thread of its own, so that the last ones of a run leave no worker idle.
+    with connected(scheduler) as cluster, ThreadPoolExecutor(RUNS_AT_ONCE) as threads:
+        tables = {
+            path: threads.submit(estimate_run, path, settings, batches, pool=cluster, progress=progress)
+            for path in dict.fromkeys(paths)
+        }
+        try:
+            for path, table in tables.items():
+                while not wait([table], WATCH_SECONDS).done:
+                    cluster.watch()
+                yield path, table.result()
+        except BaseException:
+            threads.shutdown(wait=False, cancel_futures=True)
+            cluster.stop()
+            raise
+
+
 def estimate_run(
     path: Path,
     settings: EstimatorSettings | Sequence[EstimatorSettings],
@@ -58,6 +111,7 @@ def estimate_run(
     *,
     last: bool = False,
     jobs: int | None = None,
+    pool: Pool | None = None,
     progress: bool = False,
 ) -> pd.DataFrame:
     """Estimates every layer at every snapshot, reusing what is there already.
@@ -70,6 +124,7 @@ def estimate_run(
         batches: Batches of the probe to estimate apart; None takes the whole probe at once.
         last: Only the last snapshot.
         jobs: Number of parallel solves; None takes one per core.
+        pool: What does the work in place of this process.
         progress: Show a progress bar.
 
     Returns:
@@ -96,7 +151,8 @@ def estimate_run(
                 if items
                 for part in parts_of(run, one, about, items, batches)
             ]
-            table = _compute(run, parts, stored, jobs, progress)
+            workers = nullcontext(pool) if pool else solving(jobs, len(run.probe.labels))
+            table = _compute(run, parts, stored, workers, progress)
         steps = [run.snapshots[index].step for index in snapshots]
     order = ["step", "depth", "batch"]
     found = pd.concat([matching(table, one).sort_values(order) for one in columns], ignore_index=True)
@@ -128,19 +184,23 @@ def _stored(run: Run) -> StoredTable:
     return StoredTable(estimates_path(run.path), run.run_id, version, WORDS, INTEGERS, KEYS)
 
 
-def _compute(run: Run, parts: list[Part], stored: StoredTable, jobs: int | None, progress: bool) -> pd.DataFrame:
+def _compute(
+    run: Run, parts: list[Part], stored: StoredTable, workers: AbstractContextManager[Pool], progress: bool
+) -> pd.DataFrame:
     """Computes the missing rows; on an interruption what is done is kept."""
     depths = {layer.name: depth for depth, layer in enumerate(run.layers, start=1)}
     items = sorted(set.union(*(part.items for part in parts)), key=lambda item: (item[0], depths[item[1]]))
     rows: list[dict[str, Any]] = []
     try:
-        with solving(jobs, len(run.probe.labels)) as pool:
+        with workers as pool:
             survey(run, parts, pool, progress)
+            tasks = {
+                item: {number: part.told.get(item) for number, part in enumerate(parts) if item in part.items}
+                for item in items
+            }
             saved = time.monotonic()
-            for _, made in parallel(
-                pool, items, lambda item: _rows(run, parts, item, depths), "estimates", progress
-            ):
-                rows += made
+            for _, made in pool.each(run, parts, _rows, tasks, "estimates", progress):
+                rows += [{**parts[number].columns, **row} for number, row in made.items()]
                 if time.monotonic() - saved > SAVE_SECONDS:
                     stored.store(pd.DataFrame(rows))
                     saved = time.monotonic()
@@ -151,23 +211,20 @@ def _compute(run: Run, parts: list[Part], stored: StoredTable, jobs: int | None,
     return stored.store(pd.DataFrame(rows))
 
 
-def _rows(run: Run, parts: list[Part], item: Item, depths: dict[str, int]) -> list[dict[str, Any]]:
-    """One layer at one snapshot, read once, under every estimator and batch that lacks it."""
+def _rows(run: Run, parts: Sequence[Part], item: Item, told: dict[int, Any]) -> dict[int, dict[str, Any]]:
+    """One layer at one snapshot, read once, under the parts of these numbers, which are told what was surveyed."""
     snapshot, layer = run.snapshots[item[0]], run.layer(item[1])
     place = {
         "step": snapshot.step,
         "epoch": snapshot.epoch,
         "layer": layer.name,
-        "depth": depths[layer.name],
+        "depth": 1 + run.layers.index(layer),
         "features": layer.features,
     }
-    asking = [part for part in parts if item in part.items]
-    whole = LayerView(run, snapshot, layer.name, shared=len(asking) > 1)
-    return [
-        {
-            **part.about(),
-            **place,
-            **part.estimator.estimate(whole.batch(part.batch, part.members), part.told.get(item)),
-        }
-        for part in asking
-    ]
+    whole = LayerView(run, snapshot, layer.name, shared=len(told) > 1)
+    rows = {}
+    for number, heard in told.items():
+        part = parts[number]
+        view = whole.batch(part.batch, part.members)
+        rows[number] = {**part.about(), **place, **part.estimator.estimate(view, heard)}
+    return rows
