@@ -84,7 +84,7 @@ class Processes:
         self.start_workers(max(0, count - len(self.known())))
 
     def known(self):
-        return self.client.scheduler_info(n_workers=-1)["workers"]
+        return self.client.scheduler_info()["workers"]
 
     def kill(self, address):
         self.workers[address].kill()

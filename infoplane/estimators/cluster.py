@@ -79,17 +79,33 @@ def connected(address: str) -> Iterator[Cluster]:
     Raises:
         InfoplaneError: No scheduler answers there, or the scheduler or a worker has another infoplane.
     """
+    with _quiet():
+        try:
+            client = Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
+        except Exception as error:
+            # Another service that answers there is misread in many ways.
+            raise InfoplaneError(
+                f"no Dask scheduler answers at {address}; is it running (dask scheduler), and is the address right?"
+            ) from error
+        with client:
+            cluster = Cluster(client, address)
+            cluster.refuse_other_versions()
+            cluster.watch()
+            yield cluster
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps back what Dask logs of a lost connection, as an error says it; with --verbose it is shown."""
+    loggers = [logging.getLogger(name) for name in ("distributed", "distributed.client")]
+    levels = [one.level for one in loggers]
     try:
-        client = Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
-    except (OSError, ValueError, TypeError) as error:
-        raise InfoplaneError(
-            f"no Dask scheduler answers at {address}; is it running (dask scheduler), and is the address right?"
-        ) from error
-    with client:
-        cluster = Cluster(client, address)
-        cluster.refuse_other_versions()
-        cluster.watch()
-        yield cluster
+        for one in loggers if not logger.isEnabledFor(logging.INFO) else []:
+            one.setLevel(logging.CRITICAL + 1)
+        yield
+    finally:
+        for one, level in zip(loggers, levels, strict=True):
+            one.setLevel(level)
 
 
 class Cluster:
@@ -178,15 +194,18 @@ class Cluster:
             InfoplaneError: One has no infoplane, or of another version.
         """
         ask = (importlib.metadata.version, "infoplane")
-        found: dict[str, Any] = self._client.run(*ask, on_error="return")
+        workers: dict[str, Any] = self._client.run(*ask, on_error="return")
+        found = {f"worker {address}": version for address, version in workers.items()}
         try:
-            found[f"scheduler {self._address}"] = self._client.run_on_scheduler(*ask)
+            found["the scheduler"] = self._client.run_on_scheduler(*ask)
         except importlib.metadata.PackageNotFoundError as error:
-            found[f"scheduler {self._address}"] = error
+            found["the scheduler"] = error
         for place, version in found.items():
-            _refuse_other_version(
-                version, place if place.startswith("scheduler") else f"worker {place}", _version()
-            )
+            if isinstance(version, importlib.metadata.PackageNotFoundError):
+                raise InfoplaneError(f'{place} has no infoplane; install it there: pip install "infoplane[dask]"')
+            # Any other error is that of a worker which died meanwhile.
+            if not isinstance(version, Exception):
+                _refuse_other_version(version, place, _version())
 
     def watch(self) -> None:
         """Warns where the cluster has no worker, which is waited for."""
@@ -285,7 +304,8 @@ def _open_assigned(assignment: Assignment, here: str) -> Run:
     )
 
 
-def _refuse_other_version(version: Any, place: str, wanted: str) -> None:
+def _refuse_other_version(version: str, place: str, wanted: str) -> None:
     if version != wanted:
-        has = "no infoplane" if isinstance(version, Exception) or not version else f"infoplane {version}"
-        raise InfoplaneError(f"{place} has {has}, this machine has {wanted}; install the same everywhere")
+        raise InfoplaneError(
+            f"{place} has infoplane {version}, this machine has {wanted}; install the same everywhere"
+        )
