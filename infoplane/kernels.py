@@ -311,12 +311,15 @@ def _aligned(distances: NDArray, labels: NDArray) -> float:
         return 0.0
     n = samples(distances)
     same = condense(labels[:, None] == labels[None, :])
-    halved = np.square(distances / median) / 2
+    halved = distances / median
+    np.square(halved, out=halved)
+    halved /= 2
 
     def alignment(log_sigma: float) -> float:
-        kernel = np.exp(-halved * math.exp(-2 * log_sigma))
+        kernel = halved * -math.exp(-2 * log_sigma)
+        np.exp(kernel, out=kernel)
         inner = n + 2 * float(kernel[same].sum())
-        return inner / math.sqrt(n + 2 * float(np.square(kernel).sum()))
+        return inner / math.sqrt(n + 2 * float(kernel @ kernel))
 
     grid = np.linspace(math.log(0.05), math.log(10), 25)
     best = grid[int(np.argmax([alignment(point) for point in grid]))]
