@@ -27,7 +27,7 @@ from infoplane.entropy.two_stage import available, two_stage_eigenvalues
 
 LN2 = math.log(2)
 MEASURED_FROM = 512  # below, the solvers differ by microseconds and NumPy is taken
-SIZE_CLASSES = (512, 1024, 2048)  # sizes at which they are timed; larger matrices follow the last
+SIZE_CLASSES = (512, 1024, 2048, 3072)  # sizes at which they are timed; larger matrices follow the last
 _lock = threading.Lock()
 
 
