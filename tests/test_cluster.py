@@ -39,7 +39,7 @@ SLOW = Settings(permutations=60)
 STEPS = range(10)
 
 
-def wait_for(true, seconds=60):
+def wait_for(true, seconds=120):
     deadline = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < deadline, "waited in vain"
