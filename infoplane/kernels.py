@@ -311,15 +311,12 @@ def _aligned(distances: NDArray, labels: NDArray) -> float:
         return 0.0
     n = samples(distances)
     same = condense(labels[:, None] == labels[None, :])
-    halved = distances / median
-    np.square(halved, out=halved)
-    halved /= 2
+    halved = np.square(distances / median) / 2
 
     def alignment(log_sigma: float) -> float:
-        kernel = halved * -math.exp(-2 * log_sigma)
-        np.exp(kernel, out=kernel)
+        kernel = np.exp(-halved * math.exp(-2 * log_sigma))
         inner = n + 2 * float(kernel[same].sum())
-        return inner / math.sqrt(n + 2 * float(kernel @ kernel))
+        return inner / math.sqrt(n + 2 * float(np.square(kernel).sum()))
 
     grid = np.linspace(math.log(0.05), math.log(10), 25)
     best = grid[int(np.argmax([alignment(point) for point in grid]))]
