@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -133,13 +134,14 @@ def test_the_measured_solver_is_kept(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.delenv("INFOPLANE_EIGENSOLVER", raising=False)
     monkeypatch.setattr(spectrum, "SIZE_CLASSES", (512,))
+    key = f"float32-512-{torch.get_num_threads()}"
     spectrum._measured.cache_clear()
     try:
         assert spectrum.fastest(100, "float64") == "numpy"
         assert not list(tmp_path.iterdir())
         chosen = spectrum.fastest(600, "float32")
-        assert json.loads(spectrum.cache_path().read_text()) == {"float32-512": chosen}
-        spectrum.cache_path().write_text(json.dumps({"float32-512": "torch"}))
+        assert json.loads(spectrum.cache_path().read_text()) == {key: chosen}
+        spectrum.cache_path().write_text(json.dumps({key: "torch"}))
         spectrum._measured.cache_clear()
         assert spectrum.fastest(600, "float32") == "torch"
         spectrum.cache_path().write_text("{")
@@ -147,6 +149,36 @@ def test_the_measured_solver_is_kept(tmp_path, monkeypatch):
         assert spectrum.fastest(600, "float32") in spectrum.CANDIDATES["float32"]
     finally:
         spectrum._measured.cache_clear()
+
+
+def test_the_solver_is_measured_at_the_nearest_size_and_as_it_is_used(monkeypatch):
+    monkeypatch.delenv("INFOPLANE_EIGENSOLVER", raising=False)
+    monkeypatch.setattr(spectrum, "_measured", lambda *asked: asked)
+    threads = torch.get_num_threads()
+    assert [spectrum.fastest(n, "float32")[0] for n in (600, 1000, 1500, 10**4)] == [512, 1024, 2048, 3072]
+    torch.set_num_threads(1)
+    try:
+        assert spectrum.fastest(1000, "float64") == (1024, "float64", 1)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_the_race_is_won_by_the_fastest(monkeypatch):
+    sleeps = {"slow": 0.02, "fast": 0.0, "hopeless": 0.05}
+    runs = dict.fromkeys(sleeps, 0)
+
+    def solver(name):
+        def solve(matrix):
+            runs[name] += len(matrix) > 64
+            time.sleep(sleeps[name])
+
+        return solve
+
+    for name in sleeps:
+        monkeypatch.setitem(spectrum.SOLVERS, name, solver(name))
+    assert spectrum._race(list(sleeps), np.eye(65)) == "fast"
+    assert runs["hopeless"] == 1
+    assert runs["fast"] > 1
 
 
 def test_inputs_are_left_as_they_were():

@@ -1,8 +1,8 @@
 """Eigenvalues by the fastest solver of this machine, and the entropy of a spectrum.
 
-Eigenvectors are never formed. Which LAPACK is fastest differs between machines and sizes (NumPy and SciPy bring
-OpenBLAS, torch often MKL), so it is measured once per size class and kept in the user's cache folder; the choice
-changes results by rounding only. `INFOPLANE_EIGENSOLVER=numpy` (or scipy, torch, two-stage) fixes it.
+Eigenvectors are never formed. Which LAPACK is fastest differs between machines, sizes and numbers of threads (NumPy
+and SciPy bring OpenBLAS, torch often MKL), so it is measured once for each and kept in the user's cache folder; the
+choice changes results by rounding only. `INFOPLANE_EIGENSOLVER=numpy` (or scipy, torch, two-stage) fixes it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import os
 import platform
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -27,7 +27,8 @@ from infoplane.entropy.two_stage import available, two_stage_eigenvalues
 
 LN2 = math.log(2)
 MEASURED_FROM = 512  # below, the solvers differ by microseconds and NumPy is taken
-SIZE_CLASSES = (512, 1024, 2048, 3072)  # sizes at which they are timed; larger matrices follow the last
+SIZE_CLASSES = (512, 1024, 2048, 3072)  # sizes at which they are timed; a matrix follows the nearest by ratio
+HOPELESS = 1.5  # times the fastest of a first round; slower ones get no second
 _lock = threading.Lock()
 
 
@@ -137,10 +138,10 @@ def rounding(values: torch.Tensor, precision: torch.dtype) -> torch.Tensor:
 
 
 @cache
-def _measured(size: int, dtype: str) -> str:
+def _measured(size: int, dtype: str, threads: int) -> str:
     """The fastest solver at a size, from the cache folder or by a measurement of seconds."""
     path = cache_path()
-    key = f"{dtype}-{size}"
+    key = f"{dtype}-{size}-{threads}"
     try:
         known = json.loads(path.read_text())
     except (OSError, ValueError):
@@ -149,8 +150,7 @@ def _measured(size: int, dtype: str) -> str:
         return known[key]
     rng = np.random.default_rng(0)
     root = rng.standard_normal((size, size)).astype(dtype)
-    matrix = root @ root.T / size
-    best = min(CANDIDATES[dtype], key=lambda name: _seconds(SOLVERS[name], matrix))
+    best = _race(CANDIDATES[dtype], root @ root.T / size)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         draft = path.with_name(f"{path.name}.{os.getpid()}.part")
@@ -169,7 +169,8 @@ def fastest(n: int, dtype: str) -> str:
     if n < MEASURED_FROM:
         return CANDIDATES[dtype][0]
     with _lock:
-        return _measured(max(size for size in SIZE_CLASSES if size <= n), dtype)
+        nearest = min(SIZE_CLASSES, key=lambda size: abs(math.log(n / size)))
+        return _measured(nearest, dtype, torch.get_num_threads())
 
 
 def cache_path() -> Path:
@@ -179,10 +180,17 @@ def cache_path() -> Path:
     return home / "infoplane" / f"eigensolver-{versions}.json"
 
 
-def _seconds(solver: Callable[[NDArray], NDArray], matrix: NDArray) -> float:
-    times: list[float] = []
-    while len(times) < 3 and sum(times) < 1:
-        start = time.perf_counter()
-        solver(matrix)
-        times.append(time.perf_counter() - start)
-    return min(times)
+def _race(names: Sequence[str], matrix: NDArray) -> str:
+    """The fastest solver; in rounds, so that a disturbance of the machine meets them all."""
+    times: dict[str, list[float]] = {name: [] for name in names}
+    for name in names:
+        SOLVERS[name](matrix[:64, :64].copy())  # starts its threads before the clock
+    running, begin = list(names), time.perf_counter()
+    while len(times[running[0]]) < 2 or time.perf_counter() - begin < 0.1:
+        for name in running:
+            start = time.perf_counter()
+            SOLVERS[name](matrix)
+            times[name].append(time.perf_counter() - start)
+        best = min(min(found) for found in times.values())
+        running = [name for name in running if min(times[name]) <= HOPELESS * best]
+    return min(names, key=lambda name: min(times[name]))

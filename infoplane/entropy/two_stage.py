@@ -19,7 +19,7 @@ import scipy.linalg.lapack
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_info
 
-NARROWEST, WIDEST, PER_BAND = 24, 96, 42  # bandwidth n / 42: the stages take least time together (measured)
+NARROWEST, WIDEST, PER_BAND = 24, 64, 42  # bandwidth n / 42: the stages take least time together (measured)
 # How builds of OpenBLAS spell the routines, and the size of their integers.
 SPELLINGS = {"scipy_{}_64_": ctypes.c_int64, "scipy_{}_": ctypes.c_int32, "{}_": ctypes.c_int32}
 LOWER, NO_VECTORS, AFTER_BAND = (ctypes.c_char_p(letter) for letter in (b"L", b"N", b"Y"))
