@@ -6,8 +6,9 @@ labels go by class blocks. See `infoplane.entropy` for the definitions.
 **Memory.** Distances stand condensed, n²/2 values for X and for T each, and one (n, n) matrix at a time: the Gram
 matrix of T, which becomes the joint one of X and T when it is multiplied by the kernel of X in place.
 
-**Tolerance.** The half-widths of the entropies' intervals add up to that of an information at most, so each gets a
-share of the tolerance: S(X), which is computed once, the smallest. Its error is the same in all layers.
+**Tolerance.** The half-widths of the entropies' intervals add up to that of an information at most. S(X), which is
+computed once and whose error is the same in all layers, and S(T) get shares of the tolerance; a joint entropy gets
+all that they left, often more than the rest, as few probes do more than was asked of them.
 
 **Saturation.** A bandwidth far below the distances makes every Gram matrix the identity: I(X;T) = log2 n and
 I(T;Y) = H(Y) for any labels; one far above makes it constant, and everything 0.
@@ -34,8 +35,7 @@ from infoplane.estimators.solver import Solver
 from infoplane.kernels import Bandwidth, condense, multiply_kernel, squared_distances
 from infoplane.runfile import Probe, Run
 
-# Shares of the tolerance: those of I(X;T) = S(X) + S(T) − S(X,T) and of I(T;Y) = S(Y) + S(T) − S(T,Y) sum to 1.
-SHARE_X, SHARE_T, SHARE_XT, SHARE_TY = 0.2, 0.4, 0.4, 0.6
+SHARE_X, SHARE_T = 0.2, 0.4  # of the tolerance; what they leave is for the joint entropies
 SEED_X, SEED_T, SEED_XT, SEED_TY = range(4)
 
 
@@ -131,7 +131,7 @@ class RunEstimator(LayerEstimator):
         self.solver = settings.solver
         self._input_distances = probe.distances
         with self.solver.turn():
-            self.entropy_x = self.solver.entropy(self.input_gram(), SHARE_X, SEED_X)
+            self.entropy_x = self.solver.entropy(self.input_gram(), SHARE_X * settings.tolerance, SEED_X)
         self.entropy_y = class_entropy(self.labels, settings.alpha)
 
     def input_gram(self) -> torch.Tensor:
@@ -179,17 +179,19 @@ class RunEstimator(LayerEstimator):
 
     def _informations(self, gram: torch.Tensor, sigma: float) -> dict[str, Any]:
         """The row of a layer with this Gram matrix, which is overwritten."""
-        s_t = self.solver.entropy(gram, SHARE_T, SEED_T)
+        tolerance = self.settings.tolerance
+        s_t = self.solver.entropy(gram, SHARE_T * tolerance, SEED_T)
+        left = tolerance - s_t.halfwidth
         found: list[Interval] = []
 
         def i_ty(labels: NDArray) -> float:
-            joint = self.solver.class_joint_entropy(gram, labels, SHARE_TY, SEED_TY + len(found))
+            joint = self.solver.class_joint_entropy(gram, labels, left, SEED_TY + len(found))
             found.append(combine([s_t, joint], [1, -1]))
             return self.entropy_y + found[-1].value
 
         row = self.row(i_ty=i_ty, S_T=s_t.value, sigma_T=sigma)
         multiply_kernel(gram, self._input_distances, self.sigma_x)
-        joint = self.solver.entropy(gram, SHARE_XT, SEED_XT)
+        joint = self.solver.entropy(gram, left - self.entropy_x.halfwidth, SEED_XT)
         i_xt = combine([self.entropy_x, s_t, joint], [1, 1, -1])
         widths = {"I_XT_halfwidth": i_xt.halfwidth, "I_TY_halfwidth": found[0].halfwidth}
         return {**row, "I_XT": i_xt.value, **widths}

@@ -33,7 +33,7 @@ class Solver:
     Attributes:
         alpha: Order α > 0.
         dtype: "float64" or "float32", the precision of eigenvalues and matrix products.
-        tolerance: 0 for exact values; otherwise bits, of which each entropy gets a share.
+        tolerance: 0 for exact values; otherwise bits.
         device: "auto" (CUDA where there is one), "cpu" or "cuda".
 
     Raises:
@@ -85,29 +85,29 @@ class Solver:
         multiply_kernel(gram, distances, sigma)
         return gram
 
-    def entropy(self, gram: torch.Tensor, share: float = 1.0, seed: int = 0) -> Interval:
+    def entropy(self, gram: torch.Tensor, room: float = math.inf, seed: int = 0) -> Interval:
         """S_α of a normalised Gram matrix, bits.
 
         Args:
             gram: (n, n) float64, trace 1.
-            share: Part of the tolerance that this entropy may take.
+            room: Half-width in bits that its interval may have, where that is less than the tolerance.
             seed: Seed of the probes where it is not exact.
         """
         if self.tolerance:
-            return certified_entropy(gram, self.alpha, share * self.tolerance, seed=seed)
+            return certified_entropy(gram, self.alpha, min(room, self.tolerance), seed=seed)
         return Interval.of_exact(float(renyi_entropy(gram, self.alpha, self.dtype)))
 
     def class_joint_entropy(
-        self, gram: torch.Tensor, labels: NDArray, share: float = 1.0, seed: int = 0
+        self, gram: torch.Tensor, labels: NDArray, room: float = math.inf, seed: int = 0
     ) -> Interval:
         """S_α(T, Y) of a variable and labels under the delta kernel, bits; arguments as for `entropy`.
 
         Args:
             gram: Normalised Gram matrix of T with a constant diagonal, (n, n).
             labels: Class labels, (n,).
-            share: Part of the tolerance.
+            room: As for `entropy`.
             seed: Seed of the probes.
         """
         if self.tolerance:
-            return certified_class_joint_entropy(gram, labels, self.alpha, share * self.tolerance, seed=seed)
+            return certified_class_joint_entropy(gram, labels, self.alpha, min(room, self.tolerance), seed=seed)
         return Interval.of_exact(class_joint_entropy(gram, labels, self.alpha, self.dtype))
