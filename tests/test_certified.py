@@ -11,6 +11,7 @@ from infoplane.entropy import (
     certified_mutual_information,
     class_joint_entropy,
     spectral_entropy,
+    symmetric,
 )
 from infoplane.entropy.functions import Polynomial
 from infoplane.entropy.lanczos import ProbeLanczos, Rule, ritz_pairs
@@ -144,6 +145,35 @@ def test_ritz_residuals_are_measured():
     torch.testing.assert_close(residuals, torch.linalg.norm(values * vectors - vectors * theta[:, None], dim=1))
     torch.testing.assert_close(vectors @ vectors.T, torch.eye(24).double())
     assert theta[0] == pytest.approx(1.0, abs=1e-3)
+
+
+@pytest.mark.parametrize("rows", [1, 7, 40])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_products_and_norm_from_the_upper_triangle(rows, dtype, monkeypatch):
+    matrix = torch.from_numpy(gram_matrix(draw(40)))
+    monkeypatch.setattr(symmetric, "STRIPED_FROM", 10)
+    monkeypatch.setattr(symmetric, "STRIPE_ROWS", rows)
+    half = torch.full_like(matrix, torch.nan)
+    norm = 0.0
+    for stripe in symmetric.stripes(40, matrix.device):
+        half[stripe, stripe.start :] = matrix[stripe, stripe.start :]
+        norm += symmetric.square(matrix[stripe, stripe.start :])
+    x = torch.from_numpy(draw(3, 40)).to(dtype)
+    found = symmetric.times(x, half.to(torch.float32))
+    assert found.dtype == dtype
+    single = matrix.to(torch.float32).to(torch.float64)
+    error = 1e-14 if dtype == torch.float64 else 1e-6
+    torch.testing.assert_close(found.double(), x.double() @ single, rtol=0, atol=error)
+    assert norm == pytest.approx(float((matrix**2).sum()), rel=1e-14)
+
+
+def test_probes_stay_orthogonal_over_many_steps():
+    matrix = torch.from_numpy(gram_matrix(draw(300, 3))).to(torch.float32)
+    starts = torch.nn.functional.normalize(torch.randn(2, 300, generator=torch.Generator().manual_seed(0)))
+    lanczos = ProbeLanczos(lambda x: x @ matrix, starts)
+    lanczos.advance(30)
+    for basis in lanczos.basis[:, :30].double():
+        assert (basis @ basis.mT - torch.eye(30)).abs().max() < 1e-6
 
 
 def test_a_polynomial_is_found_again_and_knows_its_trace():

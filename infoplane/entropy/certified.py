@@ -12,8 +12,9 @@ import numpy as np
 import torch
 
 from infoplane.entropy.differentiable import POLYNOMIAL
-from infoplane.entropy.exact import CHUNK_ROWS, class_blocks, class_joint_entropy, joint_entropy, renyi_entropy
+from infoplane.entropy.exact import class_blocks, class_joint_entropy, joint_entropy, renyi_entropy
 from infoplane.entropy.stochastic import Estimate, Interval, Operator
+from infoplane.entropy.symmetric import square, stripes, times
 
 SMALL = 512  # below, exact is as fast
 
@@ -64,16 +65,16 @@ def certified_class_joint_entropy(
     if max(sizes) <= SMALL:
         return Interval.of_exact(class_joint_entropy(matrix, labels, alpha))
     blocks = class_blocks(matrix, labels)
-    square = sum(_square(block) for block in blocks)
+    norm = sum(square(block) for block in blocks)
     blocks = [block.to(torch.float32) for block in blocks]
 
     def product(x: torch.Tensor) -> torch.Tensor:
-        return torch.cat([_times(part, block) for block, part in zip(blocks, x.split(sizes, 1), strict=True)], 1)
+        return torch.cat([times(part, block) for block, part in zip(blocks, x.split(sizes, 1), strict=True)], 1)
 
     def exact() -> float:
         return class_joint_entropy(matrix, labels, alpha)
 
-    operator = Operator(product, len(matrix), square, blocks[0], exact)
+    operator = Operator(product, len(matrix), norm, blocks[0], exact)
     return certified_entropy(operator, alpha, tolerance, confidence, seed)
 
 
@@ -119,33 +120,19 @@ def combine(terms: list[Interval], signs: list[int]) -> Interval:
     )
 
 
-def _square(matrix: torch.Tensor) -> float:
-    """‖A‖²_F in float64, by stripes."""
-    stripes = (stripe.double().reshape(-1) for stripe in matrix.split(CHUNK_ROWS))
-    return sum(float(stripe @ stripe) for stripe in stripes)
-
-
-def _times(x: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
-    """The product of x and a float32 matrix, in the precision of x; by stripes where that is another."""
-    if x.dtype == matrix.dtype:
-        return x @ matrix
-    return torch.cat([x @ stripe.to(x.dtype).mT for stripe in matrix.split(CHUNK_ROWS)], 1)
-
-
 def _dense(matrices: list[torch.Tensor], alpha: float) -> Operator:
-    """The (Hadamard product of the) matrices as a float32 operator; ‖·‖²_F in float64."""
+    """The (Hadamard product of the) matrices as a float32 operator, its upper triangle; ‖·‖²_F in float64."""
     n = len(matrices[0])
     product = torch.empty(n, n, dtype=torch.float32, device=matrices[0].device)
-    square = trace = 0.0
-    for start in range(0, n, CHUNK_ROWS):
-        rows = slice(start, start + CHUNK_ROWS)
-        stripe = matrices[0][rows].double()
+    norm = trace = 0.0
+    for rows in stripes(n, product.device):
+        stripe = matrices[0][rows, rows.start :].double()
         for matrix in matrices[1:]:
             # n·A has unit entries on the diagonal.
-            stripe = (stripe * matrix[rows]).mul_(n)
-        square += _square(stripe)
-        trace += float(stripe.diagonal(start).sum())
-        product[rows] = stripe
+            stripe = (stripe * matrix[rows, rows.start :]).mul_(n)
+        norm += square(stripe)
+        trace += float(stripe.diagonal().sum())
+        product[rows, rows.start :] = stripe
     if len(matrices) > 1:
         product /= trace
 
@@ -154,4 +141,4 @@ def _dense(matrices: list[torch.Tensor], alpha: float) -> Operator:
             joint_entropy(*matrices, alpha=alpha) if len(matrices) > 1 else renyi_entropy(matrices[0], alpha)
         )
 
-    return Operator(lambda x: _times(x, product), n, square / trace**2, product, exact)
+    return Operator(lambda x: times(x, product), n, norm / trace**2, product, exact)

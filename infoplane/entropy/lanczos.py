@@ -56,18 +56,15 @@ def ritz_pairs(
     Returns:
         Ritz values (k,) descending, Ritz vectors (k, n), norms of A q − θ q (k,); float64, k = b · depth.
     """
-    basis: list[torch.Tensor] = []
-    images: list[torch.Tensor] = []
+    b, n = start.shape
+    q, image = start.new_empty(2, b * depth, n, dtype=torch.float64)
     block = start.to(torch.float64)
-    for _ in range(depth):
+    for first in range(0, b * depth, b):
+        known = q[:first]
         for _ in range(2):  # twice is enough for orthogonality at rounding level
-            for q in basis:
-                block = block - (block @ q.mT) @ q
-            block = torch.linalg.qr(block.mT).Q.mT.contiguous()
-        basis.append(block)
-        block = product(block.to(start.dtype)).to(torch.float64)
-        images.append(block)
-    q, image = torch.cat(basis), torch.cat(images)
+            block = torch.linalg.qr((block - (block @ known.mT) @ known).mT).Q.mT
+        q[first : first + b] = block
+        block = image[first : first + b] = product(block.to(start.dtype)).to(torch.float64)
     compressed = q @ image.mT
     values, coordinates = torch.linalg.eigh((compressed + compressed.mT) / 2)
     values, coordinates = values.flip(0), coordinates.flip(1).mT
@@ -104,10 +101,14 @@ class ProbeLanczos:
                 self.basis = torch.cat([self.basis, torch.empty_like(self.basis)], 1)
             vector, known = self.basis[:, taken - 1], self.basis[:, :taken]
             image = self.product(vector)
-            self.diagonal.append((vector * image).sum(1, dtype=torch.float64))
+            middle = (vector * image).sum(1, keepdim=True, dtype=torch.float64)
+            self.diagonal.append(middle[:, 0])
             size = image.norm(dim=1)
-            for _ in range(2):
-                image = image - ((known @ image[:, :, None]).mT @ known)[:, 0]
+            # The recurrence takes off what is large; a pass over the whole basis then takes off its rounding.
+            image = image - middle.to(image.dtype) * vector
+            if taken > 1:
+                image -= self.beside[-1][:, None].to(image.dtype) * self.basis[:, taken - 2]
+            image = image - ((known @ image[:, :, None]).mT @ known)[:, 0]
             beta = image.norm(dim=1)
             # An exhausted Krylov space: the rule is exact, further nodes get weight 0.
             alive = beta > 10 * torch.finfo(image.dtype).eps * size

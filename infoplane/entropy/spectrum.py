@@ -1,8 +1,9 @@
 """Eigenvalues by the fastest solver of this machine, and the entropy of a spectrum.
 
 Eigenvectors are never formed. Which LAPACK is fastest differs between machines, sizes and numbers of threads (NumPy
-and SciPy bring OpenBLAS, torch often MKL), so it is measured once for each and kept in the user's cache folder; the
-choice changes results by rounding only. `INFOPLANE_EIGENSOLVER=numpy` (or scipy, torch, two-stage) fixes it.
+brings OpenBLAS, torch often MKL), so it is measured once for each and kept in the user's cache folder; the choice
+changes results by rounding only. `INFOPLANE_EIGENSOLVER=numpy` (or torch, one-stage, two-stage) fixes it. SciPy's
+solver is no candidate: it keeps the interpreter, so that layers would wait for each other.
 """
 
 from __future__ import annotations
@@ -19,11 +20,10 @@ from pathlib import Path
 
 import numpy as np
 import scipy
-import scipy.linalg
 import torch
 from numpy.typing import NDArray
 
-from infoplane.entropy.two_stage import available, two_stage_eigenvalues
+from infoplane.entropy.lapack import available, one_stage_eigenvalues, two_stage_eigenvalues
 
 LN2 = math.log(2)
 MEASURED_FROM = 512  # below, the solvers differ by microseconds and NumPy is taken
@@ -36,20 +36,16 @@ def _numpy(matrix: NDArray) -> NDArray:
     return np.linalg.eigvalsh(matrix)
 
 
-def _scipy(matrix: NDArray) -> NDArray:
-    return scipy.linalg.eigh(matrix, eigvals_only=True, driver="evd", check_finite=False)
-
-
 def _torch(matrix: NDArray) -> NDArray:
     return torch.linalg.eigvalsh(torch.from_numpy(matrix)).numpy()
 
 
-SOLVERS: dict[str, Callable[[NDArray], NDArray]] = {"numpy": _numpy, "scipy": _scipy, "torch": _torch}
-# NumPy solves float32 in float64, at float64 speed.
-CANDIDATES = {"float64": ("numpy", "scipy", "torch"), "float32": ("scipy", "torch")}
+SOLVERS: dict[str, Callable[[NDArray], NDArray]] = {"numpy": _numpy, "torch": _torch}
+# NumPy solves float32 in float64, at float64 speed, and float64 as one stage does.
+CANDIDATES: dict[str, tuple[str, ...]] = {"float64": ("numpy", "torch"), "float32": ("torch",)}
 if available():
-    SOLVERS["two-stage"] = two_stage_eigenvalues
-    CANDIDATES = {dtype: (*names, "two-stage") for dtype, names in CANDIDATES.items()}
+    SOLVERS |= {"one-stage": one_stage_eigenvalues, "two-stage": two_stage_eigenvalues}
+    CANDIDATES = {"float64": ("numpy", "torch", "two-stage"), "float32": ("one-stage", "torch", "two-stage")}
 
 
 def eigenvalues(matrix: torch.Tensor) -> torch.Tensor:

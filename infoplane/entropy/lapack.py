@@ -1,10 +1,11 @@
-"""LAPACK's two-stage reduction, from the OpenBLAS that NumPy brings along.
+"""Eigenvalues by LAPACK's own routines, from the OpenBLAS that NumPy and SciPy bring along.
 
-`eigvalsh` reduces a matrix to tridiagonal form at once and spends half of its operations in products with vectors,
-which wait for memory once the matrix has left the cache. The two-stage way goes from full to band form by products
-of matrices, then from band to tridiagonal form (Haidar, Ltaief and Dongarra, "Parallel reduction to condensed forms
-for symmetric eigenvalue problems", SC 2011; LAPACK 3.7, dsytrd_sy2sb and dsytrd_sb2st). Neither NumPy nor SciPy
-gives a function for it, though their OpenBLAS has the routines; where none is found, `available` says so.
+Two things that NumPy and SciPy do not give. *One stage* in true single precision: NumPy solves it in double, SciPy
+keeps other threads waiting for the interpreter until it is done. *Two stages*: `eigvalsh` reduces a matrix to
+tridiagonal form at once and spends half of its operations in products with vectors, which wait for memory once the
+matrix has left the cache; from full to band form by products of matrices, then from band to tridiagonal form, it
+does not (Haidar, Ltaief and Dongarra, "Parallel reduction to condensed forms for symmetric eigenvalue problems", SC
+2011; LAPACK 3.7, dsytrd_sy2sb and dsytrd_sb2st). Where no OpenBLAS is found, `available` says so.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-import scipy.linalg.lapack
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_info
 
@@ -30,6 +30,28 @@ def available() -> bool:
     return _library() is not None
 
 
+def one_stage_eigenvalues(matrix: NDArray) -> NDArray:
+    """Eigenvalues of a symmetric matrix, ascending; arguments and errors as for `two_stage_eigenvalues`.
+
+    Returns:
+        (n,) in the precision of the matrix.
+    """
+    n, routine = len(matrix), f"{_letter(matrix)}syevd"
+    matrix = np.array(matrix, order="C")
+    values = np.empty(n, matrix.dtype)
+
+    def solve(work: NDArray, size: int) -> None:
+        integers = np.empty(1, np.int64)
+        _call(routine, [NO_VECTORS, LOWER, n, matrix, n, values, work, size, integers, 1], strings=2)
+
+    asked = np.empty(1, matrix.dtype)
+    solve(asked, -1)
+    # In single precision the size comes rounded.
+    size = int(asked[0] * (1 + np.finfo(matrix.dtype).eps)) + 1
+    solve(np.empty(size, matrix.dtype), size)
+    return values
+
+
 def two_stage_eigenvalues(matrix: NDArray) -> NDArray:
     """Eigenvalues of a symmetric matrix, ascending.
 
@@ -40,20 +62,19 @@ def two_stage_eigenvalues(matrix: NDArray) -> NDArray:
         (n,) float64.
 
     Raises:
-        numpy.linalg.LinAlgError: The eigenvalues of the tridiagonal matrix did not converge.
+        numpy.linalg.LinAlgError: The eigenvalues did not converge.
     """
     n = len(matrix)
     width = min(max(n // PER_BAND, NARROWEST), WIDEST, n - 1)
     band = _to_band(np.array(matrix, order="C"), width).astype(np.float64, copy=False)
-    values, failed = scipy.linalg.lapack.dsterf(*_to_tridiagonal(band, width))
-    if failed:
-        raise np.linalg.LinAlgError("the eigenvalues did not converge")
-    return values
+    diagonal, beside = _to_tridiagonal(band, width)
+    _call("dsterf", [n, diagonal, beside], strings=0)
+    return diagonal
 
 
 def _to_band(matrix: NDArray, width: int) -> NDArray:
     """Band of the same eigenvalues, (n, width + 1), diagonal by diagonal within each row; overwrites the matrix."""
-    n, routine = len(matrix), f"{'d' if matrix.dtype == np.float64 else 's'}sytrd_sy2sb"
+    n, routine = len(matrix), f"{_letter(matrix)}sytrd_sy2sb"
     band, factors = np.zeros((n, width + 1), matrix.dtype), np.empty(n, matrix.dtype)
 
     def reduce(work: NDArray, size: int) -> None:
@@ -81,6 +102,10 @@ def _to_tridiagonal(band: NDArray, width: int) -> tuple[NDArray, NDArray]:
     return diagonal, beside[:-1]
 
 
+def _letter(matrix: NDArray) -> str:
+    return "d" if matrix.dtype == np.float64 else "s"
+
+
 def _call(routine: str, arguments: Sequence[Any], strings: int) -> None:
     """Calls a Fortran routine: integers by reference, the error code and the lengths of the strings at the end."""
     found = _library()
@@ -94,6 +119,8 @@ def _call(routine: str, arguments: Sequence[Any], strings: int) -> None:
         for one in arguments
     ]  # fmt: skip
     getattr(library, spelling.format(routine))(*converted, ctypes.byref(failed), *[ctypes.c_size_t(1)] * strings)
+    if failed.value > 0:
+        raise np.linalg.LinAlgError("the eigenvalues did not converge")
     if failed.value:
         raise np.linalg.LinAlgError(f"{routine} refused argument {-failed.value}")
 
