@@ -9,7 +9,8 @@ computation as published codes do it: distances by `cdist` and six float64 `torc
 information), on all threads. Ours work on one item per core and compute S(X) and S(Y) once per run of 8 layers × 50
 snapshots; that time is shared out. Bandwidths (median distance) are found before the clock starts. `ratio` counts
 distances on both sides; `ratio, distances stored` leaves them out on both sides, as `infoplane estimate` finds them
-in a run file that keeps distances. A subset of the items is measured; times are means over it. The floor is 4/3 n³
+in a run file that keeps distances. A subset of the items is measured; times are means over it, and the yardstick's
+over the first item before ours and the last one after. The floor is 4/3 n³
 operations, the tridiagonal reduction, at the measured rate of matrix products on all threads; `where the time
 goes` is measured with one item at a time.
 """
@@ -18,7 +19,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -30,22 +30,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
-from infoplane import joint_entropy, renyi_entropy
 from infoplane.data import balanced_probe, load_dataset
-from infoplane.entropy import (
-    certified_class_joint_entropy,
-    certified_entropy,
-    certified_joint_entropy,
-    class_entropy,
-    class_joint_entropy,
-    entropy_with_gradient,
-)
-from infoplane.entropy.exact import hadamard
-from infoplane.entropy.spectrum import eigenvalues, fastest
-from infoplane.kernels import gram_matrix, label_gram, squared_distances
+from infoplane.device import cores
+from infoplane.entropy import Interval, class_entropy, entropy_with_gradient
+from infoplane.entropy.spectrum import fastest
+from infoplane.estimators.renyi import SHARE_T, SHARE_X
+from infoplane.estimators.solver import Solver
+from infoplane.kernels import condense, label_gram, multiply_kernel, squared_distances
 from infoplane.layers import eval_mode, natural_layers, tensor_of
 from infoplane.models import build_model
 from infoplane.trainers.build import end_to_end
@@ -55,7 +50,8 @@ from infoplane.trainers.task import Task
 
 RUN = 8 * 50  # layers × snapshots of the run that the work per run is shared out over
 STEPS = 40  # of training between two snapshots
-CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+TOLERANCE = 5e-3  # bits, of the approximate informations
+CORES = cores()
 Informations = tuple[float, float]  # I(X;T) and I(T;Y), bits
 
 
@@ -72,33 +68,36 @@ def floor_seconds(n: int) -> float:
 
 
 @dataclass(frozen=True)
-class Probe:
-    """Inputs and labels, and what is computed once per run."""
+class Variable:
+    """Samples of X or of a layer at a snapshot: values (n, d), condensed distances and bandwidth."""
 
-    x: Tensor
-    y: Tensor
+    name: str
+    values: Tensor
+    distances: NDArray
     sigma: float
-    gram: Tensor
+
+    @classmethod
+    def of(cls, name: str, values: Tensor) -> Variable:
+        distances = condensed_distances(values)
+        return cls(name, values, distances, float(np.median(distances)))
+
+    def gram(self) -> Tensor:
+        return Solver().gram(self.distances, self.sigma)
+
+
+def condensed_distances(values: Tensor) -> NDArray:
+    return np.sqrt(condense(squared_distances(values).numpy()))
 
 
 @dataclass(frozen=True)
-class Item:
-    """A layer at a snapshot: activations (n, d), squared distances (n, n) and bandwidth."""
+class Probe:
+    """Inputs and labels."""
 
-    name: str
-    t: Tensor
-    squared: Tensor
-    sigma: float
-
-    def gram(self) -> Tensor:
-        return torch.exp(self.squared / (-2 * self.sigma**2)).div_(len(self.t))
+    x: Variable
+    labels: Tensor
 
 
-def median(squared: Tensor) -> float:
-    return float(squared.sqrt().median())
-
-
-def collect(n: int, data: str, root: Path, layers: int, snapshots: int) -> tuple[Probe, list[Item]]:
+def collect(n: int, data: str, root: Path, layers: int, snapshots: int) -> tuple[Probe, list[Variable]]:
     """Activations of the project's CNN at initialisation and while it trains, evenly spread layers."""
     torch.manual_seed(0)
     dataset = load_dataset(data, root)
@@ -117,15 +116,11 @@ def collect(n: int, data: str, root: Path, layers: int, snapshots: int) -> tuple
 
     def take() -> None:
         for name in chosen:
-            t = activations(model, name, inputs)
-            squared = squared_distances(t)
-            items.append(Item(f"{name}@{loop.step}", t, squared, median(squared)))
+            items.append(Variable.of(f"{name}@{loop.step}", activations(model, name, inputs)))
 
     take()
     loop.run(lambda step: step % STEPS == 0, take, lambda: None)
-    x = inputs.flatten(1)
-    sigma = median(squared_distances(x))
-    return Probe(x, labels, sigma, gram_matrix(x, sigma=sigma)), items
+    return Probe(Variable.of("X", inputs.flatten(1)), labels), items
 
 
 @torch.no_grad()
@@ -141,7 +136,7 @@ def activations(model: torch.nn.Module, layer: str, inputs: Tensor) -> Tensor:
     return torch.cat(kept).flatten(1)
 
 
-def yardstick(probe: Probe, item: Item, alphas: list[float]) -> list[Informations]:
+def yardstick(a: Tensor, item: Variable, labels: Tensor, alphas: list[float]) -> list[Informations]:
     """Six eigendecompositions, as published codes do it; every order from the same ones, which takes no time."""
 
     def spectra(a: Tensor, b: Tensor) -> list[Tensor]:
@@ -155,39 +150,51 @@ def yardstick(probe: Probe, item: Item, alphas: list[float]) -> list[Information
         return entropies[0] + entropies[1] - entropies[2]
 
     b = item.gram()
-    of_x, of_y = spectra(probe.gram, b), spectra(b, label_gram(probe.y))
+    of_x, of_y = spectra(a, b), spectra(b, label_gram(labels))
     return [(information(of_x, alpha), information(of_y, alpha)) for alpha in alphas]
 
 
-def timed_yardstick(probe: Probe, item: Item, alphas: list[float], eighs: int) -> tuple[float, list[Informations]]:
+def timed_yardstick(
+    probe: Probe, item: Variable, alphas: list[float], eighs: int
+) -> tuple[float, list[Informations]]:
     """Seconds without distances, and the values; with fewer than six decompositions their time is scaled up."""
+    a = probe.x.gram()
+    torch.linalg.eigh(a[:64, :64])  # starts its threads before the clock
     start = time.perf_counter()
     if eighs == 6:
-        values = yardstick(probe, item, alphas)
+        values = yardstick(a, item, probe.labels, alphas)
         return time.perf_counter() - start, values
     for _ in range(eighs):
         torch.linalg.eigh(item.gram())
     return (time.perf_counter() - start) * 6 / eighs, []
 
 
-def exact(probe: Probe, item: Item, alpha: float, once: Informations, dtype: str = "float64") -> Informations:
-    gram = item.gram()
-    s_t = float(renyi_entropy(gram, alpha, dtype=dtype))
-    s_xt = float(joint_entropy(probe.gram, gram, alpha=alpha, dtype=dtype))
-    s_ty = class_joint_entropy(gram, probe.y, alpha, dtype=dtype)
-    return once[0] + s_t - s_xt, once[1] + s_t - s_ty
+@dataclass(frozen=True)
+class Way:
+    """How `infoplane estimate` gets both informations of a layer, with what it computes once per run."""
+
+    solver: Solver
+    probe: Probe
+    entropy_x: Interval
+    entropy_y: float
+
+    @classmethod
+    def of(cls, solver: Solver, probe: Probe) -> Way:
+        room = SHARE_X * solver.tolerance
+        return cls(solver, probe, solver.entropy(probe.x.gram(), room), class_entropy(probe.labels, solver.alpha))
+
+    def informations(self, item: Variable) -> Informations:
+        solver, gram = self.solver, item.gram()
+        s_t = solver.entropy(gram, SHARE_T * solver.tolerance, 1)
+        left = solver.tolerance - s_t.halfwidth
+        s_ty = solver.class_joint_entropy(gram, self.probe.labels.numpy(), left, 2)
+        multiply_kernel(gram, self.probe.x.distances, self.probe.x.sigma)
+        s_xt = solver.entropy(gram, left - self.entropy_x.halfwidth, 3)
+        s_x, s_y = self.entropy_x.value, self.entropy_y
+        return s_x + s_t.value - s_xt.value, s_y + s_t.value - s_ty.value
 
 
-def approximate(probe: Probe, item: Item, alpha: float, once: Informations) -> Informations:
-    """Each entropy to 2.5 millibit at 99 %, so that an information is within 5."""
-    gram = item.gram()
-    s_t = certified_entropy(gram, alpha, tolerance=2.5e-3)
-    s_xt = certified_joint_entropy(probe.gram, gram, alpha=alpha, tolerance=2.5e-3, seed=1)
-    s_ty = certified_class_joint_entropy(gram, probe.y, alpha, tolerance=2.5e-3, seed=2)
-    return once[0] + s_t.value - s_xt.value, once[1] + s_t.value - s_ty.value
-
-
-def spread(function: Callable[[Item], Any], items: list[Item]) -> tuple[float, list[Any]]:
+def spread(function: Callable[[Variable], Any], items: list[Variable]) -> tuple[float, list[Any]]:
     """Seconds per item with an item per core, and what the function gives."""
     with threadpool_limits(1), ThreadPoolExecutor(CORES, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         torch.set_num_threads(1)
@@ -199,72 +206,85 @@ def spread(function: Callable[[Item], Any], items: list[Item]) -> tuple[float, l
             torch.set_num_threads(CORES)
 
 
-def distance_seconds(items: list[Item]) -> tuple[float, float]:
+def distance_seconds(items: list[Variable]) -> tuple[float, float]:
     """Seconds per item of the distances: by `cdist` on all threads, and ours with an item per core."""
     start = time.perf_counter()
     for item in items:
-        torch.cdist(item.t.double(), item.t.double())
+        torch.cdist(item.values.double(), item.values.double())
     theirs = (time.perf_counter() - start) / len(items)
-    return theirs, spread(lambda item: squared_distances(item.t).shape, items)[0]
+    return theirs, spread(lambda item: condensed_distances(item.values).shape, items)[0]
 
 
-def table(
-    probe: Probe,
-    items: list[Item],
-    alpha: float,
-    yard: float,
-    distances: tuple[float, float],
-    reference: list[Informations],
-) -> list[dict[str, object]]:
-    """A row per way: seconds per item, ratios to the yardstick, largest error."""
-    n = len(probe.y)
-    start = time.perf_counter()
-    once = (float(renyi_entropy(probe.gram, alpha)), class_entropy(probe.y.numpy(), alpha))
-    shared = (time.perf_counter() - start) / RUN
-    ways: dict[str, Callable[[Item], Informations]] = {
-        "exact float64": lambda item: exact(probe, item, alpha, once),
-    }
+@dataclass(frozen=True)
+class Timed:
+    """Seconds of one way per item without distances, and the informations of every item."""
+
+    alpha: float
+    way: str
+    seconds: float
+    values: list[Informations]
+
+
+def measure(probe: Probe, items: list[Variable], alpha: float) -> list[Timed]:
+    """All our ways, the exact one in float64 first."""
+    ways = {"exact float64": Solver(alpha)}
     if alpha != 2:
-        ways["exact float32"] = lambda item: exact(probe, item, alpha, once, "float32")
-        ways["approximate"] = lambda item: approximate(probe, item, alpha, once)
+        ways["exact float32"] = Solver(alpha, dtype="float32")
+        ways["approximate"] = Solver(alpha, tolerance=TOLERANCE)
+    found = []
+    for name, solver in ways.items():
+        start = time.perf_counter()
+        way = Way.of(solver, probe)
+        shared = (time.perf_counter() - start) / RUN
+        own, values = spread(way.informations, items)
+        found.append(Timed(alpha, name, own + shared, values))
+    return found
 
-    def row(way: str, own: float, far: float, error: float) -> dict[str, object]:
-        return {
-            "n": n,
-            "α": alpha,
-            "way": way,
-            "distances [s]": far,
-            "the rest [s]": own,
-            "ratio": (yard + distances[0]) / (own + far),
-            "ratio, distances stored": yard / own,
-            "the rest in floors": own / floor_seconds(n),
-            "largest error [bit]": error,
-        }
 
-    rows = [row("six eigh (yardstick)", yard, distances[0], math.nan)]
-    truth: list[Informations] = []
-    for name, work in ways.items():
-        own, values = spread(work, items)
-        wanted = truth or reference
-        truth = truth or values
+def table(n: int, yard: Timed, ours: list[Timed], distances: tuple[float, float]) -> list[dict[str, object]]:
+    """A row per way: seconds per item, ratios to the yardstick, largest error.
+
+    Errors are those of "exact float64" against the yardstick, where that has values (of the first and the last
+    item), and of the other ways against "exact float64".
+    """
+    rows = []
+    for timed in [yard, *ours]:
+        wanted = yard.values if timed is ours[0] else ours[0].values
+        values = [timed.values[0], timed.values[-1]] if timed is ours[0] else timed.values
         errors = [float(np.abs(np.subtract(a, b)).max()) for a, b in zip(values, wanted, strict=False)]
-        rows.append(row(name, own + shared, distances[1], max(errors, default=math.nan)))
+        far = distances[timed is not yard]
+        rows.append(
+            {
+                "n": n,
+                "α": timed.alpha,
+                "way": timed.way,
+                "distances [s]": far,
+                "the rest [s]": timed.seconds,
+                "ratio": (yard.seconds + distances[0]) / (timed.seconds + far),
+                "ratio, distances stored": yard.seconds / timed.seconds,
+                "the rest in floors": timed.seconds / floor_seconds(n),
+                "largest error [bit]": max(errors, default=math.nan) if timed is not yard else math.nan,
+            }
+        )
     return rows
 
 
-def parts(probe: Probe, item: Item, alpha: float) -> pd.DataFrame:
+def parts(probe: Probe, item: Variable, alpha: float) -> pd.DataFrame:
     """Where the time of one item goes, on one thread; beside it the floor on one thread."""
-    gram, n = item.gram(), len(probe.y)
-    joint = hadamard([probe.gram, gram])
+    gram, joint, n = item.gram(), item.gram(), len(probe.labels)
+    multiply_kernel(joint, probe.x.distances, probe.x.sigma)
+    exact, rough = Solver(alpha), Solver(alpha, tolerance=TOLERANCE)
+    room = SHARE_T * TOLERANCE
     work: dict[str, Callable[[], object]] = {
-        f"distances, {item.t.shape[1]} features": lambda: squared_distances(item.t),
-        "Gaussian kernel": item.gram,
-        "Hadamard product": lambda: hadamard([probe.gram, gram]),
-        "S(T): eigenvalues": lambda: eigenvalues(gram),
-        "S(X,T): eigenvalues": lambda: eigenvalues(joint),
-        "S(T,Y): class blocks": lambda: class_joint_entropy(gram, probe.y, alpha),
-        "S(T): approximate": lambda: certified_entropy(gram, alpha, tolerance=2.5e-3),
-        "S(X,T): approximate": lambda: certified_joint_entropy(probe.gram, gram, alpha=alpha, tolerance=2.5e-3),
+        f"distances, {item.values.shape[1]} features": lambda: condensed_distances(item.values),
+        "Gram matrix of T": item.gram,
+        "times the kernel of X": lambda: multiply_kernel(gram.clone(), probe.x.distances, probe.x.sigma),
+        "S(T), float64": lambda: exact.entropy(gram),
+        "S(T), float32": lambda: Solver(alpha, dtype="float32").entropy(gram),
+        "S(T), approximate": lambda: rough.entropy(gram, room),
+        "S(X,T), float64": lambda: exact.entropy(joint),
+        "S(X,T), approximate": lambda: rough.entropy(joint, room),
+        "S(T,Y)": lambda: exact.class_joint_entropy(gram, probe.labels.numpy()),
     }
     rows = []
     with threadpool_limits(1):
@@ -316,6 +336,28 @@ def loss_table(n: int = 512, repeats: int = 5) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def report(n: int, given: argparse.Namespace) -> list[dict[str, object]]:
+    """Measures and prints one size; the yardstick before and after ours, as the machine's speed may change."""
+    probe, items = collect(n, given.data, given.data_root, given.layers, given.snapshots)
+    print(f"\nn = {n}: {', '.join(item.name for item in items)}")
+    solvers = spread(lambda _: chosen(probe), items[:1])[1][0]  # measured before the clock starts
+    before = timed_yardstick(probe, items[0], given.alpha, given.eighs)
+    distances = distance_seconds(items)
+    ours = [measure(probe, items, alpha) for alpha in given.alpha]
+    after = timed_yardstick(probe, items[-1], given.alpha, given.eighs)
+    rows = []
+    for index, (alpha, found) in enumerate(zip(given.alpha, ours, strict=True)):
+        values = [values[index] for _, values in (before, after) if values]
+        yard = Timed(alpha, "six eigh (yardstick)", (before[0] + after[0]) / 2, values)
+        rows += table(n, yard, found, distances)
+    print(f"yardstick: {before[0]:.3g} s before ours, {after[0]:.3g} s after")
+    print(shown(pd.DataFrame(rows)))
+    middle = items[len(items) // 2]
+    print(f"\nWhere the time goes ({middle.name}, one thread, {solvers})")
+    print(shown(parts(probe, middle, given.alpha[0])), flush=True)
+    return rows
+
+
 def main() -> None:
     """Prints the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -332,19 +374,7 @@ def main() -> None:
     print(f"\nLoss term I(X;T), n = 512, float32\n{shown(loss_table())}")
     rows: list[dict[str, object]] = []
     for n in given.n:
-        probe, items = collect(n, given.data, given.data_root, given.layers, given.snapshots)
-        for dtype in ("float64", "float32"):
-            renyi_entropy(probe.gram, dtype=dtype)  # the fastest solver is measured before the clock starts
-        middle = items[len(items) // 2]
-        print(f"\nn = {n}: {', '.join(item.name for item in items)}")
-        yard, values = timed_yardstick(probe, items[0], given.alpha, given.eighs)
-        distances = distance_seconds(items)
-        for index, alpha in enumerate(given.alpha):
-            reference = [values[index]] if values else []
-            rows += table(probe, items, alpha, yard, distances, reference)
-        print(shown(pd.DataFrame([row for row in rows if row["n"] == n])))
-        print(f"\nWhere the time goes ({middle.name}, {', '.join(sorted(solvers(n)))})")
-        print(shown(parts(probe, middle, given.alpha[0])), flush=True)
+        rows += report(n, given)
     if given.csv:
         pd.DataFrame(rows).to_csv(given.csv, index=False)
 
@@ -353,9 +383,11 @@ def shown(frame: pd.DataFrame) -> str:
     return frame.to_string(index=False, float_format="%.3g")
 
 
-def solvers(n: int) -> list[str]:
-    """The solvers that this machine takes at a size."""
-    return [f"{dtype} by {fastest(n, dtype)}" for dtype in ("float64", "float32")]
+def chosen(probe: Probe) -> str:
+    """The solvers that this machine takes with the threads in use; those for class blocks are measured along."""
+    sizes = len(probe.labels), int(probe.labels.bincount().max())
+    found = {dtype: [fastest(n, dtype) for n in sizes] for dtype in ("float64", "float32")}
+    return ", ".join(f"{dtype} by {names[0]}" for dtype, names in found.items())
 
 
 if __name__ == "__main__":

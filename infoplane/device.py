@@ -1,6 +1,8 @@
-"""The device that computes."""
+"""The device and the cores that compute."""
 
 from __future__ import annotations
+
+import os
 
 import torch
 
@@ -21,3 +23,8 @@ def device_of(name: str) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise InfoplaneError(f"device '{name}' is not available here; use --device auto or cpu") from error
     return device
+
+
+def cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -15,6 +15,7 @@ import platform
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 
@@ -23,11 +24,13 @@ import scipy
 import torch
 from numpy.typing import NDArray
 
+from infoplane.device import cores
 from infoplane.entropy.lapack import available, one_stage_eigenvalues, two_stage_eigenvalues
 
 LN2 = math.log(2)
 MEASURED_FROM = 512  # below, the solvers differ by microseconds and NumPy is taken
 SIZE_CLASSES = (512, 1024, 2048, 3072)  # sizes at which they are timed; a matrix follows the nearest by ratio
+MOST_BESIDE = 4  # solves at once while they are timed
 HOPELESS = 1.5  # times the fastest of a first round; slower ones get no second
 _lock = threading.Lock()
 
@@ -146,7 +149,7 @@ def _measured(size: int, dtype: str, threads: int) -> str:
         return known[key]
     rng = np.random.default_rng(0)
     root = rng.standard_normal((size, size)).astype(dtype)
-    best = _race(CANDIDATES[dtype], root @ root.T / size)
+    best = _race(CANDIDATES[dtype], root @ root.T / size, threads)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         draft = path.with_name(f"{path.name}.{os.getpid()}.part")
@@ -176,17 +179,26 @@ def cache_path() -> Path:
     return home / "infoplane" / f"eigensolver-{versions}.json"
 
 
-def _race(names: Sequence[str], matrix: NDArray) -> str:
-    """The fastest solver; in rounds, so that a disturbance of the machine meets them all."""
+def _race(names: Sequence[str], matrix: NDArray, threads: int) -> str:
+    """The fastest solver; in rounds, so that a disturbance of the machine meets them all.
+
+    Solves go side by side, as those of layers do: some wait for each other.
+    """
+    beside = max(1, min(cores() // threads, MOST_BESIDE))
     times: dict[str, list[float]] = {name: [] for name in names}
-    for name in names:
-        SOLVERS[name](matrix[:64, :64].copy())  # starts its threads before the clock
-    running, begin = list(names), time.perf_counter()
-    while len(times[running[0]]) < 2 or time.perf_counter() - begin < 0.1:
-        for name in running:
-            start = time.perf_counter()
-            SOLVERS[name](matrix)
-            times[name].append(time.perf_counter() - start)
-        best = min(min(found) for found in times.values())
-        running = [name for name in running if min(times[name]) <= HOPELESS * best]
+
+    def lap(name: str, matrix: NDArray) -> float:
+        start = time.perf_counter()
+        list(pool.map(SOLVERS[name], [matrix] * beside))
+        return time.perf_counter() - start
+
+    with ThreadPoolExecutor(beside, initializer=torch.set_num_threads, initargs=(threads,)) as pool:
+        for name in names:
+            lap(name, matrix[:64, :64].copy())  # starts its threads before the clock
+        running, begin = list(names), time.perf_counter()
+        while len(times[running[0]]) < 2 or time.perf_counter() - begin < 0.1:
+            for name in running:
+                times[name].append(lap(name, matrix))
+            best = min(min(found) for found in times.values())
+            running = [name for name in running if min(times[name]) <= HOPELESS * best]
     return min(names, key=lambda name: min(times[name]))

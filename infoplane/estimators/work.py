@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
+from infoplane.device import cores
 from infoplane.estimators.base import EstimatorSettings, Item, LayerEstimator, LayerView
 from infoplane.estimators.batches import Batches, sub_probe
 from infoplane.estimators.memory import side_by_side
@@ -175,8 +175,3 @@ def solving(jobs: int | None, n: int) -> Iterator[Threads]:
                 raise
     finally:
         torch.set_num_threads(torch_threads)
-
-
-def cores() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
