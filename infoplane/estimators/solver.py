@@ -16,7 +16,7 @@ from infoplane.entropy import (
     certified_class_joint_entropy,
     certified_entropy,
     class_joint_entropy,
-    renyi_entropy,
+    gram_entropy,
 )
 from infoplane.errors import InfoplaneError
 from infoplane.kernels import constant_gram, multiply_kernel, samples
@@ -95,7 +95,7 @@ class Solver:
         """
         if self.tolerance:
             return certified_entropy(gram, self.alpha, min(room, self.tolerance), seed=seed)
-        return Interval.of_exact(float(renyi_entropy(gram, self.alpha, self.dtype)))
+        return Interval.of_exact(gram_entropy(gram, self.alpha, self.dtype))
 
     def class_joint_entropy(
         self, gram: torch.Tensor, labels: NDArray, room: float = math.inf, seed: int = 0
