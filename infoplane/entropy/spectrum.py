@@ -28,7 +28,7 @@ from infoplane.device import cores
 from infoplane.entropy.lapack import available, one_stage_eigenvalues, two_stage_eigenvalues
 
 LN2 = math.log(2)
-MEASURED_FROM = 512  # below, the solvers differ by microseconds and NumPy is taken
+MEASURED_FROM = 512  # below, torch is taken: NumPy keeps the interpreter while it solves small matrices
 SIZE_CLASSES = (512, 1024, 2048, 3072)  # sizes at which they are timed; a matrix follows the nearest by ratio
 MOST_BESIDE = 4  # solves at once while they are timed
 HOPELESS = 1.5  # times the fastest of a first round; slower ones get no second
@@ -45,10 +45,10 @@ def _torch(matrix: NDArray) -> NDArray:
 
 SOLVERS: dict[str, Callable[[NDArray], NDArray]] = {"numpy": _numpy, "torch": _torch}
 # NumPy solves float32 in float64, at float64 speed, and float64 as one stage does.
-CANDIDATES: dict[str, tuple[str, ...]] = {"float64": ("numpy", "torch"), "float32": ("torch",)}
+CANDIDATES: dict[str, tuple[str, ...]] = {"float64": ("torch", "numpy"), "float32": ("torch",)}
 if available():
     SOLVERS |= {"one-stage": one_stage_eigenvalues, "two-stage": two_stage_eigenvalues}
-    CANDIDATES = {"float64": ("numpy", "torch", "two-stage"), "float32": ("one-stage", "torch", "two-stage")}
+    CANDIDATES = {"float64": ("torch", "numpy", "two-stage"), "float32": ("torch", "one-stage", "two-stage")}
 
 
 def eigenvalues(matrix: torch.Tensor) -> torch.Tensor:
