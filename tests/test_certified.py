@@ -152,7 +152,7 @@ def test_ritz_residuals_are_measured():
 def test_products_and_norm_from_the_upper_triangle(rows, dtype, monkeypatch):
     matrix = torch.from_numpy(gram_matrix(draw(40)))
     monkeypatch.setattr(symmetric, "STRIPED_FROM", 10)
-    monkeypatch.setattr(symmetric, "STRIPE_ROWS", rows)
+    monkeypatch.setattr(symmetric, "STRIPE_BYTES", 4 * 40 * rows)
     half = torch.full_like(matrix, torch.nan)
     norm = 0.0
     for stripe in symmetric.stripes(40, matrix.device):
