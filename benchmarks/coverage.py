@@ -122,7 +122,7 @@ def coverage(n: int, draws: int, alphas: list[float], confidence: float, seed: i
         for alpha in alphas:
             operator = certified._dense([torch.from_numpy(matrix)], alpha)
             # Without a way back to exact: the approximation itself is on trial.
-            operator = Operator(operator.product, n, operator.square, operator.like)
+            operator = Operator(operator.product, len(matrix), operator.square, operator.like)
             exact = spectral_entropy(values, alpha)
             found = [
                 certified.certified_entropy(operator, alpha, confidence=confidence, seed=draw)
