@@ -2,7 +2,7 @@
 
 Eigenvectors are never formed. Which LAPACK is fastest differs between machines, sizes and numbers of threads (NumPy
 brings OpenBLAS, torch often MKL), so it is measured once for each and kept in the user's cache folder; the choice
-changes results by rounding only. `INFOPLANE_EIGENSOLVER=numpy` (or torch, one-stage, two-stage) fixes it. SciPy's
+changes results by rounding only. `INFOPLANE_EIGENSOLVER=torch` (or numpy, one-stage, two-stage) fixes it. SciPy's
 solver is no candidate: it keeps the interpreter, so that layers would wait for each other.
 """
 
