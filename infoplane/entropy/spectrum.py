@@ -23,6 +23,7 @@ import numpy as np
 import scipy
 import torch
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_info
 
 from infoplane.device import cores
 from infoplane.entropy.lapack import available, one_stage_eigenvalues, two_stage_eigenvalues
@@ -175,7 +176,9 @@ def fastest(n: int, dtype: str) -> str:
 def cache_path() -> Path:
     """Where the measured choice is kept: one file per processor and versions of the libraries."""
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    versions = f"{platform.machine()}-{os.cpu_count()}-{np.__version__}-{scipy.__version__}-{torch.__version__}"
+    kinds = {about["architecture"] for about in threadpool_info() if about.get("architecture")}
+    processor = "-".join([platform.machine(), *sorted(kinds), str(os.cpu_count())])
+    versions = f"{processor}-{np.__version__}-{scipy.__version__}-{torch.__version__}"
     return home / "infoplane" / f"eigensolver-{versions}.json"
 
 
