@@ -11,11 +11,12 @@ does not (Haidar, Ltaief and Dongarra, "Parallel reduction to condensed forms fo
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
 import numpy as np
+import scipy.linalg  # noqa: F401 loads its OpenBLAS, which serves where NumPy brings another library
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_info
 
@@ -44,11 +45,7 @@ def one_stage_eigenvalues(matrix: NDArray) -> NDArray:
         integers = np.empty(1, np.int64)
         _call(routine, [NO_VECTORS, LOWER, n, matrix, n, values, work, size, integers, 1], strings=2)
 
-    asked = np.empty(1, matrix.dtype)
-    solve(asked, -1)
-    # In single precision the size comes rounded.
-    size = int(asked[0] * (1 + np.finfo(matrix.dtype).eps)) + 1
-    solve(np.empty(size, matrix.dtype), size)
+    _with_room(solve, matrix.dtype)
     return values
 
 
@@ -80,9 +77,7 @@ def _to_band(matrix: NDArray, width: int) -> NDArray:
     def reduce(work: NDArray, size: int) -> None:
         _call(routine, [LOWER, n, width, matrix, n, band, width + 1, factors, work, size], strings=1)
 
-    asked = np.empty(1, matrix.dtype)
-    reduce(asked, -1)
-    reduce(np.empty(int(asked[0]), matrix.dtype), int(asked[0]))
+    _with_room(reduce, matrix.dtype)
     return band
 
 
@@ -100,6 +95,15 @@ def _to_tridiagonal(band: NDArray, width: int) -> tuple[NDArray, NDArray]:
     room, size = (int(array[0]) for array in asked)
     reduce(np.empty(room), room, np.empty(size), size)
     return diagonal, beside[:-1]
+
+
+def _with_room(routine: Callable[[NDArray, int], None], dtype: np.dtype[Any]) -> None:
+    """Asks a routine how much room it works in, then runs it with that."""
+    asked = np.empty(1, dtype)
+    routine(asked, -1)
+    # In single precision the size comes rounded.
+    size = int(asked[0] * (1 + np.finfo(dtype).eps)) + 1
+    routine(np.empty(size, dtype), size)
 
 
 def _letter(matrix: NDArray) -> str:
