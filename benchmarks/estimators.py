@@ -10,9 +10,8 @@ information), on all threads. Ours work on one item per core and compute S(X) an
 snapshots; that time is shared out. Bandwidths (median distance) are found before the clock starts. `ratio` counts
 distances on both sides; `ratio, distances stored` leaves them out on both sides, as `infoplane estimate` finds them
 in a run file that keeps distances. A subset of the items is measured; times are means over it, and the yardstick's
-over the first item before ours and the last one after. The floor is 4/3 n³
-operations, the tridiagonal reduction, at the measured rate of matrix products on all threads; `where the time
-goes` is measured with one item at a time.
+over the first item before ours and the last one after. The floor is 4/3 n³ operations, the tridiagonal reduction,
+at the measured rate of matrix products on all threads; `where the time goes` is measured with one item at a time.
 """
 
 from __future__ import annotations
