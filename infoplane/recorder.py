@@ -21,6 +21,7 @@ from infoplane.layers import Layer, eval_mode, parameter_names, select_layers, t
 from infoplane.provenance import provenance
 from infoplane.runfile import SLOTS, Closing, LayerInfo, Probe, RunWriter, SnapshotWriter, open_run
 from infoplane.sketch import SKETCH_SIZE, sketch
+from infoplane.targets import CLASSES, Target
 
 logger = logging.getLogger(__name__)
 
@@ -94,7 +95,7 @@ class Recorder(Closing):
         self._passes = _grouped(self.layers, len(inputs))
         infos = [LayerInfo(layer.name, tuple(layer.shape)) for layer in self.layers]
         described = Probe(
-            labels=labels.cpu().numpy().astype(np.int64),
+            target=Target(CLASSES, labels.cpu().numpy().astype(np.int64)),
             distances=condense(squared_distances(inputs).sqrt_().cpu().numpy()),
             indices=(torch.arange(len(inputs)) if indices is None else indices).cpu().numpy().astype(np.int64),
             shape=tuple(inputs.shape[1:]),

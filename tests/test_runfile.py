@@ -16,11 +16,12 @@ from scipy.spatial.distance import pdist
 from infoplane import open_run
 from infoplane.errors import InfoplaneError, MissingData, RunFileError
 from infoplane.runfile import LayerInfo, Probe, RunWriter, beside
+from infoplane.targets import CLASSES, Target
 
 N = 20
 LAYERS = [LayerInfo("features.0", (3, 2)), LayerInfo("logits", (4,))]
 INPUTS = np.random.default_rng(0).standard_normal((N, 5))
-PROBE = Probe(labels=np.arange(N) % 3, distances=pdist(INPUTS), indices=np.arange(N) + 100, shape=(5,))
+PROBE = Probe(Target(CLASSES, np.arange(N) % 3), distances=pdist(INPUTS), indices=np.arange(N) + 100, shape=(5,))
 
 
 def create(path, **options):
@@ -397,7 +398,9 @@ def test_survives_kill_at_any_moment(tmp_path):
 
 def wide_run(path, samples, shape, values, chunks=None):
     """A run of one wide layer kept as activations; with `chunks`, laid out in the file otherwise."""
-    probe = Probe(np.arange(samples) % 3, np.ones(samples * (samples - 1) // 2), np.arange(samples), (5,))
+    probe = Probe(
+        Target(CLASSES, np.arange(samples) % 3), np.ones(samples * (samples - 1) // 2), np.arange(samples), (5,)
+    )
     layers = [LayerInfo("wide", shape)]
     with (
         RunWriter.create(path, layers, probe, config={}, provenance={}) as writer,
@@ -458,7 +461,7 @@ with open_run(sys.argv[1]) as run:
 
 def test_distances_of_a_wide_layer_take_little_memory(tmp_path):
     layers, n = [LayerInfo("narrow", (4,)), LayerInfo("wide", (100, 16, 16))], 300
-    probe = Probe(np.arange(n) % 3, np.ones(n * (n - 1) // 2), np.arange(n), (5,))
+    probe = Probe(Target(CLASSES, np.arange(n) % 3), np.ones(n * (n - 1) // 2), np.arange(n), (5,))
     path = tmp_path / "run.h5"
     with (
         RunWriter.create(path, layers, probe, config={}, provenance={}) as writer,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,4 +74,11 @@ def sub_probe(probe: Probe, members: NDArray | None) -> Probe:
     if members is None:
         return probe
     square = squareform(probe.distances)[np.ix_(members, members)]
-    return Probe(probe.labels[members], condense(square), probe.indices[members], probe.shape)
+    others = {name: target.take(members) for name, target in probe.others.items()}
+    return replace(
+        probe,
+        target=probe.target.take(members),
+        distances=condense(square),
+        indices=probe.indices[members],
+        others=others,
+    )

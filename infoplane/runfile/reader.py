@@ -33,6 +33,7 @@ from infoplane.runfile.schema import (
     reading,
     stored_name,
 )
+from infoplane.targets import CLASSES, Target
 
 READ_BYTES = 64 * 2**20
 
@@ -199,7 +200,7 @@ class Run(Closing):
         with reading(self.path):
             probe = group(self._file, "probe")
             labels, distances, indices = (dataset(probe, name)[()] for name in ("labels", "distances", "indices"))
-            return Probe(labels, distances, indices, tuple(json.loads(probe.attrs["shape"])))
+            return Probe(Target(CLASSES, labels), distances, indices, tuple(json.loads(probe.attrs["shape"])))
 
     @property
     def metrics(self) -> pd.DataFrame:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infoplane.errors import RunFileError
+from infoplane.targets import Target
 
 FORMAT = "infoplane run"
 SCHEMA_VERSION = 1
@@ -29,10 +30,12 @@ class LayerInfo:
     Attributes:
         name: Module name of the layer.
         shape: Feature shape, without the sample axis.
+        note: What else decides its values, such as an activation in `forward` or a mean over positions.
     """
 
     name: str
     shape: tuple[int, ...]
+    note: str = ""
 
     @property
     def features(self) -> int:
@@ -45,16 +48,29 @@ class Probe:
     """The fixed samples on which every snapshot is taken.
 
     Attributes:
-        labels: Class labels, (n,) int64.
-        distances: Condensed Euclidean distances between the inputs, (n (n−1) / 2,) float64.
+        target: What the network is asked for, Y.
+        distances: Condensed distances between the inputs, (n (n−1) / 2,) float64.
         indices: Positions of the samples in their data set, (n,) int64.
         shape: Shape of one input.
+        input_distance: How the distances between the inputs were measured.
+        others: Further targets by name, such as the box of an object.
     """
 
-    labels: NDArray
+    target: Target
     distances: NDArray
     indices: NDArray
     shape: tuple[int, ...]
+    input_distance: str = "euclidean"
+    others: Mapping[str, Target] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        """Number of samples n."""
+        return len(self.target)
+
+    @property
+    def labels(self) -> NDArray:
+        """Class labels of the target, (n,) int64; an `InfoplaneError` where it is continuous."""
+        return self.target.classes
 
     @property
     def features(self) -> int:
