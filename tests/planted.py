@@ -6,7 +6,7 @@ import numpy as np
 from scipy.spatial.distance import pdist
 
 from infoplane.runfile import LayerInfo, Probe, RunWriter
-from infoplane.targets import CLASSES, Target
+from infoplane.targets import Target
 from infoplane.trainers.settings import RecordSettings
 
 CLASSES, SAMPLES = 4, 200
@@ -28,7 +28,7 @@ def planted_run(
     path.parent.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(seed)
     layers = [LayerInfo(name, (6,)) for name in BLOCKS]
-    probe = Probe(Target(CLASSES, LABELS), distances=pdist(INPUTS), indices=np.arange(len(LABELS)), shape=(5,))
+    probe = Probe(Target("classes", LABELS), distances=pdist(INPUTS), indices=np.arange(len(LABELS)), shape=(5,))
     held_out = "validation" if settings.validation else "test"
     curve = [0.1, accuracy] if curve is None else curve
     with RunWriter.create(
