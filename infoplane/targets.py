@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import decimal
+import numbers
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import pandas as pd
+import torch
 from numpy.typing import NDArray
 
-from infoplane.errors import InfoplaneError
+from infoplane.errors import InfoplaneError, unknown
 
 CLASSES, MULTILABEL, REGRESSION = "classes", "multilabel", "regression"
 KINDS = (CLASSES, MULTILABEL, REGRESSION)
+AUTO = "auto"
+
+# What loss functions of torch skip by default; never a class.
+IGNORE_INDEX = -100
 
 
 @dataclass(frozen=True)
@@ -52,6 +62,245 @@ class Target:
         return Target(self.kind, self.values[members], self.names)
 
 
-def as_target(values: Any, kind: str = CLASSES) -> Target:
-    """Reads a target."""
-    raise NotImplementedError
+def as_target(values: Any, kind: str = AUTO) -> Target:
+    """Reads a target from what people have, and refuses what cannot mean what it seems to.
+
+    Args:
+        values: One value a sample: a list, NumPy array, torch tensor or pandas object. Classes are whole numbers,
+            which stay as they are, or booleans, strings or categories, which are numbered from 0 and named,
+            (n,) or (n, 1); sets of labels are rows of 0 and 1, (n, k); continuous values are (n,) or (n, k).
+        kind: "classes", "multilabel" or "regression"; "auto" reads classes.
+
+    Returns:
+        The target, with values (n,) int64 of classes and sets of labels, (n, k) float64 of continuous values.
+
+    Raises:
+        InfoplaneError: Missing values, fractions that are to be classes, samples without a class among others that
+            have one, values that do not vary, or a class for every sample.
+    """
+    if kind not in (AUTO, *KINDS):
+        raise unknown("target", kind, [AUTO, *KINDS])
+    if kind == REGRESSION:
+        return Target(kind, _continuous(_array(values)))
+    if kind == MULTILABEL:
+        columns = values.columns if isinstance(values, pd.DataFrame) else None
+        return _sets(_array(values), None if columns is None else [str(column) for column in columns])
+    if isinstance(values, pd.DataFrame) and values.shape[1] == 1:
+        values = values.iloc[:, 0]
+    found, names = _categories(values) if _is_categorical(values) else _classes(_array(values))
+    count = len(np.unique(found))
+    if count == 1:
+        raise InfoplaneError("the labels hold one class only, so I(T;Y) says nothing; take at least two classes")
+    if count == len(found):
+        raise InfoplaneError(
+            f"each sample has a class of its own ({count} labels, {count} classes), so I(T;Y) says nothing; are "
+            "they continuous values, target='regression'?"
+        )
+    return Target(CLASSES, found, names)
+
+
+def _array(values: Any) -> NDArray:
+    """Values as they are, (n, …): booleans, whole numbers, floats or complex, or objects that are all str or bytes.
+
+    Missing values are refused; NaN among floats is left to whoever knows what the values are.
+    """
+    if isinstance(values, torch.Tensor):
+        values = _of_tensor(values)
+    elif isinstance(values, pd.DataFrame | pd.Series | pd.Index | pd.api.extensions.ExtensionArray):
+        values = np.asarray(values, dtype=object)
+    elif isinstance(values, list | tuple):
+        values = _of_list(values)
+    array = np.asarray(values)
+    if array.ndim == 0:
+        raise InfoplaneError(
+            f"labels are one value a sample, not one {type(values).__name__}; give a list or an array"
+        )
+    _refuse_empty(array.size)
+    if np.ma.isMaskedArray(values):
+        _refuse_missing(np.ma.getmaskarray(values))
+    return _typed(array.astype(object)) if array.dtype.kind not in "biufc" else array
+
+
+def _of_tensor(tensor: torch.Tensor) -> NDArray:
+    tensor = tensor.detach().cpu()
+    if tensor.layout != torch.strided:
+        tensor = tensor.to_dense()
+    # NumPy knows no bfloat16.
+    return (tensor.double() if tensor.is_floating_point() else tensor.resolve_conj()).numpy()
+
+
+def _of_list(values: Sequence[Any]) -> NDArray:
+    """A list as objects: NumPy would make strings of numbers beside strings, and of None."""
+    items = [_of_tensor(item)[()] if isinstance(item, torch.Tensor) else item for item in values]
+    rows = [item for item in items if isinstance(item, list | tuple | np.ndarray)]
+    try:
+        if len(rows) in (0, len(items)) and len({np.shape(row) for row in rows}) < 2:
+            return np.array(items, dtype=object)
+    except ValueError:
+        pass
+    raise InfoplaneError("labels are lists of unlike length; give as many values for each sample")
+
+
+def _typed(objects: NDArray) -> NDArray:
+    """An array of objects as numbers where they are numbers."""
+    _refuse_missing(np.asarray(pd.isna(objects)))
+    kinds = {_type_name(item) for item in objects.flat}
+    if kinds == {"whole numbers", "fractions"}:
+        kinds = {"fractions"}
+    if len(kinds) > 1:
+        raise InfoplaneError(f"labels are a mixture of {' and '.join(sorted(kinds))}; give them one type")
+    (kind,) = kinds
+    if kind in ("strings", "bytes"):
+        return objects
+    dtypes = {"booleans": np.bool_, "whole numbers": np.int64, "fractions": np.float64, "complex numbers": complex}
+    if kind not in dtypes:
+        raise InfoplaneError(f"labels of type {kind} cannot be read; give numbers, strings or categories")
+    try:
+        return objects.astype(dtypes[kind])
+    except OverflowError:
+        raise _too_large() from None
+
+
+def _type_name(item: Any) -> str:
+    if isinstance(item, bool | np.bool_):
+        return "booleans"
+    for kind, name in (
+        (str, "strings"),
+        (bytes, "bytes"),
+        (numbers.Integral, "whole numbers"),
+        (numbers.Real | decimal.Decimal, "fractions"),
+        (numbers.Complex, "complex numbers"),
+    ):
+        if isinstance(item, kind):
+            return name
+    return type(item).__name__
+
+
+def _refuse_empty(size: int) -> None:
+    if not size:
+        raise InfoplaneError("there are no labels; give one value a sample")
+
+
+def _refuse_missing(missing: NDArray) -> None:
+    count = np.count_nonzero(missing)
+    if count:
+        raise InfoplaneError(
+            f"{count} of {missing.size} labels are missing (None, NaN or infinite); leave those samples out"
+        )
+
+
+def _too_large() -> InfoplaneError:
+    return InfoplaneError("labels are beyond 64-bit whole numbers; number the classes from 0")
+
+
+def _is_categorical(values: Any) -> bool:
+    return isinstance(getattr(values, "dtype", None), pd.CategoricalDtype)
+
+
+def _categories(values: Any) -> tuple[NDArray, tuple[str, ...]]:
+    """Numbers (n,) of pandas categories, in the order that these have, and their names."""
+    categorical = pd.Categorical(values)
+    codes = categorical.codes.astype(np.int64)
+    _refuse_empty(len(codes))
+    _refuse_missing(codes < 0)
+    if pd.api.types.is_integer_dtype(categorical.categories.dtype):
+        _refuse_unlabelled(np.asarray(categorical.categories, dtype=np.int64)[codes])
+    return codes, tuple(str(category) for category in categorical.categories)
+
+
+def _classes(labels: NDArray) -> tuple[NDArray, tuple[str, ...]]:
+    """Numbers (n,) int64 of classes, and their names where they are no numbers themselves."""
+    if labels.size != len(labels):
+        raise InfoplaneError(
+            f"labels of shape {labels.shape} are not one class a sample; use target='multilabel' for sets of "
+            "labels (rows of 0 and 1), target='regression' for continuous values, or one-hot rows' argmax(1)"
+        )
+    labels = labels.reshape(-1)
+    if labels.dtype.kind == "b":
+        return labels.astype(np.int64), ("False", "True")
+    if labels.dtype.kind == "O":
+        names, codes = np.unique(labels, return_inverse=True)
+        return codes.astype(np.int64), tuple(map(_text, names))
+    whole = _whole_numbers(labels)
+    _refuse_unlabelled(whole)
+    return whole, ()
+
+
+def _text(name: str | bytes) -> str:
+    return name.decode(errors="backslashreplace") if isinstance(name, bytes) else str(name)
+
+
+def _whole_numbers(labels: NDArray) -> NDArray:
+    if labels.dtype.kind == "c":
+        raise InfoplaneError("labels are complex numbers; number the classes from 0")
+    _refuse_missing(~np.isfinite(labels) if labels.dtype.kind == "f" else np.zeros(len(labels), bool))
+    fractions = labels[labels != np.floor(labels)]
+    if len(fractions):
+        raise InfoplaneError(
+            f"labels such as {fractions[0]:.6g} are no whole numbers, so no classes; use target='regression' for "
+            "continuous values, or bin them into classes"
+        )
+    if labels.max() >= 2**63 or labels.min() < -(2**63):
+        raise _too_large()
+    return labels.astype(np.int64)
+
+
+def _refuse_unlabelled(classes: NDArray) -> None:
+    """Refuses numbers that say that a sample has no class."""
+    present = np.unique(classes)
+    if IGNORE_INDEX in present:
+        count = np.count_nonzero(classes == IGNORE_INDEX)
+        raise InfoplaneError(
+            f"{count} of {len(classes)} labels are {IGNORE_INDEX}, which means no label; leave those samples out"
+        )
+    # Alone beside one other class, as in {−1, +1}, it is a class.
+    if present[0] == -1 and len(present) > 2:
+        count = np.count_nonzero(classes == -1)
+        raise InfoplaneError(
+            f"{count} of {len(classes)} labels are -1; if -1 means no label, leave those samples out, otherwise "
+            "number the classes from 0"
+        )
+
+
+def _sets(table: NDArray, columns: Sequence[str] | None) -> Target:
+    """The distinct rows of a table of 0 and 1, (n, k), each a class that is named by its labels."""
+    if table.ndim != 2:
+        raise InfoplaneError(
+            f"target='multilabel' takes a row of 0 and 1 for each sample, (n, k), not labels of shape "
+            f"{table.shape}; leave it out where a sample has one class"
+        )
+    if table.dtype.kind == "f":
+        _refuse_missing(np.isnan(table))
+    if table.dtype.kind == "O" or not np.isin(table, (0, 1)).all():
+        raise InfoplaneError(
+            "target='multilabel' takes 0 and 1 only; cut scores at a threshold, or use target='regression'"
+        )
+    rows, codes = np.unique(table.astype(np.int8), axis=0, return_inverse=True)
+    if len(rows) == 1:
+        raise InfoplaneError("all samples have the same set of labels, so I(T;Y) says nothing; take others")
+    if len(rows) == len(table):
+        raise InfoplaneError(
+            "each sample has a set of labels of its own, so I(T;Y) says nothing; take fewer labels or more samples"
+        )
+    columns = columns or [str(column) for column in range(table.shape[1])]
+    names = ("+".join(columns[column] for column in np.flatnonzero(row).tolist()) or "none" for row in rows)
+    return Target(MULTILABEL, codes.reshape(-1).astype(np.int64), tuple(names))
+
+
+def _continuous(values: NDArray) -> NDArray:
+    """Continuous values, (n, k) float64."""
+    if values.dtype.kind in "Oc":
+        kind = "complex numbers; give their real and imaginary parts as columns"
+        if values.dtype.kind == "O":
+            kind = "strings, which are classes; leave out target='regression'"
+        raise InfoplaneError(f"the targets are {kind}")
+    if values.ndim > 2:
+        raise InfoplaneError(f"targets of shape {values.shape} are no (n,) or (n, k); flatten those of each sample")
+    with np.errstate(over="ignore"):
+        table = values.reshape(len(values), -1).astype(np.float64)
+    bad = np.count_nonzero(~np.isfinite(table))
+    if bad:
+        raise InfoplaneError(f"{bad} of {table.size} target values are NaN or infinite; leave those samples out")
+    if (table == table[0]).all():
+        raise InfoplaneError("all samples have the same target, so I(T;Y) says nothing; take others")
+    return table
