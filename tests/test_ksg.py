@@ -1,4 +1,4 @@
-"""Nearest neighbours: closed forms, scikit-learn in one dimension, repeated samples, nulls."""
+"""Nearest neighbours: closed forms, scikit-learn in one dimension, ties, nulls."""
 
 import numpy as np
 import pytest
@@ -8,6 +8,7 @@ from scipy.spatial.distance import cdist
 from scipy.special import digamma
 from sklearn.feature_selection._mutual_info import _compute_mi_cc, _compute_mi_cd
 
+from infoplane.estimators.binning import discrete_information
 from infoplane.estimators.ksg import ksg_information, ross_information
 
 LN2 = np.log(2)
@@ -69,11 +70,78 @@ def test_a_copy_reaches_the_stated_limit():
     assert ksg_information(distances(x), distances(x), 3) == pytest.approx(limit, abs=1e-12)
 
 
-def test_repeated_samples_are_counted_as_discrete_ones():
-    codes = np.random.default_rng(0).integers(4, size=1000)
-    square = distances(codes[:, None].astype(float))
-    assert ksg_information(square, square, 3) == pytest.approx(2, abs=0.03)
-    assert ross_information(square, codes % 2, 3) == pytest.approx(1, abs=0.03)
+def rectified(rng, n):
+    """Rows of which many are all zero, as behind a ReLU."""
+    return np.maximum(rng.standard_normal((n, 3)) - 1, 0)
+
+
+TIED = {
+    "whole numbers": lambda rng, n: rng.integers(0, 30, (n, 1)),
+    "bits": lambda rng, n: rng.integers(0, 2, (n, 6)),
+    "rows of zeros": rectified,
+    "repeated": lambda rng, n: rng.standard_normal((n // 5, 3))[rng.integers(0, n // 5, n)],
+    "continuous": lambda rng, n: rng.standard_normal((n, 3)),
+}
+
+
+def scaled(x):
+    square = distances(np.asarray(x, dtype=float))
+    return square / np.median(square[square > 0])
+
+
+@pytest.mark.parametrize("x", TIED)
+@pytest.mark.parametrize("t", TIED)
+def test_independent_variables_with_ties_share_nothing(x, t):
+    for n in (200, 500):
+        rng = np.random.default_rng(n)
+        values = [ksg_information(scaled(TIED[x](rng, n)), scaled(TIED[t](rng, n)), 3) for _ in range(3)]
+        assert abs(np.mean(values)) < 0.1
+
+
+@pytest.mark.parametrize("t", TIED)
+def test_independent_labels_of_tied_samples_share_nothing(t):
+    rng = np.random.default_rng(0)
+    values = [ross_information(scaled(TIED[t](rng, 300)), rng.integers(0, 10, 300), 3) for _ in range(4)]
+    assert abs(np.mean(values)) < 0.1
+
+
+@pytest.mark.parametrize("count", [2, 4, 16])
+def test_a_discrete_variable_knows_itself(count):
+    codes = np.random.default_rng(0).integers(count, size=1000)
+    for values in (codes[:, None], np.eye(count)[codes]):
+        square = scaled(values)
+        assert ksg_information(square, square, 3) == pytest.approx(np.log2(count), abs=0.03)
+        assert ross_information(square, codes, 3) == pytest.approx(np.log2(count), abs=0.03)
+    assert ross_information(scaled(codes[:, None]), codes % 2, 3) == pytest.approx(1, abs=0.03)
+
+
+def test_a_noisy_channel_of_one_bit():
+    rng = np.random.default_rng(0)
+    sent = rng.integers(2, size=(2000, 1))
+    received = sent ^ (rng.random((2000, 1)) < 0.11)
+    # 1 − H(0.11) is half a bit; what these samples hold is their plug-in information.
+    truth = discrete_information(sent[:, 0], received[:, 0])
+    assert ksg_information(scaled(sent), scaled(received), 3) == pytest.approx(truth, abs=0.05)
+
+
+def test_a_discrete_and_a_continuous_variable():
+    # Gao et al., NeurIPS 2017: x of m values, t = x + U[0, 2] has ln m − (m − 1) ln 2 / m nats.
+    rng = np.random.default_rng(0)
+    x = rng.integers(5, size=(1000, 1))
+    t = x + 2 * rng.random((1000, 1))
+    assert ksg_information(scaled(x), scaled(t), 3) == pytest.approx(np.log2(5) - 4 / 5, abs=0.1)
+    u = rng.random((1000, 1))
+    assert ksg_information(scaled(u), scaled(np.floor(4 * u)), 3) == pytest.approx(2, abs=0.05)
+
+
+def test_ties_are_broken_as_by_a_little_noise():
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 10, (600, 1)).astype(float)
+    t = x + rng.integers(0, 4, (600, 1))
+    shaken = [part + 1e-9 * rng.standard_normal(part.shape) for part in (x, t)]
+    expected = ksg_information(*map(scaled, shaken), 3)
+    assert ksg_information(scaled(x), scaled(t), 3) == pytest.approx(expected, abs=0.1)
+    assert ksg_information(scaled(x), scaled(t), 3) == ksg_information(scaled(x), scaled(t), 3)
 
 
 def test_classes_of_one_sample_are_left_out():

@@ -6,8 +6,16 @@ with the maximum norm over (X, T) and the Euclidean norm within each; Ross, "Mut
 and continuous data sets", PLoS ONE 9(2), e87357, 2014:
     I(T;Y) = ψ(n) − ⟨ψ(n_y)⟩ + ψ(k) − ⟨ψ(m)⟩.
 Both need distances only (scikit-learn's versions take one-dimensional variables). X and T are divided by their
-median distances first. Samples that repeat (distance 0 to the k-th neighbour) are counted as discrete ones, as by
-Gao et al., NeurIPS 2017. Slightly negative values are estimates of 0 and are not clipped.
+median distances first. Slightly negative values are estimates of 0 and are not clipped. A continuous Y stands in
+the place of X: I(T;Y) is then eq. 8 as well.
+
+**Ties.** The formulas are for variables of which no two distances are equal. Whole numbers, bits, rows of zeros
+behind a ReLU and repeated samples have ties, and a neighbour count that stops short of them is too small: without
+care, independent variables seem to share a bit. So each variable is thought to have one more coordinate, of
+independent noise that is infinitely small beside every distance: it orders what is tied at the radius of a sample
+and touches nothing else, so that samples without ties keep their value to the last bit. Then independent variables
+stay near 0, and discrete ones give about their plug-in information, with a little more variance than counting has.
+The noise is the same in every call.
 
 **Saturation.** The estimator cannot exceed ψ(n) − ψ(k) for I(X;T), about log2(n/k) bits, while the true value of a
 deterministic network is infinite or huge: a strongly dependent layer shows the limit. In high dimension
@@ -17,6 +25,7 @@ further apart than neighbours, but permuted labels stay near 0.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +40,7 @@ from infoplane.estimators.base import EstimatorSettings, LayerEstimator, LayerVi
 from infoplane.runfile import Probe, Run
 
 LN2 = float(np.log(2))
+TIE_SEED, TIE_DRAWS = 0, 4  # a mean over draws, as one adds a few hundredths of a bit of noise
 
 
 @dataclass(frozen=True)
@@ -94,7 +104,7 @@ def _scaled(square: NDArray) -> NDArray:
 
 
 def ksg_information(x: NDArray, t: NDArray, k: int) -> float:
-    """Mutual information of two continuous variables (first algorithm of Kraskov et al., 2004).
+    """Mutual information of two continuous variables (first algorithm of Kraskov et al., 2004), ties broken.
 
     Args:
         x: Distances between the samples of one variable, (n, n).
@@ -104,18 +114,25 @@ def ksg_information(x: NDArray, t: NDArray, k: int) -> float:
     Returns:
         Bits.
     """
-    joint = np.maximum(x, t)
     # The sample itself comes first, at distance 0.
-    radius = np.partition(joint, k, axis=1)[:, k]
+    radius = np.partition(np.maximum(x, t), k, axis=1)[:, k]
     # With the sample itself, so that these are n_x + 1 and n_t + 1.
-    inside_x, inside_t = _inside(x, radius), _inside(t, radius)
-    count = np.where(radius > 0, k, (joint == 0).sum(axis=1))
-    terms = digamma(count) - digamma(inside_x) - digamma(inside_t)
-    return float(digamma(len(x)) + terms.mean()) / LN2
+    terms = digamma(_inside(x, radius)) + digamma(_inside(t, radius))
+    rows = np.flatnonzero(_tied(x, radius) | _tied(t, radius))
+    if len(rows):
+        pairs = zip(_places(x, radius, rows, seed=0), _places(t, radius, rows, seed=1), strict=True)
+        terms[rows] = np.mean([_tied_terms(*places, k) for places in pairs], axis=0)
+    return float(digamma(k) + digamma(len(x)) - terms.mean()) / LN2
+
+
+def _tied_terms(x: NDArray, t: NDArray, k: int) -> NDArray:
+    """ψ(n_x + 1) + ψ(n_t + 1) of some samples, (m,), around which all others have places, (m, n)."""
+    nearest = np.partition(np.maximum(x, t), k, axis=1)[:, k]
+    return np.asarray(digamma(_inside(x, nearest)) + digamma(_inside(t, nearest)))
 
 
 def ross_information(t: NDArray, labels: NDArray, k: int) -> float:
-    """Mutual information of a continuous variable and labels (Ross, 2014).
+    """Mutual information of a continuous variable and labels (Ross, 2014), ties broken.
 
     Args:
         t: Distances between the samples, (n, n).
@@ -131,17 +148,60 @@ def ross_information(t: NDArray, labels: NDArray, k: int) -> float:
         return 0.0
     if not kept.all():
         return ross_information(t[np.ix_(kept, kept)], labels[kept], k)
-    radius, count = np.empty(len(labels)), np.empty(len(labels))
+    radius, count = np.empty(len(labels)), np.minimum(k, sizes - 1)[classes]
     for name in range(len(names)):
         members = np.flatnonzero(classes == name)
-        within = t[np.ix_(members, members)]
-        nearest = min(k, len(members) - 1)
-        radius[members] = np.partition(within, nearest, axis=1)[:, nearest]
-        count[members] = np.where(radius[members] > 0, nearest, (within == 0).sum(axis=1))
-    terms = digamma(count) - digamma(sizes[classes]) - digamma(_inside(t, radius))
+        nearest = count[members[0]]
+        radius[members] = np.partition(t[np.ix_(members, members)], nearest, axis=1)[:, nearest]
+    inside = digamma(_inside(t, radius))
+    rows = np.flatnonzero(_tied(t, radius))
+    if len(rows):
+        others = classes[rows, None] != classes
+        found = [_tied_term(places, others, count[rows]) for places in _places(t, radius, rows, seed=0)]
+        inside[rows] = np.mean(found, axis=0)
+    terms = digamma(count) - digamma(sizes[classes]) - inside
     return float(digamma(len(t)) + terms.mean()) / LN2
 
 
+def _tied_term(places: NDArray, others: NDArray, count: NDArray) -> NDArray:
+    """ψ(m) of some samples, (m,).
+
+    Args:
+        places: Of all samples around them, (m, n).
+        others: Which of them are of another class, (m, n).
+        count: Number of neighbours within the class, (m,).
+    """
+    own = np.sort(np.where(others, np.inf, places), axis=1)
+    return np.asarray(digamma(_inside(places, own[np.arange(len(own)), count])))
+
+
 def _inside(distances: NDArray, radius: NDArray) -> NDArray:
-    """How many samples stand nearer to each than its radius, itself among them; repeated ones at radius 0."""
-    return (distances < np.where(radius > 0, radius, np.finfo(float).tiny)[:, None]).sum(axis=1)
+    """How many samples stand nearer to each than its radius, itself among them."""
+    return (distances < radius[:, None]).sum(axis=1)
+
+
+def _tied(distances: NDArray, radius: NDArray) -> NDArray:
+    """Whether several samples stand at just the radius of each, so that their order decides the count."""
+    return (distances == radius[:, None]).sum(axis=1) > 1
+
+
+def _places(distances: NDArray, radius: NDArray, rows: NDArray, seed: int) -> Iterator[NDArray]:
+    """Where the samples stand around those of some rows, as seen from the radius, for each draw of the noise.
+
+    Args:
+        distances: (n, n).
+        radius: Of each sample, (n,).
+        rows: Samples around which to look, (m,).
+        seed: Of the noise that orders what is tied: another for each variable, as it must be independent.
+
+    Yields:
+        (m, n): −1 for the sample itself and for those nearer than the radius, between 0 and 1 at the radius, in the
+        order of the noise, and ∞ beyond.
+    """
+    near, edge = distances[rows], radius[rows, None]
+    outside = np.where(near < edge, -1.0, np.inf)
+    outside[np.arange(len(rows)), rows] = -1.0
+    tied = near == edge
+    tied[np.arange(len(rows)), rows] = False
+    for noise in np.random.default_rng([TIE_SEED, seed]).random((TIE_DRAWS, len(distances))):
+        yield np.where(tied, np.abs(noise[rows, None] - noise), outside)
