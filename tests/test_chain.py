@@ -1,10 +1,17 @@
+import copy
+
 import pytest
 import torch
+import torchvision
 from torch import nn
 
 from infoplane.errors import InfoplaneError
+from infoplane.layers import tensor_of
 from infoplane.models import build_model
 from infoplane.trainers.chain import grouped, merge, saved_bytes, split_into_blocks
+from infoplane.trainers.methods import method
+from infoplane.trainers.objective import Knobs, Pass, Place
+from infoplane.trainers.task import Targets, Task
 
 
 def run_through(blocks, x):
@@ -127,3 +134,173 @@ def test_saved_bytes_by_hand():
     chain = split_into_blocks(model, torch.randn(2, 10))
     assert saved_bytes(chain, torch.randn(7, 10)) == [7 * 4 * (10 + 20), 7 * 4 * (20 + 30), 7 * 4 * 30]
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+
+
+IMAGE = (3, 32, 32)
+
+
+def torchvision_vit():
+    sizes = {"num_layers": 2, "num_heads": 2, "hidden_dim": 16, "mlp_dim": 32}
+    return torchvision.models.VisionTransformer(image_size=32, patch_size=8, num_classes=3, **sizes)
+
+
+def torchvision_swin():
+    sizes = {"patch_size": [4, 4], "embed_dim": 8, "depths": [1, 1], "num_heads": [1, 2], "window_size": [4, 4]}
+    return torchvision.models.SwinTransformer(num_classes=3, **sizes)
+
+
+def timm_vit(name="vit_tiny_patch16_224"):
+    timm = pytest.importorskip("timm")
+    sizes = {"patch_size": 8, "depth": 2, "embed_dim": 16, "num_heads": 2}
+    return timm.create_model(name, img_size=32, num_classes=3, **sizes)
+
+
+def timm_deit():
+    return timm_vit("deit_tiny_patch16_224")
+
+
+def timm_swin():
+    timm = pytest.importorskip("timm")
+    sizes = {"window_size": 4, "embed_dim": 8, "depths": (1, 1), "num_heads": (1, 2)}
+    return timm.create_model("swin_tiny_patch4_window7_224", img_size=32, num_classes=3, **sizes)
+
+
+def huggingface_vit():
+    transformers = pytest.importorskip("transformers")
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+    config = transformers.ViTConfig(image_size=32, patch_size=8, num_labels=3, **sizes)
+    return transformers.ViTForImageClassification(config)
+
+
+TRANSFORMERS = [torchvision_vit, torchvision_swin, timm_vit, timm_deit, timm_swin, huggingface_vit]
+
+
+@pytest.mark.parametrize("build", TRANSFORMERS)
+def test_transformers_are_chains(build):
+    """For any batch size, with all parameters in the blocks, and without a change to the network."""
+    model = build()
+    before = copy.deepcopy(model.state_dict())
+    state = torch.get_rng_state()
+    chain = split_into_blocks(model, torch.randn(2, *IMAGE, generator=torch.Generator().manual_seed(1)))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert model.training
+    assert len(chain.blocks) >= 3
+    assert before.keys() == model.state_dict().keys()
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+    own = {id(p) for block in chain.blocks for p in block.parameters()}
+    assert own == {id(p) for p in model.parameters()}
+    for part in (model, *chain.blocks):
+        part.eval()
+    for n in (1, 2, 3, 7):
+        x = torch.randn(n, *IMAGE)
+        outputs = [x]
+        for block in chain.blocks:
+            outputs.append(block(outputs[-1]))
+        assert [tuple(output.shape) for output in outputs[:-1]] == [(n, *shape) for shape in chain.shapes[:-1]]
+        assert torch.equal(tensor_of(outputs[-1]), tensor_of(model(x)))
+
+
+@pytest.mark.parametrize("build", TRANSFORMERS)
+def test_transformers_train_block_by_block(build):
+    """One step of local cross-entropy moves each block's own parameters, by its own loss."""
+    chain = split_into_blocks(build(), torch.randn(2, *IMAGE))
+    task = Task(3, False)
+    targets = Targets(torch.arange(6) % 3, None)
+    inputs = below = torch.randn(6, *IMAGE)
+    for index, block in enumerate(chain.blocks):
+        shape = chain.shapes[index + 1]
+        place = Place(index, len(chain.blocks), IMAGE, chain.shapes[index], shape, chain.blocks[index + 1 :], task)
+        objective = method("greedy-ce").make(place, Knobs())
+        output = tensor_of(block(below))
+        objective.loss(Pass(output=output, inputs=inputs, below=below, targets=targets)).backward()
+        for part in chain.blocks:
+            moved = [p.grad is not None for p in part.parameters()]
+            assert all(moved) if part is block else not any(moved)
+        block.zero_grad(set_to_none=True)
+        below = output.detach()
+
+
+class Sized(nn.Module):
+    """Uses what it knows of its input before the first unit in all units after it."""
+
+    def __init__(self, kind):
+        super().__init__()
+        self.kind = kind
+        self.first, self.second, self.head = nn.Linear(6, 6), nn.Linear(6, 6), nn.Linear(6, 3)
+
+    def known(self, x):
+        n, features = x.shape
+        torch._assert(features == 6, f"not {features}")
+        match self.kind:
+            case "size":
+                return torch.ones(features).expand(n, -1) / features
+            case "half":
+                return x.size(0) // 2
+            case "shape":
+                return x.shape
+            case "branch":
+                return 0 if self.first.bias.sum() > 0 else 1
+            case "parameter":
+                return self.first.bias * 2
+            case "frozen":
+                return int(n)
+            case "sum":
+                return x.sum(1, keepdim=True)
+            case "item":
+                return x.sum().item()
+
+    def forward(self, x, mask=None):
+        known = self.known(x)
+        x = self.first(x)
+        if mask is not None:
+            x = x * mask
+        x = self.second(x)
+        x = x.reshape(known) if self.kind == "shape" else x + known
+        return self.head(x)
+
+
+@pytest.mark.parametrize("kind", ["size", "half", "shape"])
+def test_sizes_are_no_bypass(kind):
+    model = Sized(kind)
+    chain = split_into_blocks(model, torch.randn(2, 6))
+    assert chain.names == ("first", "second", "head")
+    for n in (1, 2, 3, 5, 8):
+        x = torch.randn(n, 6)
+        assert torch.equal(run_through(chain.blocks, x), model(x))
+
+
+@pytest.mark.parametrize(
+    ("kind", "complaint"),
+    [
+        ("sum", "after second also uses sum_1"),
+        ("item", "after second also uses item"),
+        ("parameter", "blocks first and head share parameters"),
+        ("branch", "cannot be split into blocks: its forward depends on the values"),
+        ("frozen", "for 3 inputs"),
+    ],
+)
+def test_what_is_no_size_is_a_bypass(kind, complaint):
+    with pytest.raises(InfoplaneError, match=complaint):
+        split_into_blocks(Sized(kind), torch.randn(2, 6))
+
+
+class Recurrent(nn.Module):
+    def __init__(self, tell_all=False):
+        super().__init__()
+        self.tell_all = tell_all
+        self.lstm, self.hidden, self.head = nn.LSTM(4, 5, batch_first=True), nn.Linear(5, 5), nn.Linear(5, 3)
+
+    def forward(self, x):
+        x, (state, _) = self.lstm(x)
+        x = self.hidden(x[:, -1])
+        return self.head(x + state[0] if self.tell_all else x)
+
+
+def test_one_of_several_results_goes_on():
+    model = Recurrent()
+    chain = split_into_blocks(model, torch.randn(2, 7, 4))
+    x = torch.randn(5, 7, 4)
+    assert chain.names == ("lstm", "hidden", "head")
+    assert torch.equal(run_through(chain.blocks, x), model(x))
+    with pytest.raises(InfoplaneError, match="what comes after lstm also uses"):
+        split_into_blocks(Recurrent(tell_all=True), torch.randn(2, 7, 4))
