@@ -7,7 +7,7 @@ d, and a Gram matrix of n samples is A_ij = K_ij / (n √(K_ii K_jj)), so that i
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -26,71 +26,119 @@ HALVED_FROM = 2**22
 HALVED_ROWS = 512
 CHUNK_BYTES = 64 * 2**20
 STRIPE_ROWS = 256
+# Of a squared distance so small beside the squared norms, rounding leaves 7 digits; smaller ones are lost.
+LOST = 1e-7
 RULES = {"median": 1.0, "knn": 10.0, "silverman": 1.0, "alignment": 0.5, "fixed": None}
 
 
 def squared_distances(x: torch.Tensor) -> torch.Tensor:
-    """Squared Euclidean distances between samples, accurate for near duplicates and for any offset.
+    """Squared Euclidean distances between samples, accurate whatever their offset and however far others lie.
 
     Args:
-        x: Samples, (n, ...), any real dtype; the axes after the first are flattened.
+        x: Samples, (n, ...), any dtype; the axes after the first are flattened, a complex value counts as two.
 
     Returns:
         (n, n) float64 on the device of x (on the CPU where the device has no float64), as by
-        `accumulated_distances`.
+        `accumulated_distances`; differentiable in x.
     """
-    return accumulated_distances([x.reshape(len(x), -1)], len(x))
+    if x.requires_grad:
+        return _differentiable_distances(_rows(x).to(torch.float64))
+    return accumulated_distances(lambda: [x], len(x))
 
 
-def accumulated_distances(chunks: Iterable[torch.Tensor], n: int) -> torch.Tensor:
-    """Squared Euclidean distances between samples whose features come in chunks, in any order.
+def accumulated_distances(chunks: Callable[[], Iterable[torch.Tensor]], n: int) -> torch.Tensor:
+    """Squared Euclidean distances between samples whose features come in chunks, in any order, without gradients.
 
-    Features are centred and multiplied in float64, so that beside the result only one chunk of them stands in
-    memory (where no gradient is asked for), of which no more than 64 MiB as float64. Distances below the rounding
-    error of the product are exactly 0: repeated samples stay repeated.
+    Features are centred and multiplied in float64. Where samples lie close together for their distance from the
+    centre (beside an outlier, in clusters far apart), the product loses their distances; those pairs are measured
+    again about one of their own samples, from the chunks once more. Repeated samples are at distance exactly 0.
+
+    Beside the result only one chunk of features stands in memory, of which no more than 64 MiB as float64.
 
     Args:
-        chunks: Some features of all samples, (n, f) each, any real dtype, all on one device.
+        chunks: Gives all samples, some of their features at a time, (n, f) each, any dtype, on one device; called
+            once, and once more for every round in which lost pairs are measured again.
         n: Number of samples.
 
     Returns:
         (n, n) float64 on the device of the chunks (on the CPU where the device has no float64).
     """
-    gram = torch.zeros(n, n, dtype=torch.float64)
+    squared = torch.zeros(n, n, dtype=torch.float64)
     features = 0
-    for chunk in chunks:
-        chunk = chunk.cpu() if chunk.device.type == "mps" else chunk
-        gram = gram.to(chunk.device)
-        features += chunk.shape[1]
-        for part in chunk.split(max(1, CHUNK_BYTES // (8 * max(n, 1))), dim=1):
-            gram = _add_products(gram, part.to(torch.float64))
-    rounding = torch.finfo(torch.float64).eps * max(16.0, math.sqrt(features))
-    if not gram.requires_grad:
-        return _distances_inside(gram, rounding)
-    norms = gram.diagonal()
-    sums = norms[:, None] + norms[None, :]
-    squared = (sums - 2 * gram).clamp(min=0)
-    squared = torch.where(squared <= rounding * sums, 0.0, squared)
-    return squared * (1 - torch.eye(n, dtype=squared.dtype, device=squared.device))
+    for part in _parts(chunks, n):
+        squared = squared.to(part.device)
+        features += part.shape[1]
+        _add_products(squared, part)
+    share = _lost_share(features)
+    if _distances_inside(squared, share):
+        # This ends: a round settles the pairs of its balls' centres at least, and shrinks the norms 1000 times.
+        while balls := _balls(squared):
+            _measure_again(squared, balls, _parts(chunks, n), share)
+    return squared
 
 
-def _add_products(gram: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+@dataclass(frozen=True)
+class _Ball:
+    """Samples close to one of them, and others that these are close to.
+
+    Attributes:
+        samples: Indices, (m,): the centre, the rest of the ball, the others.
+        inner: Number of samples of the ball, the centre included.
+    """
+
+    samples: torch.Tensor
+    inner: int
+
+    def stripes(self) -> Iterator[tuple[slice, tuple[torch.Tensor, torch.Tensor]]]:
+        """Rows of the ball, some at a time, and the place in the matrix of their pairs with all samples."""
+        for start in range(0, self.inner, STRIPE_ROWS):
+            rows = slice(start, min(start + STRIPE_ROWS, self.inner))
+            yield rows, (self.samples[rows, None], self.samples[None, :])
+
+
+def _rows(x: torch.Tensor) -> torch.Tensor:
+    """Samples as rows of real numbers, (n, f), on a device that has float64."""
+    x = x.cpu() if x.device.type == "mps" else x
+    x = torch.view_as_real(x.resolve_conj()) if x.is_complex() else x
+    return x.reshape(len(x), -1)
+
+
+def _parts(chunks: Callable[[], Iterable[torch.Tensor]], n: int) -> Iterator[torch.Tensor]:
+    """The features again, (n, f) float64 of at most `CHUNK_BYTES` each; not to be written to."""
+    for chunk in chunks():
+        for part in _rows(chunk.detach()).split(max(1, CHUNK_BYTES // (8 * max(n, 1))), dim=1):
+            yield part.to(torch.float64)
+
+
+def _lost_share(features: int) -> float:
+    """Share of the sum of two squared norms below which rounding takes too much of a squared distance."""
+    return LOST * max(1.0, math.sqrt(features) / 16)
+
+
+def _add_products(gram: torch.Tensor, x: torch.Tensor) -> None:
     """Adds the inner products of centred features, in place; of large ones to the lower triangle only."""
     # Taking off a sample before the mean makes a constant layer exactly zero.
     x = x - x[:1]
     x = x.sub_(x.mean(dim=0, keepdim=True))
-    if x.numel() < HALVED_FROM or x.is_cuda or x.requires_grad:
-        return gram.addmm_(x, x.T)
+    if x.numel() < HALVED_FROM or x.is_cuda:
+        gram.addmm_(x, x.T)
+        return
     sums, rows = gram.numpy(), x.numpy()
     for start in range(0, len(rows), HALVED_ROWS):
         stop = start + HALVED_ROWS
         sums[start:stop, :stop] += rows[start:stop] @ rows[:stop].T
-    return gram
 
 
-def _distances_inside(gram: torch.Tensor, rounding: float) -> torch.Tensor:
-    """Squared distances in the place of the inner products in the lower triangle: no second (n, n) array."""
+def _distances_inside(gram: torch.Tensor, share: float) -> bool:
+    """Squared distances in the place of the inner products in the lower triangle: no second (n, n) array.
+
+    A lost pair is marked by the sign bit: −0 now, minus what is measured again later.
+
+    Returns:
+        Whether any pair was lost.
+    """
     norms = gram.diagonal().clone()
+    found = False
     for start in range(0, len(gram), STRIPE_ROWS):
         stop = start + STRIPE_ROWS
         stripe = gram[start:stop, :stop]
@@ -98,16 +146,148 @@ def _distances_inside(gram: torch.Tensor, rounding: float) -> torch.Tensor:
         stripe[:, start:] = corner + corner.tril(-1).T
         sums = norms[start:stop, None] + norms[None, :stop]
         torch.sub(sums, stripe, alpha=2, out=stripe)
-        stripe.masked_fill_(stripe <= sums.mul_(rounding), 0.0)
+        stripe[:, start:].fill_diagonal_(math.inf)
+        lost = stripe < sums.mul_(share)
+        found = found or bool(lost.any())
+        stripe.masked_fill_(lost, -0.0)
         gram[:start, start:stop] = stripe[:, :start].T
-    return gram.fill_diagonal_(0.0)
+    gram.fill_diagonal_(0.0)
+    return found
+
+
+def _lost(squared: torch.Tensor) -> torch.Tensor:
+    """Which pairs are marked as lost; a NaN is not, whatever its sign."""
+    return torch.signbit(squared) & (squared <= 0)
+
+
+def _balls(squared: torch.Tensor) -> list[_Ball]:
+    """Balls such that every lost pair has one of its samples in one, and the other there or among its others.
+
+    Distances from the centre of a ball are below about 1e-3 of the scale at which pairs were lost.
+    """
+    stripes = range(0, len(squared), STRIPE_ROWS)
+    touched = torch.cat([_lost(squared[start : start + STRIPE_ROWS]).any(1) for start in stripes])
+    free = touched.clone()
+    balls = []
+    for centre in touched.nonzero()[:, 0].tolist():
+        if not free[centre]:
+            continue
+        near = _lost(squared[centre]) & free
+        if not near.any():
+            continue  # all its pairs lie in balls before
+        # Samples before the centre are in balls before, or have no pairs left: it stays the first.
+        near[centre] = True
+        inner = near.nonzero()[:, 0]
+        free &= ~near
+        beside = torch.zeros_like(free)
+        for rows in inner.split(STRIPE_ROWS):
+            beside |= _lost(squared[rows]).any(0)
+        balls.append(_Ball(torch.cat([inner, (beside & free).nonzero()[:, 0]]), len(inner)))
+    return balls
+
+
+def _measure_again(squared: torch.Tensor, balls: list[_Ball], parts: Iterable[torch.Tensor], share: float) -> None:
+    """Measures lost pairs about the centres of balls, in place; those still lost there stay marked."""
+    norms = [squared.new_zeros(len(ball.samples)) for ball in balls]
+    for part in parts:
+        for ball, total in zip(balls, norms, strict=True):
+            x = part[ball.samples] - part[ball.samples[:1]]
+            if not x.any():
+                continue  # copies
+            own = torch.einsum("nf,nf->n", x, x)  # without a second array of that size
+            total += own
+            for rows, place in ball.stripes():
+                apart = (own[rows, None] + own).addmm_(x[rows], x.T, alpha=-2).clamp_(min=0)
+                before = squared[place]
+                squared[place] = torch.where(_lost(before), before - apart, before)
+    for ball, total in zip(balls, norms, strict=True):
+        for rows, place in ball.stripes():
+            block = squared[place]
+            lost = _lost(block)
+            block = torch.where(lost, -block, block)
+            corner = block[:, rows].tril()
+            block[:, rows] = corner + corner.tril(-1).T
+            block.masked_fill_(lost & (block < share * (total[rows, None] + total)), -0.0)
+            squared[place] = block
+            # Rows to come find their pairs with these settled: both triangles hold the same.
+            squared[place[1].T, place[0].T] = block.T
+
+
+def _differentiable_distances(x: torch.Tensor) -> torch.Tensor:
+    """`squared_distances` of rows (n, f) float64 by operations that autograd follows, in the same rounds."""
+    share = _lost_share(x.shape[1])
+    centred = x - x[:1]
+    squared, lost = _distances_about(centred - centred.mean(dim=0, keepdim=True), share)
+    squared = squared.masked_fill(lost, 0.0)
+    marks = torch.zeros_like(squared.detach()).masked_fill_(lost, -0.0)
+    while balls := _balls(marks):
+        for ball in balls:
+            place = ball.samples[: ball.inner, None], ball.samples[None, :]
+            apart, lost = _distances_about(x[ball.samples] - x[ball.samples[:1]], share)
+            settled = _lost(marks[place]) & ~lost[: ball.inner]
+            block = torch.where(settled, apart[: ball.inner], squared[place])
+            marked = marks[place].masked_fill_(settled, 0.0)
+            mirror = place[1].T, place[0].T
+            marks[place], marks[mirror] = marked, marked.T
+            squared = squared.index_put(place, block).index_put(mirror, block.T)
+    return squared
+
+
+def _distances_about(x: torch.Tensor, share: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Squared distances of rows about a centre, (m, m), and which are lost there; symmetric, the diagonal 0."""
+    gram = x @ x.T
+    norms = gram.diagonal()
+    sums = norms[:, None] + norms[None, :]
+    other = ~torch.eye(len(x), dtype=torch.bool, device=x.device)
+    squared = torch.where(other, (sums - (gram + gram.T)).clamp(min=0), 0.0)
+    return squared, other & (squared < share * sums)
+
+
+def hamming_distances(ids: torch.Tensor, kept: torch.Tensor | None = None) -> torch.Tensor:
+    """Euclidean distances between one-hot codes of tokens, in which a masked position is the zero vector.
+
+    A position adds 2 to the squared distance where both samples keep different tokens, 1 where only one of them
+    keeps its token, otherwise nothing: the numbering of tokens and the amount of padding do not matter.
+
+    Args:
+        ids: Tokens, (n, positions…), any integer dtype.
+        kept: Which positions count, (n, positions…) bool, or of its leading axes only; None keeps all.
+
+    Returns:
+        (n, n) float64 on the device of the tokens (on the CPU where the device has no float64).
+
+    Raises:
+        ValueError: The tokens are no integers, or the mask is not bool or does not fit them.
+    """
+    if ids.is_floating_point() or ids.is_complex() or ids.ndim < 2:
+        raise ValueError(f"expected integer tokens (n, positions), got {ids.dtype} of shape {tuple(ids.shape)}")
+    kept = torch.ones_like(ids, dtype=torch.bool) if kept is None else kept
+    if kept.dtype != torch.bool or kept.shape != ids.shape[: kept.ndim]:
+        raise ValueError(
+            f"expected a bool mask for tokens of shape {tuple(ids.shape)}, got {kept.dtype} of {tuple(kept.shape)}"
+        )
+    kept = kept.reshape(kept.shape + (1,) * (ids.ndim - kept.ndim)).expand(ids.shape)
+    ids, kept = (_rows(tensor) for tensor in (ids, kept))
+    tokens = torch.unique(ids, return_inverse=True)[1].to(torch.int32)
+    # Two numbers for what is masked, so that it equals nothing.
+    left, right = (torch.where(kept, tokens, masked) for masked in (-1, -2))
+    n, counts = len(ids), kept.sum(1).to(torch.float64)
+    squared = counts[:, None] + counts
+    rows = max(1, CHUNK_BYTES // max(ids.numel(), 1))
+    for start in range(0, n, rows):
+        stop = min(start + rows, n)
+        equal = (left[start:stop, None] == right[None, :stop]).sum(2)
+        squared[start:stop, :stop] -= 2 * equal
+        squared[:start, start:stop] = squared[start:stop, :start].T
+    return squared.fill_diagonal_(0.0).sqrt_()
 
 
 def gram_matrix(x: Array, sigma: float | None = None) -> Array:
     """Normalised Gram matrix of samples under the Gaussian kernel exp(−d² / (2σ²)).
 
     Args:
-        x: Samples, (n, ...), NumPy array or tensor; the axes after the first are flattened.
+        x: Samples, (n, ...), NumPy array or tensor; the axes after the first are flattened, a complex value counts
+            as two.
         sigma: Bandwidth σ > 0 in the units of x; None takes the median pairwise distance.
 
     Returns:
@@ -119,9 +299,7 @@ def gram_matrix(x: Array, sigma: float | None = None) -> Array:
     tensor = torch.as_tensor(x)
     if tensor.ndim == 0 or tensor.numel() == 0:
         raise ValueError(f"expected samples of shape (n, ...), got shape {tuple(tensor.shape)}")
-    if tensor.device.type == "mps":
-        tensor = tensor.cpu()
-    tensor = tensor.reshape(len(tensor), -1).to(torch.float64)
+    tensor = _rows(tensor).to(torch.float64)
     scale = tensor.detach().abs().max().item()
     if not math.isfinite(scale):
         raise ValueError("samples hold NaN or infinite values")

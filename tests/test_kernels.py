@@ -7,9 +7,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.spatial.distance import pdist, squareform
+from scipy.spatial.distance import cdist, pdist, squareform
 
 import infoplane
+from infoplane import Recorder, open_run
 from infoplane.errors import InfoplaneError
 from infoplane.kernels import (
     Bandwidth,
@@ -17,6 +18,7 @@ from infoplane.kernels import (
     condense,
     constant_gram,
     distance_gram,
+    hamming_distances,
     label_gram,
     multiply_kernel,
     samples,
@@ -61,6 +63,198 @@ def test_repeated_samples_are_at_distance_zero():
     same = np.repeat(np.arange(10), 3)
     assert (square[same[:, None] == same[None, :]] == 0).all()
     assert (square[same[:, None] != same[None, :]] > 0).all()
+
+
+def outlier(x):
+    x[7] = 1e9
+    return x
+
+
+def clusters(x):
+    return x + 1e9 * (np.arange(len(x)) % 2)[:, None]
+
+
+def three_scales(x):
+    return x * (10.0 ** (6 * (np.arange(len(x)) % 3)))[:, None]
+
+
+def nested(x):
+    """Clusters of ever smaller width, each with a place of its own at 1000 times its width."""
+    widths = 10.0 ** -np.arange(len(x)).repeat(8)[: len(x), None]
+    return x * widths + 1000 * widths
+
+
+def uneven_line(x):
+    return np.linspace(0, 1, len(x))[:, None] ** 8
+
+
+def repeats(x):
+    return outlier(np.repeat(x, 3, axis=0))
+
+
+GEOMETRIES = [outlier, clusters, three_scales, nested, uneven_line, repeats]
+
+
+def assert_right(squared, x):
+    """Every distance has seven digits, repeated samples are at exactly zero, and the matrix is symmetric."""
+    right = pdist(x)
+    found = condense(squared.sqrt().numpy())
+    np.testing.assert_allclose(found, right, rtol=1e-7, atol=0)
+    assert torch.equal(squared, squared.T)
+    assert not squared.diagonal().any()
+
+
+@pytest.mark.parametrize("shape", GEOMETRIES)
+@pytest.mark.parametrize("gradient", [False, True])
+def test_no_pair_is_lost_beside_far_samples(shape, gradient, monkeypatch):
+    monkeypatch.setattr("infoplane.kernels.STRIPE_ROWS", 7)
+    x = shape(draw(60, 4))
+    squared = squared_distances(torch.from_numpy(x).requires_grad_(gradient))
+    assert squared.requires_grad == gradient
+    assert_right(squared.detach(), x)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10**6), st.integers(0, 14), st.integers(1, 5), st.integers(1, 400))
+def test_distances_are_right_at_any_mixture_of_scales(seed, decades, clusters, d):
+    rng = np.random.default_rng(seed)
+    centres = rng.standard_normal((clusters, d)) * 10.0 ** rng.uniform(-decades, decades, (clusters, 1))
+    x = centres[rng.integers(0, clusters, 40)]
+    x = x + rng.standard_normal((40, d)) * 10.0 ** rng.uniform(-decades, 0, (40, 1))
+    assert_right(squared_distances(torch.from_numpy(x)), x)
+
+
+@pytest.mark.parametrize("ratio", [1e-3, 3e-4, 1e-4, 3e-5, 1e-5, 1e-6, 1e-7])
+def test_distances_far_below_the_norms_keep_their_digits(ratio):
+    # The product alone has them to about eps / ratio² of themselves.
+    centres = np.repeat([[1.0], [-1.0]], 40, axis=0) * draw(1, 200)
+    x = centres + ratio * draw(80, 200, seed=1)
+    np.testing.assert_allclose(distances(x), pdist(x), rtol=3e-8, atol=0)
+
+
+@pytest.mark.parametrize("shape", GEOMETRIES)
+def test_gradients_are_not_lost_beside_far_samples(shape):
+    values = shape(draw(30, 3))
+    x = torch.from_numpy(values).requires_grad_()
+    weights = np.exp(-(cdist(values, values) ** 2) / 2)
+    (squared_distances(x) * torch.from_numpy(weights)).sum().backward()
+    expected = 4 * (weights[:, :, None] * (values[:, None] - values)).sum(1)
+    np.testing.assert_allclose(x.grad.numpy(), expected, rtol=1e-7, atol=1e-9 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("shape", GEOMETRIES)
+def test_chunks_are_asked_for_again_only_where_pairs_were_lost(shape):
+    asked = []
+
+    def chunks(x):
+        asked.append(len(x))
+        return torch.from_numpy(x).split(3, dim=1)
+
+    x = shape(draw(60, 8))
+    assert_right(accumulated_distances(lambda: chunks(x), len(x)), x)
+    assert 2 <= len(asked) <= 10
+    asked.clear()
+    plain, dead = draw(60, 8), np.full((60, 8), 0.1)
+    for x in (plain, dead):
+        assert_right(accumulated_distances(lambda x=x: chunks(x), 60), x)
+    assert len(asked) == 2
+
+
+def test_a_run_of_activations_with_an_outlier(tmp_path, monkeypatch):
+    monkeypatch.setattr("infoplane.runfile.reader.READ_BYTES", 4 * 60 * 3)
+    x = outlier(draw(60, 8)).astype(np.float32)
+    with Recorder(
+        torch.nn.Sequential(torch.nn.Identity()),
+        (torch.from_numpy(x), torch.arange(60) % 3),
+        tmp_path / "run.h5",
+        layers=["0"],
+        keep="activations",
+    ) as recorder:
+        recorder.snapshot(step=0)
+    with open_run(tmp_path / "run.h5") as run:
+        np.testing.assert_allclose(run.snapshots[0].distances("0"), pdist(x.astype(np.float64)), rtol=1e-7)
+
+
+def test_infinite_and_missing_values_end():
+    for value in (math.inf, math.nan, 1e200):
+        x = torch.from_numpy(draw(20, 3))
+        x[3] = value
+        assert squared_distances(x).shape == (20, 20)
+
+
+@pytest.mark.parametrize("gradient", [False, True])
+def test_a_complex_value_counts_as_two(gradient):
+    parts = draw(20, 6).reshape(20, 3, 2)
+    x = torch.view_as_complex(torch.from_numpy(parts))
+    for values in (x, x.conj(), x.to(torch.complex64)):
+        tensor = values.clone().requires_grad_(gradient)
+        right = cdist(
+            values.resolve_conj().numpy().view(values.real.numpy().dtype),
+            torch.view_as_real(values.resolve_conj()).flatten(1).numpy(),
+        )
+        np.testing.assert_allclose(squared_distances(tensor).detach().sqrt().numpy(), right, rtol=1e-12, atol=1e-12)
+        gram = infoplane.gram_matrix(tensor, sigma=2.0).detach().numpy()
+        np.testing.assert_allclose(gram, np.exp(-(right**2) / 8) / 20, rtol=1e-12)
+    np.testing.assert_array_equal(infoplane.gram_matrix(x.numpy(), 2.0), infoplane.gram_matrix(parts, 2.0))
+
+
+def coded(ids, kept):
+    """One-hot codes with masked positions zero, (n, positions · tokens)."""
+    return ((ids[:, :, None] == np.unique(ids)) & kept[:, :, None]).reshape(len(ids), -1).astype(float)
+
+
+def test_hamming_distances_of_known_tokens():
+    ids = torch.tensor([[5, 7, 9], [5, 8, 9], [5, 7, 9], [1, 2, 3]])
+    assert torch.equal(hamming_distances(ids)[0] ** 2, torch.tensor([0, 2, 0, 6]).double().sqrt() ** 2)
+    kept = torch.tensor([[True, True, True], [True, True, False], [False, False, False], [True, False, True]])
+    expected = torch.tensor([0, 2 + 1, 3, 2 + 1 + 2]).double()
+    torch.testing.assert_close(hamming_distances(ids, kept)[0] ** 2, expected)
+    assert hamming_distances(ids, torch.zeros_like(kept)).eq(0).all()
+
+
+tokens = st.tuples(st.integers(1, 12), st.integers(1, 9), st.integers(1, 6), st.integers(0, 10**6))
+
+
+@settings(max_examples=40, deadline=None)
+@given(tokens)
+def test_hamming_distances_are_those_of_one_hot_codes_however_tokens_are_numbered_and_padded(case):
+    n, positions, kinds, seed = case
+    rng = np.random.default_rng(seed)
+    ids, kept = rng.integers(0, kinds, (n, positions)), rng.random((n, positions)) < 0.7
+    found = hamming_distances(torch.from_numpy(ids), torch.from_numpy(kept))
+    assert found.dtype == torch.float64
+    np.testing.assert_allclose(found, cdist(coded(ids, kept), coded(ids, kept)), rtol=1e-14, atol=0)
+    renamed = 3 * rng.permutation(kinds)[ids] - 5
+    assert torch.equal(hamming_distances(torch.from_numpy(renamed), torch.from_numpy(kept)), found)
+    padded = torch.from_numpy(np.hstack([ids, rng.integers(0, kinds, (n, 4))]))
+    mask = torch.from_numpy(np.hstack([kept, np.zeros((n, 4), bool)]))
+    assert torch.equal(hamming_distances(padded, mask), found)
+    whole = hamming_distances(torch.from_numpy(ids))
+    np.testing.assert_allclose(whole, cdist(coded(ids, kept | True), coded(ids, kept | True)), rtol=1e-14)
+
+
+def test_hamming_distances_in_stripes_and_of_several_axes(monkeypatch):
+    rng = np.random.default_rng(0)
+    ids, kept = torch.from_numpy(rng.integers(0, 4, (30, 5, 2))), torch.from_numpy(rng.random((30, 5)) < 0.6)
+    whole = hamming_distances(ids, kept)
+    monkeypatch.setattr("infoplane.kernels.CHUNK_BYTES", 30 * 10 * 4)
+    assert torch.equal(hamming_distances(ids, kept), whole)
+    flat = ids.flatten(1), kept[:, :, None].expand(-1, -1, 2).flatten(1)
+    assert torch.equal(hamming_distances(*flat), whole)
+
+
+@pytest.mark.parametrize(
+    ("ids", "kept", "message"),
+    [
+        (torch.zeros(3, 2), None, "integer tokens"),
+        (torch.zeros(3, dtype=torch.int64), None, "integer tokens"),
+        (torch.zeros(3, 2, dtype=torch.int64), torch.ones(3, 2), "bool mask"),
+        (torch.zeros(3, 2, dtype=torch.int64), torch.ones(3, 1, dtype=torch.bool), "bool mask"),
+    ],
+)
+def test_hamming_distances_refuse(ids, kept, message):
+    with pytest.raises(ValueError, match=message):
+        hamming_distances(ids, kept)
 
 
 @settings(max_examples=30, deadline=None)
@@ -167,6 +361,18 @@ def test_alignment_is_a_maximum():
     assert alignment(best) > max(alignment(best * factor) for factor in (0.3, 0.7, 0.97, 1.03, 1.5, 4))
 
 
+def test_alignment_reaches_widths_far_above_the_median():
+    # One wide gap beside one large class: the best width is several medians, which a shorter grid ends before.
+    x = draw(60, 2)
+    x[50:] += 40
+    labels = np.arange(60) // 50
+    median = np.median(pdist(x))
+    best = Bandwidth.parse("alignment").sigma(pdist(x), labels=labels)
+    assert 4.5 * median < best < 9 * median
+    # A single class: the wider the better, to the end of the grid.
+    assert Bandwidth.parse("alignment").sigma(pdist(x), labels=0 * labels) > 10 * median
+
+
 def test_alignment_agrees_with_the_published_code():
     # σ_T printed by the public code of Wickstrøm et al. for the data of `verify.reference_data`, found on a
     # grid of spacing 0.0863 there; their kernel is exp(−d²/σ²), so their σ is √2 times ours.
@@ -209,7 +415,7 @@ def test_distances_of_chunks_are_those_of_the_whole(monkeypatch, halved_from):
     monkeypatch.setattr("infoplane.kernels.HALVED_ROWS", 16)
     monkeypatch.setattr("infoplane.kernels.STRIPE_ROWS", 12)
     x = torch.from_numpy(np.repeat(draw(25, 90) * 1e3 + 1e6, 2, axis=0))
-    found = accumulated_distances(iter(x[:, torch.randperm(90)].split(7, dim=1)), 50)
+    found = accumulated_distances(lambda: x[:, torch.randperm(90)].split(7, dim=1), 50)
     np.testing.assert_allclose(condense(found.sqrt().numpy()), pdist(x.numpy()), rtol=1e-10, atol=0)
     assert torch.equal(found, found.T)
 
