@@ -90,7 +90,7 @@ class Snapshot:
             return self._read(layer).astype(np.float64)
         data = self._data(layer)
         # Neither the activations nor a second (n, n) array stand in memory.
-        square = accumulated_distances(self._feature_chunks(data, f"layer '{layer}'"), len(data))
+        square = accumulated_distances(lambda: self._feature_chunks(data, f"layer '{layer}'"), len(data))
         return condense(square.sqrt_().numpy())
 
     def parameters(self, layer: str) -> NDArray | None:
