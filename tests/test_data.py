@@ -12,6 +12,7 @@ from scipy.io import savemat
 
 from infoplane.data import DATASETS, Dataset, balanced_probe, dataset_spec, load, load_dataset, obtain
 from infoplane.data.dataset import channel_statistics
+from infoplane.data.probe import probe_from
 from infoplane.errors import InfoplaneError
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -347,6 +348,84 @@ def test_probe_errors():
         balanced_probe(labels, 19, 0)
     with pytest.raises(InfoplaneError, match="0 by definition"):
         balanced_probe(torch.zeros(50, dtype=torch.int64), 10, 0)
+
+
+class Counting(torch.utils.data.Dataset):
+    """Ninety samples, whose labels are at hand; it counts the items that it is asked for."""
+
+    def __init__(self, **attributes):
+        self.asked = []
+        self.__dict__.update(attributes)
+
+    def __len__(self):
+        return 90
+
+    def __getitem__(self, place):
+        self.asked.append(place)
+        return torch.tensor([float(place), 1.0]), place % 3
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        (torch.arange(90.0)[:, None], [place % 3 for place in range(90)]),
+        {"ids": np.arange(90)[:, None], "labels": np.array(list("abc") * 30)},
+        Counting(),
+        torch.utils.data.DataLoader(Counting(), batch_size=40),
+    ],
+    ids=lambda data: type(data).__name__,
+)
+def test_a_probe_of_anything_is_balanced(data):
+    probe, again = probe_from(data, 32, seed=4), probe_from(data, 32, seed=4)
+    assert torch.equal(probe.indices, balanced_probe(torch.arange(90) % 3, 32, 4))
+    assert torch.equal(again.indices, probe.indices)
+    (part,) = probe.inputs.parts.values()
+    assert part[:, 0].tolist() == probe.indices.tolist()
+    kinds = np.array(list("abc") if isinstance(data, dict) else [0, 1, 2])
+    assert list(probe.labels) == kinds[probe.indices % 3].tolist()
+    assert not torch.equal(probe_from(data, 32, seed=5).indices, probe.indices)
+
+
+@pytest.mark.parametrize("name", ["targets", "labels"])
+def test_labels_at_hand_spare_the_inputs(name):
+    data = Counting(**{name: torch.arange(90) % 3})
+    probe = probe_from(data, 9)
+    assert data.asked == probe.indices.tolist()
+    part = torch.utils.data.Subset(data, range(30, 90))
+    assert (probe_from(part, 9).inputs.parts["0"][:, 0] >= 30).all()
+    assert len(data.asked) == 18
+
+
+def test_labels_at_hand_are_passed_over_where_items_have_others():
+    data = Counting(targets=[0, 1] * 45, target_transform=lambda label: label)
+    assert torch.tensor(probe_from(data, 9).labels).bincount().tolist() == [3, 3, 3]
+    assert len(data.asked) == 99
+
+
+def test_a_probe_of_continuous_values_and_of_sets():
+    values = np.random.default_rng(0).standard_normal((90, 2))
+    probe = probe_from((values, values), 40, target="regression")
+    assert len(probe.indices.unique()) == 40
+    np.testing.assert_array_equal(probe.labels, values[probe.indices])
+    hot = (values > 0).astype(int)
+    drawn = probe_from((values, hot), 40, target="multilabel").labels
+    assert np.unique(drawn, axis=0, return_counts=True)[1].tolist() == [10] * 4
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, r"probe of 500 samples is larger than the data \(90 samples\); choose n=90 or less"),
+        ({"n": 91, "target": "regression"}, "choose n=90 or less"),
+        ({"n": 5}, "under two for each of 3 classes; choose n=6 or more"),
+        ({"n": -1}, "too small"),
+        ({"target": "clases"}, "did you mean classes"),
+    ],
+)
+def test_probes_of_anything_speak_python(options, message):
+    with pytest.raises(InfoplaneError, match=message) as caught:
+        probe_from(Counting(), **options)
+    assert "--" not in str(caught.value)
 
 
 def test_every_torchvision_name_exists():

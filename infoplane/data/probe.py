@@ -2,10 +2,46 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from infoplane.errors import InfoplaneError
+from infoplane.samples import Samples, as_samples
+from infoplane.targets import AUTO, as_target
+
+
+def probe_from(data: Any, n: int = 500, seed: int = 0, target: str = AUTO) -> Samples:
+    """Draws a probe without replacement: class-balanced, or plainly random where the target is continuous.
+
+    The same arguments give the same probe, whatever the global random state. A `Dataset` that has its labels at
+    hand, in `targets` or `labels`, is asked for no other items than those that are drawn.
+
+    Args:
+        data: A pair (inputs, labels), a mapping with "labels", a `Dataset` or a `DataLoader`.
+        n: Number of samples.
+        seed: Seed of the draw.
+        target: What the labels are: "classes", "multilabel" or "regression"; "auto" reads classes.
+
+    Returns:
+        Inputs, labels and the positions (n,) of the samples in the data; those in a `DataLoader` are in the order
+        in which it gave them.
+
+    Raises:
+        InfoplaneError: Data or labels that cannot be read, or too few for the probe.
+    """
+    if n < 4:
+        raise InfoplaneError(f"a probe of {n} samples is too small; take at least 4, better 500")
+
+    def choose(labels: Any) -> Tensor:
+        read = as_target(labels, target)
+        if read.discrete:
+            return _draw(torch.from_numpy(read.classes), n, seed, "the data", "n=")
+        _refuse_larger(n, len(read), "the data", "n=")
+        return torch.randperm(len(read), generator=torch.Generator().manual_seed(seed))[:n]
+
+    return as_samples(data, choose)
 
 
 def balanced_probe(labels: Tensor, size: int, seed: int, split: str = "chosen") -> Tensor:
@@ -26,24 +62,31 @@ def balanced_probe(labels: Tensor, size: int, seed: int, split: str = "chosen") 
     Raises:
         InfoplaneError: The split is too small or has a single class, or the size is under two per class.
     """
-    total = len(labels)
+    return _draw(labels, size, seed, f"the {split} split", "--probe-size ")
+
+
+def _draw(labels: Tensor, size: int, seed: int, source: str, option: str) -> Tensor:
+    """The balanced sample; messages name where it is from, and what sets its size."""
     classes = len(labels.unique())
     if classes < 2:
         raise InfoplaneError(
-            f"the {split} split has {classes} class, for which I(T;Y) is 0 by definition; "
+            f"{source} has {classes} class, for which I(T;Y) is 0 by definition; "
             "choose data with two classes or more"
         )
-    if size > total:
-        raise InfoplaneError(
-            f"probe of {size} samples is larger than the {split} split ({total} samples); "
-            f"choose --probe-size {total} or less"
-        )
+    _refuse_larger(size, len(labels), source, option)
     if size < 2 * classes:
         raise InfoplaneError(
             f"probe of {size} samples is under two for each of {classes} classes; "
-            f"choose --probe-size {2 * classes} or more"
+            f"choose {option}{2 * classes} or more"
         )
     return balanced_order(labels, seed)[:size]
+
+
+def _refuse_larger(size: int, total: int, source: str, option: str) -> None:
+    if size > total:
+        raise InfoplaneError(
+            f"probe of {size} samples is larger than {source} ({total} samples); choose {option}{total} or less"
+        )
 
 
 def balanced_order(labels: Tensor, seed: int) -> Tensor:
