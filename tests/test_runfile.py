@@ -1,3 +1,5 @@
+import dataclasses
+import json
 import os
 import random
 import resource
@@ -16,7 +18,7 @@ from scipy.spatial.distance import pdist
 from infoplane import open_run
 from infoplane.errors import InfoplaneError, MissingData, RunFileError
 from infoplane.runfile import LayerInfo, Probe, RunWriter, beside
-from infoplane.targets import CLASSES, Target
+from infoplane.targets import CLASSES, MULTILABEL, REGRESSION, Target
 
 N = 20
 LAYERS = [LayerInfo("features.0", (3, 2)), LayerInfo("logits", (4,))]
@@ -83,6 +85,149 @@ def test_round_trip(run_path):
             run.snapshots[0].activations("features.0")
         with pytest.raises(InfoplaneError, match=r"did you mean features\.0"):
             run.snapshots[0].distances("features.1")
+
+
+TARGETS = [
+    Target(CLASSES, np.arange(N) % 3),
+    Target(CLASSES, np.arange(N) % 3, ("ant", "bee", "Käfer")),
+    Target(MULTILABEL, np.arange(N) % 4, ("none", "a", "b", "a+b")),
+    Target(REGRESSION, np.random.default_rng(0).standard_normal((N, 1))),
+    Target(REGRESSION, np.random.default_rng(1).standard_normal((N, 4)) * 1e-30),
+]
+
+
+def assert_same(found, expected):
+    assert (found.kind, found.names, found.values.dtype) == (expected.kind, expected.names, expected.values.dtype)
+    np.testing.assert_array_equal(found.values, expected.values)
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=lambda target: f"{target.kind} {target.names}")
+def test_targets_of_every_kind(tmp_path, target):
+    others = {"box": TARGETS[-1], "a/b": TARGETS[1]}
+    probe = dataclasses.replace(PROBE, target=target, others=others, input_distance="hamming")
+    with RunWriter.create(tmp_path / "run.h5", LAYERS, probe, config={}, provenance={}) as writer:
+        take(writer, 0)
+        # A copy holds the same.
+        writer.set_config({"seed": 2})
+    with open_run(tmp_path / "run.h5") as run:
+        assert_same(run.probe.target, target)
+        assert (run.probe.input_distance, len(run.probe), run.probe.others.keys()) == ("hamming", N, others.keys())
+        for name, other in others.items():
+            assert_same(run.probe.others[name], other)
+        assert_whole(run)
+
+
+def test_many_names_of_classes_fit(tmp_path):
+    """An attribute of HDF5 may be no larger than 64 KiB, unless it is a string."""
+    names = tuple(f"a long name of a class with the number {number}" for number in range(3000))
+    probe = dataclasses.replace(PROBE, target=Target(CLASSES, np.arange(N) % 3, names))
+    RunWriter.create(tmp_path / "run.h5", LAYERS, probe, config={}, provenance={}).close()
+    with open_run(tmp_path / "run.h5") as run:
+        assert run.probe.target.names == names
+
+
+def test_notes_on_layers(tmp_path):
+    layers = [LayerInfo("a", (3,), "mean over positions"), LayerInfo("b", (2, 2))]
+    RunWriter.create(tmp_path / "run.h5", layers, PROBE, config={}, provenance={}).close()
+    with open_run(tmp_path / "run.h5") as run:
+        assert run.layers == layers
+
+
+def write_version_1(path):
+    """A run of one snapshot as schema version 1 had it, written without infoplane."""
+    rng = np.random.default_rng(0)
+    with h5py.File(path, "w") as file:
+        file.attrs.update(format="infoplane run", schema_version=1, run_id="0" * 32, config="{}", provenance="{}")
+        file.attrs["layers"] = json.dumps([["conv", [3, 2]], ["fc", [4]]])
+        probe = file.create_group("probe")
+        probe.attrs["shape"] = "[5]"
+        for name, values in (("labels", np.arange(N) % 3), ("distances", pdist(INPUTS)), ("indices", np.arange(N))):
+            probe.create_dataset(name, data=values, fletcher32=True, chunks=values.shape)
+        file.create_group("writer").attrs["open"] = False
+        slot = file.create_group("snapshots/000000")
+        about = {"nonfinite": 0, "constant": False}
+        slot.create_dataset("conv", data=pdist(rng.random((N, 6))), dtype="f4").attrs.update(
+            kind="distances", **about
+        )
+        slot.create_dataset("fc", data=rng.random((N, 4)), dtype="f4").attrs.update(kind="activations", **about)
+        slot.attrs.update(step=3, epoch=0.5, metrics="{}", complete=True)
+        file.create_group("snapshots/000001")
+
+
+def test_files_of_version_1_are_read_and_gone_on_with(tmp_path):
+    path = tmp_path / "run.h5"
+    write_version_1(path)
+    for steps in ([3], [3, 4]):
+        with open_run(path) as run:
+            assert run.layers == [LayerInfo("conv", (3, 2)), LayerInfo("fc", (4,))]
+            assert_same(run.probe.target, Target(CLASSES, np.arange(N) % 3))
+            assert (run.probe.input_distance, run.probe.others, run.probe.shape) == ("euclidean", {}, (5,))
+            assert [snapshot.step for snapshot in run.snapshots] == steps
+            assert run.snapshots[0].activations("fc").shape == (N, 4)
+            assert len(run.snapshots[-1].distances("conv")) == N * (N - 1) // 2
+        if steps == [3]:
+            with RunWriter.resume(path) as writer, writer.snapshot(4, 0.6, {}) as out:
+                out.layer("conv", "distances", pdist(INPUTS), nonfinite=0, constant=False)
+                out.layer("fc", "activations", INPUTS[:, :4], nonfinite=0, constant=False)
+
+
+@pytest.mark.parametrize("size", [7, 3000])
+def test_activations_keep_the_precision_that_they_are_given_in(tmp_path, size):
+    values = 1e9 + np.random.default_rng(0).standard_normal((N, size))
+    layers = [LayerInfo("wide", (size,)), LayerInfo("single", (size,)), LayerInfo("far", (size,))]
+    with (
+        RunWriter.create(tmp_path / "run.h5", layers, PROBE, config={}, provenance={}) as writer,
+        writer.snapshot(0, 0.0, {}) as out,
+    ):
+        out.layer("wide", "activations", values, nonfinite=0, constant=False)
+        out.layer("single", "activations", values.astype(np.float32), nonfinite=0, constant=False)
+        out.layer("far", "distances", pdist(values), nonfinite=0, constant=False)
+    with open_run(tmp_path / "run.h5") as run:
+        (snapshot,) = run.snapshots
+        np.testing.assert_array_equal(snapshot.activations("wide"), values)
+        assert [snapshot.activations(name).dtype for name in ("wide", "single")] == [np.float64, np.float32]
+        np.testing.assert_allclose(snapshot.distances("wide"), pdist(values), rtol=1e-6)
+        np.testing.assert_allclose(snapshot.distances("far"), pdist(values), rtol=1e-6)
+    with h5py.File(tmp_path / "run.h5") as file:
+        assert file["snapshots/000000/far"].dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("place", "attributes", "values", "message"),
+    [
+        ("probe", {"kind": "ranks"}, None, "unknown kind 'ranks'"),
+        ("probe", {}, np.zeros(N - 1, int), f"not one value for each of {N} samples"),
+        ("probe", {}, np.zeros(N), f"not one value for each of {N} samples"),
+        ("probe", {"names": '["a", "b"]'}, None, "classes without a name"),
+        ("probe/targets/box", {}, np.full((N, 4), np.nan), f"not one value for each of {N} samples"),
+        ("probe/targets/box", {}, np.ones(N), f"not one value for each of {N} samples"),
+    ],
+)
+def test_damaged_targets_are_refused(tmp_path, place, attributes, values, message):
+    path = tmp_path / "run.h5"
+    probe = dataclasses.replace(PROBE, others={"box": TARGETS[-1]})
+    RunWriter.create(path, LAYERS, probe, config={}, provenance={}).close()
+    with h5py.File(path, "r+") as file:
+        file[place].attrs.update(attributes)
+        if values is not None:
+            name = "labels" if place == "probe" else "values"
+            del file[place][name]
+            file[place][name] = values
+    with open_run(path) as run, pytest.raises(RunFileError, match=message):
+        _ = run.probe
+
+
+@pytest.mark.parametrize("place", ["probe/targets", "probe/targets/box", "probe/targets/box/values"])
+def test_targets_are_not_followed_out_of_the_file(tmp_path, place):
+    path = tmp_path / "run.h5"
+    probe = dataclasses.replace(PROBE, others={"box": TARGETS[-1]})
+    RunWriter.create(path, LAYERS, probe, config={}, provenance={}).close()
+    shutil.copy(path, tmp_path / "secret.h5")
+    with h5py.File(path, "r+") as file:
+        del file[place]
+        file[place] = h5py.ExternalLink(str(tmp_path / "secret.h5"), place)
+    with open_run(path) as run, pytest.raises(RunFileError, match="link"):
+        _ = run.probe
 
 
 def test_new_settings_come_whole_or_not_at_all(run_path, monkeypatch):
@@ -420,7 +565,7 @@ def wide_run(path, samples, shape, values, chunks=None):
 @pytest.mark.parametrize("read", [30 * 4, 30 * 4 * 7, 30 * 4 * 60, 10**6])
 def test_distances_of_a_wide_layer_are_read_in_chunks_of_features(tmp_path, monkeypatch, chunks, read):
     monkeypatch.setattr("infoplane.runfile.reader.READ_BYTES", read)
-    monkeypatch.setattr("infoplane.runfile.writer.CHUNK_VALUES", 1000)
+    monkeypatch.setattr("infoplane.runfile.writer.CHUNK_BYTES", 4000)
     values = np.repeat(np.random.default_rng(0).standard_normal((15, 6, 9, 5)) + 1000, 2, axis=0).astype(np.float32)
     with open_run(wide_run(tmp_path / "run.h5", 30, (6, 9, 5), values, chunks)) as run:
         found = run.snapshots[0].distances("wide")
@@ -431,7 +576,7 @@ def test_distances_of_a_wide_layer_are_read_in_chunks_of_features(tmp_path, monk
 
 def test_a_flipped_bit_is_noticed_in_the_middle_of_a_layer(tmp_path, monkeypatch):
     monkeypatch.setattr("infoplane.runfile.reader.READ_BYTES", 30 * 4 * 50)
-    monkeypatch.setattr("infoplane.runfile.writer.CHUNK_VALUES", 1000)
+    monkeypatch.setattr("infoplane.runfile.writer.CHUNK_BYTES", 4000)
     values = np.random.default_rng(0).standard_normal((30, 600)).astype(np.float32)
     path = wide_run(tmp_path / "run.h5", 30, (600,), values)
     with h5py.File(path) as file:

@@ -29,11 +29,12 @@ from infoplane.runfile.schema import (
     Probe,
     block_extents,
     dataset,
+    given_name,
     group,
     reading,
     stored_name,
 )
-from infoplane.targets import CLASSES, Target
+from infoplane.targets import CLASSES, KINDS, REGRESSION, Target
 
 READ_BYTES = 64 * 2**20
 
@@ -67,7 +68,7 @@ class Snapshot:
         return bool(self._data(layer).attrs["constant"])
 
     def activations(self, layer: str) -> NDArray:
-        """Activations of a layer, (n, …) float32.
+        """Activations of a layer as they are stored, (n, …): float32, or float64 where that would lose too much.
 
         Raises:
             MissingData: Only distances were kept.
@@ -174,7 +175,9 @@ class Run(Closing):
             self.run_id = str(attrs["run_id"])
             self.config: dict[str, Any] = json.loads(attrs["config"])
             self.provenance: dict[str, Any] = json.loads(attrs["provenance"])
-            self.layers = [LayerInfo(name, tuple(shape)) for name, shape in json.loads(attrs["layers"])]
+            self.layers = [
+                LayerInfo(name, tuple(shape), *note) for name, shape, *note in json.loads(attrs["layers"])
+            ]
             self.left_open = bool(group(self._file, "writer").attrs["open"])
             self.snapshots = sorted(self._finished(), key=lambda snapshot: snapshot.step)
 
@@ -199,8 +202,16 @@ class Run(Closing):
         """
         with reading(self.path):
             probe = group(self._file, "probe")
-            labels, distances, indices = (dataset(probe, name)[()] for name in ("labels", "distances", "indices"))
-            return Probe(Target(CLASSES, labels), distances, indices, tuple(json.loads(probe.attrs["shape"])))
+            distances, indices = (dataset(probe, name)[()] for name in ("distances", "indices"))
+            others = group(probe, "targets") if "targets" in probe else {}
+            return Probe(
+                target=_target(probe, len(indices)),
+                distances=distances,
+                indices=indices,
+                shape=tuple(json.loads(probe.attrs["shape"])),
+                input_distance=str(probe.attrs.get("input_distance", "euclidean")),
+                others={given_name(name): _target(group(others, name), len(indices)) for name in others},
+            )
 
     @property
     def metrics(self) -> pd.DataFrame:
@@ -249,6 +260,20 @@ class Run(Closing):
     def close(self) -> None:
         """Closes the file."""
         self._file.close()
+
+
+def _target(stored: h5py.Group, n: int) -> Target:
+    """The target of n samples that a group holds; a ValueError where it is none."""
+    kind, names = str(stored.attrs.get("kind", CLASSES)), tuple(json.loads(stored.attrs.get("names", "[]")))
+    if kind not in KINDS:
+        raise ValueError(f"'{stored.name}' is a target of unknown kind '{kind}'")
+    values = dataset(stored, "values" if kind == REGRESSION else "labels")[()]
+    wanted = ("f", 2) if kind == REGRESSION else ("i", 1)
+    if (values.dtype.kind, values.ndim) != wanted or len(values) != n or not np.isfinite(values).all():
+        raise ValueError(f"the target in '{stored.name}' is not one value for each of {n} samples")
+    if names and not ((values >= 0) & (values < len(names))).all():
+        raise ValueError(f"the target in '{stored.name}' has classes without a name")
+    return Target(kind, values, names)
 
 
 def _opened(path: Path) -> h5py.File:

@@ -18,7 +18,8 @@ from infoplane.errors import RunFileError
 from infoplane.targets import Target
 
 FORMAT = "infoplane run"
-SCHEMA_VERSION = 1
+# Version 1 has targets of classes only, without names, and no notes on layers.
+SCHEMA_VERSION = 2
 # No layer can be called so: every module has a method of this name.
 PARAMETERS = "parameters"
 
@@ -100,9 +101,14 @@ def beside(run: Path, ending: str) -> Path:
     return run.parent / (stem + ending)
 
 
-def stored_name(layer: str) -> str:
-    """Name of a layer's dataset: a slash would be a group to HDF5."""
-    return layer.replace("/", "%2F")
+def stored_name(name: str) -> str:
+    """Name in the file of a layer or target: a slash would be a group to HDF5."""
+    return name.replace("/", "%2F")
+
+
+def given_name(stored: str) -> str:
+    """The name that is stored so."""
+    return stored.replace("%2F", "/")
 
 
 def group(parent: h5py.Group, name: str) -> h5py.Group:

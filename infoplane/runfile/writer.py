@@ -34,9 +34,10 @@ from infoplane.runfile.schema import (
     reason,
     stored_name,
 )
+from infoplane.targets import Target
 
 SLOTS = 256
-CHUNK_VALUES = 2**18
+CHUNK_BYTES = 2**20
 CHUNK_SAMPLES = 2**10
 FILTERS = {"compression": "gzip", "compression_opts": 1, "shuffle": True, "fletcher32": True}
 
@@ -231,7 +232,7 @@ class SnapshotWriter:
         Args:
             name: Name of the layer.
             kind: "activations", (n, …), or "distances", condensed Euclidean, (n (n−1) / 2,).
-            values: The values; stored as float32.
+            values: The values; stored as float32, but activations in float64 as they are.
             nonfinite: Number of NaN or infinite activations.
             constant: Whether all samples have the same activations.
 
@@ -257,14 +258,10 @@ class SnapshotWriter:
             self._put(PARAMETERS, values, kind=PARAMETERS, **about)
 
     def _put(self, name: str, values: NDArray, **about: Any) -> None:
-        with self._writer._guarded(values.size * 4):
-            data = self._slot.create_dataset(
-                name,
-                data=values.astype(np.float32, copy=False),
-                chunks=_chunk_shape(values.shape),
-                **FILTERS,
-            )
-            data.attrs.update(about)
+        is_double = values.dtype == np.float64 and about["kind"] == "activations"
+        values = values.astype(np.float64 if is_double else np.float32, copy=False)
+        with self._writer._guarded(values.nbytes):
+            _store(self._slot, name, values).attrs.update(about)
 
 
 def refuse_existing(path: Path, force: bool) -> None:
@@ -291,11 +288,21 @@ def _write_header(
     file.attrs["run_id"] = uuid.uuid4().hex
     file.attrs["config"] = json.dumps(config)
     file.attrs["provenance"] = json.dumps(provenance)
-    file.attrs["layers"] = json.dumps([[layer.name, list(layer.shape)] for layer in layers])
+    file.attrs["layers"] = json.dumps([[layer.name, list(layer.shape), layer.note] for layer in layers])
     group = file.create_group("probe")
     group.attrs["shape"] = json.dumps(list(probe.shape))
-    for name, values in (("labels", probe.labels), ("distances", probe.distances), ("indices", probe.indices)):
-        group.create_dataset(name, data=values, chunks=_chunk_shape(values.shape), **FILTERS)
+    group.attrs["input_distance"] = probe.input_distance
+    _store(group, "distances", probe.distances)
+    _store(group, "indices", probe.indices)
+    _write_target(group, probe.target)
+    for name, target in probe.others.items():
+        _write_target(group.create_group(f"targets/{stored_name(name)}"), target)
+
+
+def _write_target(group: h5py.Group, target: Target) -> None:
+    group.attrs["kind"] = target.kind
+    group.attrs["names"] = json.dumps(target.names)
+    _store(group, "labels" if target.discrete else "values", target.values)
 
 
 def _add_slots(file: h5py.File, count: int) -> None:
@@ -350,7 +357,7 @@ def _write_results(file: h5py.File, numbers: str, arrays: Mapping[str, NDArray])
     group = file.create_group("results")
     group.attrs["numbers"] = numbers
     for name, values in arrays.items():
-        group.create_dataset(name, data=values, chunks=_chunk_shape(values.shape), **FILTERS)
+        _store(group, name, values)
 
 
 def _copy_finished(run: Run, new: h5py.File, slots: int) -> None:
@@ -380,14 +387,19 @@ def _put(content: bytes, path: Path) -> None:
         raise
 
 
-def _chunk_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Chunks of about 1 MiB: whole samples where many fit, otherwise some features of many samples.
+def _store(parent: h5py.Group, name: str, values: NDArray) -> h5py.Dataset:
+    chunks = _chunk_shape(values.shape, CHUNK_BYTES // values.itemsize)
+    return parent.create_dataset(name, data=values, chunks=chunks, **FILTERS)
+
+
+def _chunk_shape(shape: tuple[int, ...], most: int) -> tuple[int, ...]:
+    """Chunks of about so many values: whole samples where many fit, otherwise some features of many samples.
 
     So the features of a wide layer can be read some at a time, each once.
     """
     rows = min(shape[0], CHUNK_SAMPLES)
-    features = block_extents(shape[1:], CHUNK_VALUES // max(rows, 1))
-    rows = min(shape[0], CHUNK_VALUES // int(np.prod(features, dtype=np.int64)))
+    features = block_extents(shape[1:], most // max(rows, 1))
+    rows = min(shape[0], most // int(np.prod(features, dtype=np.int64)))
     return (max(rows, 1), *features)
 
 
