@@ -10,10 +10,13 @@ from hypothesis import strategies as st
 from PIL import Image
 from scipy.io import savemat
 
+from infoplane import open_run
 from infoplane.data import DATASETS, Dataset, balanced_probe, dataset_spec, load, load_dataset, obtain
 from infoplane.data.dataset import channel_statistics
 from infoplane.data.probe import probe_from
 from infoplane.errors import InfoplaneError
+from infoplane.trainers.record import record
+from infoplane.trainers.settings import RecordSettings
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -250,6 +253,22 @@ def test_gtsrb_boxes_and_tracks(tmp_path, offline, scale):
     everything = data.split("all")
     assert torch.equal(everything.boxes[5:], data.test.boxes)
     assert everything.groups is None
+
+
+@pytest.mark.parametrize("task", ["classes", "classes+boxes"])
+def test_a_recording_keeps_the_boxes_of_its_probe(tmp_path, offline, task):
+    write_signs(tmp_path)
+    data = {"dataset": "gtsrb", "data_root": str(tmp_path), "image_size": 8, "probe_split": "all", "probe_size": 6}
+    settings = RecordSettings(**data, model="mlp", widths=(4,), epochs=1, snapshots="2", batch_size=2, task=task)
+    record(settings, tmp_path / "run.h5")
+    data = load_dataset("gtsrb", tmp_path, image_size=8)
+    with open_run(tmp_path / "run.h5") as run:
+        assert run.probe.target.discrete
+        assert list(run.probe.others) == ["box"] * (task == "classes+boxes")
+        for box in run.probe.others.values():
+            assert box.kind == "regression"
+            expected = data.split("all").boxes[run.probe.indices]
+            np.testing.assert_array_equal(box.values, expected.double().numpy())
 
 
 @pytest.mark.parametrize("scale", [1, 3])

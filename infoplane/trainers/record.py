@@ -20,6 +20,7 @@ from infoplane.models import input_channels
 from infoplane.recorder import Recorder
 from infoplane.runfile import beside, open_run, refuse_existing
 from infoplane.schedule import snapshot_steps
+from infoplane.targets import REGRESSION, as_target
 from infoplane.trainers.build import build_units
 from infoplane.trainers.distributed import barrier, process_group, rank
 from infoplane.trainers.evaluate import predict, scores
@@ -213,11 +214,15 @@ class _Session:
         settings = self.settings
         split = self.dataset.split(settings.probe_split)
         indices = balanced_probe(split.labels, settings.probe_size, settings.seed, settings.probe_split)
+        others = {}
+        if self.task.boxes:
+            others["box"] = as_target(self.dataset.boxes(split, indices, "cpu"), REGRESSION)
         return Recorder(
             self.model,
             self.dataset.batch(split, indices, torch.device("cpu")),
             self.path,
             settings.layers,
+            others=others,
             keep=settings.keep,
             indices=indices,
             config=dataclasses.asdict(settings),
