@@ -1,6 +1,7 @@
 """The verdict on bottom-up convergence: every outcome, on curves with planted times."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -98,3 +99,33 @@ def test_of_all_orders_that_seeds_may_share_at_most_one_in_twenty_counts():
     assert 0 < np.mean([outcome != "not supported" for outcome in outcomes]) <= 0.05
     # The reason for the test over orders: without it every fourth would do.
     assert np.mean(seeds_only) > 0.2
+
+
+@pytest.mark.parametrize(
+    ("changes", "shows"),
+    [
+        ({}, True),
+        ({"median": 0.5, "low": 0.001}, True),
+        ({"median": 0.499}, False),
+        ({"low": 0.0}, False),
+        ({"low": -0.01}, False),
+    ],
+)
+def test_median_and_interval_must_both_be_high(changes, shows):
+    control = replace(order(UP, "cka"), **changes)
+    verdict = bottom_up_verdict(order(UP), [control])
+    assert verdict.numbers["quantities"]["cka"]["shows"] is shows
+    assert verdict.outcome == ("supported" if shows else "mixed")
+
+
+def test_asking_twice_is_corrected_for_on_both_sides():
+    swapped = {name: UP[other] for name, other in zip(UP, [*list(UP)[:3], "logits", "fc1"], strict=True)}
+    # Of 120 orders one is perfect and four differ from it by one swap of neighbours.
+    assert corrected_chance(order(DOWN), [order(UP, "cka")]) == [1.0, pytest.approx(2 / 120)]
+    assert corrected_chance(order(UP), [order(swapped, "cka")])[1] == pytest.approx(5 / 120)
+    # What counts for I(X;T) is the best control: with the worst one its p would be doubled.
+    corrected = corrected_chance(order(swapped), [order(UP, "cka"), order(DOWN, "svcca")])
+    assert corrected == pytest.approx([5 / 120, 4 / 120, 1.0])
+    assert bottom_up_verdict(order(swapped), [order(UP, "cka"), order(DOWN, "svcca")]).outcome == "supported"
+    # Alone 5 in 120 would do; beside an I(X;T) without any order it is one of two questions.
+    assert bottom_up_verdict(order(DOWN), [order(swapped, "cka")]).outcome == "not supported"

@@ -7,6 +7,7 @@ from scipy.ndimage import median_filter
 from scipy.stats import spearmanr
 
 from infoplane.analysis.convergence import (
+    Curves,
     convergence_times,
     curves,
     final_value,
@@ -207,11 +208,22 @@ def test_the_interval_knows_seeds_and_batches():
     assert noisy.high - noisy.low > 0
 
 
+def test_a_layer_that_stands_still_in_some_batches_converges_first_there():
+    still = np.array([np.append(-2.0, np.zeros(39)), np.zeros(40)])
+    values = np.array([[[curve, *map(ramp, (60, 150, 300, 600))] for curve in still]] * 5)
+    names = tuple(f"r{run}" for run in range(5))
+    trouble = np.full((5, 5), "", dtype=object)
+    order = depth_order(Curves("I_XT", names, tuple("abcde"), STEPS, values, trouble, 0.1))
+    assert order.layers["dropped"].eq("").all()
+    assert (order.median, order.low, order.high) == (1.0, pytest.approx(1.0), pytest.approx(1.0))
+
+
 @pytest.mark.parametrize(
     ("data", "limitation"),
     [
         (lambda: planted(steps=STEPS)[lambda t: t["depth"] <= 2], "at most 2 usable layers"),
         (lambda: planted()[lambda t: t["step"] == 1000], "1 common snapshots"),
+        (lambda: planted()[lambda t: t["step"].isin(STEPS[::13])], "4 common snapshots, at least 5 are needed"),
         (lambda: planted().assign(status="not recorded", I_XT=np.nan), "not recorded in these runs"),
         (lambda: planted().assign(I_XT=3.0), "at most 0 usable layers"),
     ],

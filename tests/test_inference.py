@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr, ttest_1samp
 
-from infoplane.analysis.inference import effect, layer_orders, listed, order_p, spearman
+from infoplane.analysis.inference import Effect, Fall, effect, holm, layer_orders, listed, order_p, spearman
 
 
 def test_effect_is_a_t_test_over_the_runs():
@@ -65,3 +65,20 @@ def test_order_p_of_a_falling_profile_is_one_over_the_orders():
 
 def test_json_numbers():
     assert listed(np.array([1.0, np.nan, np.inf])) == [1.0, None, None]
+
+
+@pytest.mark.parametrize(("low", "p", "positive"), [(0.1, 0.04, True), (0.0, 0.04, False), (0.1, 0.05, False)])
+def test_interval_and_test_must_agree(low, p, positive):
+    found = Effect(*map(np.array, (0.3, low, 0.5, p)))
+    assert found.positive() == positive
+    assert Fall(found, 0.04).holds() == positive
+    assert not Fall(found, 0.05).holds()
+
+
+def test_holm_by_hand():
+    corrected = holm(np.array([0.01, 0.04, np.nan, 0.03, 0.005, 0.9]))
+    np.testing.assert_allclose(corrected, [0.04, 0.09, np.nan, 0.09, 0.025, 0.9])
+    # The second largest of these times 2 is more than the largest, which cannot be the more certain one.
+    np.testing.assert_allclose(holm(np.array([0.04, 0.03, 0.8])), [0.09, 0.09, 0.8])
+    np.testing.assert_allclose(holm(np.array([0.045, 0.04])), [0.08, 0.08])
+    np.testing.assert_allclose(holm(np.array([0.9, 0.8])), [1, 1])
