@@ -9,12 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from infoplane.analysis.plane import average_batches, quantity_names, settings_text
+from infoplane.analysis.plane import average_batches, quantity_names, settings_text, target_text
 from infoplane.analysis.runs import data_text
+from infoplane.estimators.nulls import share_of_repeats
 from infoplane.runfile import Run, open_run
+from infoplane.targets import MULTILABEL, Target
 
 if TYPE_CHECKING:
     from infoplane.verify import Check
+
+# Columns of the printed estimates that are shown even where they are empty.
+_ALWAYS = frozenset({"layer", "I_XT", "I_TY", "I_TY_null", "I_TY_corrected", "status"})
 
 
 def run(path: Path) -> str:
@@ -29,14 +34,14 @@ def run(path: Path) -> str:
 def _about(opened: Run) -> list[str]:
     config, provenance, snapshots = opened.config, opened.provenance, opened.snapshots
     made = provenance.get("versions", {})
-    labels = opened.probe.labels
-    counts = Counter(labels.tolist()).values()
-    balance = f"{min(counts)}" if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
+    probe = opened.probe
+    samples = f"{len(probe)} samples{repeats_text(share_of_repeats(probe.distances))}"
     lines = [
         f"recorded   {provenance.get('created', '?')} on {provenance.get('device', '?')}, "
         f"infoplane {made.get('infoplane', '?')}, torch {made.get('torch', '?')}",
         f"command    {provenance.get('command', '?')}",
-        f"probe      {len(labels)} samples of {len(counts)} classes, {balance} each",
+        f"probe      {samples} {_target(probe.target)}",
+        *(f"target     {name}: {len(target)} samples {_target(target)}" for name, target in probe.others.items()),
     ]
     if {"model", "dataset", "epochs", "optimizer", "lr", "schedule", "batch_size", "seed"} <= config.keys():
         lines.append(
@@ -53,6 +58,16 @@ def _about(opened: Run) -> list[str]:
     if opened.results:
         lines.append(f"results    {_results(opened.results)}")
     return lines
+
+
+def _target(target: Target) -> str:
+    """What the samples are asked for: "of 10 classes, 50 each"."""
+    if not target.discrete:
+        return f"with {target.values.shape[1]} continuous values each"
+    counts = Counter(target.classes.tolist()).values()
+    balance = f"{min(counts)}" if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
+    what = "sets of labels" if target.kind == MULTILABEL else "classes"
+    return f"of {len(counts)} {what}, {balance} each"
 
 
 def _results(results: Mapping[str, Any]) -> str:
@@ -120,19 +135,27 @@ def final_estimates(table: pd.DataFrame) -> str:
     """The estimates of one estimator at the last snapshot; means and standard errors over batches, if any."""
     last = average_batches(table[table["step"] == table["step"].max()])
     first = last.iloc[0]
-    columns = ["layer", "I_XT", "I_TY", "I_TY_null", "I_TY_corrected", "S_T", "sigma_T", "status"]
-    if first["batches"]:
-        columns[1:5] = ["I_XT", "I_XT_se", "I_TY", "I_TY_se", "I_TY_null", "I_TY_corrected", "I_TY_corrected_se"]
-    shown = [name for name in columns if name not in ("S_T", "sigma_T") or last[name].notna().any()]
+    columns = [
+        *("layer", "I_XT", "I_XT_se", "I_XT_null", "I_XT_corrected", "I_TY", "I_TY_se", "I_TY_null"),
+        *("I_TY_corrected", "I_TY_corrected_se", "S_T", "sigma_T", "status"),
+    ]
+    shown = [name for name in columns if name in last and (name in _ALWAYS or last[name].notna().any())]
     cut = f", means over {first['batches']} batches" if first["batches"] else ""
     if first["unit"] == "bits":
-        limits = [f"{name} = {first[key]:.3f}" for name, key in (("S(X)", "S_X"), ("H(Y)", "S_Y"))]
+        of_y = "H(Y)" if first["classes"] else "S(Y)"
+        limits = [f"{name} = {first[key]:.3f}" for name, key in (("S(X)", "S_X"), (of_y, "S_Y"))]
         unit = f"{', '.join(limits)} bits"
     else:
         names = quantity_names(last)
         unit = f"I_XT is {names['I_XT']} and I_TY is {names['I_TY']}: dependence measures, not bits"
-    about = f"step {first['step']}, n = {first['n']}{cut}, {settings_text(first)}; {unit}"
+    samples = f"n = {first['n']}{cut}{repeats_text(first.get('repeats', 0))}"
+    about = f"step {first['step']}, {samples}, {target_text(first)}, {settings_text(first)}; {unit}"
     return about + "\n" + _text(last[shown])
+
+
+def repeats_text(share: float) -> str:
+    """How many of the samples repeat others, to stand behind their number; "" where none does."""
+    return f" ({100 * share:.2g} % repeat others)" if share > 0 else ""
 
 
 def checks(found: Sequence[Check]) -> str:

@@ -14,6 +14,7 @@ from infoplane.errors import InfoplaneError
 from infoplane.estimators import table as table_module
 from infoplane.estimators.base import LayerView
 from infoplane.estimators.batches import Batches
+from infoplane.estimators.nulls import measured
 from infoplane.estimators.registry import NAMES, make_settings
 from infoplane.estimators.renyi import RunEstimator, Settings, channel_distances
 from infoplane.estimators.table import estimate_run, estimates_path
@@ -83,7 +84,8 @@ def test_agrees_with_the_plain_computation(run_path, probe, alpha, rule):
             assert row.I_XT == pytest.approx(mutual_information(A, T, alpha), abs=1e-9)
             assert row.I_TY == pytest.approx(mutual_information(T, Y, alpha), abs=1e-9)
             assert row.I_TY_corrected == pytest.approx(row.I_TY - row.I_TY_null, abs=1e-12)
-            assert (row.status, row.n, row.classes, row.features) == ("ok", 30, 3, t.shape[1])
+            assert (row.target, row.n, row.classes, row.features) == ("labels", 30, 3, t.shape[1])
+            assert row.status == ("at null" if row.I_TY <= row.I_TY_null + 2 * row.I_TY_null_std + 1e-9 else "ok")
 
 
 def test_the_null_is_that_of_permuted_labels(run_path, probe):
@@ -188,7 +190,7 @@ def test_what_cannot_be_estimated_is_marked_not_invented(tmp_path, probe, wreck,
     bad = rows[(rows["step"] == 2) & (rows["layer"] == "7")].iloc[0]
     assert bad["status"] == status
     assert bad[["S_T", "I_XT", "I_TY", "I_TY_null", "I_TY_corrected", "sigma_T"]].isna().all()
-    assert (rows[rows["step"] < 2]["status"] == "ok").all()
+    assert measured(rows[rows["step"] < 2]["status"]).all()
     again = estimate_run(tmp_path / "run.h5", Settings())
     assert list(again["status"]) == list(rows["status"])
 
@@ -309,8 +311,12 @@ def test_all_estimators_fill_one_table(run_path):
     rows = estimate_run(run_path, [make_settings(name) for name in NAMES])
     assert list(rows["estimator"].unique()) == list(NAMES)
     assert len(rows) == 9 * len(NAMES)
-    assert set(rows["status"]) == {"ok"}
+    assert measured(rows["status"]).all()
     assert rows[["I_XT", "I_TY", "I_TY_null", "I_TY_null_std"]].notna().all(axis=None)
+    # The first is due; for the others permuted pairings say nothing of I(X;T).
+    without = {"renyi", "binning", "kde", "kde-lower"}
+    assert set(rows[rows["I_XT_null"].isna()]["estimator"]) == without
+    pd.testing.assert_series_equal(rows["I_XT_corrected"], rows["I_XT"] - rows["I_XT_null"], check_names=False)
     assert set(rows[rows["unit"] == "bits"]["estimator"]) == set(BITS)
     stored = pd.read_csv(estimates_path(run_path))
     assert len(stored) == len(rows)

@@ -21,6 +21,7 @@ from infoplane import (
 from infoplane.errors import InfoplaneError
 from infoplane.estimators import pairs as pairs_module
 from infoplane.estimators.batches import Batches
+from infoplane.estimators.nulls import PERMUTATION_SEED
 from infoplane.estimators.pairs import estimate_pairs, pair_quantities, pairs_path
 from infoplane.estimators.renyi import Settings
 from infoplane.estimators.table import estimate_run
@@ -66,7 +67,7 @@ def test_the_null_is_the_residual_of_permuted_rows(run_path):
     grams = [gram_matrix(rng.standard_normal((40, 3))) for _ in range(3)]
     labels = np.arange(40) % 4
     rows = {(row["quantity"], row["i"]): row["value"] for row in pair_quantities(grams, labels, draws=4)}
-    shuffle, ratios = np.random.default_rng(pairs_module.NULL_SEED), []
+    shuffle, ratios = np.random.default_rng(PERMUTATION_SEED), []
     for _ in range(4):
         order = shuffle.permutation(40)
         noise = grams[2][order][:, order]

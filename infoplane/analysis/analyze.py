@@ -194,7 +194,7 @@ def _about(study: RunSet) -> dict[str, Any]:
             last = run.snapshots[-1]
             about = {"run": name, "run_id": run.run_id, "seed": config.get("seed"), "snapshots": len(run.snapshots)}
             runs.append(about | {"last_step": last.step, "metrics": last.metrics})
-            probe = len(run.probe.labels)
+            probe = len(run.probe)
     found = {
         "runs": runs,
         "training": {name: config.get(name) for name in TRAINING},

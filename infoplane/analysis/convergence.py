@@ -28,6 +28,7 @@ from scipy.stats import studentized_range
 
 from infoplane.analysis.plane import common_steps, mark_saturation
 from infoplane.errors import InfoplaneError
+from infoplane.estimators.nulls import measured
 
 TOLERANCE = 0.05
 LAST_SHARE = 0.05
@@ -232,9 +233,10 @@ def _trouble(rows: pd.DataFrame, quantity: str, runs: Sequence[Any], layers: int
     for (run, depth), part in marked.groupby(["run", "depth"]):
         here = (runs.index(run), places.index(depth))
         snapshots = part["step"].nunique()
-        bad = part[(part["status"] != "ok") | part[quantity].isna()]
+        known = measured(part["status"])
+        bad = part[~known | part[quantity].isna()]
         if len(bad):
-            status = next((status for status in bad["status"] if status != "ok"), "not measured")
+            status = next(iter(bad.loc[~known, "status"]), "not measured")
             found[here] = f"{status} at {bad['step'].nunique()} of {snapshots} snapshots"
         elif flag in part and part[flag].mean() >= 0.5:
             found[here] = f"saturated at {part.loc[part[flag], 'step'].nunique()} of {snapshots} snapshots"

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from infoplane.analysis.plane import average_batches, mark_saturation
 from infoplane.errors import InfoplaneError
+from infoplane.estimators.nulls import measured
 
 
 def layer_cube(estimates: pd.DataFrame, columns: Sequence[str], step: int, layers: Sequence[str]) -> NDArray:
@@ -71,7 +72,7 @@ def readable_layers(estimates: pd.DataFrame, steps: Sequence[int]) -> tuple[list
     marked = mark_saturation(average_batches(estimates[estimates["step"].isin(steps)]))
     kept, dropped = [], {}
     for (_, name), rows in marked.groupby(["depth", "layer"], sort=True):
-        trouble = rows["status"][rows["status"] != "ok"]
+        trouble = rows["status"][~measured(rows["status"])]
         share = rows.groupby("step")["saturated_x"].mean().max()
         if len(trouble):
             dropped[str(name)] = str(trouble.iloc[0])

@@ -94,7 +94,7 @@ def interaction_table(
     with open_run(path) as run:
         items = _items(run, layers, steps)
         parts = parts_of(run, settings, {"pairs": pairs}, items, batches)
-        with solving(jobs, len(run.probe.labels)) as pool:
+        with solving(jobs, len(run.probe)) as pool:
             work = functools.partial(_rows, run, parts)
             rows = [row for _, made in parallel(pool, items, work, "maps", progress) for row in made]
     return pd.DataFrame(rows).sort_values(["step", "depth", "batch"], ignore_index=True)
@@ -142,7 +142,7 @@ def _rows(run: Run, parts: list[Part], item: Item) -> list[dict[str, Any]]:
                 pairs=part.columns["pairs"],
             )
         place = {"step": snapshot.step, "epoch": snapshot.epoch, "layer": name, "depth": depth}
-        samples = {"batch": part.batch, "n": len(part.estimator.labels), "channels": run.layer(name).shape[0]}
+        samples = {"batch": part.batch, "n": part.estimator.n, "channels": run.layer(name).shape[0]}
         rows.append({"run_id": run.run_id, **place, **samples, **found})
     return rows
 

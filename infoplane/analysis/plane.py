@@ -2,7 +2,8 @@
 
 A kernel that is too narrow puts I(X;T) at log2 n and I(T;Y) at H(Y) whatever the network does, and one that
 is too wide puts both at 0. Such points are marked here, once, so that every table, verdict and figure says
-the same about them.
+the same about them. When a value is no better than its null is decided in `infoplane.estimators.nulls`, as the
+estimates say so too.
 """
 
 from __future__ import annotations
@@ -14,19 +15,22 @@ import pandas as pd
 
 from infoplane.analysis.bootstrap import hierarchical_bootstrap
 from infoplane.errors import InfoplaneError
+from infoplane.estimators.base import MAIN
+from infoplane.estimators.nulls import AT_NULL, OK, ROUNDING, at_null, measured
 
 SETTINGS = (
-    *("estimator", "unit", "alpha", "kernel", "bandwidth", "scope", "input_bandwidth", "dtype", "tolerance"),
-    "permutations",
+    *("estimator", "unit", "target", "alpha", "kernel", "bandwidth", "scope", "input_bandwidth"),
+    *("target_bandwidth", "dtype", "tolerance", "permutations"),
     *("bins", "noise", "neighbours", "batches", "batch_size"),
 )
 FLAGS = ("saturated_x", "saturated_y", "at_null", "uninformative")
-QUANTITIES = ("I_XT", "I_TY", "I_TY_null", "I_TY_corrected", "S_T", "S_Y", "epoch")
+QUANTITIES = (
+    *("I_XT", "I_XT_null", "I_XT_corrected", "I_TY", "I_TY_null", "I_TY_corrected"),
+    *("S_T", "S_Y", "epoch"),
+)
 # Those that differ from batch to batch, for which there are standard errors and intervals.
 SAMPLED = ("I_XT", "I_TY", "I_TY_null", "I_TY_corrected", "S_T")
 SATURATION = 0.01
-NULL_DEVIATIONS = 2.0
-ROUNDING = 1e-9
 
 SHARED = ("dataset", "model", "n", "classes", *SETTINGS)
 _NEEDED = ("run", "layer", "depth", "step", "dataset", "model", "n", "classes", "estimator", "permutations")
@@ -48,13 +52,12 @@ def mark_saturation(estimates: pd.DataFrame) -> pd.DataFrame:
     Returns:
         A copy with four boolean columns more: `saturated_x` (I(X;T) within 1 % of its limit or, for the Rényi
         entropies, S(T) within 1 % of log2 n: then I(X;T) = S(X) for any network), `saturated_y`
-        (I(T;Y) within 1 % of its limit), `at_null` (I(T;Y) at most its permuted-label null plus two standard
-        deviations) and `uninformative` (any of the three). Rows whose status is not "ok" are in none of them.
+        (I(T;Y) within 1 % of its limit), `at_null` (I(T;Y) at most its permuted null plus two standard deviations)
+        and `uninformative` (any of the three). Rows without values are in none of them.
     """
     marked = estimates.copy()
-    ok = marked["status"] == "ok"
+    ok = measured(marked["status"])
     i_xt, i_ty = marked["I_XT"], marked["I_TY"]
-    null = marked["I_TY_null"] + NULL_DEVIATIONS * marked["I_TY_null_std"].fillna(0)
     limit_x = marked.get("limit_XT", np.log2(marked["n"]))
     limit_y = marked.get("limit_TY", marked["S_Y"])
     at_limit = i_xt >= (1 - SATURATION) * limit_x - ROUNDING
@@ -64,9 +67,14 @@ def mark_saturation(estimates: pd.DataFrame) -> pd.DataFrame:
         at_limit |= identity & (marked["estimator"] == "renyi")
     marked["saturated_x"] = ok & at_limit
     marked["saturated_y"] = ok & (i_ty >= (1 - SATURATION) * limit_y - ROUNDING)
-    marked["at_null"] = ok & (i_ty <= null + ROUNDING)
+    marked["at_null"] = ok & _at_null(marked)
     marked["uninformative"] = marked[["saturated_x", "saturated_y", "at_null"]].any(axis=1)
     return marked
+
+
+def _at_null(rows: pd.DataFrame) -> pd.Series:
+    """Where I(T;Y) is no better than its permuted null."""
+    return at_null(rows["I_TY"], rows["I_TY_null"], rows["I_TY_null_std"].fillna(0))
 
 
 def average_batches(estimates: pd.DataFrame) -> pd.DataFrame:
@@ -79,7 +87,8 @@ def average_batches(estimates: pd.DataFrame) -> pd.DataFrame:
     Returns:
         One row where there was one for each batch, in the same order: every number its mean, and beside those of
         `SAMPLED` the standard error `<name>_se` = standard deviation / √batches (ddof=1; NaN for one batch). It
-        is the error from the choice of samples; it is too small where batches overlap.
+        is the error from the choice of samples; it is too small where batches overlap. The status is "at null"
+        where the mean is no better than the mean null.
     """
     keys = [name for name in ("run", *SETTINGS, "step", "depth", "layer") if name in estimates]
     groups = estimates.groupby(keys, sort=False, dropna=False)
@@ -88,7 +97,7 @@ def average_batches(estimates: pd.DataFrame) -> pd.DataFrame:
     table = groups[numbers].mean().astype({name: estimates[name].dtype for name in ("n",) if name in numbers})
     for name in SAMPLED:
         table[f"{name}_se"] = groups[name].sem(ddof=1)
-    table["status"] = groups["status"].agg(_worst)
+    table["status"] = _with_null(groups["status"].agg(_trouble), _at_null(table))
     return table.join(groups[others].first()).reset_index()
 
 
@@ -106,8 +115,9 @@ def plane_table(estimates: pd.DataFrame) -> pd.DataFrame:
         `<name>_low` and `<name>_high`, the 95 % interval of a hierarchical bootstrap over runs and batches (NaN
         for one run without batches); `runs`, the number of runs in the mean (those that have an estimate there);
         the flags of `mark_saturation`, true where they hold in at least half of these runs; the limits it
-        compared with; `status`, "ok" if it is so in all runs and otherwise the trouble; and, the same in every
-        row, data set, model, n, number of classes and settings.
+        compared with; `status`, the trouble of any run, otherwise "at null" where that flag is true and "ok" where
+        it is not; of `I_XT_null` and `I_XT_corrected`, where there are any, means and deviations too; and, the same
+        in every row, data set, model, n, number of classes and settings.
 
     Raises:
         InfoplaneError: If the runs differ in n, data set, model, classes, layers or settings, or share no step.
@@ -115,12 +125,12 @@ def plane_table(estimates: pd.DataFrame) -> pd.DataFrame:
     refuse_mixture(estimates)
     common = common_steps(estimates)
     marked = mark_saturation(average_batches(common))
-    ok = marked["status"] == "ok"
+    ok = measured(marked["status"])
     # Unmeasured rows become NaN, which pandas leaves out of means, counts and shares alike.
     flags = marked[list(FLAGS)].astype(float).where(ok)
     marked = marked.assign(measured=marked["run"].where(ok), **{name: flags[name] for name in FLAGS})
     groups = marked.groupby(["depth", "layer", "step"], sort=True)
-    table = _mean_and_deviation(groups, QUANTITIES)
+    table = _mean_and_deviation(groups, [name for name in QUANTITIES if name in marked])
     table["runs"] = groups["measured"].nunique()
     for name in SAMPLED:
         squares = marked[f"{name}_se"].pow(2).groupby([marked[key] for key in groups.keys]).sum(min_count=1)
@@ -128,7 +138,7 @@ def plane_table(estimates: pd.DataFrame) -> pd.DataFrame:
     table = table.join(_intervals(common))
     table[[name for name in _LIMITS if name in marked]] = groups[[n for n in _LIMITS if n in marked]].mean()
     table[list(FLAGS)] = groups[list(FLAGS)].mean() >= 0.5
-    table["status"] = groups["status"].agg(_worst)
+    table["status"] = _with_null(groups["status"].agg(_trouble), table["at_null"])
     shared = {name: estimates[name].iloc[0] for name in SHARED if name in estimates}
     return table.reset_index().assign(**shared)
 
@@ -187,10 +197,11 @@ def saturation_summary(table: pd.DataFrame) -> list[str]:
         kinds = {
             f"I(X;T) saturated at {named} = {limit_x:.2f} bits": rows["saturated_x"] & near,
             "I(X;T) saturated at S(X), with S(T) at log2 n": rows["saturated_x"] & ~near,
-            f"I(T;Y) saturated at H(Y) = {limit_y:.2f} bits": rows["saturated_y"],
+            f"I(T;Y) saturated at {target_limit(rows)} = {limit_y:.2f} bits": rows["saturated_y"],
             f"{what} no better than its permuted null": rows["at_null"],
         }
-        kinds |= {str(status): rows["status"] == status for status in rows["status"].unique() if status != "ok"}
+        troubles = rows.loc[~measured(rows["status"]), "status"].unique()
+        kinds |= {str(status): rows["status"] == status for status in troubles}
         sentences += [f"{layer}: {kind} {_when(rows, where)}" for kind, where in kinds.items() if where.any()]
     return sentences
 
@@ -202,12 +213,27 @@ def limits(table: pd.DataFrame) -> tuple[float, float]:
     return float(np.log2(table["n"].iloc[0])), float(table["S_Y"].mean())
 
 
+def target_limit(table: pd.DataFrame) -> str:
+    """Name of the largest I(T;Y): H(Y) of classes, S(Y) of a continuous Y under a kernel, else just a limit."""
+    if table["classes"].iloc[0]:
+        return "H(Y)"
+    return "S(Y)" if table["estimator"].iloc[0] == "renyi" else "its limit"
+
+
 def quantity_names(table: pd.DataFrame) -> dict[str, str]:
     """What the columns I_XT and I_TY of a table hold: informations, or dependence measures."""
     if "unit" in table and table["unit"].iloc[0] != "bits":
         measure = _MEASURES.get(table["estimator"].iloc[0], str(table["estimator"].iloc[0]))
         return {"I_XT": f"{measure}(X,T)", "I_TY": f"{measure}(T,Y)"}
     return {"I_XT": "I(X;T)", "I_TY": "I(T;Y)"}
+
+
+def target_text(row: pd.Series) -> str:
+    """What Y is in a row of a table, in words: "10 classes", or "target box, continuous"."""
+    name, kind = row.get("target", MAIN), f"{row['classes']:g} classes" if row["classes"] else "continuous"
+    if name == MAIN:
+        return kind if row["classes"] else "a continuous target"
+    return f"target {name}, {kind}"
 
 
 def settings_text(row: pd.Series) -> str:
@@ -252,9 +278,14 @@ def _mean_and_deviation(groups, names: Iterable[str]) -> pd.DataFrame:  # type: 
     return pd.DataFrame(columns)
 
 
-def _worst(statuses: pd.Series) -> str:
-    """The first status that is not "ok", if any."""
-    return next((str(status) for status in statuses if status != "ok"), "ok")
+def _trouble(statuses: pd.Series) -> str:
+    """The first status that says why there is no value; "ok" without."""
+    return str(next(iter(statuses[~measured(statuses)]), OK))
+
+
+def _with_null(statuses: pd.Series, null: pd.Series) -> pd.Series:
+    """The statuses, "at null" in the place of "ok" where it is so."""
+    return statuses.mask((statuses == OK) & null, AT_NULL)
 
 
 def common_steps(rows: pd.DataFrame) -> pd.DataFrame:

@@ -28,7 +28,7 @@ from tqdm import tqdm
 
 from infoplane.analysis.runs import run_names
 from infoplane.errors import InfoplaneError
-from infoplane.estimators.batches import Batches
+from infoplane.estimators.batches import Batches, strata
 from infoplane.estimators.gaussian import centred
 from infoplane.runfile import Run, Snapshot, open_run
 
@@ -119,7 +119,7 @@ def representation_table(
     rows: list[dict[str, Any]] = []
     with threadpool_limits(1):
         for name, run in _opened(paths):
-            cuts = batches.draw(run.probe.labels) if batches else [np.arange(len(run.probe.labels))]
+            cuts = batches.draw(strata(run.probe.target)) if batches else [np.arange(len(run.probe))]
             bar = tqdm(run.layers, desc=f"CKA of {name}", disable=None if progress else True, leave=False)
             for depth, layer in enumerate(bar, start=1):
                 about = {"run": name, "layer": layer.name, "depth": depth}

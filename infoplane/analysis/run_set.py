@@ -33,7 +33,7 @@ def default_batches(path: Path) -> Batches | None:
         path: A run file.
     """
     with open_run(path) as run:
-        n = len(run.probe.labels)
+        n = len(run.probe)
     if n >= 3 * BATCH_SIZE:
         return Batches(min(n // BATCH_SIZE, MAX_BATCHES), BATCH_SIZE)
     return Batches(3, n // 3) if n >= 12 else None
@@ -131,13 +131,15 @@ class RunSet:
 
 
 def _refuse_other_inputs(paths: Sequence[Path]) -> None:
-    """Runs of own loops have no configuration to compare, but inputs and labels."""
+    """Runs of own loops have no configuration to compare, but inputs and targets."""
     found = []
     for path in paths:
         with open_run(path) as run:
-            found.append((run.probe.shape, len(run.probe.labels), set(run.probe.labels.tolist())))
+            target = run.probe.target
+            asked = set(target.classes.tolist()) if target.discrete else target.values.shape[1:]
+            found.append((run.probe.shape, len(run.probe), target.kind, asked))
     for path, probe in zip(paths, found, strict=True):
         if probe != found[0]:
             raise InfoplaneError(
-                f"{path} and {paths[0]} have different probes (size, input shape or classes); analyse them apart"
+                f"{path} and {paths[0]} have different probes (size, input shape or target); analyse them apart"
             )

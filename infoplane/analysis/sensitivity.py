@@ -90,4 +90,4 @@ def _choices(
 
 def _probe_size(path: Path) -> int:
     with open_run(path) as run:
-        return len(run.probe.labels)
+        return len(run.probe)

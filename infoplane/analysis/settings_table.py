@@ -62,7 +62,7 @@ def _about(run: Run) -> dict[str, str]:
         "network": _word(config.get("model")) or "own model",
         **known,
         "seeds": _word(config.get("seed")),
-        "probe": f"{len(run.probe.labels)} {config.get('probe_split', '')} samples".replace("  ", " "),
+        "probe": f"{len(run.probe)} {config.get('probe_split', '')} samples".replace("  ", " "),
         "snapshots": str(len(run.snapshots)),
         "device": _word(run.results.get("device")),
         **{name: _word(versions.get(name)) for name in _VERSIONS},

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from infoplane.cli.estimation import ESTIMATORS, batches_of, estimator_options, estimator_settings
 from infoplane.cli.options import CONTEXT, RUN_FILE, CommaList, examples, given, talkative
+
+if TYPE_CHECKING:
+    from infoplane.estimators.base import EstimatorSettings
 
 
 @click.command(
@@ -20,6 +25,7 @@ from infoplane.cli.options import CONTEXT, RUN_FILE, CommaList, examples, given,
         "infoplane estimate run.h5 --alpha 1.01 --bandwidth knn:10",
         "infoplane estimate seed*.h5 --bandwidth median:0.5 --scope final",
         "infoplane estimate run.h5 --estimator renyi,kde,ksg,gaussian,cka",
+        "infoplane estimate signs.h5 --target box",
         "infoplane estimate run.h5 --batches 10 --batch-size 128",
         "infoplane estimate large.h5 --tolerance 0.01   # a probe of 10,000",
         "infoplane estimate seed*.h5 --scheduler tcp://10.0.0.1:8786   # a Dask cluster",
@@ -32,6 +38,13 @@ from infoplane.cli.options import CONTEXT, RUN_FILE, CommaList, examples, given,
     type=CommaList(str, "NAME,..."),
     default="renyi",
     help=f"Estimators, of {ESTIMATORS}.",
+)
+@click.option(
+    "--target",
+    default=None,
+    metavar="NAME",
+    show_default="all that the run has",
+    help="Only this target Y: labels, which the run is trained for, or another by its name.",
 )
 @estimator_options
 @click.option(
@@ -49,6 +62,7 @@ def estimate(
     ctx: click.Context,
     runs: Sequence[Path],
     estimators: Sequence[str],
+    target: str | None,
     scheduler: str | None,
     quiet: bool,
     verbose: bool,
@@ -56,7 +70,8 @@ def estimate(
 ) -> None:
     """Estimate I(X;T) and I(T;Y) of every layer at every snapshot, in bits.
 
-    Several estimators fill one table. hsic, nhsic, cka and kernel-cka are dependence measures, not bits. binning
+    Of a run with further targets, such as the boxes of signs, I(T;Y) is estimated for each. Several estimators
+    fill one table. hsic, nhsic, cka and kernel-cka are dependence measures, not bits. binning
     needs recorded activations (infoplane record --keep activations); the others do with distances.
     """
     from tqdm import tqdm
@@ -71,10 +86,41 @@ def estimate(
         if given(ctx, ["scheduler"]):
             raise click.UsageError("--jobs is for this machine; with --scheduler the workers decide")
         scheduler = None  # of the environment
-    settings = estimator_settings(estimators, **options)
-    for path, table in estimate_runs(runs, settings, batches, jobs=jobs, scheduler=scheduler, progress=not quiet):
-        # Other runs may have their progress bars below.
-        with tqdm.external_write_mode():
-            for _, rows in table.groupby("estimator", sort=False):
-                click.echo(describe.final_estimates(rows))
-            click.echo(f"all {len(table)} rows: {estimates_path(path)}")
+    plain = estimator_settings(estimators, **options)
+    how = {"jobs": jobs, "scheduler": scheduler, "progress": not quiet}
+    for settings, paths in _by_targets(runs, plain, target):
+        for path, table in estimate_runs(paths, settings, batches, **how):
+            # Other runs may have their progress bars below.
+            with tqdm.external_write_mode():
+                for _, rows in table.groupby(["target", "estimator"], sort=False):
+                    click.echo(describe.final_estimates(rows))
+                click.echo(f"all {len(table)} rows: {estimates_path(path)}")
+
+
+def _by_targets(
+    runs: Sequence[Path], plain: Sequence[EstimatorSettings], target: str | None
+) -> Iterator[tuple[list[EstimatorSettings], list[Path]]]:
+    """The settings for each target of the runs, and the runs in a row that have these targets.
+
+    Of a target that was not asked for by name, an estimator that cannot take it is left out, and says so.
+    """
+    if target is not None:
+        yield [replace(one, target=target) for one in plain], list(runs)
+        return
+    for others, paths in itertools.groupby(runs, _other_targets):
+        settings = list(plain)
+        for name, discrete in others:
+            able = [one for one in plain if discrete or one.takes_values]
+            settings += [replace(one, target=name) for one in able]
+            left = ", ".join(one.name for one in plain if one not in able)
+            if left:
+                click.echo(f"not estimated: target {name} by {left}: it is continuous", err=True)
+        yield settings, list(paths)
+
+
+def _other_targets(path: Path) -> tuple[tuple[str, bool], ...]:
+    """The further targets of a run: their names, and whether they have classes."""
+    from infoplane.runfile import open_run
+
+    with open_run(path) as run:
+        return tuple((name, target.discrete) for name, target in run.probe.others.items())

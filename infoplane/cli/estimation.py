@@ -33,6 +33,11 @@ def estimator_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "--input-bandwidth", default=None, show_default="as --bandwidth", help="Rule for the input X."
         ),
         click.option(
+            "--target-bandwidth",
+            default="median:1",
+            help="Rule for a continuous target Y; classes need none.",
+        ),
+        click.option(
             "--kernel",
             type=click.Choice(["tensor", "multivariate"]),
             default="tensor",
@@ -68,7 +73,7 @@ def estimator_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "--noise", default="0.1", help="kde: variance of the added noise, or a rule for its σ (median:0.2)."
         ),
         click.option("--neighbours", type=int, default=3, help="ksg: number of nearest neighbours."),
-        click.option("--permutations", type=int, default=10, help="Label permutations behind the null of I(T;Y)."),
+        click.option("--permutations", type=int, default=10, help="Permuted pairings behind the nulls."),
         click.option(
             "--batches",
             type=int,
@@ -91,7 +96,12 @@ def estimator_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def estimator_settings(
-    estimators: Sequence[str], bandwidth: str, input_bandwidth: str | None, tolerance: float, **options: Any
+    estimators: Sequence[str],
+    bandwidth: str,
+    input_bandwidth: str | None,
+    target_bandwidth: str,
+    tolerance: float,
+    **options: Any,
 ) -> list[EstimatorSettings]:
     """The settings of estimators from the options, each named once."""
     from infoplane.estimators.registry import make_settings
@@ -99,6 +109,7 @@ def estimator_settings(
 
     options["bandwidth"] = Bandwidth.parse(bandwidth)
     options["input_bandwidth"] = Bandwidth.parse(input_bandwidth or bandwidth)
+    options["target_bandwidth"] = Bandwidth.parse(target_bandwidth)
     names = dict.fromkeys(estimators)
     settings = [make_settings(name, tolerance=tolerance, **options) for name in names]
     if tolerance and "renyi" not in names:

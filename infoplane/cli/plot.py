@@ -27,12 +27,19 @@ if TYPE_CHECKING:
         "infoplane plot run.h5 --alpha 2 --bandwidth knn:10 --name run-knn",
         "infoplane plot run.h5 --estimator kde --noise median:0.2",
         "infoplane plot run.h5 --animate gif",
+        "infoplane plot signs.h5 --target box",
         "infoplane plot comparison   # a folder of infoplane compare",
         "infoplane plot signs --data-root data -o figures",
     ),
 )
 @click.argument("runs", nargs=-1, required=True, type=RUN_FILE)
 @click.option("--estimator", default="renyi", help=f"What to draw, of {ESTIMATORS}.")
+@click.option(
+    "--target",
+    default="",
+    show_default="what the run is trained for",
+    help="Another target of the run, by its name.",
+)
 @estimator_options
 @click.option(
     "--data-root",
@@ -82,7 +89,7 @@ def plot(
             raise InfoplaneError(
                 "--data-root is for the pictures of a comparison; give its folder, or leave it out"
             )
-        _plot_runs(runs, settings, output, _stem(runs, estimator, name), animate, force, how)
+        _plot_runs(runs, settings, output, _stem(runs, settings, name), animate, force, how)
     elif animate:
         raise InfoplaneError("--animate is for the plane of runs; name run files")
     elif len(runs) > 1:
@@ -91,12 +98,15 @@ def plot(
         _plot_comparison(runs[0], settings, data_root, output or runs[0], f"{name}-" if name else "", force, how)
 
 
-def _stem(runs: Sequence[Path], estimator: str, name: str | None) -> str:
+def _stem(runs: Sequence[Path], settings: EstimatorSettings, name: str | None) -> str:
+    """First part of the figures' names; without a name that is given, from the runs and what is not as usual."""
+    from infoplane.estimators.base import MAIN
     from infoplane.runfile import beside
 
     first = beside(runs[0], "").name
     stem = name or (first if len(runs) == 1 else f"{first}-and-{len(runs) - 1}-more")
-    return stem if name or estimator == "renyi" else f"{stem}-{estimator}"
+    parts = [settings.name, settings.target]
+    return stem if name else "-".join([stem, *(part for part in parts if part not in ("renyi", "", MAIN))])
 
 
 def _plot_runs(

@@ -2,7 +2,7 @@
 
 An estimator is two small classes in a file of its own. Its *settings* say what decides the numbers and become
 columns of the table; `prepare` binds them to a probe and gives a `LayerEstimator`, which keeps what all layers
-share (entropies of X and Y, permuted labels) and turns one layer at one snapshot into one row.
+share (entropies of X and Y, permuted pairings) and turns one layer at one snapshot into one row.
 """
 
 from __future__ import annotations
@@ -17,16 +17,19 @@ from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial.distance import squareform
+from scipy.spatial.distance import pdist, squareform
 
 from infoplane.entropy import class_entropy
-from infoplane.errors import InfoplaneError
-from infoplane.kernels import condense
+from infoplane.errors import InfoplaneError, unknown
+from infoplane.estimators.nulls import AT_NULL, OK, at_null, input_numbers, pairings, share_of_repeats
+from infoplane.kernels import Bandwidth, condense
 from infoplane.runfile import Probe, Run, Snapshot
+from infoplane.targets import Target
 
-PERMUTATION_SEED = 0
+MAIN = "labels"  # name of the target that a run is trained for
 BITS, DEPENDENCE = "bits", "dependence"
 Item = tuple[int, str]
+InOrder = Callable[[NDArray], float]  # of the order, (n,), in which the samples of X or Y are taken
 
 
 class LayerView:
@@ -110,25 +113,58 @@ class EstimatorSettings(ABC):
     """What decides the numbers of an estimator, kept beside each of them.
 
     Attributes:
-        permutations: Number of label permutations behind the null of I(T;Y), the same for all layers.
+        permutations: Number of permuted pairings behind the nulls, the same for all layers.
+        target: Which target of the run Y is, by its name; "" is the one that it is trained for.
     """
 
     name: ClassVar[str]
     unit: ClassVar[str] = BITS
+    takes_values: ClassVar[bool] = True  # whether Y may be continuous
     permutations: int = field(default=10, kw_only=True)
+    target: str = field(default="", kw_only=True)
 
     def __post_init__(self) -> None:
         if self.permutations < 2:
             raise InfoplaneError(f"the null of I(T;Y) needs at least 2 permutations, got {self.permutations}")
 
     def columns(self, run: Run) -> dict[str, Any]:
-        """The settings as columns of the estimates table."""
+        """The settings as columns of the estimates table.
+
+        Raises:
+            InfoplaneError: As for `chosen`.
+        """
+        self.chosen(run.probe, run.path)
         common = {"estimator": self.name, "unit": self.unit, "permutations": self.permutations}
-        return common | self.options(run)
+        return common | {"target": self.target or MAIN} | self.options(run)
 
     def options(self, run: Run) -> dict[str, Any]:
         """The estimator's own settings as columns."""
         return {}
+
+    def chosen(self, probe: Probe, source: Path) -> Target:
+        """The target Y among those of a probe.
+
+        Args:
+            probe: The probe.
+            source: The run file, for messages.
+
+        Raises:
+            InfoplaneError: The probe has no target of that name, or the estimator takes no continuous one.
+        """
+        name = self.target or MAIN
+        if name != MAIN and name not in probe.others:
+            raise unknown("target", name, [MAIN, *probe.others])
+        target = probe.target if name == MAIN else probe.others[name]
+        if not (target.discrete or self.takes_values):
+            raise InfoplaneError(
+                f"{source}: {self.name} needs classes, and the target '{name}' is continuous; "
+                "take renyi, ksg or gaussian, or name a target of classes with --target"
+            )
+        return target
+
+    def target_columns(self, run: Run, bandwidth: Bandwidth) -> dict[str, str]:
+        """The bandwidth rule of Y as a column; none where Y has classes, which need no bandwidth."""
+        return {} if self.chosen(run.probe, run.path).discrete else {"target_bandwidth": str(bandwidth)}
 
     @abstractmethod
     def prepare(self, probe: Probe, source: Path) -> LayerEstimator:
@@ -154,13 +190,49 @@ class LayerEstimator(ABC):
     Args:
         probe: The probe, or a batch of it.
         settings: The settings.
+        source: The run file, for messages.
+
+    Attributes:
+        n: Number of samples.
+        target: Y.
+        labels: Its classes, (n,) int64; None where it is continuous.
+        orders: Permuted pairings, shared by all layers and snapshots: (n,) each, sample i is paired with order[i].
+        entropy_y: Shannon entropy of the classes, or of which distinct value one has, in bits.
     """
 
-    def __init__(self, probe: Probe, settings: EstimatorSettings) -> None:
-        self.labels = probe.labels
-        self.entropy_y = class_entropy(self.labels)
-        rng = np.random.default_rng(PERMUTATION_SEED)
-        self.permuted = [rng.permutation(self.labels) for _ in range(settings.permutations)]
+    def __init__(self, probe: Probe, settings: EstimatorSettings, source: Path) -> None:
+        self.n = len(probe)
+        self.target = settings.chosen(probe, source)
+        self.labels = self.target.classes if self.target.discrete else None
+        self.entropy_y = (
+            input_entropy(self.target_distances()) if self.labels is None else class_entropy(self.labels)
+        )
+        self.orders = pairings(probe.distances, settings.permutations)
+        self.repeats = share_of_repeats(probe.distances)
+
+    def target_distances(self, order: NDArray | None = None) -> NDArray:
+        """Condensed Euclidean distances of a continuous Y, (n (n−1) / 2,) float64, in a given order of samples."""
+        values = self.target.values
+        return np.asarray(pdist(values if order is None else values[order]))
+
+    def target_sigma(self, distances: NDArray, bandwidth: Bandwidth, source: Path) -> float:
+        """Bandwidth of a continuous Y.
+
+        Args:
+            distances: Those of Y, condensed.
+            bandwidth: The rule.
+            source: The run file, for messages.
+
+        Raises:
+            InfoplaneError: The rule finds none.
+        """
+        sigma = bandwidth.sigma(distances, self.target.values.shape[1])
+        if not sigma > 0:
+            raise InfoplaneError(
+                f"{source}: '{bandwidth}' finds no bandwidth for the continuous target (more than half of its "
+                "pairs of values are equal); give one with --target-bandwidth fixed:NUMBER"
+            )
+        return sigma
 
     def survey(self, view: LayerView) -> Any:
         """What `EstimatorSettings.settle` must know of one layer at one snapshot."""
@@ -190,38 +262,46 @@ class LayerEstimator(ABC):
 
     def row(
         self,
-        status: str = "ok",
+        status: str = OK,
         *,
-        i_xt: float = math.nan,
-        i_ty: Callable[[NDArray], float] | None = None,
+        i_xt: InOrder | float = math.nan,
+        i_ty: InOrder | float = math.nan,
         **columns: float,
     ) -> dict[str, Any]:
         """One row of the table.
 
         Args:
-            status: "ok", or why there are no values.
-            i_xt: Information (or dependence) between layer and input.
-            i_ty: The same between the layer and the labels it is given; called for the true labels and for
-                each permutation.
+            status: "ok", or why there are no values; "at null" is found here.
+            i_xt: Information (or dependence) between layer and input as a function of the order of the inputs,
+                called for the true order and for each permuted pairing; a number where these say nothing.
+            i_ty: The same between the layer and the target.
             columns: Other columns: S_T, sigma_T, …
         """
-        value = null = null_std = math.nan
-        if i_ty is not None:
-            value = i_ty(self.labels)
-            nulls = [i_ty(labels) for labels in self.permuted]
-            null, null_std = float(np.mean(nulls)), float(np.std(nulls, ddof=1))
+        value_xt, null_xt, null_xt_std = self._with_null(i_xt)
+        value, null, null_std = self._with_null(i_ty)
         empty = dict.fromkeys(("sigma_T", "sigma_X", "S_T", "S_X", "S_Y", "limit_XT", "limit_TY"), math.nan)
         return {
+            "repeats": self.repeats,
             **empty,
             **self.shared(),
             **columns,
-            "I_XT": i_xt,
+            "I_XT": value_xt,
+            "I_XT_null": null_xt,
+            "I_XT_null_std": null_xt_std,
+            "I_XT_corrected": value_xt - null_xt,
             "I_TY": value,
             "I_TY_null": null,
             "I_TY_null_std": null_std,
             "I_TY_corrected": value - null,
-            "status": status,
+            "status": AT_NULL if status == OK and at_null(value, null, null_std) else status,
         }
+
+    def _with_null(self, quantity: InOrder | float) -> tuple[float, float, float]:
+        """A value, and mean and standard deviation of what permuted pairings give; NaN without."""
+        if not callable(quantity):
+            return quantity, math.nan, math.nan
+        nulls = [quantity(order) for order in self.orders]
+        return quantity(np.arange(self.n)), float(np.mean(nulls)), float(np.std(nulls, ddof=1))
 
 
 def one_hot(labels: NDArray) -> tuple[NDArray, NDArray]:
@@ -236,5 +316,4 @@ def input_entropy(distances: NDArray) -> float:
     Args:
         distances: Condensed distances, (n (n−1) / 2,); repeated samples stand at distance 0.
     """
-    first = (squareform(distances) == 0).argmax(axis=1)
-    return class_entropy(first)
+    return class_entropy(input_numbers(distances))

@@ -11,6 +11,7 @@ from scipy.spatial.distance import squareform
 from infoplane.errors import InfoplaneError
 from infoplane.kernels import condense
 from infoplane.runfile import Probe
+from infoplane.targets import Target
 
 BATCH_SEED = 0
 
@@ -37,7 +38,7 @@ class Batches:
         """The batches: disjoint where the probe is large enough, otherwise each drawn anew (they overlap then).
 
         Args:
-            labels: Class labels of the probe, (n,).
+            labels: Class labels of the probe, (n,), or what `strata` gives.
 
         Returns:
             `count` arrays of positions in the probe, (size,) each, ascending.
@@ -53,6 +54,11 @@ class Batches:
             order = stratified_order(labels, rng)
             return [np.sort(order[i * self.size : (i + 1) * self.size]) for i in range(self.count)]
         return [np.sort(stratified_order(labels, rng)[: self.size]) for _ in range(self.count)]
+
+
+def strata(target: Target) -> NDArray:
+    """What is to stand in each batch as in the probe: the classes, (n,); all alike where Y is continuous."""
+    return target.classes if target.discrete else np.zeros(len(target), dtype=np.int64)
 
 
 def stratified_order(labels: NDArray, rng: np.random.Generator) -> NDArray:

@@ -4,6 +4,10 @@ The network is deterministic, so the binned layer T̂ is a function of the input
 I(T̂;Y) = H(T̂) − Σ_y p(y) H(T̂|y), with the plug-in (counting) entropy. Where inputs of the probe repeat, H(X) is
 that of the distinct ones.
 
+**No null of I(X;T).** It is the entropy of the layer, by determinism: no pairing of inputs and activations enters,
+so that a permuted one gives the same value, and there is nothing to hold it against (`I_XT_null` is empty). I(T;Y)
+has its permuted null.
+
 **Saturation.** With d neurons there are bins^d cells: as soon as every sample sits in a cell of its own, both
 values are at their limits log2 n (H(X)) and H(Y) whatever the network does and whatever the labels are. At
 n = 200 samples five bins do that to ten tanh neurons. Only layers of very few neurons escape.
@@ -40,6 +44,7 @@ class BinningSettings(EstimatorSettings):
     """
 
     name = "binning"
+    takes_values = False
     bins: str = "adaptive:30"
 
     def __post_init__(self) -> None:
@@ -52,14 +57,14 @@ class BinningSettings(EstimatorSettings):
 
     def prepare(self, probe: Probe, source: Path) -> LayerEstimator:
         """The estimator for one probe."""
-        return Binning(probe, self)
+        return Binning(probe, self, source)
 
 
 class Binning(LayerEstimator):
     """Counts the occupied cells of a layer."""
 
-    def __init__(self, probe: Probe, settings: BinningSettings) -> None:
-        super().__init__(probe, settings)
+    def __init__(self, probe: Probe, settings: BinningSettings, source: Path) -> None:
+        super().__init__(probe, settings, source)
         self.rule, self.number = parse_bins(settings.bins)
         self.entropy_x = input_entropy(probe.distances)
 
@@ -70,10 +75,10 @@ class Binning(LayerEstimator):
 
     def measure(self, view: LayerView, told: Any) -> dict[str, Any]:
         """One layer; needs its activations."""
-        values = view.activations.reshape(len(self.labels), -1).astype(np.float64)
-        found = cells(values, self.rule, self.number)
+        values = view.activations.reshape(self.n, -1).astype(np.float64)
+        found, labels = cells(values, self.rule, self.number), self.target.classes
         entropy = class_entropy(found)
-        return self.row(i_xt=entropy, S_T=entropy, i_ty=lambda labels: discrete_information(found, labels))
+        return self.row(i_xt=entropy, S_T=entropy, i_ty=lambda order: discrete_information(found, labels[order]))
 
 
 def parse_bins(text: str) -> tuple[str, float]:

@@ -6,11 +6,12 @@ They stand in the columns of I(X;T) and I(T;Y) with `unit` = "dependence". K̃ =
     cka         tr(K̃ L̃) / (‖K̃‖ ‖L̃‖) of linear kernels            Kornblith et al., ICML 2019
     kernel-cka  the same of Gaussian kernels                    (as above)
 Gaussian kernels exp(−d²/2σ²) take `--bandwidth` for the layer, at each snapshot, and `--input-bandwidth` for X; the
-labels have the delta kernel. All of it needs distances only (the centred linear kernel is −½ H D² H).
+labels have the delta kernel, a continuous Y a Gaussian one with `--target-bandwidth` (for cka a linear one). All of
+it needs distances only (the centred linear kernel is −½ H D² H).
 
 **Saturation.** CKA lies between 0 and 1, and 1 is no failure: the two are alike up to rotation and scale. With few
 samples and many features the biased forms are large for independent variables too (with kernels narrower than the
-distances between samples, K is the identity, K̃ = H and any two are alike): compare with the permuted null. nHSIC
+distances between samples, K is the identity, K̃ = H and any two are alike): compare with the permuted nulls. nHSIC
 tends to the smaller rank of the two kernels when ε is small: it counts dimensions rather than bits. HSIC has the
 scale of its kernels, thus no meaningful zero-to-one range; compare it over layers only under the same rule.
 """
@@ -28,7 +29,7 @@ from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 from scipy.spatial.distance import squareform
 
-from infoplane.estimators.base import DEPENDENCE, EstimatorSettings, LayerEstimator, LayerView, one_hot
+from infoplane.estimators.base import DEPENDENCE, EstimatorSettings, InOrder, LayerEstimator, LayerView, one_hot
 from infoplane.estimators.gaussian import centred
 from infoplane.kernels import Bandwidth
 from infoplane.runfile import Probe, Run
@@ -46,7 +47,7 @@ class CkaSettings(EstimatorSettings):
 
     def prepare(self, probe: Probe, source: Path) -> LayerEstimator:
         """The estimator for one probe."""
-        return Dependence(probe, self, aligned)
+        return Dependence(probe, self, source, aligned)
 
 
 @dataclass(frozen=True)
@@ -56,15 +57,18 @@ class KernelSettings(EstimatorSettings):
     Attributes:
         bandwidth: Rule for the layers, applied at each snapshot.
         input_bandwidth: Rule for the input X.
+        target_bandwidth: Rule for a continuous Y.
     """
 
     unit = DEPENDENCE
     bandwidth: Bandwidth = field(default=Bandwidth("median", 1.0))
     input_bandwidth: Bandwidth = field(default=Bandwidth("median", 1.0))
+    target_bandwidth: Bandwidth = field(default=Bandwidth("median", 1.0))
 
     def options(self, run: Run) -> dict[str, Any]:
-        """The two rules."""
-        return {"bandwidth": str(self.bandwidth), "input_bandwidth": str(self.input_bandwidth)}
+        """The rules; that of Y where it has one."""
+        rules = {"bandwidth": str(self.bandwidth), "input_bandwidth": str(self.input_bandwidth)}
+        return rules | self.target_columns(run, self.target_bandwidth)
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,7 @@ class HsicSettings(KernelSettings):
 
     def prepare(self, probe: Probe, source: Path) -> LayerEstimator:
         """The estimator for one probe."""
-        return Dependence(probe, self, unscaled)
+        return Dependence(probe, self, source, unscaled)
 
 
 @dataclass(frozen=True)
@@ -86,7 +90,7 @@ class NhsicSettings(KernelSettings):
 
     def prepare(self, probe: Probe, source: Path) -> LayerEstimator:
         """The estimator for one probe."""
-        return Dependence(probe, self, whitened)
+        return Dependence(probe, self, source, whitened)
 
 
 @dataclass(frozen=True)
@@ -97,7 +101,7 @@ class KernelCkaSettings(KernelSettings):
 
     def prepare(self, probe: Probe, source: Path) -> LayerEstimator:
         """The estimator for one probe."""
-        return Dependence(probe, self, aligned)
+        return Dependence(probe, self, source, aligned)
 
 
 class Dependence(LayerEstimator):
@@ -106,18 +110,25 @@ class Dependence(LayerEstimator):
     Args:
         probe: The probe, or a batch of it.
         settings: The settings; with bandwidths the kernels are Gaussian, otherwise linear.
+        source: The run file, for messages.
         prepared: The map f, which makes HSIC, nHSIC or CKA of the inner product.
     """
 
-    def __init__(self, probe: Probe, settings: CkaSettings | KernelSettings, prepared: Map) -> None:
-        super().__init__(probe, settings)
+    def __init__(self, probe: Probe, settings: CkaSettings | KernelSettings, source: Path, prepared: Map) -> None:
+        super().__init__(probe, settings, source)
         self.prepared = prepared
         self.bandwidth, self.sigma_x = None, math.nan
         if isinstance(settings, KernelSettings):
             self.bandwidth = settings.bandwidth
             self.sigma_x = settings.input_bandwidth.sigma(probe.distances, probe.features, self.labels)
         self.inputs = self._kernel(squareform(probe.distances), self.sigma_x)
-        self.pairs = class_pairs(self.labels, prepared)
+        if self.labels is not None:
+            self.pairs = class_pairs(self.labels, prepared)
+            return
+        distances, sigma = self.target_distances(), math.nan
+        if isinstance(settings, KernelSettings):
+            sigma = self.target_sigma(distances, settings.target_bandwidth, source)
+        self.values = self._kernel(squareform(distances), sigma)
 
     def shared(self) -> dict[str, float]:
         """The bandwidth of X; entropies have no place here."""
@@ -132,18 +143,25 @@ class Dependence(LayerEstimator):
         if kernel is None:
             return self.row("no bandwidth" if self.bandwidth else "constant")
 
-        def with_labels(labels: NDArray) -> float:
-            indicator, _ = one_hot(labels)
-            return float(np.vdot(self.pairs, indicator.T @ kernel @ indicator))
+        return self.row(i_xt=_product(self.inputs, kernel), i_ty=self._with_target(kernel), sigma_T=sigma)
 
-        i_xt = math.nan if self.inputs is None else float(np.vdot(self.inputs, kernel))
-        return self.row(i_xt=i_xt, i_ty=with_labels, sigma_T=sigma)
+    def _with_target(self, kernel: NDArray) -> InOrder | float:
+        """The inner product of a layer's kernel and that of Y."""
+        if self.labels is not None:
+            indicator, _ = one_hot(self.labels)
+            return lambda order: float(np.vdot(self.pairs, indicator[order].T @ kernel @ indicator[order]))
+        return _product(self.values, kernel)
 
     def _kernel(self, square: NDArray, sigma: float) -> NDArray | None:
         """The map f of the centred kernel of a variable; None where there is no bandwidth or nothing varies."""
         if self.bandwidth is not None:
             return self.prepared(centred(np.exp(-np.square(square / sigma) / 2))) if sigma > 0 else None
         return self.prepared(centred(-0.5 * np.square(square))) if square.any() else None
+
+
+def _product(other: NDArray | None, kernel: NDArray) -> InOrder | float:
+    """The inner product of two kernels as a function of the order of the first; NaN where there is none."""
+    return math.nan if other is None else lambda order: float(np.vdot(other[np.ix_(order, order)], kernel))
 
 
 def class_pairs(labels: NDArray, prepared: Map) -> NDArray:

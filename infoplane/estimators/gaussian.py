@@ -5,9 +5,10 @@ correlations ρ_i (Cover and Thomas, *Elements of Information Theory*, ch. 8). C
 multiple of the identity (Ledoit and Wolf, "A well-conditioned estimator for large-dimensional covariance
 matrices", Journal of Multivariate Analysis 88, 2004; scikit-learn's `ledoit_wolf_shrinkage`). The labels enter as
 class means: I(T;Y) = ½ log2 (det Σ_T / det Σ_W) with the shrunk covariance Σ_T and the same less the between-class
-part, Σ_W. X and T are taken as coordinates
+part, Σ_W. X and T, and a continuous Y in the same way, are taken as coordinates
 recovered from their distances (classical scaling), each scaled to mean variance 1, so that
-distances are enough and any rotation, shift or scaling of a layer changes nothing.
+distances are enough and any rotation, shift or scaling of a layer changes nothing. The null of I(X;T) pairs the
+coordinates of the layer with those of other inputs.
 
 **Saturation.** There is no limit in theory; a noiseless linear layer has infinite information, and what is shown is
 then the amount of shrinkage, which depends on n and on the number of features. It sees linear dependence only. With
@@ -29,6 +30,7 @@ from sklearn.covariance import ledoit_wolf_shrinkage
 
 from infoplane.estimators.base import (
     EstimatorSettings,
+    InOrder,
     LayerEstimator,
     LayerView,
     input_entropy,
@@ -48,15 +50,16 @@ class GaussianSettings(EstimatorSettings):
 
     def prepare(self, probe: Probe, source: Path) -> LayerEstimator:
         """The estimator for one probe."""
-        return Gaussian(probe, self)
+        return Gaussian(probe, self, source)
 
 
 class Gaussian(LayerEstimator):
     """Compares determinants of covariances."""
 
-    def __init__(self, probe: Probe, settings: GaussianSettings) -> None:
-        super().__init__(probe, settings)
+    def __init__(self, probe: Probe, settings: GaussianSettings, source: Path) -> None:
+        super().__init__(probe, settings, source)
         self.inputs = coordinates(squareform(probe.distances))
+        self.values = None if self.target.discrete else coordinates(squareform(self.target_distances()))
         self.entropy_x = input_entropy(probe.distances)
 
     def shared(self) -> dict[str, float]:
@@ -68,12 +71,20 @@ class Gaussian(LayerEstimator):
         layer = coordinates(view.square)
         if not layer.size:
             return self.row("constant")
-        covariance = shrunk_covariance(layer)
-        whole = _log_det(covariance.matrix)
-        return self.row(
-            i_xt=gaussian_information(self.inputs, layer) if self.inputs.size else math.nan,
-            i_ty=lambda labels: whole - _log_det(covariance.within(layer, labels)),
-        )
+
+        def i_xt(order: NDArray) -> float:
+            return gaussian_information(self.inputs[order], layer)
+
+        return self.row(i_xt=i_xt if self.inputs.size else math.nan, i_ty=self._with_target(layer))
+
+    def _with_target(self, layer: NDArray) -> InOrder | float:
+        """I(T;Y) of a layer (n, p) as a function of the order of Y; NaN where Y does not vary."""
+        if self.values is None:
+            labels, covariance = self.target.classes, shrunk_covariance(layer)
+            whole = _log_det(covariance.matrix)
+            return lambda order: whole - _log_det(covariance.within(layer, labels[order]))
+        values = self.values
+        return (lambda order: gaussian_information(layer, values[order])) if values.size else math.nan
 
 
 @dataclass(frozen=True)

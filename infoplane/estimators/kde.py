@@ -8,6 +8,10 @@ variance s on every unit, T + ε is a mixture of n Gaussians, and with a_ij = �
 for X uniform over the probe; I(T;Y) is the same bound of H(T) less that of each class, Σ_y p(y) H(T|y) (a
 difference of two bounds, thus itself none). The number of neurons cancels, so distances are enough.
 
+**No null of I(X;T).** It is the entropy of the noisy layer less that of the noise, by determinism: no pairing of
+inputs and activations enters, so that a permuted one gives the same value (`I_XT_null` is empty). I(T;Y) has its
+permuted null.
+
 **Saturation.** Where the distances are far above the noise (wide or unbounded layers), both values are at log2 n
 and H(Y) for any labels; far below it, at 0. The noise is not in the network: it is a resolution that the user
 chooses. A variance is in the layer's own units, so that a layer which merely grows moves to the right; a rule such
@@ -47,6 +51,7 @@ class KdeSettings(EstimatorSettings):
     """
 
     name = "kde"
+    takes_values = False
     noise: str = "0.1"
 
     def __post_init__(self) -> None:
@@ -59,7 +64,7 @@ class KdeSettings(EstimatorSettings):
 
     def prepare(self, probe: Probe, source: Path) -> LayerEstimator:
         """The estimator for one probe."""
-        return Kde(probe, self, UPPER)
+        return Kde(probe, self, source, UPPER)
 
 
 @dataclass(frozen=True)
@@ -70,14 +75,14 @@ class KdeLowerSettings(KdeSettings):
 
     def prepare(self, probe: Probe, source: Path) -> LayerEstimator:
         """The estimator for one probe."""
-        return Kde(probe, self, LOWER)
+        return Kde(probe, self, source, LOWER)
 
 
 class Kde(LayerEstimator):
     """A bound from pairwise distances; `sigma_T` in its rows is the standard deviation of the noise."""
 
-    def __init__(self, probe: Probe, settings: KdeSettings, divisor: float) -> None:
-        super().__init__(probe, settings)
+    def __init__(self, probe: Probe, settings: KdeSettings, source: Path, divisor: float) -> None:
+        super().__init__(probe, settings, source)
         self.noise = parse_noise(settings.noise)
         self.divisor = divisor
         self.entropy_x = input_entropy(probe.distances)
@@ -93,8 +98,12 @@ class Kde(LayerEstimator):
         if not sigma > 0:
             return self.row("no bandwidth")
         kernel = np.exp(-np.square(view.square / sigma) / self.divisor)
-        whole = mixture_information(kernel)
-        return self.row(i_xt=whole, i_ty=lambda labels: whole - mixture_information(kernel, labels), sigma_T=sigma)
+        whole, labels = mixture_information(kernel), self.target.classes
+
+        def i_ty(order: NDArray) -> float:
+            return whole - mixture_information(kernel, labels[order])
+
+        return self.row(i_xt=whole, i_ty=i_ty, sigma_T=sigma)
 
     def _sigma(self, view: LayerView) -> float:
         if isinstance(self.noise, float):

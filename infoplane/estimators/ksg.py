@@ -74,27 +74,35 @@ class Ksg(LayerEstimator):
     """Counts neighbours."""
 
     def __init__(self, probe: Probe, settings: KsgSettings, source: Path) -> None:
-        super().__init__(probe, settings)
+        super().__init__(probe, settings, source)
         self.k = settings.neighbours
-        n = len(self.labels)
-        if self.k >= n:
-            raise InfoplaneError(f"{source}: {self.k} neighbours need more than {self.k} samples, there are {n}")
+        if self.k >= self.n:
+            raise InfoplaneError(
+                f"{source}: {self.k} neighbours need more than {self.k} samples, there are {self.n}"
+            )
         self.inputs = _scaled(squareform(probe.distances))
+        self.values = None if self.target.discrete else _scaled(squareform(self.target_distances()))
         self.entropy_x = input_entropy(probe.distances)
-        self.limit_x = float(digamma(n) - digamma(self.k)) / LN2
+        self.limit_x = float(digamma(self.n) - digamma(self.k)) / LN2
 
     def shared(self) -> dict[str, float]:
         """The limits of the two informations."""
-        limits = {"limit_XT": self.limit_x, "limit_TY": self.entropy_y}
+        limits = {"limit_XT": self.limit_x, "limit_TY": self.entropy_y if self.values is None else self.limit_x}
         return {"S_X": self.entropy_x, "S_Y": self.entropy_y, **limits}
 
     def measure(self, view: LayerView, told: Any) -> dict[str, Any]:
         """One layer."""
         layer = _scaled(view.square)
-        return self.row(
-            i_xt=ksg_information(self.inputs, layer, self.k),
-            i_ty=lambda labels: ross_information(layer, labels, self.k),
-        )
+
+        def i_xt(order: NDArray) -> float:
+            return ksg_information(self.inputs[np.ix_(order, order)], layer, self.k)
+
+        def i_ty(order: NDArray) -> float:
+            if self.values is None:
+                return ross_information(layer, self.target.classes[order], self.k)
+            return ksg_information(layer, self.values[np.ix_(order, order)], self.k)
+
+        return self.row(i_xt=i_xt, i_ty=i_ty)
 
 
 def _scaled(square: NDArray) -> NDArray:

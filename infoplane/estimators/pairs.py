@@ -1,6 +1,7 @@
 """Information between all pairs of X, T_1 … T_L and Y, and what each layer adds to the one before; in bits.
 
-Matrix-based Rényi entropies as in `infoplane.estimators.renyi`, labels under the delta kernel by class blocks.
+Matrix-based Rényi entropies as in `infoplane.estimators.renyi`, labels under the delta kernel by class blocks, a
+continuous Y by its Gram matrix.
 `RUN.pairs.csv` stands beside `RUN.h5` in long format: settings, step, batch, quantity, i, j, value. Places count
 0 = X, 1 … L = the layers, L + 1 = Y. The quantities:
 
@@ -13,7 +14,8 @@ Matrix-based Rényi entropies as in `infoplane.estimators.renyi`, labels under t
 **The null of the residual.** T* is T_j with its rows permuted: independent of X and of T_i, with the same
 spectrum, entropy and bandwidth. The chain X → T_i → T* is Markov by construction, and yet its residual is far from
 0, as the kernel takes what tells samples apart for knowledge of X: so a residual is read against this null and
-never against 0. The permutations are the same for all links, so that links stay comparable.
+never against 0. The permutations are the same for all links, so that links stay comparable, and keep copies of an
+input together.
 """
 
 from __future__ import annotations
@@ -32,8 +34,9 @@ from numpy.typing import NDArray
 from infoplane.entropy import class_entropy, class_joint_entropy, joint_entropy
 from infoplane.entropy.exact import hadamard
 from infoplane.errors import InfoplaneError
-from infoplane.estimators.base import Item, LayerView
+from infoplane.estimators.base import MAIN, Item, LayerView
 from infoplane.estimators.batches import Batches
+from infoplane.estimators.nulls import PERMUTATION_SEED
 from infoplane.estimators.renyi import RunEstimator, Settings
 from infoplane.estimators.stored import StoredTable, matching
 from infoplane.estimators.work import Part, batch_columns, parallel, parts_of, solving, survey
@@ -41,11 +44,10 @@ from infoplane.provenance import versions
 from infoplane.runfile import Run, beside, open_run
 
 DRAWS = 5
-NULL_SEED = 0
 WORDS = frozenset(
     {
-        *("run_id", "version", "kernel", "bandwidth", "scope", "input_bandwidth", "dtype"),
-        *("quantity", "name_i", "name_j"),
+        *("run_id", "version", "target", "kernel", "bandwidth", "scope", "input_bandwidth", "target_bandwidth"),
+        *("dtype", "quantity", "name_i", "name_j"),
     }
 )
 INTEGERS = frozenset({"draws", "batches", "batch_size", "batch", "n", "classes", "step", "i", "j"})
@@ -71,7 +73,7 @@ def estimate_pairs(
 
     Args:
         path: The run file.
-        settings: Order, kernel and bandwidths; None takes the defaults. Label permutations play no part.
+        settings: Order, kernel and bandwidths; None takes the defaults. Permutations of Y play no part.
         batches: Batches of the probe to estimate apart; None takes the whole probe at once.
         steps: Steps of the snapshots; None takes the first, the middle and the last.
         draws: Number of permutations behind the null of the residual.
@@ -96,9 +98,9 @@ def estimate_pairs(
     with open_run(path) as run:
         chosen = _snapshots(run, steps)
         version = versions().get("infoplane", "")
-        identity = {"run_id": run.run_id, "version": version}
+        identity = {"run_id": run.run_id, "version": version, "target": settings.target or MAIN}
         columns = {**identity, **settings.options(run), "draws": draws, **batch_columns(batches)}
-        stored = StoredTable(pairs_path(path), run.run_id, version, WORDS, INTEGERS, KEYS)
+        stored = StoredTable(pairs_path(path), run.run_id, version, WORDS, INTEGERS, KEYS, {"target": MAIN})
         table = stored.load()
         done = matching(table, columns)
         have = set(done["step"]) if len(done) else set()
@@ -132,7 +134,7 @@ def _compute(
 ) -> pd.DataFrame:
     """Computes the missing snapshots one after another, and keeps each as soon as it is done."""
     table = pd.DataFrame()
-    with solving(jobs, len(run.probe.labels)) as pool:
+    with solving(jobs, len(run.probe)) as pool:
         survey(run, parts, pool, progress)
         for index in missing:
             table = stored.store(pd.DataFrame([*_rows(run, parts, index, pool, progress)]))
@@ -157,8 +159,9 @@ def _rows(
         layers = [found[index, name][number] for name in names[1:-1]]
         settings, draws = estimator.settings, int(columns["draws"])
         with estimator.solver.turn():
-            grams = [estimator.input_gram(), *layers]
-            return [*pair_quantities(grams, estimator.labels, settings.alpha, draws, dtype=settings.dtype)]
+            grams, orders = [estimator.input_gram(), *layers], estimator.permuted_pairings(draws)
+            target = estimator.target_gram() if estimator.labels is None else estimator.labels
+            return [*pair_quantities(grams, target, settings.alpha, orders, dtype=settings.dtype)]
 
     for number, rows in parallel(pool, range(len(parts)), quantities, f"pairs at step {snapshot.step}", progress):
         place = {**parts[number].columns, **parts[number].about(), "step": snapshot.step, "epoch": snapshot.epoch}
@@ -181,14 +184,17 @@ class _Entropies:
 
     Args:
         grams: Normalised Gram matrices of X, T_1 … T_L, each (n, n); None where there is none.
-        labels: Class labels, (n,).
+        target: Class labels, (n,), or the normalised Gram matrix of a continuous Y, (n, n).
         alpha: Order α > 0.
         dtype: "float64" or "float32".
     """
 
-    def __init__(self, grams: Sequence[torch.Tensor | None], labels: NDArray, alpha: float, dtype: str) -> None:
-        self.grams, self.labels, self.alpha, self.dtype = grams, labels, alpha, dtype
-        self.last = len(grams)
+    def __init__(
+        self, grams: Sequence[torch.Tensor | None], target: NDArray | torch.Tensor, alpha: float, dtype: str
+    ) -> None:
+        self.alpha, self.dtype, self.last = alpha, dtype, len(grams)
+        self.labels = np.asarray(target) if target.ndim == 1 else None
+        self.grams = [*grams] if target.ndim == 1 else [*grams, torch.as_tensor(target)]
         self._known: dict[tuple[int, ...], float] = {}
 
     def __call__(self, *places: int) -> float:
@@ -199,11 +205,11 @@ class _Entropies:
         return self._known[key]
 
     def _solve(self, key: tuple[int, ...]) -> float:
-        grams = [self.grams[place] for place in key if place < self.last]
+        grams = [self.grams[place] for place in key if place < len(self.grams)]
         present = [gram for gram in grams if gram is not None]
         if len(present) < len(grams):
             return math.nan
-        if self.last not in key:
+        if self.labels is None or self.last not in key:
             return self.joint(*present)
         # The delta kernel is its own square, so Y counts once however often it is named.
         if not present:
@@ -217,9 +223,9 @@ class _Entropies:
 
 def pair_quantities(
     grams: Sequence[NDArray | torch.Tensor | None],
-    labels: NDArray,
+    target: NDArray | torch.Tensor,
     alpha: float = 1.0,
-    draws: int = DRAWS,
+    draws: int | Sequence[NDArray] = DRAWS,
     links: Sequence[tuple[int, int]] | None = None,
     dtype: str = "float64",
 ) -> Iterator[dict[str, Any]]:
@@ -228,9 +234,9 @@ def pair_quantities(
     Args:
         grams: Normalised Gram matrices of X, T_1 … T_L with constant diagonals, each (n, n); None for a layer
             that has none.
-        labels: Class labels, (n,).
+        target: Class labels, (n,), or the normalised Gram matrix of a continuous Y, (n, n).
         alpha: Order α > 0.
-        draws: Number of permutations behind the null of the residual.
+        draws: Number of permutations behind the null of the residual, or the permutations themselves, (n,) each.
         links: Pairs of places for which to find what the second adds to the first; None takes the neighbours.
         dtype: "float64" or "float32", the precision of the computation.
 
@@ -238,13 +244,13 @@ def pair_quantities(
         quantity, i, j and value (bits; `null_residual` and its deviation are ratios).
     """
     tensors = [None if gram is None else torch.as_tensor(gram) for gram in grams]
-    entropy = _Entropies(tensors, labels, alpha, dtype)
+    entropy = _Entropies(tensors, target, alpha, dtype)
     last = len(grams)
     for i in range(last + 1):
         yield {"quantity": "entropy", "i": i, "j": i, "value": entropy(i)}
         for j in range(i, last + 1):
             yield {"quantity": "information", "i": i, "j": j, "value": entropy(i) + entropy(j) - entropy(i, j)}
-    null = _null_residuals(entropy, draws)
+    null = _null_residuals(entropy, _orders(draws, len(target)))
     for i, j in [(place, place + 1) for place in range(1, last - 1)] if links is None else links:
         for quantity, value in {**_link(entropy, i, j), **null(i, j)}.items():
             yield {"quantity": quantity, "i": i, "j": j, "value": value}
@@ -260,10 +266,16 @@ def _link(entropy: _Entropies, i: int, j: int) -> dict[str, float]:
     }
 
 
-def _null_residuals(entropy: _Entropies, draws: int) -> Callable[[int, int], dict[str, float]]:
+def _orders(draws: int | Sequence[NDArray], n: int) -> list[torch.Tensor]:
+    """The permutations, (n,) each."""
+    if isinstance(draws, int):
+        rng = np.random.default_rng(PERMUTATION_SEED)
+        draws = [rng.permutation(n) for _ in range(draws)]
+    return [torch.from_numpy(order) for order in draws]
+
+
+def _null_residuals(entropy: _Entropies, orders: Sequence[torch.Tensor]) -> Callable[[int, int], dict[str, float]]:
     """The residual of a layer j with permuted rows after a layer i, as a function of i and j."""
-    rng = np.random.default_rng(NULL_SEED)
-    orders = [torch.from_numpy(rng.permutation(len(entropy.labels))) for _ in range(draws)]
 
     def one(i: int, j: int, order: torch.Tensor) -> float:
         inputs, before, after = (entropy.grams[place] for place in (0, i, j))

@@ -1,14 +1,16 @@
 """I(X;T) and I(T;Y) by matrix-based Rényi entropies in bits: exact, or within a tolerance.
 
-What depends on the run alone (S(X), S(Y), the permuted labels) is computed once per run; joint entropies with the
-labels go by class blocks. See `infoplane.entropy` for the definitions.
+What depends on the run alone (S(X), S(Y), the permuted pairings) is computed once per run; joint entropies with
+labels go by class blocks. A continuous Y has a Gaussian kernel with a bandwidth of its own, and S(T,Y) is that of
+the product of kernels. See `infoplane.entropy` for the definitions.
 
 **Memory.** Distances stand condensed, n²/2 values for X and for T each, and one (n, n) matrix at a time: the Gram
-matrix of T, which becomes the joint one of X and T when it is multiplied by the kernel of X in place.
+matrix of T, which becomes the joint one of X and T when it is multiplied by the kernel of X in place. A continuous
+Y takes another matrix, the joint one of T and Y, and its own distances while that is made.
 
-**Tolerance.** The half-widths of the entropies' intervals add up to that of an information at most. S(X), which is
-computed once and whose error is the same in all layers, and S(T) get shares of the tolerance; a joint entropy gets
-all that they left, often more than the rest, as few probes do more than was asked of them.
+**Tolerance.** The half-widths of the entropies' intervals add up to that of an information at most. S(X), and S(Y)
+of a continuous Y, which are computed once and whose errors are the same in all layers, and S(T) get shares of the
+tolerance; a joint entropy gets all that they left, often more than the rest, as few probes do more than was asked.
 
 **Saturation.** A bandwidth far below the distances makes every Gram matrix the identity: I(X;T) = log2 n and
 I(T;Y) = H(Y) for any labels; one far above makes it constant, and everything 0.
@@ -31,12 +33,14 @@ from infoplane.entropy.certified import combine
 from infoplane.errors import InfoplaneError
 from infoplane.estimators import scopes
 from infoplane.estimators.base import EstimatorSettings, Item, LayerEstimator, LayerView
+from infoplane.estimators.nulls import pairings
 from infoplane.estimators.solver import Solver
 from infoplane.kernels import Bandwidth, condense, multiply_kernel, squared_distances
 from infoplane.runfile import Probe, Run
 
 SHARE_X, SHARE_T = 0.2, 0.4  # of the tolerance; what they leave is for the joint entropies
 SEED_X, SEED_T, SEED_XT, SEED_TY = range(4)
+SEED_Y = 2**20  # from SEED_TY on they count permutations
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,7 @@ class Settings(EstimatorSettings):
             of them; "shared", one multiple of the median distance for all layers of a snapshot (the geometric
             mean of what the rule gives).
         input_bandwidth: Rule for the input X.
+        target_bandwidth: Rule for a continuous Y.
         dtype: "float64" or "float32", the precision of exact computations.
         tolerance: Half-width in bits of the 99 % interval of each information; 0 is exact.
         device: Where to compute: "auto" (CUDA where there is one), "cpu" or "cuda". No column: it changes rounding.
@@ -63,6 +68,7 @@ class Settings(EstimatorSettings):
     bandwidth: Bandwidth = field(default=Bandwidth("median", 1.0))
     scope: str = "snapshot"
     input_bandwidth: Bandwidth = field(default=Bandwidth("median", 1.0))
+    target_bandwidth: Bandwidth = field(default=Bandwidth("median", 1.0))
     dtype: str = "float64"
     tolerance: float = 0.0
     device: str = "auto"
@@ -87,6 +93,7 @@ class Settings(EstimatorSettings):
             "input_bandwidth": str(self.input_bandwidth),
             "dtype": self.dtype,
             "tolerance": self.tolerance,
+            **self.target_columns(run, self.target_bandwidth),
         }
 
     @property
@@ -116,11 +123,11 @@ class RunEstimator(LayerEstimator):
         source: The run file, for messages.
 
     Raises:
-        InfoplaneError: The rule finds no bandwidth for the inputs.
+        InfoplaneError: The rule finds no bandwidth for the inputs, or for a continuous target.
     """
 
     def __init__(self, probe: Probe, settings: Settings, source: Path) -> None:
-        super().__init__(probe, settings)
+        super().__init__(probe, settings, source)
         self.settings = settings
         self.sigma_x = settings.input_bandwidth.sigma(probe.distances, probe.features, self.labels)
         if self.sigma_x == 0:
@@ -132,15 +139,31 @@ class RunEstimator(LayerEstimator):
         self._input_distances = probe.distances
         with self.solver.turn():
             self.entropy_x = self.solver.entropy(self.input_gram(), SHARE_X * settings.tolerance, SEED_X)
-        self.entropy_y = class_entropy(self.labels, settings.alpha)
+            self._known_y = self._target_entropy(source)
+        self.entropy_y = self._known_y.value
+
+    def _target_entropy(self, source: Path) -> Interval:
+        """S(Y), and the bandwidth of a continuous Y on the way."""
+        if self.labels is not None:
+            return Interval.of_exact(class_entropy(self.labels, self.settings.alpha))
+        self.sigma_y = self.target_sigma(self.target_distances(), self.settings.target_bandwidth, source)
+        return self.solver.entropy(self.target_gram(), SHARE_X * self.settings.tolerance, SEED_Y)
 
     def input_gram(self) -> torch.Tensor:
         """Normalised Gram matrix of X, (n, n) float64, made anew."""
         return self.solver.gram(self._input_distances, self.sigma_x)
 
+    def target_gram(self) -> torch.Tensor:
+        """Normalised Gram matrix of a continuous Y, (n, n) float64, made anew."""
+        return self.solver.gram(self.target_distances(), self.sigma_y)
+
+    def permuted_pairings(self, count: int) -> list[NDArray]:
+        """So many permutations of the samples that keep copies of an input together, (n,) each."""
+        return pairings(self._input_distances, count)
+
     def shared(self) -> dict[str, float]:
         """Bandwidth and entropies of X and Y, and the limits of the two informations."""
-        limits = {"limit_XT": math.log2(len(self.labels)), "limit_TY": self.entropy_y}
+        limits = {"limit_XT": math.log2(self.n), "limit_TY": self.entropy_y}
         return {"sigma_X": self.sigma_x, "S_X": self.entropy_x.value, "S_Y": self.entropy_y, **limits}
 
     def survey(self, view: LayerView) -> tuple[float, float]:
@@ -184,10 +207,10 @@ class RunEstimator(LayerEstimator):
         left = tolerance - s_t.halfwidth
         found: list[Interval] = []
 
-        def i_ty(labels: NDArray) -> float:
-            joint = self.solver.class_joint_entropy(gram, labels, left, SEED_TY + len(found))
-            found.append(combine([s_t, joint], [1, -1]))
-            return self.entropy_y + found[-1].value
+        def i_ty(order: NDArray) -> float:
+            joint = self._joint_entropy(gram, order, left - self._known_y.halfwidth, SEED_TY + len(found))
+            found.append(combine([s_t, self._known_y, joint], [1, 1, -1]))
+            return found[-1].value
 
         row = self.row(i_ty=i_ty, S_T=s_t.value, sigma_T=sigma)
         multiply_kernel(gram, self._input_distances, self.sigma_x)
@@ -195,6 +218,14 @@ class RunEstimator(LayerEstimator):
         i_xt = combine([self.entropy_x, s_t, joint], [1, 1, -1])
         widths = {"I_XT_halfwidth": i_xt.halfwidth, "I_TY_halfwidth": found[0].halfwidth}
         return {**row, "I_XT": i_xt.value, **widths}
+
+    def _joint_entropy(self, gram: torch.Tensor, order: NDArray, room: float, seed: int) -> Interval:
+        """S(T,Y) of the layer with this Gram matrix and Y in some order; the rest as in `Solver.entropy`."""
+        if self.labels is not None:
+            return self.solver.class_joint_entropy(gram, self.labels[order], room, seed)
+        joint = gram.clone()
+        multiply_kernel(joint, self.target_distances(order), self.sigma_y)
+        return self.solver.entropy(joint, room, seed)
 
 
 def channel_distances(activations: NDArray, bandwidth: Bandwidth) -> NDArray | None:

@@ -11,7 +11,7 @@ import errno
 import logging
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ class StoredTable:
         words: Columns that hold text.
         integers: Columns that hold whole numbers; a file without one of them is of an older infoplane and not read.
         keys: Columns that tell one row from another.
+        defaults: What stands for a column in a file of an infoplane that had none.
     """
 
     path: Path
@@ -43,6 +44,7 @@ class StoredTable:
     words: frozenset[str]
     integers: frozenset[str]
     keys: frozenset[str]
+    defaults: Mapping[str, str] = field(default_factory=dict)
 
     def load(self) -> pd.DataFrame:
         """The stored rows of this run and version; empty where there are none.
@@ -57,6 +59,7 @@ class StoredTable:
             table = pd.read_csv(self.path, dtype=str, keep_default_na=False, na_values=[""])
             if "run_id" in table and not set(table) >= self.integers:
                 return pd.DataFrame()
+            table = table.assign(**{name: value for name, value in self.defaults.items() if name not in table})
             numbers = {n: int if n in self.integers else float for n in table.columns if n not in self.words}
             table = table.astype(numbers)
             return table[(table["run_id"] == self.run_id) & (table["version"] == self.version)]

@@ -16,7 +16,7 @@ from typing import Any
 import pandas as pd
 
 from infoplane.errors import InfoplaneError
-from infoplane.estimators.base import EstimatorSettings, Item, LayerView
+from infoplane.estimators.base import MAIN, EstimatorSettings, Item, LayerView
 from infoplane.estimators.batches import Batches
 from infoplane.estimators.stored import StoredTable, matching
 from infoplane.estimators.work import Part, Pool, batch_columns, parts_of, solving, survey
@@ -32,10 +32,12 @@ WORDS = frozenset(
         "version",
         "estimator",
         "unit",
+        "target",
         "kernel",
         "bandwidth",
         "scope",
         "input_bandwidth",
+        "target_bandwidth",
         "dtype",
         "bins",
         "noise",
@@ -151,7 +153,7 @@ def estimate_run(
                 if items
                 for part in parts_of(run, one, about, items, batches)
             ]
-            workers = nullcontext(pool) if pool else solving(jobs, len(run.probe.labels))
+            workers = nullcontext(pool) if pool else solving(jobs, len(run.probe))
             table = _compute(run, parts, stored, workers, progress)
         steps = [run.snapshots[index].step for index in snapshots]
     order = ["step", "depth", "batch"]
@@ -181,7 +183,7 @@ def _missing(run: Run, done: pd.DataFrame, wanted: Iterable[int]) -> list[Item]:
 
 def _stored(run: Run) -> StoredTable:
     version = versions().get("infoplane", "")
-    return StoredTable(estimates_path(run.path), run.run_id, version, WORDS, INTEGERS, KEYS)
+    return StoredTable(estimates_path(run.path), run.run_id, version, WORDS, INTEGERS, KEYS, {"target": MAIN})
 
 
 def _compute(

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from infoplane.device import cores
 from infoplane.estimators.base import EstimatorSettings, Item, LayerEstimator, LayerView
-from infoplane.estimators.batches import Batches, sub_probe
+from infoplane.estimators.batches import Batches, strata, sub_probe
 from infoplane.estimators.memory import side_by_side
 from infoplane.runfile import Run
 
@@ -62,7 +62,8 @@ class Part:
     def about(self) -> dict[str, Any]:
         """The batch and its samples, as columns of a table."""
         labels = self.estimator.labels
-        return {"batch": self.batch, "n": len(labels), "classes": len(np.unique(labels))}
+        classes = 0 if labels is None else len(np.unique(labels))
+        return {"batch": self.batch, "n": self.estimator.n, "classes": classes}
 
 
 Work = Callable[[Run, Sequence[Part], Item, Any], Any]
@@ -111,7 +112,7 @@ def parts_of(
     batches: Batches | None,
 ) -> list[Part]:
     """One part for each batch, or one for the whole probe."""
-    cuts: list[NDArray | None] = [*batches.draw(run.probe.labels)] if batches else [None]
+    cuts: list[NDArray | None] = [*batches.draw(strata(run.probe.target))] if batches else [None]
     items = set(items)
     return [Part(run, settings, columns, batches, batch, members, items) for batch, members in enumerate(cuts)]
 

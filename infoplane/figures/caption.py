@@ -8,7 +8,14 @@ import numpy as np
 import pandas as pd
 
 from infoplane.analysis.convergence import FLOOR_BITS, TOLERANCE
-from infoplane.analysis.plane import limits, quantity_names, saturation_summary, settings_text
+from infoplane.analysis.plane import (
+    limits,
+    quantity_names,
+    saturation_summary,
+    settings_text,
+    target_limit,
+    target_text,
+)
 
 
 def plane_caption(table: pd.DataFrame, most: int = 3) -> str:
@@ -113,16 +120,17 @@ def measured(table: pd.DataFrame) -> str:
     row = table.iloc[0]
     samples = "samples a batch" if batches_of(table) else "probe samples"
     return (
-        f"{row['model']} on {row['dataset']}: n = {row['n']} {samples}, {row['classes']} classes; "
-        f"{settings_text(row)}."
+        f"{row['model']} on {row['dataset']}: n = {row['n']} {samples}, {target_text(row)}; {settings_text(row)}."
     )
 
 
 def _reading(table: pd.DataFrame, most: int) -> str:
     """What null and hollow mean here, and for which layers."""
-    permutations = int(table["permutations"].iloc[0])
+    permutations, permuted = int(table["permutations"].iloc[0]), "label" if table["classes"].iloc[0] else "target"
     null = (
-        f"Null: mean of {permutations} label permutations. " if permutations else "No permuted null was measured. "
+        f"Null: mean of {permutations} {permuted} permutations. "
+        if permutations
+        else "No permuted null was measured. "
     )
     findings, name = _findings(table), quantity_names(table)["I_TY"]
     if not findings:
@@ -140,7 +148,8 @@ def _limits(table: pd.DataFrame) -> str:
     if not np.isfinite(limit):
         return ""
     return (
-        f"within 1 % of {'log₂ n' if np.isclose(limit, np.log2(n)) else f'the limit {limit:.2f} bits'} or H(Y), or "
+        f"within 1 % of {'log₂ n' if np.isclose(limit, np.log2(n)) else f'the limit {limit:.2f} bits'} or "
+        f"{target_limit(table)}, or "
     )
 
 

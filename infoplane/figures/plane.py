@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from infoplane.analysis.plane import limits
+from infoplane.analysis.plane import limits, target_limit
 from infoplane.figures.caption import plane_caption
 from infoplane.figures.style import (
     DOUBLE_COLUMN,
@@ -86,7 +86,7 @@ def _limits(axes: Axes, table: pd.DataFrame, quantity: str) -> None:
         "size": SMALL,
         "color": GREY,
     }
-    text_y = f"H(Y) = {limit_y:.2f} bits" + ("" if near_y else " ↑")
+    text_y = f"{target_limit(table)} = {limit_y:.2f} bits" + ("" if near_y else " ↑")
     named = "log₂ n" if np.isclose(limit_x, np.log2(table["n"].iloc[0])) else "limit"
     text_x = f"{named} = {limit_x:.2f} bits" + ("" if near_x else " →")
     if np.isfinite(limit_y):
