@@ -3,22 +3,70 @@
 A natural layer is a unit of the chain X -> T_1 -> ... -> T_L: a layer with its normalisation, activation and
 pooling, or a whole block where the computation branches (residual sum, concatenation, gating), recorded where
 the branches have met again. Inside such a block the activations are no Markov chain.
+
+**Names.** `conv1` is the output of a module, `act#1` that of its second call where it has several (without a number
+the last one), `lstm@1.0` another tensor of an output that holds several. Where `forward` applies an activation to
+an output before any module receives it (`F.relu(self.fc1(x))`), the layer is what the next module receives.
 """
 
 from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from itertools import pairwise
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from infoplane.errors import InfoplaneError, unknown
+from infoplane.isolation import eval_mode
+from infoplane.samples import Inputs
+from infoplane.trace import IN, OUT, Call, Node, Path, Trace, path_text, plain_name, tensors_in, trace, walk
+
+__all__ = [
+    "Layer",
+    "Port",
+    "eval_mode",
+    "hookable_layers",
+    "natural_layers",
+    "parameter_names",
+    "select_layers",
+    "tensor_of",
+]
+
+# Operations that are the activation of the layer before them, by the names that torch has for them.
+ACTIVATIONS = frozenset(
+    {
+        *("relu", "relu6", "leaky_relu", "gelu", "silu", "elu", "celu", "selu", "tanh", "sigmoid", "hardtanh"),
+        *("hardsigmoid", "hardswish", "mish", "softplus", "glu", "threshold", "clamp", "clamp_min", "clamp_max"),
+        *("_prelu_kernel", "rrelu_with_noise", "log_sigmoid_forward", "sin", "_softmax"),
+    }
+)
+MOST_STEPS = 64
+
+
+@dataclass(frozen=True)
+class Port:
+    """Where the values of a layer are taken.
+
+    Attributes:
+        module: Name of the module.
+        number: Which of its calls, counted from 0 on; None for all, which share the samples among them.
+        side: "out", what it gives, or "in", what it is given.
+        path: Place of the tensor in that.
+        axis: The axis of samples.
+        calls: How often a forward pass calls the module.
+    """
+
+    module: str
+    number: int | None
+    side: str
+    path: Path
+    axis: int
+    calls: int
 
 
 @dataclass(frozen=True)
@@ -26,114 +74,180 @@ class Layer:
     """A submodule whose output can be recorded.
 
     Attributes:
-        name: Its name in `model.named_modules()`.
-        shape: Shape of its output without the batch axis; of the last call if there are several.
+        name: Its name in `model.named_modules()`, with the number of the call and the place of the tensor where
+            these are needed.
+        shape: Shape of one sample of its output.
         kind: Class name of the module.
         calls: How often one forward pass calls it.
+        port: Where its values are taken.
+        unit: Name of the module and number of the call that end its unit.
+        note: What else decides its values: an activation in `forward`, which call, which tensor, which axis.
+        warning: What a user should know before recording it; "" where there is nothing.
     """
 
     name: str
     shape: tuple[int, ...]
     kind: str
     calls: int = 1
+    port: Port = Port("", None, OUT, (), 0, 1)
+    unit: tuple[str, int] = ("", 0)
+    note: str = ""
+    warning: str = ""
 
 
 def tensor_of(output: Any) -> Tensor:
-    """The tensor a module gives: its output, or the first tensor in a tuple, list or dict.
+    """The tensor a module gives: its output, or the first tensor in a tuple, list, dict or dataclass.
 
     Raises:
         InfoplaneError: There is no tensor in the output.
     """
-    for tensor in _tensors(output):
+    for _, tensor in tensors_in(output):
         return tensor
     raise InfoplaneError(f"no tensor in an output of type {type(output).__name__}; choose another layer")
 
 
-@contextmanager
-def eval_mode(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode within the block; afterwards training flags and random state are as they were."""
-    flags = {module: module.training for module in model.modules()}
-    first = next(model.parameters(), None)
-    devices = [first.device] if first is not None and first.is_cuda else []
-    with torch.random.fork_rng(devices):
-        model.eval()
-        try:
-            yield
-        finally:
-            for module, flag in flags.items():
-                module.training = flag
-
-
-def hookable_layers(model: nn.Module, example: Tensor) -> list[Layer]:
-    """All submodules that give a tensor with one row per sample, in the order in which they finish.
+def hookable_layers(model: nn.Module, example: Tensor | Inputs) -> list[Layer]:
+    """All submodules that give a tensor with one row per sample, in the order in which they finish last.
 
     Args:
-        model: Any network; its training flags, buffers and the global random state stay as they were.
-        example: Batch of two inputs (2, *input shape), on the device of the model.
+        model: Any network; it stays as it was, and so do all random states.
+        example: Two inputs (2, *input shape) or, better, three that differ.
     """
-    calls = [call for call in _walk(_trace(model, example)) if call.parent and call.shape is not None]
-    return _as_layers(calls, _count(calls))
+    return hookable_of(trace(model, example))
 
 
-def natural_layers(model: nn.Module, example: Tensor) -> list[Layer]:
+def hookable_of(traced: Trace) -> list[Layer]:
+    """As `hookable_layers`, of a network that is traced already."""
+    last = {call.name: call for call in traced.calls() if call.parent}
+    counts = _count(traced)
+    # A module called several times stands where it is called last.
+    order = [call for call in traced.calls() if last.get(call.name) is call and call.outputs]
+    return [_layer(call, counts) for call in order]
+
+
+def natural_layers(model: nn.Module, example: Tensor | Inputs) -> list[Layer]:
     """The natural units of a network, from input to output; the last one is the logits.
 
-    A Sequential is opened, and so is every container whose own computation is a chain in the autograd graph.
-    Any other container is one unit, recorded where its branches have met, and so are all modules of its class
-    (in MobileNet only some of the inverted residuals branch). The network itself is always opened, so sums
+    A Sequential is opened, and so is every container through which one path leads from its main argument to its
+    output. Any other container is one unit, recorded where its branches have met, and so are all modules of its
+    class (in MobileNet only some of the inverted residuals branch). The network itself is always opened, so sums
     written into its own `forward` are not seen. A unit begins at a layer with parameters and ends at the last
     normalisation, activation or pooling after it; dropout is never what is recorded, nor is pooling after a
     block or, before the last unit, global pooling. A container that holds exactly one unit gives it its name.
+    A layer that is called several times is a unit each time where each call works on what the one before gave,
+    and one unit where it does not (a cell that reads a sequence: its last call).
 
     Args:
-        model: Any network; its training flags, buffers and the global random state stay as they were.
-        example: Batch of two inputs (2, *input shape), on the device of the model.
+        model: Any network; it stays as it was, and so do all random states.
+        example: Two inputs (2, *input shape) or, better, three that differ.
 
     Raises:
         InfoplaneError: The network has no layer that could be recorded.
     """
-    root = _trace(model, example)
+    return natural_of(trace(model, example))
+
+
+def natural_of(traced: Trace) -> list[Layer]:
+    """As `natural_layers`, of a network that is traced already."""
+    root = traced.root
+    for call in walk(root):
+        call.opened = bool(call.children) and (
+            call.parent is None or _is_sequential(call.module) or _is_chain(call)
+        )
     _close_blocks(root)
-    counts = _count(_walk(root))
-    units = _units(root)
-    picked = [_recorded(unit, unit is units[-1], counts) for unit in units]
-    layers = _as_layers([call for call in picked if call is not None], counts)
+    units = _without_repeats(_units(root))
+    picked = [_recorded(unit, unit is units[-1]) for unit in units]
+    layers = {layer.name: layer for layer in _natural(picked, _count(traced))}
     if not layers:
         raise InfoplaneError(
-            f"found no layer to record in {type(model).__name__}: no submodule gives one row per sample; "
+            f"found no layer to record in {type(root.module).__name__}: no submodule gives one row per sample; "
             "build it from submodules"
         )
-    return layers
+    return list(layers.values())
 
 
-def select_layers(model: nn.Module, example: Tensor, patterns: Sequence[str] | None = None) -> list[Layer]:
+def _natural(picked: Sequence[Call | None], counts: Mapping[str, int]) -> Iterator[Layer]:
+    for call in picked:
+        if call is not None:
+            number = None if call.in_pieces or counts[call.name] == 1 else call.number
+            yield _layer(call, counts, number)
+
+
+def select_layers(model: nn.Module, example: Tensor | Inputs, patterns: Sequence[str] | None = None) -> list[Layer]:
     """The layers to record: the natural ones, or those that match names or shell patterns.
 
     Args:
         model: Any network.
-        example: Batch of two inputs (2, *input shape), on the device of the model.
+        example: Two inputs (2, *input shape) or, better, three that differ.
         patterns: Names or shell patterns over `hookable_layers`, in which a star stays within one part of a
-            dotted name (`conv*` is conv1 and conv2, not conv1.0); None for the natural layers.
+            dotted name (`conv*` is conv1 and conv2, not conv1.0), with `#k` or `#*` for calls and `@place` for
+            another tensor of the output; None for the natural layers.
 
     Raises:
-        InfoplaneError: A pattern matches no layer; the message holds the nearest names.
+        InfoplaneError: A pattern matches no layer, with the nearest names, or one that cannot be recorded, with
+            the reason.
     """
+    return selected_of(trace(model, example), patterns)
+
+
+def selected_of(traced: Trace, patterns: Sequence[str] | None = None) -> list[Layer]:
+    """As `select_layers`, of a network that is traced already."""
     if patterns is None:
-        return natural_layers(model, example)
+        return natural_of(traced)
     patterns = [patterns] if isinstance(patterns, str) else patterns
     if not patterns:
         raise InfoplaneError("the list of layers is empty; leave it out to record the natural layers")
-    layers = hookable_layers(model, example)
-    chosen: set[str] = set()
-    for pattern in patterns:
-        matches = [layer.name for layer in layers if _matches(layer.name, pattern)]
-        if not matches:
-            raise unknown("layer", pattern, [layer.name for layer in layers])
-        chosen.update(matches)
-    return [layer for layer in layers if layer.name in chosen]
+    chosen = {layer.name: layer for pattern in patterns for layer in _named(traced, pattern)}
+    places = {(call.name, call.number): place for place, call in enumerate(traced.calls())}
+    return sorted(chosen.values(), key=lambda layer: places[layer.unit])
 
 
-def parameter_names(model: nn.Module, example: Tensor, layers: Sequence[Layer]) -> list[list[str]]:
+def _named(traced: Trace, pattern: str) -> list[Layer]:
+    """The layers that one pattern names."""
+    match = re.fullmatch(r"([^#@]*)(?:#(\d+|\*))?(?:@(.+))?", pattern)
+    calls: dict[str, list[Call]] = {}
+    for call in traced.calls():
+        if call.parent:
+            calls.setdefault(call.name, []).append(call)
+    base, wanted, path = match.groups() if match else (pattern, None, None)
+    names = [name for name in calls if _matches(name, base)]
+    recordable = [name for name in names if calls[name][-1].outputs]
+    if not recordable:
+        for name in names:
+            raise InfoplaneError(f"layer {name} cannot be recorded: {calls[name][-1].trouble}; choose another")
+        raise unknown("layer", pattern, [name for name in calls if calls[name][-1].outputs])
+    counts = _count(traced)
+    found = []
+    for name in recordable:
+        for call in _numbered(sorted(calls[name], key=lambda call: call.number), wanted):
+            found.append(_layer(call, counts, None if wanted is None else call.number, _path(call, path)))
+    return found
+
+
+def _numbered(calls: list[Call], wanted: str | None) -> list[Call]:
+    """The calls of a module that `#wanted` names; without it the last one."""
+    if wanted is None or calls[0].in_pieces:
+        return calls[-1:]
+    if wanted == "*":
+        return calls
+    if int(wanted) >= len(calls):
+        raise InfoplaneError(
+            f"{calls[0].name} has no call {wanted}: a forward pass calls it {len(calls)} times, "
+            f"{calls[0].name}#0 to {calls[0].name}#{len(calls) - 1}"
+        )
+    return [calls[int(wanted)]]
+
+
+def _path(call: Call, wanted: str | None) -> Path | None:
+    if wanted is None:
+        return None
+    for path in call.outputs:
+        if path_text(path) == wanted:
+            return path
+    raise unknown(f"tensor in the output of {call.name}", wanted, [path_text(path) for path in call.outputs])
+
+
+def parameter_names(traced: Trace, layers: Sequence[Layer]) -> list[list[str]]:
     """The parameters of each layer's unit: those of modules that finish after the layer before it and up to it.
 
     A module that is called several times counts where it is called last, one that is never called itself (the
@@ -141,18 +255,19 @@ def parameter_names(model: nn.Module, example: Tensor, layers: Sequence[Layer]) 
     modules around all layers, are in no unit; a tied parameter is in the first of its modules.
 
     Args:
-        model: Any network; its training flags, buffers and the global random state stay as they were.
-        example: Batch of two inputs (2, *input shape), on the device of the model.
+        traced: The network, traced.
         layers: Layers from input to output, as `select_layers` gives them.
 
     Returns:
         Names as in `model.named_parameters()`, one list per layer.
     """
-    finished = {call.name: place for place, call in enumerate(_walk(_trace(model, example)))}
-    ends = [finished[layer.name] for layer in layers]
+    calls = traced.calls()
+    finished = {call.name: place for place, call in enumerate(calls)}
+    places = {(call.name, call.number): place for place, call in enumerate(calls)}
+    ends = [places[layer.unit] for layer in layers]
     names: list[list[str]] = [[] for _ in layers]
-    for name, _ in model.named_parameters():
-        owner = name.rpartition(".")[0]
+    for name, _ in traced.root.module.named_parameters():
+        owner = plain_name(name).rpartition(".")[0]
         while owner not in finished:
             owner = owner.rpartition(".")[0]
         unit = bisect_left(ends, finished[owner])
@@ -166,107 +281,170 @@ def _matches(name: str, pattern: str) -> bool:
     return len(parts) == len(wanted) and all(map(fnmatchcase, parts, wanted))
 
 
-@dataclass(eq=False)
-class _Call:
-    """One call of a module during the traced forward pass.
+def _layer(call: Call, counts: Mapping[str, int], number: int | None = None, path: Path | None = None) -> Layer:
+    """A call as a layer, its name with the number of the call and the place of the tensor where they are given."""
+    chosen = call.outputs[0] if path is None else path
+    calls = 1 if call.in_pieces else counts[call.name]
+    name = call.name + (f"#{number}" if number is not None else "") + (f"@{path_text(path)}" if path else "")
+    place = call.places[OUT, chosen]
+    index = None if call.in_pieces else call.number
+    port, shape = Port(call.name, index, OUT, chosen, place.axis, calls), place.shape
+    notes = _notes(call, calls, number, chosen)
+    received = _received(call) if chosen == call.outputs[0] else Received()
+    if received.port is not None:
+        other, side, where = received.port
+        place = other.places[side, where]
+        total = 1 if other.in_pieces else counts[other.name]
+        port = Port(other.name, None if other.in_pieces else other.number, side, where, place.axis, total)
+        shape = place.shape
+        by = f"{other.name} receives" if side == IN else f"{other.name} gives"
+        notes.insert(0, f"with {', '.join(received.operations)} in forward, as {by} it")
+    if place.axis:
+        notes.append(f"samples on axis {place.axis}")
+    return Layer(
+        name,
+        shape,
+        type(call.module).__name__,
+        calls,
+        port,
+        (call.name, call.number),
+        "; ".join(notes),
+        _warning(call, calls, number, received),
+    )
+
+
+def _notes(call: Call, calls: int, number: int | None, path: Path) -> list[str]:
+    notes = []
+    if calls > 1 and number is None:
+        notes.append(f"last of {calls} calls, {call.name}#0 to {call.name}#{calls - 1}")
+    if len(call.outputs) > 1:
+        others = [path_text(other) for other in call.outputs if other != path]
+        notes.append(f"tensor {path_text(path)} of its output, which also has {', '.join(others)}")
+    return notes
+
+
+def _warning(call: Call, calls: int, number: int | None, received: Received) -> str:
+    if received.followed_by:
+        return (
+            f"{call.name} is followed by {received.followed_by} in forward: its value before it is recorded; "
+            "write it as a module, such as nn.ReLU()"
+        )
+    if calls > 1 and number is None:
+        return (
+            f"{call.name} is called {calls} times in a forward pass: its last call is recorded; "
+            f"{call.name}#0 to {call.name}#{calls - 1} name one of them"
+        )
+    return ""
+
+
+@dataclass(frozen=True)
+class Received:
+    """What becomes of an output in `forward` before the next module has it.
 
     Attributes:
-        sources: Autograd nodes of the tensors it was given.
-        results: Autograd nodes of the tensors it gave.
-        shape: Of its output without the batch axis; None if that is no tensor with one row per sample.
-        opened: Whether its children are looked at one by one.
+        port: Where the outcome enters or leaves a call; None where nothing is done, or no one path leads there.
+        operations: What was done on the way, activations and pooling.
+        followed_by: The activation that could not be followed; "" without one.
     """
 
-    name: str
-    module: nn.Module
-    parent: _Call | None
-    sources: list[Any]
-    results: list[Any] = field(default_factory=list)
-    children: list[_Call] = field(default_factory=list)
-    shape: tuple[int, ...] | None = None
-    opened: bool = False
+    port: tuple[Call, str, Path] | None = None
+    operations: tuple[str, ...] = ()
+    followed_by: str = ""
 
 
-def _trace(model: nn.Module, example: Tensor) -> _Call:
-    """Run one forward pass in evaluation mode; the call of the model with all calls inside it."""
-    roots: list[_Call] = []
-    open_calls: list[_Call] = []
+def _received(call: Call) -> Received:
+    """What the next module receives of an output, where `forward` applies an activation in between.
 
-    def enter(name: str, module: nn.Module, args: Any, kwargs: Any) -> None:
-        parent = open_calls[-1] if open_calls else None
-        # Nodes are taken on entry: an in-place operation inside gives the same tensor another node.
-        open_calls.append(_Call(name, module, parent, _nodes((args, kwargs))))
+    All operations between modules on the way are followed, branches too (x * sigmoid(x)), as long as they take in
+    nothing but this output and meet again in one tensor.
+    """
+    start = call.result
+    if start is None:
+        return Received()
+    around = {*_around(call)}
+    frontier, region = [start], {start}
+    activations: list[str] = []
 
-    def leave(module: nn.Module, args: Any, output: Any) -> None:
-        call = open_calls.pop()
-        call.results = _nodes(output)
-        call.shape = _row_shape(output, len(example))
-        call.opened = bool(call.children) and (call.parent is None or _is_sequential(module) or _is_chain(call))
-        (call.parent.children if call.parent else roots).append(call)
+    def stopped(users: Sequence[Node]) -> Received:
+        names = [*activations, *(_spelled(user) for user in users if user.op in ACTIVATIONS)]
+        return Received(followed_by=names[0] if names else "")
 
-    with ExitStack() as stack:
-        stack.enter_context(eval_mode(model))
-        for name, module in model.named_modules():
-            if "parametrizations" in name.split("."):
-                continue  # they compute weights, not activations
-
-            def before(module: nn.Module, args: Any, kwargs: Any, name: str = name) -> None:
-                enter(name, module, args, kwargs)
-
-            stack.callback(module.register_forward_pre_hook(before, with_kwargs=True).remove)
-            stack.callback(module.register_forward_hook(leave).remove)
-        with torch.enable_grad():
-            model(_with_graph(example))
-    return roots[0]
-
-
-def _with_graph(example: Tensor) -> Tensor:
-    """A copy that autograd follows, where its type allows; no leaf, so that in-place layers may change it."""
-    copy = example.detach().clone()
-    return copy.requires_grad_().clone() if copy.is_floating_point() else copy
+    for _ in range(MOST_STEPS):
+        node = min(frontier, key=lambda node: node.index)
+        alone = len(frontier) == 1 and node is not start
+        if alone and activations:
+            port = _surface(node, around)
+            if port is not None:
+                is_end = port[0].parent is None and port[1] == OUT
+                return Received() if is_end else Received(port, _spelled_all(region))
+        users = [user for user in node.users if user.owner in around]
+        if not users or _enters(node, call) or any(not region.issuperset(user.sources) for user in users):
+            return stopped(users)
+        if not activations and any(u.numel != start.numel and u.op not in ACTIVATIONS for u in users):
+            return Received()
+        activations += [_spelled(user) for user in users if user.op in ACTIVATIONS]
+        region.update(users)
+        frontier = [other for other in {*frontier, *users} if other is not node]
+    return stopped(())
 
 
-def _tensors(value: Any) -> Iterator[Tensor]:
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, Mapping):
-        yield from _tensors(tuple(value.values()))
-    elif isinstance(value, tuple | list):
-        for item in value:
-            yield from _tensors(item)
+def _around(call: Call) -> Iterator[Call]:
+    while call.parent:
+        call = call.parent
+        yield call
 
 
-def _nodes(value: Any) -> list[Any]:
-    return [tensor.grad_fn for tensor in _tensors(value) if tensor.grad_fn is not None]
+def _enters(node: Node, call: Call) -> bool:
+    """Whether a module is given this tensor after the call has given it."""
+    own = next((place for place, port in enumerate(node.ports) if port[0] is call and port[1] == OUT), -1)
+    return any(side == IN for _, side, _ in node.ports[own + 1 :])
 
 
-def _row_shape(output: Any, rows: int) -> tuple[int, ...] | None:
-    tensor = next(_tensors(output), None)
-    if tensor is None or tensor.ndim < 1 or len(tensor) != rows:
-        return None
-    return tuple(tensor.shape[1:])
+def _surface(node: Node, around: set[Call]) -> tuple[Call, str, Path] | None:
+    """The first call that takes a tensor in, or is left with it, with one row for each sample."""
+    for other, side, path in node.ports:
+        if (side, path) in other.places and (side == IN or other in around):
+            return other, side, path
+    return None
+
+
+def _spelled(node: Node) -> str:
+    return {"_prelu_kernel": "prelu", "_softmax": "softmax", "log_sigmoid_forward": "logsigmoid"}.get(
+        node.op, node.op
+    )
+
+
+def _spelled_all(region: set[Node]) -> tuple[str, ...]:
+    """The activations and poolings among some operations, in order."""
+    ordered = sorted(region, key=lambda node: node.index)
+    return tuple(_spelled(node) for node in ordered if node.op in ACTIVATIONS or "pool" in node.op)
 
 
 def _is_sequential(module: nn.Module) -> bool:
     return isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward
 
 
-def _is_chain(call: _Call) -> bool:
-    """Whether one path, never branching, leads from the input of a container to its output.
+def _is_chain(call: Call) -> bool:
+    """Whether one path, never branching, leads from the main argument of a container to its output.
 
-    Each child counts as one step: what branches and merges inside it is its own affair.
+    Each child counts as one step: what branches and merges inside it is its own affair. Further arguments (the
+    memory of a decoder, a condition) come from the side.
     """
     if not call.results:
         return False
     steps = {
-        result: child.sources for child in call.children for result in child.results if result not in child.sources
+        result: list(dict.fromkeys(child.sources))
+        for child in call.children
+        for result in child.results
+        if result not in child.sources
     }
-    reaches = dict.fromkeys(call.sources, True)  # node -> whether the input of the container lies behind it
+    # node -> whether the main argument of the container lies behind it
+    reaches = {source: source in call.main for source in call.sources}
     stack = [call.results[0]]
     while stack:  # a loop, since the graph may be deeper than Python's recursion limit
         node = stack[-1]
         if node not in steps:
-            steps[node] = [parent for parent, _ in node.next_functions if parent is not None]
+            steps[node] = node.sources
         unseen = [] if node in reaches else [parent for parent in steps[node] if parent not in reaches]
         if unseen:
             stack.extend(unseen)
@@ -280,25 +458,48 @@ def _is_chain(call: _Call) -> bool:
     return reaches[call.results[0]]
 
 
-def _close_blocks(root: _Call) -> None:
+def _close_blocks(root: Call) -> None:
     """Open no container of a class that branches elsewhere: blocks of one kind are units of one kind."""
-    calls = [call for call in _walk(root) if call.parent]
+    calls = [call for call in walk(root) if call.parent]
     blocks = {type(call.module) for call in calls if call.children and not call.opened}
+    blocks |= {type(call.module) for call in calls if _is_block_of_blocks(call, root.module)}
     for call in calls:
         call.opened = call.opened and type(call.module) not in blocks
 
 
-def _is_a(call: _Call, *endings: str) -> bool:
-    """Whether this is a leaf whose class, or a base of it, is named so (as a user's own LayerNorm2d is)."""
-    pattern = re.compile(rf"({'|'.join(endings)})(\dd)?$")
-    return not call.children and any(pattern.search(base.__name__) for base in type(call.module).__mro__)
+def _is_block_of_blocks(call: Call, network: nn.Module) -> bool:
+    """Whether this is one of several alike in a ModuleList, made of unlike branching parts (as T5's blocks are).
+
+    Attention, then a feed-forward part: what the architecture repeats is the pair.
+    """
+    stack, _, number = call.name.rpartition(".")
+    if not (call.opened and number.isdigit() and call.children):
+        return False
+    alike = network.get_submodule(stack)
+    kinds = [type(child.module) for child in call.children if child.results]
+    return (
+        isinstance(alike, nn.ModuleList)
+        and sum(type(module) is type(call.module) for module in alike) > 1
+        and all(child.children and not child.opened for child in call.children if child.results)
+        and len(kinds) == len(set(kinds)) > 1
+    )
 
 
-def _is_transparent(call: _Call) -> bool:
+def _is_a(call: Call, *endings: str) -> bool:
+    """Whether the class of this, or a base of it, is named so (as a user's own LayerNorm2d is).
+
+    It is a leaf, or has no parameters but its own: a normalisation may hold its activation.
+    """
+    pattern = re.compile(rf"({'|'.join(endings)})(Act)?(\dd)?$")
+    leaf = not any(any(True for _ in child.module.parameters()) for child in call.children)
+    return leaf and any(pattern.search(base.__name__) for base in type(call.module).__mro__)
+
+
+def _is_transparent(call: Call) -> bool:
     return _is_a(call, "Dropout", "StochasticDepth", "Flatten", "Identity", "Permute", "Sequential")
 
 
-def _is_head(call: _Call) -> bool:
+def _is_head(call: Call) -> bool:
     """Whether a unit begins here or, in an opened container, somewhere inside."""
     if call.opened and any(_is_head(child) for child in call.children):
         return True
@@ -308,15 +509,17 @@ def _is_head(call: _Call) -> bool:
     return any(True for _ in call.module.parameters(recurse=not call.opened))
 
 
-def _is_opened(call: _Call) -> bool:
+def _is_opened(call: Call) -> bool:
     """Opened and not itself the layer with the parameters (such as a layer that calls its activation)."""
     own = any(True for _ in call.module.parameters(recurse=False))
     return call.opened and not (own and not any(_is_head(child) for child in call.children))
 
 
-def _parts(call: _Call) -> Iterator[_Call | None]:
+def _parts(call: Call) -> Iterator[Call | None]:
     """Leaves and whole blocks in call order; None where a container with units of its own begins."""
     for child in call.children:
+        if not child.results:
+            continue  # positions, frequencies: constants of the trace
         if _is_opened(child):
             if _is_head(child):
                 yield None
@@ -325,13 +528,13 @@ def _parts(call: _Call) -> Iterator[_Call | None]:
             yield child
 
 
-def _units(root: _Call) -> list[list[_Call]]:
+def _units(root: Call) -> list[list[Call]]:
     """The parts in groups, each with one layer or block that has parameters.
 
     What stands before it in its own container belongs to it (norm-activation-convolution), else what follows.
     """
-    units: list[list[_Call]] = []
-    prefix: list[_Call] | None = []
+    units: list[list[Call]] = []
+    prefix: list[Call] | None = []
     for part in _parts(root):
         if part is None:
             prefix = prefix or []
@@ -345,29 +548,65 @@ def _units(root: _Call) -> list[list[_Call]]:
     return units
 
 
-def _recorded(unit: list[_Call], is_last: bool, counts: Mapping[str, int]) -> _Call | None:
-    """The call whose output stands for the unit."""
-    head = next(call for call in unit if _is_head(call))
+def _without_repeats(units: list[list[Call]]) -> list[list[Call]]:
+    """The units, of which those of a layer that is called several times stay only where each builds on the last.
 
-    def allowed(call: _Call) -> bool:
+    Of a cell that reads a sequence the last call stays, of an embedding that is used twice the first.
+    """
+    by_head: dict[str, list[Call]] = {}
+    for unit in units:
+        head = _head(unit)
+        by_head.setdefault(head.name, []).append(head)
+    kept: set[int] = set()
+    for heads in by_head.values():
+        builds = all(_builds_on(after, before) for before, after in pairwise(heads))
+        one = heads[0] if heads[0].in_pieces or _is_a(heads[0], "Embedding") else heads[-1]
+        kept.update(id(head) for head in (heads if builds and not heads[0].in_pieces else [one]))
+    return [unit for unit in units if id(_head(unit)) in kept]
+
+
+def _builds_on(call: Call, before: Call) -> bool:
+    """Whether all that a call is given comes through what another one gave."""
+    seen, stack = set(before.results), list(call.sources)
+    reached = False
+    while stack:
+        node = stack.pop()
+        reached = reached or node in before.results
+        if node in seen:
+            continue
+        seen.add(node)
+        if not node.sources:
+            return False
+        stack.extend(node.sources)
+    return reached
+
+
+def _head(unit: list[Call]) -> Call:
+    return next(call for call in unit if _is_head(call))
+
+
+def _recorded(unit: list[Call], is_last: bool) -> Call | None:
+    """The call whose output stands for the unit."""
+    head = _head(unit)
+
+    def allowed(call: Call) -> bool:
         if call.shape is None:
             return False
         if call is head or is_last:
             return True
         pools = ("Pool",) if head.children else ("AdaptiveAvgPool", "AdaptiveMaxPool")
-        # A module shared by several units (one ReLU for all) cannot stand for one of them.
-        return not _is_a(call, *pools) and counts[call.name] == 1
+        return not _is_a(call, *pools)
 
     after = unit[unit.index(head) :]
     best = next((call for call in reversed(after) if allowed(call)), None)
-    return best and _enclosing(best, unit, head, counts)
+    return best and _enclosing(best, unit, head)
 
 
-def _enclosing(call: _Call, unit: list[_Call], head: _Call, counts: Mapping[str, int]) -> _Call:
+def _enclosing(call: Call, unit: list[Call], head: Call) -> Call:
     """The largest container that ends with the call and holds nothing but its unit, else the call."""
     until = unit[: unit.index(call) + 1]
     container = call.parent
-    while container and container.parent and counts[container.name] == 1 and container.shape is not None:
+    while container and container.parent and container.shape is not None:
         parts = [part for part in _parts(container) if part]
         if head not in parts or parts != until[-len(parts) :]:
             break
@@ -375,24 +614,9 @@ def _enclosing(call: _Call, unit: list[_Call], head: _Call, counts: Mapping[str,
     return call
 
 
-def _walk(call: _Call) -> Iterator[_Call]:
-    for child in call.children:
-        yield from _walk(child)
-    yield call
-
-
-def _count(calls: Iterable[_Call]) -> dict[str, int]:
+def _count(traced: Trace) -> dict[str, int]:
+    """How often a forward pass calls each module."""
     counts: dict[str, int] = {}
-    for call in calls:
+    for call in traced.calls():
         counts[call.name] = counts.get(call.name, 0) + 1
     return counts
-
-
-def _as_layers(calls: Iterable[_Call], counts: Mapping[str, int]) -> list[Layer]:
-    """One layer per name; a module called several times stands where it is called last."""
-    layers: dict[str, Layer] = {}
-    for call in calls:
-        assert call.shape is not None
-        layers.pop(call.name, None)
-        layers[call.name] = Layer(call.name, call.shape, type(call.module).__name__, counts[call.name])
-    return list(layers.values())

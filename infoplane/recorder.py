@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -16,25 +16,32 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from infoplane.errors import InfoplaneError
+from infoplane.input_distance import input_distances
+from infoplane.isolation import device_and_dtype
 from infoplane.kernels import condense, squared_distances
-from infoplane.layers import Layer, eval_mode, parameter_names, select_layers, tensor_of
+from infoplane.layers import Layer, parameter_names, selected_of
+from infoplane.passes import Passes, reductions
 from infoplane.provenance import provenance
 from infoplane.runfile import SLOTS, Closing, LayerInfo, Probe, RunWriter, SnapshotWriter, open_run
+from infoplane.samples import Inputs, Samples, as_samples
 from infoplane.sketch import SKETCH_SIZE, sketch
-from infoplane.targets import CLASSES, Target
+from infoplane.targets import Target, as_target
+from infoplane.trace import trace
 
 logger = logging.getLogger(__name__)
 
 KEEP = ("auto", "activations", "distances")
 BUFFER_BYTES = 256 * 2**20
+# float32 keeps 7 digits: an offset of more than this many times the spread takes too many of them.
+LARGEST_OFFSET = 100.0
 
 
 class Recorder(Closing):
     """Records a network's layers on a probe set into a run file; a context manager.
 
     Forward hooks stand on the network only while a snapshot is taken: in between, training runs as if there were
-    no recorder. A snapshot runs the network in eval mode without gradients and puts back the mode of every module
-    and the state of torch's random numbers, so recorded and unrecorded training end with the same weights.
+    no recorder. A snapshot runs the network in eval mode without gradients, on copies of the probe, and puts back
+    what `infoplane.isolation` names, so recorded and unrecorded training end with the same weights.
 
     Example:
         >>> with Recorder(model, (inputs, labels), "run.h5") as recorder:
@@ -44,10 +51,14 @@ class Recorder(Closing):
     def __init__(
         self,
         model: nn.Module,
-        probe: tuple[Tensor, Tensor],
+        probe: Any,
         path: str | os.PathLike[str],
         layers: Sequence[str] | None = None,
         *,
+        target: str = "auto",
+        others: Mapping[str, Target] | None = None,
+        input_distance: str | Callable[..., Any] = "auto",
+        reduce: str | Mapping[str, str] = "flatten",
         keep: str = "auto",
         batch_size: int = 250,
         indices: Tensor | None = None,
@@ -59,10 +70,24 @@ class Recorder(Closing):
         """Opens the run file.
 
         Args:
-            model: The network; wrappers of DistributedDataParallel and torch.compile are looked through.
-            probe: Inputs (n, ...) as the network takes them, and class labels (n,), n ≥ 4, at least two classes.
+            model: The network; wrappers of DistributedDataParallel, DataParallel, AveragedModel and torch.compile
+                are looked through.
+            probe: The samples and their targets, n ≥ 4: (inputs, labels), a Dataset or DataLoader of such pairs,
+                or a dict with "labels". Inputs are a tensor (n, …), an array, a table, a tuple of several or a dict
+                of keyword arguments; they are copied, and cast to the precision of the network.
             path: The run file to make, or to go on with.
-            layers: Module names or patterns (`conv*`); None takes the natural units of the architecture.
+            layers: Module names or patterns (`conv*`), with `#k` for the k-th call and `@place` for another tensor
+                of an output; None takes the natural units of the architecture.
+            target: What the labels are: "classes" (whole numbers, truth values, words), "multilabel" (n, k) of 0
+                and 1, or "regression" (n,) or (n, k); "auto" takes classes and refuses what is none.
+            others: Further targets by name, such as the box of an object, n values each.
+            input_distance: How the distances between inputs are measured: "euclidean"; "hamming", the positions in
+                which token sequences differ, padding left out; the name of a layer, whose outputs are compared as
+                the network is now; or a function that is called as the network is and gives distances, (n, n) or
+                (n (n−1) / 2,). "auto" takes "hamming" for whole numbers that go into an embedding.
+            reduce: What becomes of layers of sequences, (n, positions, features): "flatten", or one vector, that of
+                the "first" or "last" position or the "mean" over positions, padding left out; for all of them, or
+                by name.
             keep: What to store of a layer: "activations" (n·d values), "distances" (n (n−1) / 2 values, enough
                 for every estimator that uses a Gaussian kernel on the whole layer), or "auto", the smaller one.
             batch_size: Number of probe samples in one forward pass.
@@ -73,10 +98,10 @@ class Recorder(Closing):
             resume: Go on with an existing file.
 
         Raises:
-            InfoplaneError: A bad probe, an unknown layer, or a run file that is of another network or probe.
+            InfoplaneError: A bad probe, an unknown layer, a network that cannot be recorded, or a run file that is
+                of another network or probe.
             RunFileError: The file exists, is being written, or cannot be written.
         """
-        inputs, labels = _checked_probe(probe)
         if keep not in KEEP:
             raise InfoplaneError(f"keep '{keep}': choose one of {', '.join(KEEP)}")
         if batch_size < 1:
@@ -85,20 +110,29 @@ class Recorder(Closing):
             json.dumps(config)
         except (TypeError, ValueError) as error:
             raise InfoplaneError(f"config must hold JSON values only ({error})") from None
-        self.model = _unwrapped(model)
-        example = inputs[:2].to(_device(self.model))
-        self.layers = select_layers(self.model, example, layers)
-        self._parameters = parameter_names(self.model, example, self.layers)
+        samples, main = _checked_probe(probe, target)
+        self.model = network_of(model)
+        inputs = samples.inputs.bind(self.model)
+        traced = trace(self.model, inputs.take(_different(inputs)))
+        self.layers = selected_of(traced, layers)
+        for layer in self.layers:
+            if layer.warning:
+                logger.warning("%s", layer.warning)
+        self._parameters = parameter_names(traced, self.layers)
         self._keep = keep
-        self._inputs = inputs
-        self._batch_size = batch_size
-        self._passes = _grouped(self.layers, len(inputs))
-        infos = [LayerInfo(layer.name, tuple(layer.shape)) for layer in self.layers]
+        reduced = reductions(self.layers, reduce)
+        self._passes = Passes(self.model, inputs, traced, batch_size, reduced)
+        self._groups = _grouped(self.layers, len(inputs))
+        infos = [_info(layer, reduced.get(layer.name)) for layer in self.layers]
+        measure, distances = input_distances(self._passes, input_distance)
+        where = samples.indices if indices is None else indices
         described = Probe(
-            target=Target(CLASSES, labels.cpu().numpy().astype(np.int64)),
-            distances=condense(squared_distances(inputs).sqrt_().cpu().numpy()),
-            indices=(torch.arange(len(inputs)) if indices is None else indices).cpu().numpy().astype(np.int64),
-            shape=tuple(inputs.shape[1:]),
+            target=main,
+            distances=distances,
+            indices=np.arange(len(inputs)) if where is None else np.asarray(torch.as_tensor(where).cpu(), np.int64),
+            shape=inputs.shape,
+            input_distance=measure,
+            others=dict(others or {}),
         )
         if resume:
             self._writer = RunWriter.resume(Path(path))
@@ -137,23 +171,22 @@ class Recorder(Closing):
         Args:
             step: Number of optimiser steps taken; 0 is initialisation. Each step is recorded once.
             epoch: Number of epochs passed, may be fractional.
-            metrics: Loss, accuracy and whatever else was measured, as numbers.
+            metrics: Loss, accuracy and whatever else was measured, one number each.
 
         Raises:
+            InfoplaneError: A step or metric that is no number, or a layer that did not bring one row for each
+                sample; earlier snapshots are safe.
             RunFileError: The step is recorded already, or the disk is full; earlier snapshots are safe.
         """
-        if step != int(step) or step < 0:
+        number = _number("step", step)
+        if not (math.isfinite(number) and number == int(number) >= 0):
             raise InfoplaneError(f"step must be a whole number from 0, got {step}")
-        numbers = {
-            name: value.item() if isinstance(value, Tensor) else float(value) for name, value in metrics.items()
-        }
-        with self._writer.snapshot(step, epoch, numbers) as out:
-            for group in self._passes:
-                buffers = self._forward(group)
+        numbers = {name: _number(f"metric '{name}'", value) for name, value in metrics.items()}
+        with self._writer.snapshot(int(number), _number("epoch", epoch), numbers) as out:
+            for group in self._groups:
+                values = self._passes.collect(group)
                 for layer in group:
-                    if layer.name not in buffers:
-                        raise InfoplaneError(f"layer {layer.name} was not called at step {step}; record others")
-                    self._store(out, layer, buffers.pop(layer.name), step)
+                    self._store(out, layer, values.pop(layer.name), int(number))
             self._store_parameters(out)
 
     def set_config(self, config: Mapping[str, Any]) -> None:
@@ -182,41 +215,16 @@ class Recorder(Closing):
             run_probe = run.probe
         if layers != self._writer.layers:
             problem = "layers"
-        elif not np.array_equal(run_probe.labels, probe.labels):
+        elif not np.array_equal(run_probe.target.values, probe.target.values):
             problem = "probe labels"
+        elif run_probe.input_distance != probe.input_distance:
+            problem = "distances between inputs"
         elif not np.allclose(run_probe.distances, probe.distances, rtol=1e-6):
             problem = "probe inputs"
         else:
             return
         self.close()
         raise InfoplaneError(f"{self.path} was recorded with other {problem}; record into a new file")
-
-    def _forward(self, group: Sequence[Layer]) -> dict[str, Tensor]:
-        """Activations of some layers on the whole probe, each (n, ...) on the network's device."""
-        device = _device(self.model)
-        n = len(self._inputs)
-        buffers: dict[str, Tensor] = {}
-        start = 0
-
-        def hook(name: str) -> Callable[[nn.Module, Any, Any], None]:
-            # Copied at once: an in-place operation may follow. A module called twice keeps its last call.
-            def keep(_module: nn.Module, _inputs: Any, output: Any) -> None:
-                value = tensor_of(output)
-                if name not in buffers:
-                    buffers[name] = torch.empty(n, *value.shape[1:], dtype=value.dtype, device=value.device)
-                buffers[name][start : start + len(value)] = value
-
-            return keep
-
-        with contextlib.ExitStack() as stack:
-            for layer in group:
-                handle = self.model.get_submodule(layer.name).register_forward_hook(hook(layer.name))
-                stack.callback(handle.remove)
-            stack.enter_context(eval_mode(self.model))
-            stack.enter_context(torch.no_grad())
-            for start in range(0, n, self._batch_size):
-                self.model(self._inputs[start : start + self._batch_size].to(device))
-        return buffers
 
     def _store(self, out: SnapshotWriter, layer: Layer, values: Tensor, step: int) -> None:
         n = len(values)
@@ -225,11 +233,11 @@ class Recorder(Closing):
         if kind == "auto":
             kind = "activations" if flat.shape[1] <= (n - 1) / 2 else "distances"
         if kind == "activations":
-            stored = values.to(torch.float32).cpu().numpy()
+            stored = _in_single_precision_if_it_holds(values).cpu().numpy()
         else:
             stored = condense(squared_distances(flat).sqrt_().to(torch.float32).cpu().numpy())
         # In parts: these tests on a whole layer would take more memory than the layer itself.
-        parts = flat.split(self._batch_size)
+        parts = flat.split(self._passes.batch_size)
         nonfinite = flat.numel() - sum(int(torch.isfinite(part).count_nonzero()) for part in parts)
         # Finite values of which the distances, or single precision, overflow are as useless.
         nonfinite = nonfinite or int(np.count_nonzero(~np.isfinite(stored)))
@@ -246,39 +254,92 @@ class Recorder(Closing):
         out.parameters([values for values, _ in made], [count for _, count in made], SKETCH_SIZE)
 
 
-def _checked_probe(probe: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-    inputs, labels = (torch.as_tensor(part) for part in probe)
-    if labels.ndim != 1 or len(inputs) != len(labels):
-        raise InfoplaneError(
-            f"a probe is inputs (n, ...) and labels (n,); got {tuple(inputs.shape)} and {tuple(labels.shape)}"
-        )
-    if len(labels) < 4:
-        raise InfoplaneError(f"a probe of {len(labels)} samples is too small; take at least 4, better 500")
-    if len(labels.unique()) < 2:
-        raise InfoplaneError("the probe holds one class only, so I(T;Y) says nothing; take at least two classes")
-    if not torch.isfinite(inputs.to(torch.float32)).all():
-        raise InfoplaneError("the probe's inputs hold NaN or infinite values")
-    return inputs, labels
+def _checked_probe(probe: Any, kind: str) -> tuple[Samples, Target]:
+    samples = as_samples(probe)
+    n = len(samples.inputs)
+    if n < 4:
+        raise InfoplaneError(f"a probe of {n} samples is too small; take at least 4, better 500")
+    return samples, as_target(samples.labels, kind)
 
 
-def _unwrapped(model: nn.Module) -> nn.Module:
-    """The network inside the wrappers of torch.compile and DistributedDataParallel."""
+def _different(inputs: Inputs) -> Tensor:
+    """Positions of three samples that differ, as far as there are any."""
+    found = [0]
+    for row in range(1, len(inputs)):
+        parts = inputs.parts.values()
+        if all(any(not torch.equal(part[row], part[other]) for part in parts) for other in found):
+            found.append(row)
+        if len(found) == 3:
+            break
+    return torch.tensor([*found, *(row for row in range(3) if row not in found)][:3])
+
+
+def _info(layer: Layer, reduced: str | None) -> LayerInfo:
+    """What the run file says of a layer."""
+    notes = [layer.note, f"{reduced} of positions" if reduced else ""]
+    shape = layer.shape[1:] if reduced else layer.shape
+    return LayerInfo(layer.name, tuple(shape), "; ".join(filter(None, notes)))
+
+
+def network_of(model: Any) -> nn.Module:
+    """The network inside the wrappers of torch.compile, data parallelism and weight averaging.
+
+    Raises:
+        InfoplaneError: No network whose modules Python calls, one after another, on this process.
+    """
+    wrappers = (nn.parallel.DistributedDataParallel, nn.DataParallel, torch.optim.swa_utils.AveragedModel)
     while True:
         inner = getattr(model, "_orig_mod", None)
-        if isinstance(model, nn.parallel.DistributedDataParallel):
+        if isinstance(model, wrappers):
             inner = model.module
         if not isinstance(inner, nn.Module):
-            return model
+            break
         model = inner
+    if not isinstance(model, nn.Module):
+        raise InfoplaneError(
+            f"a network to record is a torch.nn.Module, and this is a {type(model).__name__}; layers are recorded "
+            "where modules are called"
+        )
+    if isinstance(model, torch.jit.ScriptModule):
+        raise InfoplaneError("a TorchScript network calls no hooks; record the module that it was made from")
+    sharded = [type(module).__name__ for module in model.modules() if _is_sharded(module)]
+    if sharded:
+        raise InfoplaneError(
+            f"the network is sharded ({sharded[0]}), so no process has its whole parameters; record one that is "
+            "not, such as one with DistributedDataParallel"
+        )
+    return model
 
 
-def _device(model: nn.Module) -> torch.device:
-    first = next(model.parameters(), None)
-    return torch.device("cpu") if first is None else first.device
+def _is_sharded(module: nn.Module) -> bool:
+    return any(base.__name__ in ("FullyShardedDataParallel", "FSDPModule") for base in type(module).__mro__)
+
+
+def _number(what: str, value: Any) -> float:
+    """A metric as a number; tensors and arrays of one element count as one."""
+    try:
+        if isinstance(value, str | bytes) or value is None:
+            raise TypeError
+        array = value.detach().cpu().double().numpy() if isinstance(value, Tensor) else np.asarray(value, float)
+    except (TypeError, ValueError):
+        raise InfoplaneError(f"{what} must be a number, got {value!r:.60}") from None
+    if array.size != 1:
+        raise InfoplaneError(f"{what} has {array.size} values; give one number, such as their mean")
+    return float(array.reshape(()))
+
+
+def _in_single_precision_if_it_holds(values: Tensor) -> Tensor:
+    """Activations as float32; as they are where a common offset would take too many of its digits."""
+    if values.dtype == torch.float64 or not values.is_floating_point():
+        flat = values.to(torch.float64).reshape(len(values), -1)
+        spread = (flat - flat.mean(0)).square().mean().sqrt()
+        if LARGEST_OFFSET * spread < flat.abs().max() < torch.finfo(torch.float32).max and spread > 0:
+            return values.to(torch.float64)
+    return values.to(torch.float32)
 
 
 def _device_name(model: nn.Module) -> str:
-    device = _device(model)
+    device, _ = device_and_dtype(model)
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 

@@ -8,11 +8,14 @@ from infoplane.layers import (
     eval_mode,
     hookable_layers,
     natural_layers,
+    natural_of,
     parameter_names,
     select_layers,
+    selected_of,
     tensor_of,
 )
 from infoplane.models import build_model
+from infoplane.trace import trace
 
 IMAGES = torch.zeros(2, 3, 32, 32)
 
@@ -153,7 +156,7 @@ def test_chain_container_is_opened_although_blocks_inside_branch():
     assert names(nn.Sequential(Trunk(), nn.Linear(6, 2)), torch.zeros(2, 6)) == ["0.blocks.0", "0.ln", "1"]
 
 
-def test_shared_activation_never_stands_for_a_unit():
+def test_a_shared_activation_stands_for_each_unit_by_its_call():
     class Net(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -164,7 +167,7 @@ def test_shared_activation_never_stands_for_a_unit():
             return self.fc3(self.relu(self.fc2(self.relu(self.fc1(x)))))
 
     example = torch.zeros(2, 6)
-    assert names(Net(), example) == ["fc1", "fc2", "fc3"]
+    assert names(Net(), example) == ["relu#0", "relu#1", "fc3"]
     relu = next(layer for layer in hookable_layers(Net(), example) if layer.name == "relu")
     assert (relu.calls, relu.shape) == (2, (4,))
 
@@ -248,22 +251,22 @@ class _Attention(nn.Module):
 
 def test_parameters_are_shared_out_among_the_layers():
     model, example = _Attention(), torch.randn(2, 5, 8)
-    every = parameter_names(model, example, select_layers(model, example, ["embed", "attention", "head"]))
+    traced = trace(model, example)
+    every = parameter_names(traced, selected_of(traced, ["embed", "attention", "head"]))
     assert every == [
         ["embed.weight", "embed.bias"],
         [f"attention.{name}" for name in ("in_proj_weight", "in_proj_bias", "out_proj.weight", "out_proj.bias")],
         ["head.weight", "head.bias"],
     ]
     # Without the layer between them the attention goes to the head; after the last layer nothing counts.
-    assert (
-        parameter_names(model, example, select_layers(model, example, ["embed", "head"]))[1] == every[1] + every[2]
-    )
-    assert parameter_names(model, example, select_layers(model, example, ["embed"])) == every[:1]
+    assert parameter_names(traced, selected_of(traced, ["embed", "head"]))[1] == every[1] + every[2]
+    assert parameter_names(traced, selected_of(traced, ["embed"])) == every[:1]
 
 
 @pytest.mark.parametrize("model", ["resnet20", "vgg11"])
 def test_units_of_natural_layers_hold_all_parameters(model):
     network = build_model(model, (3, 32, 32), 10)
-    units = parameter_names(network, IMAGES, natural_layers(network, IMAGES))
+    traced = trace(network, IMAGES)
+    units = parameter_names(traced, natural_of(traced))
     assert [name for unit in units for name in unit] == [name for name, _ in network.named_parameters()]
     assert all(units)

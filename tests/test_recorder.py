@@ -192,7 +192,7 @@ def test_distances_that_overflow_are_marked(probe, tmp_path):
 def test_no_hook_stays(net, probe, tmp_path):
     class Broken(nn.Module):
         def forward(self, x):
-            if len(x) > 2:
+            if len(x) > 3:
                 raise ValueError("broken")
             return x
 
