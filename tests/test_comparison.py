@@ -112,6 +112,10 @@ def test_a_variant_that_is_better_alone_may_not_be_among_many():
     noise = {f"n{k}": base + np.roll([0.05, -0.05, 0.04, -0.04], k) for k in range(4)}
     assert verdicts(comparison_table(runs(sgd=base, hint=hint)))["hint"] == "better"
     assert verdicts(comparison_table(runs(sgd=base, hint=hint, **noise)))["hint"] != "better"
+    # Nor one that is worse, by more than the margin, in the same way.
+    hint = hint - 0.04
+    assert verdicts(comparison_table(runs(sgd=base, hint=hint)))["hint"] == "worse"
+    assert verdicts(comparison_table(runs(sgd=base, hint=hint, **noise)))["hint"] == "not shown to be comparable"
 
 
 def test_one_seed_has_no_verdict():

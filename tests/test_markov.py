@@ -14,7 +14,8 @@ from infoplane.analysis.chains import bottleneck_holds, chains_hold, link_table
 from infoplane.analysis.controls import control_tables, planted_bottleneck
 from infoplane.analysis.cubes import pair_cube, readable_layers
 from infoplane.analysis.decay import NORMS, decay_holds, decay_table, normalised
-from infoplane.analysis.markov import markov_verdict
+from infoplane.analysis.inference import Criterion
+from infoplane.analysis.markov import markov_verdict, outcome
 from infoplane.analysis.residuals import residual_table, residuals, residuals_hold
 from infoplane.analysis.runs import gather, gather_pairs
 from infoplane.analysis.verdict import OUTCOMES
@@ -233,6 +234,22 @@ def test_the_verdict_explains_itself(planted):
     assert verdict.numbers["layers"] == LAYERS
     assert verdict.numbers["criteria"]["bottleneck"]["rho"] == pytest.approx(-1)
     json.dumps(dict(verdict.numbers), allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    ("held", "expected"),
+    [(0, "not supported"), (1, "not supported"), (2, "mixed"), (3, "mixed"), (4, "supported")],
+)
+def test_so_many_criteria_give_the_outcome(held, expected):
+    assert outcome([Criterion("", place < held, "", {}) for place in range(4)]) == expected
+
+
+@pytest.mark.parametrize(("runs", "saturated", "readable"), [(5, 2, True), (5, 3, False), (4, 2, False)])
+def test_a_layer_is_unreadable_where_half_of_the_runs_are_saturated(planted, runs, saturated, readable):
+    table = planted[0].query(f"run < 'seed{runs}'").copy()
+    full = (table["layer"] == "layer3") & (table["step"] == 1) & (table["run"] < f"seed{saturated}")
+    table.loc[full, "S_T"] = np.log2(96)
+    assert ("layer3" in readable_layers(table, [0, 1])[0]) == readable
 
 
 def test_training_backwards_is_not_supported(planted):

@@ -75,3 +75,10 @@ def test_a_layer_in_trouble_is_left_out():
     assert table.loc["bad", "phase"] == "not finite at 3 of 40 snapshots"
     assert np.isnan(table.loc["bad", "fall"])
     assert table.loc["good", "phase"] == "fitting, then compression"
+
+
+def test_a_change_below_the_floor_is_no_phase_however_certain():
+    shapes = {"a hair": hump(100, height=0.09, fall=0.09), "enough": hump(100, height=0.15, fall=0.15)}
+    table = phases(made(shapes, noise=0.001)).set_index("layer")
+    assert (table[["p_rise", "p_fall"]] < 0.001).all(axis=None)
+    assert table["phase"].to_dict() == {"a hair": "neither", "enough": "fitting, then compression"}
