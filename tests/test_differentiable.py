@@ -89,6 +89,21 @@ def test_single_precision_stays_single():
         torch.testing.assert_close(gradient.double(), reference, atol=1e-2, rtol=1e-3)
 
 
+@pytest.mark.parametrize("alpha", [0.3, 0.5, 0.99])
+def test_below_order_one_a_rank_deficient_matrix_has_its_known_entropy_and_gradient(alpha):
+    p = torch.tensor([0.6, 0.3, 0.1], dtype=torch.float64)
+    basis = torch.linalg.qr(torch.randn(200, 3, dtype=torch.float64)).Q
+    A = ((basis * p) @ basis.mT).requires_grad_()
+    value = entropy_with_gradient(A, alpha)
+    value.backward()
+    total = (p**alpha).sum()
+    assert value.item() == pytest.approx(math.log2(total) / (1 - alpha), abs=1e-10)
+    slope = alpha / ((1 - alpha) * math.log(2)) * (p ** (alpha - 1) / total - 1)
+    torch.testing.assert_close(A.grad, (basis * slope) @ basis.mT, rtol=1e-9, atol=1e-9)
+    with pytest.raises(ValueError, match="alpha >= 1"):
+        entropy_with_gradient(A.detach().float(), alpha)
+
+
 def test_information_through_the_kernel():
     x = torch.randn(10, 2, dtype=torch.float64).requires_grad_()
     other = gram_matrix(torch.randn(10, 3, dtype=torch.float64), sigma=1.0)

@@ -15,7 +15,17 @@ from infoplane import (
     mutual_information,
     renyi_entropy,
 )
-from infoplane.entropy import class_entropy, class_joint_entropy, spectral_entropy
+from infoplane.entropy import (
+    certified_class_joint_entropy,
+    certified_joint_entropy,
+    class_entropy,
+    class_joint_entropy,
+    entropy_with_gradient,
+    gram_entropy,
+    spectral_entropy,
+    spectrum,
+)
+from infoplane.entropy.exact import delta_classes
 from infoplane.kernels import label_gram
 
 ORDERS = [0.3, 0.5, 0.99, 1.0, 1.01, 1.5, 2.0, 3.0, 10.0]
@@ -214,6 +224,159 @@ def test_gradients_flow_to_the_samples():
 def test_refuses_what_is_no_gram_matrix(A, message):
     with pytest.raises(ValueError, match=message):
         renyi_entropy(A)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_the_checks_allow_for_rounding_and_no_more(dtype):
+    A = gram_matrix(draw(), sigma=1.0).astype(dtype)
+    allowed = 1e-8 if dtype == np.float64 else 1e-3
+    one_sided = np.zeros_like(A)
+    one_sided[0, 1] = 1
+    near, far = dtype(0.3 * allowed), dtype(3 * allowed)
+    renyi_entropy(A * (1 + near))
+    renyi_entropy(A + near * one_sided)
+    with pytest.raises(ValueError, match="trace 1"):
+        renyi_entropy(A * (1 + far))
+    with pytest.raises(ValueError, match="trace 1"):
+        renyi_entropy(A * (1 - far))
+    with pytest.raises(ValueError, match="not symmetric"):
+        renyi_entropy(A + far * one_sided)
+
+
+BELOW_ONE = [0.05, 0.1, 0.2, 0.5, 0.9, 0.999]
+
+
+@pytest.mark.parametrize("alpha", [*BELOW_ONE, 1.0])
+@pytest.mark.parametrize(("kinds", "copies"), [(1, 40), (5, 60), (30, 10), (300, 2)])
+def test_copies_of_samples_far_apart_count_as_kinds(alpha, kinds, copies):
+    rng = np.random.default_rng(0)
+    x = rng.permutation(np.repeat(100 * draw(kinds, 6), copies, axis=0))
+    expected = pytest.approx(math.log2(kinds), abs=1e-10)
+    A = gram_matrix(x, sigma=1.0)
+    assert renyi_entropy(A, alpha) == expected
+    assert gram_entropy(torch.from_numpy(A), alpha) == expected
+    B = gram_matrix(draw(len(A), 2, seed=1), sigma=1e7)
+    for found in (
+        joint_entropy(A, B, alpha=alpha),
+        class_joint_entropy(A, np.zeros(len(A)), alpha),
+        certified_joint_entropy(A, A, alpha=alpha).value,
+        certified_class_joint_entropy(A, np.zeros(len(A)), alpha).value,
+        entropy_with_gradient(torch.from_numpy(A).requires_grad_(), alpha).item(),
+    ):
+        assert found == expected
+
+
+@pytest.mark.parametrize("alpha", [*BELOW_ONE, 1.0])
+def test_eigenvalues_of_label_matrices_give_the_entropy_of_frequencies(alpha):
+    labels = np.random.default_rng(0).choice(6, 400, p=[0.5, 0.3, 0.1, 0.05, 0.03, 0.02])
+    values = spectrum.eigenvalues(torch.from_numpy(label_gram(labels)))
+    expected = classical(np.bincount(labels) / 400, alpha)
+    assert spectral_entropy(values.numpy(), alpha) == pytest.approx(expected, abs=1e-10)
+    assert class_entropy(labels, alpha) == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("alpha", [0.1, 0.99])
+def test_orders_below_one_are_refused_in_single_precision(alpha):
+    A, labels = gram_matrix(draw(), sigma=1.0), np.arange(30) % 3
+    single = A.astype(np.float32)
+    for refused in (
+        lambda: renyi_entropy(A, alpha, dtype="float32"),
+        lambda: renyi_entropy(single, alpha),
+        lambda: joint_entropy(A, single, alpha=alpha),
+        lambda: mutual_information(A, A, alpha, dtype="float32"),
+        lambda: conditional_mutual_information(A, A, A, alpha, dtype="float32"),
+        lambda: gram_entropy(torch.from_numpy(A), alpha, "float32"),
+        lambda: class_joint_entropy(A, labels, alpha, "float32"),
+        lambda: class_joint_entropy(single, labels, alpha),
+        lambda: certified_joint_entropy(single, single, alpha=alpha),
+        lambda: entropy_with_gradient(torch.from_numpy(single), alpha),
+    ):
+        with pytest.raises(ValueError, match="dtype float64, or take alpha >= 1"):
+            refused()
+
+
+def test_a_warning_where_rounding_decides(caplog):
+    spectrum._warn.cache_clear()
+    A = gram_matrix(draw(), sigma=1.0)
+    for alpha in (0.2, 1.0, 0.1, 0.1):
+        renyi_entropy(A, alpha)
+    assert [record.getMessage() for record in caplog.records] == [
+        "alpha 0.1: below 0.2, entropies are decided by eigenvalues at rounding level; take a larger alpha"
+    ]
+
+
+def test_delta_kernels_are_noticed_and_nothing_else():
+    labels = np.random.default_rng(0).integers(0, 5, 600)
+    for gram in (label_gram(labels), label_gram(labels).astype(np.float32), np.eye(7) / 7, np.full((4, 4), 0.25)):
+        classes = delta_classes(torch.from_numpy(gram)).numpy()
+        np.testing.assert_array_equal(classes[:, None] == classes, gram > 0)
+    chain = np.eye(3) / 3
+    chain[0, 1] = chain[1, 0] = chain[1, 2] = chain[2, 1] = 1 / 3  # 0 like 1 and 1 like 2, but not 0 like 2
+    other_diagonal = np.diag([0.25, 0.25, 0.5])
+    changed = label_gram(labels)
+    changed[400, 400] *= 1 + 1e-15
+    for gram in (chain, other_diagonal, changed, gram_matrix(draw()), np.eye(2)[::-1].copy()):
+        assert delta_classes(torch.from_numpy(gram)) is None
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 10**6), st.sampled_from([0.5, 1.0, 1.01, 2.0, 3.0]), st.integers(1, 40))
+def test_matrices_of_classes_give_what_eigenvalues_of_the_whole_give(seed, alpha, kinds):
+    rng = np.random.default_rng(seed)
+    y, z = rng.integers(0, kinds, (2, 40))
+    A, Y, Z = gram_matrix(draw(40, 3, seed), sigma=0.5), label_gram(y), label_gram(z)
+
+    def plain(*matrices):
+        product = np.prod(matrices, axis=0)
+        values = np.linalg.eigvalsh(product / np.trace(product))
+        return spectral_entropy(values, alpha)
+
+    about = 1e-12 if alpha >= 1 else 1e-9
+    assert renyi_entropy(Y, alpha) == pytest.approx(plain(Y), abs=about)
+    assert joint_entropy(A, Y, alpha=alpha) == pytest.approx(plain(A, Y), abs=about)
+    assert joint_entropy(Y, A, Z, A, alpha=alpha) == pytest.approx(plain(Y, A, Z, A), abs=about)
+    assert joint_entropy(Y, Z, alpha=alpha) == pytest.approx(plain(Y, Z), abs=about)
+    expected = plain(A) + plain(Y) - plain(A, Y)
+    tensors = [torch.from_numpy(matrix) for matrix in (A, Y, Z)]
+    assert mutual_information(A, Y, alpha) == pytest.approx(expected, abs=about)
+    assert mutual_information(*tensors[:2], alpha).item() == mutual_information(A, Y, alpha)
+    conditional = plain(A, Z) + plain(Y, Z) - plain(Z) - plain(A, Y, Z)
+    assert conditional_mutual_information(A, Y, Z, alpha) == pytest.approx(conditional, abs=about)
+    assert conditional_mutual_information(*tensors, alpha).item() == pytest.approx(conditional, abs=about)
+
+
+def test_classes_leave_gradients_and_precision_as_they_are():
+    labels = np.arange(30) % 3
+    A = torch.from_numpy(gram_matrix(draw(), sigma=1.0))
+    B = torch.from_numpy(label_gram(labels))
+    for alpha in (1.0, 1.01, 2.0):
+        tracked = A.clone().requires_grad_()
+        value = mutual_information(tracked, B, alpha)
+        (found,) = torch.autograd.grad(value, tracked)
+        assert value.item() == pytest.approx(mutual_information(A, B, alpha).item(), abs=1e-12)
+        product = tracked * B * 30
+        whole = entropy_with_gradient(tracked, alpha) - entropy_with_gradient(product, alpha)
+        (expected,) = torch.autograd.grad(whole, tracked)
+        torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
+        labelled = B.clone().requires_grad_()
+        assert mutual_information(A, labelled, alpha).requires_grad
+        assert mutual_information(A, B, alpha, dtype="float32").dtype == torch.float32
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 10**6), st.sampled_from([0.5, 1.0, 1.01, 2.0]))
+def test_renaming_classes_changes_nothing(seed, alpha):
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 5, 24)
+    renamed = rng.permutation(100)[labels] - 50
+    order = rng.permutation(24)
+    A = gram_matrix(draw(24, 3, seed))
+    assert np.array_equal(label_gram(renamed), label_gram(labels))
+    for other, own in ((A, renamed), (A[order][:, order], labels[order]), (A, labels.astype(str))):
+        assert class_entropy(own, alpha) == pytest.approx(class_entropy(labels, alpha), abs=1e-12)
+        if own.dtype.kind != "U":
+            expected = pytest.approx(class_joint_entropy(A, labels, alpha), abs=1e-9)
+            assert class_joint_entropy(other, own, alpha) == expected
 
 
 @pytest.mark.parametrize("alpha", [0.0, -1.0, math.inf, math.nan])

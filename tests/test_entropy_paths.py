@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
@@ -131,6 +132,70 @@ def test_lapack_eigenvalues(n, dtype, solver):
         found = solver(given)
         assert np.array_equal(given, matrix.astype(dtype))
         assert np.abs(found - np.linalg.eigvalsh(matrix)).max() <= 20 * eps * max(matrix.trace(), 1e-300)
+
+
+def flushed():
+    return sys.float_info.min / 2 == 0
+
+
+can_flush = pytest.mark.skipif(not torch.set_flush_denormal(False), reason="this processor cannot flush denormals")
+
+
+@can_flush
+@pytest.mark.parametrize("before", [False, True])
+def test_denormals_are_flushed_in_a_solve_and_as_before_after_it(before, monkeypatch):
+    seen = []
+
+    def solver(matrix):
+        seen.append(flushed())
+        return np.linalg.eigvalsh(matrix)
+
+    monkeypatch.setattr(spectrum, "SOLVERS", dict.fromkeys(spectrum.SOLVERS, solver))
+    torch.set_flush_denormal(before)
+    try:
+        spectrum.eigenvalues(torch.eye(3).double())
+        assert flushed() == before
+        with pytest.raises(ZeroDivisionError), spectrum.flushed_denormals():
+            _ = 1 / 0
+        assert flushed() == before
+        others = []
+        with spectrum.flushed_denormals():
+            thread = threading.Thread(target=lambda: others.append(flushed()))
+            thread.start()
+            thread.join()
+    finally:
+        torch.set_flush_denormal(False)
+    assert seen == [True]
+
+
+def test_a_solve_that_flushing_keeps_from_converging_is_repeated_without(monkeypatch):
+    seen = []
+
+    def solver(matrix):
+        seen.append(flushed())
+        if seen[-1] or len(seen) == 1:
+            raise np.linalg.LinAlgError
+        return matrix
+
+    assert spectrum.solved(solver, 3) == 3
+    assert seen[-1] is False
+    assert len(seen) == 2
+
+
+@pytest.mark.parametrize("solver", spectrum.SOLVERS)
+@pytest.mark.parametrize("kind", ["constant", "labels", "narrow", "copies", "few"])
+def test_flushing_changes_nothing(solver, kind):
+    n = 300
+    A = {
+        "constant": lambda: np.full((n, n), 1 / n),
+        "labels": lambda: label_gram(np.arange(n) % 2),
+        "narrow": lambda: gram_matrix(draw(n, 5), sigma=0.05),
+        "copies": lambda: gram_matrix(np.tile(draw(10), (n // 10, 1))),
+        "few": lambda: np.diag((np.arange(n) < 3) / 3),
+    }[kind]()
+    found = spectrum.solved(spectrum.SOLVERS[solver], A)
+    np.testing.assert_allclose(np.sort(found), np.sort(spectrum.SOLVERS[solver](A)), atol=1e-14)
+    np.testing.assert_allclose(np.sort(found), np.linalg.eigvalsh(A), atol=1e-13)
 
 
 def test_the_measured_solver_is_kept(tmp_path, monkeypatch):

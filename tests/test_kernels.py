@@ -257,6 +257,22 @@ def test_hamming_distances_refuse(ids, kept, message):
         hamming_distances(ids, kept)
 
 
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 10**6), st.floats(1e-3, 1e3))
+def test_distances_and_bandwidths_do_not_depend_on_order_axes_or_names(seed, scale):
+    rng = np.random.default_rng(seed)
+    x, labels, order = draw(24, 5, seed), rng.integers(0, 3, 24), rng.permutation(24)
+    rotation = np.linalg.qr(rng.standard_normal((5, 5)))[0]
+    square = squared_distances(torch.from_numpy(x)).numpy()
+    moved = squared_distances(torch.from_numpy(scale * (x @ rotation + 4))[order]).numpy()
+    np.testing.assert_allclose(moved, scale**2 * square[order][:, order], rtol=1e-9)
+    names = rng.permutation(50)[labels] - 25
+    for rule in ("median:0.5", "knn:3", "silverman", "alignment"):
+        one = Bandwidth.parse(rule).sigma(np.sqrt(condense(square)), 5, labels)
+        other = Bandwidth.parse(rule).sigma(np.sqrt(condense(moved)), 5, names[order])
+        assert other == pytest.approx(scale * one, rel=1e-4)
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.integers(2, 30), st.integers(1, 10), st.floats(0.05, 20), st.integers(0, 10**6))
 def test_gram_matrix_is_normalised_symmetric_and_positive(n, d, sigma, seed):

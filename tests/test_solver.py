@@ -13,7 +13,7 @@ from scipy.spatial.distance import pdist
 from infoplane import Recorder, gram_matrix, joint_entropy, open_run, renyi_entropy
 from infoplane.analysis.interaction import interaction_table
 from infoplane.analysis.plane import settings_text
-from infoplane.entropy import Interval
+from infoplane.entropy import Interval, spectrum
 from infoplane.errors import InfoplaneError
 from infoplane.estimators import memory
 from infoplane.estimators import solver as solver_module
@@ -119,6 +119,7 @@ def test_below_order_one_a_tolerance_changes_nothing(run_path):
     ("options", "message"),
     [
         ({"dtype": "float16"}, "float64, float32"),
+        ({"dtype": "float32", "alpha": 0.5}, "alpha 0.5 with dtype float32.*choose dtype float64 or alpha >= 1"),
         ({"tolerance": -0.1}, "positive number of bits"),
         ({"tolerance": float("nan")}, "positive number of bits"),
         ({"tolerance": 0.1, "dtype": "float32"}, "choose a tolerance or dtype"),
@@ -129,6 +130,14 @@ def test_below_order_one_a_tolerance_changes_nothing(run_path):
 def test_bad_settings(options, message):
     with pytest.raises(InfoplaneError, match=message):
         Settings(**options)
+
+
+def test_orders_in_which_rounding_decides_are_told(caplog):
+    spectrum._warn.cache_clear()
+    Settings(alpha=0.2)
+    assert not caplog.records
+    Settings(alpha=0.15)
+    assert "rounding level" in caplog.text
 
 
 def test_pairs_take_the_precision_and_refuse_a_tolerance(run_path):

@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from torch.autograd.function import once_differentiable
 
-from infoplane.entropy.spectrum import LN2, eigenvalues, entropy_of, rounding
+from infoplane.entropy.spectrum import LN2, checked_order, eigenvalues, entropy_of, rounding, solved
 
 POLYNOMIAL = (2, 3, 4, 5, 6, 8)  # orders that need at most two matrix products, no more than eigenvalues cost
 
@@ -35,12 +35,16 @@ def entropy_with_gradient(A: torch.Tensor, alpha: float = 1.01) -> torch.Tensor:
 
     Args:
         A: (..., n, n) float32 or float64, CPU or GPU.
-        alpha: Order α > 0.
+        alpha: Order α > 0; below 1 in float64 only.
 
     Returns:
         Entropy in bits, (...), of the dtype of A.
+
+    Raises:
+        ValueError: An order out of range, or below 1 in single precision.
     """
-    return _Quadratic.apply(A) if alpha == 2 else _Entropy.apply(A, float(alpha))
+    alpha = checked_order(alpha, A.dtype)
+    return _Quadratic.apply(A) if alpha == 2 else _Entropy.apply(A, alpha)
 
 
 class _Quadratic(torch.autograd.Function):
@@ -73,7 +77,7 @@ class _Entropy(torch.autograd.Function):
         normalised = A / trace
         if not ctx.needs_input_grad[0]:
             return entropy_of(eigenvalues(normalised), alpha, A.dtype).to(A.dtype)
-        values, vectors = torch.linalg.eigh((normalised + normalised.mT) / 2)
+        values, vectors = solved(torch.linalg.eigh, (normalised + normalised.mT) / 2)
         ctx.save_for_backward(values, vectors, trace)
         return entropy_of(values.to(torch.float64), alpha, A.dtype).to(A.dtype)
 
@@ -113,7 +117,7 @@ def _polynomial_slope(A: torch.Tensor, alpha: int) -> torch.Tensor:
 
 def spectral_slope(values: torch.Tensor, alpha: float, precision: torch.dtype) -> torch.Tensor:
     """dS/dλ_i of S_α(λ / Σλ) at Σλ = 1, (..., n) bits."""
-    positive = values > rounding(values, precision)
+    positive = values > rounding(values, alpha, precision)
     kept = torch.where(positive, values, 0.0)
     total = kept.sum(-1, keepdim=True)
     shares = kept / total

@@ -6,13 +6,18 @@ Transactions on Information Theory 61(1), 2015; several variables: Yu, Sánchez 
 
 The public functions take NumPy arrays or torch tensors and return the same kind. They compute in float64, or in
 single precision on request (`dtype="float32"`; benchmarks/estimators.md has its error). α = 1 is the von Neumann
-entropy, the limit of α → 1. Negative informations, possible for α ≠ 1, are never clipped. Tensors that require
-gradients get them in closed form, see `infoplane.entropy.differentiable`.
+entropy, the limit of α → 1. Negative informations, possible for α ≠ 1, are never clipped. Orders below 1 make much
+of the smallest eigenvalues, so they need float64, and what does not exceed its rounding errors counts as 0.
+Tensors that require gradients get them in closed form, see `infoplane.entropy.differentiable`.
+
+A variable of classes (`label_gram`) is noticed: its matrix holds 0 and one other value. Its entropy is that of the
+class frequencies, and a joint entropy with it needs eigenvalues of class blocks only.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,7 +25,7 @@ import torch
 from numpy.typing import NDArray
 
 from infoplane.entropy.differentiable import POLYNOMIAL, entropy_with_gradient, half_powers, power_trace
-from infoplane.entropy.spectrum import block_eigenvalues, eigenvalues, entropy_of, spectral_entropy
+from infoplane.entropy.spectrum import SINGLE, block_eigenvalues, checked_order, eigenvalues, entropy_of
 
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
 CHUNK_ROWS = 256
@@ -40,10 +45,10 @@ def renyi_entropy(A: Any, alpha: float = 1.0, dtype: str = "float64") -> Any:
         tensor.
 
     Raises:
-        ValueError: A is not a square, symmetric, finite matrix of trace 1, or α is not positive and finite.
+        ValueError: A is not a square, symmetric, finite matrix of trace 1, or α is not positive and finite, or
+            below 1 where A or `dtype` is in single precision.
     """
-    (matrix,) = _checked(A, dtype=dtype)
-    return _like(_entropy(matrix, _order(alpha)), A)
+    return joint_entropy(A, alpha=alpha, dtype=dtype)
 
 
 def gram_entropy(gram: torch.Tensor, alpha: float = 1.0, dtype: str = "float64") -> float:
@@ -54,6 +59,7 @@ def gram_entropy(gram: torch.Tensor, alpha: float = 1.0, dtype: str = "float64")
         alpha: Order α > 0.
         dtype: "float64" or "float32", the precision of the computation.
     """
+    alpha = checked_order(alpha, gram.dtype, DTYPES[dtype])
     return _entropy(gram.detach().to(DTYPES[dtype]), alpha).item()
 
 
@@ -71,7 +77,8 @@ def joint_entropy(*matrices: Any, alpha: float = 1.0, dtype: str = "float64") ->
     Raises:
         ValueError: As for `renyi_entropy`; or the matrices differ in size.
     """
-    return _like(_joint(_checked(*matrices, dtype=dtype), _order(alpha)), matrices[0])
+    alpha, variables = _checked(alpha, dtype, *matrices)
+    return _like(_joint(variables, alpha), matrices[0])
 
 
 def mutual_information(A: Any, B: Any, alpha: float = 1.0, dtype: str = "float64") -> Any:
@@ -91,9 +98,8 @@ def mutual_information(A: Any, B: Any, alpha: float = 1.0, dtype: str = "float64
     Raises:
         ValueError: As for `joint_entropy`.
     """
-    alpha = _order(alpha)
-    a, b = _checked(A, B, dtype=dtype)
-    return _like(_entropy(a, alpha) + _entropy(b, alpha) - _joint([a, b], alpha), A)
+    alpha, (a, b) = _checked(alpha, dtype, A, B)
+    return _like(_joint([a], alpha) + _joint([b], alpha) - _joint([a, b], alpha), A)
 
 
 def conditional_mutual_information(A: Any, B: Any, C: Any, alpha: float = 1.0, dtype: str = "float64") -> Any:
@@ -114,9 +120,8 @@ def conditional_mutual_information(A: Any, B: Any, C: Any, alpha: float = 1.0, d
     Raises:
         ValueError: As for `joint_entropy`.
     """
-    alpha = _order(alpha)
-    a, b, c = _checked(A, B, C, dtype=dtype)
-    value = _joint([a, c], alpha) + _joint([b, c], alpha) - _entropy(c, alpha) - _joint([a, b, c], alpha)
+    alpha, (a, b, c) = _checked(alpha, dtype, A, B, C)
+    value = _joint([a, c], alpha) + _joint([b, c], alpha) - _joint([c], alpha) - _joint([a, b, c], alpha)
     return _like(value, A)
 
 
@@ -130,8 +135,8 @@ def class_entropy(labels: NDArray, alpha: float = 1.0) -> float:
     Returns:
         Entropy in bits; equal to `renyi_entropy(label_gram(labels), alpha)`.
     """
-    _, counts = np.unique(labels, return_counts=True)
-    return spectral_entropy(counts / len(labels), _order(alpha))
+    classes = np.unique(labels, return_inverse=True)[1]
+    return _frequency_entropy(torch.from_numpy(classes), checked_order(alpha)).item()
 
 
 def class_joint_entropy(A: Any, labels: Any, alpha: float = 1.0, dtype: str = "float64") -> float:
@@ -149,13 +154,10 @@ def class_joint_entropy(A: Any, labels: Any, alpha: float = 1.0, dtype: str = "f
     Returns:
         Entropy in bits; equal to `joint_entropy(A, label_gram(labels), alpha=alpha)`.
     """
-    alpha = _order(alpha)
     matrix = torch.as_tensor(A).detach()
+    alpha = checked_order(alpha, matrix.dtype, DTYPES[dtype])
     matrix = matrix.cpu() if matrix.device.type == "mps" else matrix
-    blocks = [block.to(DTYPES[dtype]) for block in class_blocks(matrix, labels)]
-    if alpha in POLYNOMIAL:
-        return -math.log2(sum(power_trace(block.double(), int(alpha)).item() for block in blocks)) / (alpha - 1)
-    return entropy_of(block_eigenvalues(blocks), alpha, DTYPES[dtype]).item()
+    return _block_entropy([block.to(DTYPES[dtype]) for block in class_blocks(matrix, labels)], alpha).item()
 
 
 def class_blocks(A: torch.Tensor, labels: Any) -> list[torch.Tensor]:
@@ -167,36 +169,62 @@ def class_blocks(A: torch.Tensor, labels: Any) -> list[torch.Tensor]:
     return [A[part[:, None], part[None, :]] for part in members]
 
 
-def _order(alpha: float) -> float:
-    if not (alpha > 0 and math.isfinite(alpha)):
-        raise ValueError(f"the order alpha must be positive and finite, got {alpha}")
-    return float(alpha)
+@dataclass(frozen=True)
+class _Variable:
+    """A Gram matrix, (n, n), and the class of each sample, (n,) int64, where it is a delta kernel."""
+
+    matrix: torch.Tensor
+    classes: torch.Tensor | None
 
 
-def _checked(*matrices: Any, dtype: str = "float64") -> list[torch.Tensor]:
-    """The matrices as tensors of a dtype, after the checks that every public function promises."""
+def _checked(alpha: float, dtype: str, *matrices: Any) -> tuple[float, list[_Variable]]:
+    """The order and the matrices in a dtype, after the checks that every public function promises."""
     if not matrices:
         raise ValueError("expected at least one Gram matrix")
     if dtype not in DTYPES:
         raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype}")
-    checked = []
-    for given in matrices:
-        matrix = torch.as_tensor(given)
+    tensors = [torch.as_tensor(matrix) for matrix in matrices]
+    alpha = checked_order(alpha, DTYPES[dtype], *[matrix.dtype for matrix in tensors])
+    variables = []
+    for matrix in tensors:
         matrix = matrix.cpu() if matrix.device.type == "mps" else matrix
         _check(matrix.detach())
-        checked.append(matrix.to(DTYPES[dtype]))
-    sizes = {len(matrix) for matrix in checked}
+        # With gradients every entry matters; order 2 costs no more than to look.
+        classes = None if matrix.requires_grad or alpha == 2 else delta_classes(matrix)
+        variables.append(_Variable(matrix.to(DTYPES[dtype]), classes))
+    sizes = {len(matrix) for matrix in tensors}
     if len(sizes) > 1:
         raise ValueError(f"Gram matrices of the same samples expected, got sizes {sorted(sizes)}")
-    return checked
+    return alpha, variables
+
+
+def delta_classes(matrix: torch.Tensor) -> torch.Tensor | None:
+    """The classes behind a matrix that is a delta kernel up to a factor: O(n²), and O(n) where it is none.
+
+    Args:
+        matrix: (n, n), n > 0.
+
+    Returns:
+        A number for the class of each sample, (n,) int64; None where entries differ from 0 and from the first one,
+        or samples are no classes by them.
+    """
+    first, value = matrix[0], matrix[0, 0]
+    if not ((first == 0) | (first == value)).all():
+        return None
+    stripes = matrix.split(CHUNK_ROWS)
+    # A class is named by its first member.
+    classes = torch.cat([(stripe != 0).to(torch.uint8).argmax(1) for stripe in stripes])
+    for stripe, own in zip(stripes, classes.split(CHUNK_ROWS), strict=True):
+        if not torch.equal(stripe, torch.where(own[:, None] == classes, value, 0)):
+            return None
+    return classes
 
 
 def _check(matrix: torch.Tensor) -> None:
     """Refuses what is no normalised Gram matrix; works in stripes of rows, without a second (n, n) array."""
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or matrix.shape[0] == 0:
         raise ValueError(f"expected a square Gram matrix (n, n), got shape {tuple(matrix.shape)}")
-    single = matrix.dtype in (torch.float16, torch.bfloat16, torch.float32)
-    tolerance = 1e-3 if single else 1e-8
+    tolerance = 1e-3 if matrix.dtype in SINGLE else 1e-8
     worst = 0.0
     for stripe, mirrored in zip(matrix.split(CHUNK_ROWS), matrix.split(CHUNK_ROWS, dim=1), strict=True):
         # NaN and infinity spread into the difference of the two.
@@ -225,8 +253,33 @@ def hadamard(matrices: list[torch.Tensor]) -> torch.Tensor:
     return product
 
 
-def _joint(matrices: list[torch.Tensor], alpha: float) -> torch.Tensor:
-    return _entropy(hadamard(matrices), alpha)
+def _joint(variables: list[_Variable], alpha: float) -> torch.Tensor:
+    """Joint entropy, 0-dimensional, of the dtype of the matrices; by class blocks where some are of classes."""
+    matrices = [variable.matrix for variable in variables]
+    known = [variable.classes for variable in variables if variable.classes is not None]
+    if not known or any(matrix.requires_grad for matrix in matrices):
+        return _entropy(hadamard(matrices), alpha)
+    classes = torch.unique(torch.stack(known, 1), dim=0, return_inverse=True)[1]
+    others = [variable.matrix for variable in variables if variable.classes is None]
+    if others:
+        value = _block_entropy(class_blocks(hadamard(others), classes), alpha)
+    else:
+        value = _frequency_entropy(classes, alpha)
+    return value.to(matrices[0].dtype)
+
+
+def _frequency_entropy(classes: torch.Tensor, alpha: float) -> torch.Tensor:
+    """Rényi entropy of class frequencies, 0-dimensional float64."""
+    return entropy_of(torch.unique(classes, return_counts=True)[1] / torch.tensor(len(classes)).double(), alpha)
+
+
+def _block_entropy(blocks: list[torch.Tensor], alpha: float) -> torch.Tensor:
+    """Entropy of a block-diagonal matrix of any trace, 0-dimensional float64."""
+    if alpha not in POLYNOMIAL:
+        return entropy_of(block_eigenvalues(blocks), alpha, blocks[0].dtype)
+    trace = sum(block.diagonal().sum(dtype=torch.float64) for block in blocks)
+    power = sum(power_trace(block.double(), int(alpha)) for block in blocks)
+    return -torch.log2(power / trace**alpha) / (alpha - 1)
 
 
 def _entropy(matrix: torch.Tensor, alpha: float) -> torch.Tensor:

@@ -8,16 +8,20 @@ solver is no candidate: it keeps the interpreter, so that layers would wait for 
 
 from __future__ import annotations
 
+import contextlib
 import json
+import logging
 import math
 import os
 import platform
+import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import scipy
@@ -28,12 +32,50 @@ from threadpoolctl import threadpool_info
 from infoplane.device import cores
 from infoplane.entropy.lapack import available, one_stage_eigenvalues, two_stage_eigenvalues
 
+Given = TypeVar("Given")
+Found = TypeVar("Found")
+
 LN2 = math.log(2)
+SINGLE = (torch.float16, torch.bfloat16, torch.float32)
+LEAST_ORDER = 0.2  # below, λ^α of the smallest eigenvalue above its rounding error is 1/1000 of the largest or more
+BATCHED_UP_TO = 32  # a CPU solves blocks up to this size in one call: they cost less than the call
 MEASURED_FROM = 512  # below, torch is taken: NumPy keeps the interpreter while it solves small matrices
 SIZE_CLASSES = (512, 1024, 2048, 3072)  # sizes at which they are timed; a matrix follows the nearest by ratio
 MOST_BESIDE = 4  # solves at once while they are timed
 HOPELESS = 1.5  # times the fastest of a first round; slower ones get no second
+logger = logging.getLogger(__name__)
 _lock = threading.Lock()
+
+
+def checked_order(alpha: float, *precisions: torch.dtype) -> float:
+    """The order α, after the checks that every public function promises; a warning where rounding decides.
+
+    Args:
+        alpha: Order α > 0.
+        precisions: Those of the matrices and of the computation.
+
+    Raises:
+        ValueError: α is not positive and finite, or below 1 in single precision.
+    """
+    if not (alpha > 0 and math.isfinite(alpha)):
+        raise ValueError(f"the order alpha must be positive and finite, got {alpha}")
+    if alpha < 1 and any(precision in SINGLE for precision in precisions):
+        raise ValueError(
+            f"alpha {alpha}: orders below 1 make much of rounding errors in float32; give Gram matrices in float64 "
+            "and dtype float64, or take alpha >= 1"
+        )
+    if alpha < LEAST_ORDER:
+        _warn(float(alpha))
+    return float(alpha)
+
+
+@cache
+def _warn(alpha: float) -> None:
+    logger.warning(
+        "alpha %g: below %g, entropies are decided by eigenvalues at rounding level; take a larger alpha",
+        alpha,
+        LEAST_ORDER,
+    )
 
 
 def _numpy(matrix: NDArray) -> NDArray:
@@ -52,6 +94,33 @@ if available():
     CANDIDATES = {"float64": ("torch", "numpy", "two-stage"), "float32": ("torch", "one-stage", "two-stage")}
 
 
+@contextlib.contextmanager
+def flushed_denormals() -> Iterator[None]:
+    """Takes numbers below the normal range for 0 in this thread, and puts back what held before.
+
+    Where eigenvalues are 0, the reduction of a matrix runs through such numbers, each of which takes a processor
+    many times as long as others. No entry or eigenvalue of a Gram matrix counts at that size. Where the processor
+    has no such mode, nothing happens.
+    """
+    # There is no other way to ask: half of the least normal number is 0 where they are flushed already.
+    before = sys.float_info.min / 2 == 0
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(before)
+
+
+def solved(solver: Callable[[Given], Found], matrix: Given) -> Found:
+    """What a solver finds, at full speed where it can: denormals flushed, unless it does not converge so."""
+    try:
+        with flushed_denormals():
+            return solver(matrix)
+    except (np.linalg.LinAlgError, torch.linalg.LinAlgError):
+        # LAPACK's dsterf waits for off-diagonal elements to vanish whose squares are flushed (a constant matrix).
+        return solver(matrix)
+
+
 def eigenvalues(matrix: torch.Tensor) -> torch.Tensor:
     """Eigenvalues of symmetric matrices, in the precision of the matrix.
 
@@ -63,16 +132,16 @@ def eigenvalues(matrix: torch.Tensor) -> torch.Tensor:
     """
     matrix = matrix.detach()
     if matrix.is_cuda or matrix.ndim > 2:
-        return torch.linalg.eigvalsh(matrix).to(torch.float64)
+        return solved(torch.linalg.eigvalsh, matrix).to(torch.float64)
     array = matrix.numpy()
-    values = SOLVERS[fastest(len(array), str(array.dtype))](array)
+    values = solved(SOLVERS[fastest(len(array), str(array.dtype))], array)
     return torch.from_numpy(values.astype(np.float64, copy=False))
 
 
 def block_eigenvalues(blocks: list[torch.Tensor]) -> torch.Tensor:
     """Eigenvalues of a block-diagonal matrix, the union of those of its blocks.
 
-    On a GPU blocks of equal size are solved together, which fills the device; on a CPU one by one.
+    On a GPU blocks of equal size are solved together, which fills the device; on a CPU only small ones are.
 
     Args:
         blocks: Symmetric matrices, each (n_i, n_i), on one device.
@@ -80,9 +149,10 @@ def block_eigenvalues(blocks: list[torch.Tensor]) -> torch.Tensor:
     Returns:
         (Σ n_i,) float64, in no order.
     """
-    if not blocks[0].is_cuda:
-        return torch.cat([eigenvalues(block) for block in blocks])
-    return grouped_eigenvalues(blocks)
+    largest = math.inf if blocks[0].is_cuda else BATCHED_UP_TO
+    values = [eigenvalues(block) for block in blocks if len(block) > largest]
+    small = [block for block in blocks if len(block) <= largest]
+    return torch.cat([*values, grouped_eigenvalues(small)] if small else values)
 
 
 def grouped_eigenvalues(blocks: list[torch.Tensor]) -> torch.Tensor:
@@ -116,7 +186,7 @@ def entropy_of(values: torch.Tensor, alpha: float, precision: torch.dtype = torc
     Returns:
         Entropy in bits, (...).
     """
-    kept = torch.where(values > rounding(values, precision), values, 0.0)
+    kept = torch.where(values > rounding(values, alpha, precision), values, 0.0)
     kept = kept / kept.sum(-1, keepdim=True)
     logs = torch.log(torch.where(kept > 0, kept, 1.0))
     if alpha == 1:
@@ -129,11 +199,17 @@ def entropy_of(values: torch.Tensor, alpha: float, precision: torch.dtype = torc
     return torch.logsumexp(powers, dim=-1) / ((1 - alpha) * LN2)
 
 
-def rounding(values: torch.Tensor, precision: torch.dtype) -> torch.Tensor:
+def rounding(values: torch.Tensor, alpha: float, precision: torch.dtype) -> torch.Tensor:
     """Eigenvalues up to this are rounding errors of zero, (..., 1)."""
-    largest = values.amax(-1, keepdim=True)
-    # In single precision the errors of eigenvalues near zero have both signs and largely cancel in the sum.
-    spread = math.sqrt(values.shape[-1]) if precision == torch.float64 else 0.0
+    n, largest = values.shape[-1], values.amax(-1, keepdim=True)
+    if alpha < 1:
+        # λ^α makes much of little: a single error that is kept counts, so the bound on all of them is taken.
+        spread = float(n)
+    elif precision == torch.float64:
+        spread = math.sqrt(n)
+    else:
+        # In single precision the errors of eigenvalues near zero have both signs and largely cancel in the sum.
+        spread = 0.0
     return torch.finfo(precision).eps * spread * largest
 
 

@@ -18,6 +18,7 @@ from infoplane.entropy import (
     class_joint_entropy,
     gram_entropy,
 )
+from infoplane.entropy.spectrum import checked_order
 from infoplane.errors import InfoplaneError
 from infoplane.kernels import constant_gram, multiply_kernel, samples
 
@@ -37,7 +38,8 @@ class Solver:
         device: "auto" (CUDA where there is one), "cpu" or "cuda".
 
     Raises:
-        InfoplaneError: An order, precision or tolerance out of range, or both of the last two; no such device here.
+        InfoplaneError: An order, precision or tolerance out of range, or both of the last two, or an order below 1
+            in single precision; no such device here.
     """
 
     alpha: float = 1.0
@@ -50,6 +52,12 @@ class Solver:
             raise InfoplaneError(f"alpha must be positive and finite, got {self.alpha}")
         if self.dtype not in DTYPES:
             raise InfoplaneError(f"dtype '{self.dtype}': choose one of {', '.join(DTYPES)}")
+        if self.dtype == "float32" and self.alpha < 1:
+            raise InfoplaneError(
+                f"alpha {self.alpha} with dtype float32: orders below 1 make much of rounding errors; "
+                "choose dtype float64 or alpha >= 1"
+            )
+        checked_order(self.alpha)
         if not (self.tolerance >= 0 and math.isfinite(self.tolerance)):
             raise InfoplaneError(
                 f"the tolerance must be a positive number of bits (0: exact), got {self.tolerance}"
