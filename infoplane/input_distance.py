@@ -52,14 +52,13 @@ def input_distances(passes: Passes, how: str | Callable[..., Any] = AUTO) -> tup
 def _measured(passes: Passes, how: str) -> tuple[str, NDArray]:
     """Token sequences by the positions in which they differ, all else by the Euclidean distance."""
     inputs = passes.inputs
-    data = {name: part for name, part in inputs.parts.items() if name != "attention_mask"} or inputs.parts
+    data = {name: part for name, part in inputs.parts.items() if name not in inputs.masks}
     tokens = set(passes.traced.tokens) if how == AUTO else set()
     if how == HAMMING:
         tokens = set(inputs.token_parts())
         if not tokens:
             raise InfoplaneError("input_distance 'hamming' compares whole numbers, and the inputs hold none")
     numbers = [part.reshape(len(part), -1) for name, part in data.items() if name not in tokens]
-    # Of integers, and of the names of tokens, there are far fewer than would overflow.
     found = {HAMMING: _hamming([data[name] for name in data if name in tokens], passes.mask)} if tokens else {}
     if numbers and (how != HAMMING or not found):
         found[EUCLIDEAN] = condense(squared_distances(_joined(numbers)).cpu().numpy())

@@ -16,13 +16,21 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from infoplane.errors import InfoplaneError
+
 
 @contextmanager
 def eval_mode(model: nn.Module) -> Iterator[None]:
     """Evaluation mode within the block; afterwards training flags and random state are as they were."""
     flags = {module: module.training for module in model.modules()}
     with kept_random_state(model):
-        model.eval()
+        try:
+            model.eval()
+        except NotImplementedError:
+            raise InfoplaneError(
+                f"this {type(model).__name__} has no evaluation mode, as exported networks have none; record the "
+                "module that it was made from"
+            ) from None
         try:
             yield
         finally:

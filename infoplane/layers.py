@@ -506,12 +506,19 @@ def _is_head(call: Call) -> bool:
     if _is_a(call, "Norm", "PReLU"):
         return False
     # The children of an opened container begin no unit: only parameters of its own are left to do so.
-    return any(True for _ in call.module.parameters(recurse=not call.opened))
+    return _has_parameters(call.module, recurse=not call.opened)
+
+
+def _has_parameters(module: nn.Module, recurse: bool) -> bool:
+    """Whether a module has parameters, packed ones of quantised layers too."""
+    modules = module.modules() if recurse else [module]
+    packed = any(hasattr(one, "_packed_params") for one in modules)
+    return packed or any(True for _ in module.parameters(recurse=recurse))
 
 
 def _is_opened(call: Call) -> bool:
     """Opened and not itself the layer with the parameters (such as a layer that calls its activation)."""
-    own = any(True for _ in call.module.parameters(recurse=False))
+    own = _has_parameters(call.module, recurse=False)
     return call.opened and not (own and not any(_is_head(child) for child in call.children))
 
 

@@ -14,7 +14,7 @@ from infoplane.errors import InfoplaneError
 from infoplane.isolation import device_and_dtype, undisturbed
 from infoplane.layers import Layer
 from infoplane.samples import Inputs
-from infoplane.trace import IN, Trace, tensors_in
+from infoplane.trace import IN, Trace, plain, tensors_in
 
 REDUCTIONS = ("flatten", "first", "last", "mean")
 # Arguments of attention layers that say which positions are padding (True), or which are not.
@@ -150,8 +150,7 @@ class _Watched:
         tensor = next((tensor for path, tensor in tensors_in(value) if path == port.path), None)
         if tensor is None or tensor.ndim <= port.axis:
             raise InfoplaneError(f"layer {self.layer.name} gave no tensor this time; record another layer")
-        # Copied at once: an operation in place may follow.
-        self._seen.append(plain(tensor).movedim(port.axis, 0).clone())
+        self._seen.append(plain(tensor).movedim(port.axis, 0))
 
     def taken(self, rows: int) -> Tensor:
         """What came by, (rows, *shape), forgotten here.
@@ -188,16 +187,6 @@ class _Watched:
                 f"{port.calls} times when it was chosen: which call is which cannot be told; record another layer"
             )
         return seen[-1 if port.number is None else port.number]
-
-
-def plain(tensor: Tensor) -> Tensor:
-    """A tensor as dense real numbers: complex ones become (Re, Im) on a last axis."""
-    tensor = tensor.detach()
-    if tensor.is_quantized:
-        tensor = tensor.dequantize()
-    if tensor.layout != torch.strided:
-        tensor = tensor.to_dense()
-    return torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor
 
 
 class _Padding:

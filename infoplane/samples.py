@@ -67,12 +67,25 @@ class Inputs:
         mask = self.parts.get(ATTENTION_MASK)
         return mask != 0 if mask is not None and mask.ndim == 2 else None
 
+    @property
+    def masks(self) -> set[str]:
+        """The names of the parts that say which values count: truth values, and what is called a mask."""
+        if len(self.parts) == 1:
+            return set()
+
+        def is_mask(name: str, part: Tensor) -> bool:
+            called_so = "mask" in name and (name == ATTENTION_MASK or not _is_continuous(part))
+            return part.dtype == torch.bool or called_so
+
+        found = {name for name, part in self.parts.items() if is_mask(name, part)}
+        return found if len(found) < len(self.parts) else set()
+
     def token_parts(self) -> list[str]:
         """The names of the parts that hold numbers of tokens: whole numbers, but no bytes of an image."""
         return [
             name
             for name, part in self.parts.items()
-            if name != ATTENTION_MASK and not _is_continuous(part) and part.dtype not in (torch.bool, torch.uint8)
+            if name not in self.masks and not _is_continuous(part) and part.dtype not in (torch.bool, torch.uint8)
         ]
 
     def take(self, indices: Tensor | NDArray | Sequence[int]) -> Inputs:
@@ -104,6 +117,8 @@ class Inputs:
     def bind(self, model: nn.Module) -> Inputs:
         """Decides how this network is called: one that knows none of the names may take the whole dict as input.
 
+        Several inputs by place get the names that `forward` has for them.
+
         Returns:
             These inputs.
 
@@ -116,7 +131,7 @@ class Inputs:
             return self  # what is not written in Python does not say what it takes
         args, kwargs = self._arguments(self.parts)
         try:
-            signature.bind(*args, **kwargs)
+            self._name_parts(signature.bind(*args, **kwargs).arguments)
         except TypeError as error:
             if self._call != KEYWORDS or not _takes_one_input(signature, self.parts):
                 raise InfoplaneError(
@@ -125,6 +140,11 @@ class Inputs:
                 ) from None
             self._call = WHOLE
         return self
+
+    def _name_parts(self, arguments: Mapping[str, Any]) -> None:
+        """Calls several inputs that go by place as `forward` does, so that a mask among them is known."""
+        if self._call == POSITIONAL and 1 < len(arguments) == len(self.parts):
+            self.parts = dict(zip(arguments, self.parts.values(), strict=True))
 
     def _arguments(self, parts: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         if self._call == POSITIONAL:

@@ -137,8 +137,9 @@ class Call:
 
     @property
     def outputs(self) -> list[Path]:
-        """Places of the tensors it gave that have a row for each sample."""
-        return [path for side, path in self.places if side == OUT]
+        """Places of the tensors it gave that have a row for each sample, those that carry data first."""
+        found = [path for side, path in self.places if side == OUT]
+        return sorted(found, key=lambda path: (OUT, path) not in self.nodes)
 
     @property
     def shape(self) -> tuple[int, ...] | None:
@@ -236,9 +237,8 @@ class _Flow(TorchDispatchMode):
         self._count = itertools.count()
 
     def enter_input(self, name: str, tensor: Tensor) -> None:
-        """Marks an input; masks and truth values carry no data."""
-        if tensor.dtype != torch.bool and "mask" not in name:
-            self._roots[self._made("", [], tensor)] = name
+        """Marks an input that carries data."""
+        self._roots[self._made("", [], tensor)] = name
 
     def node(self, tensor: Tensor) -> Node | None:
         """The node of a tensor as it is now; None for a constant of the trace."""
@@ -359,8 +359,9 @@ class _Tracing:
                 if _is_layer(name, module):
                     self._watch(stack, plain_name(name), module)
             stack.enter_context(self.flow)
-            for path, tensor in tensors_in((args, kwargs)):
-                self.flow.enter_input(str(path[-1]), tensor)
+            for name, (_, tensor) in zip(self.inputs.parts, tensors_in((args, kwargs)), strict=True):
+                if name not in self.inputs.masks:
+                    self.flow.enter_input(name, tensor)
             try:
                 self.model(*args, **kwargs)
                 self.fingerprint = fingerprint(self.model)
@@ -389,7 +390,7 @@ class _Tracing:
             self._note(call, OUT, output)
             call.results = [node for (side, _), node in call.nodes.items() if side == OUT]
             self.flow.paused = True
-            call.values = {path: _comparable(tensor) for path, tensor in tensors_in(output)}
+            call.values = {path: plain(tensor) for path, tensor in tensors_in(output)}
             self.flow.paused = False
             (call.parent.children if call.parent else self.roots).append(call)
 
@@ -422,9 +423,14 @@ def plain_name(name: str) -> str:
     return ".".join(part for part in name.split(".") if part != "_orig_mod")
 
 
-def _comparable(tensor: Tensor) -> Tensor:
-    """A copy of an output, since what follows may change it in place."""
-    return tensor.detach().clone() if tensor.layout == torch.strided else tensor.detach()
+def plain(tensor: Tensor) -> Tensor:
+    """A copy of a tensor as dense real numbers, complex ones as (Re, Im) on a last axis."""
+    tensor = tensor.detach()
+    if tensor.is_quantized:
+        return tensor.dequantize()
+    if tensor.layout != torch.strided:
+        return tensor.to_dense()
+    return torch.view_as_real(tensor.resolve_conj()).clone() if tensor.is_complex() else tensor.clone()
 
 
 def _compare(two: _Tracing, three: _Tracing, rotated: _Tracing) -> None:
@@ -499,15 +505,14 @@ def _place(shapes: list[list[tuple[int, ...] | None]]) -> Place | None:
 
 def _reordered(three: list[Call], rotated: list[Call], path: Path, axis: int) -> bool:
     """Whether the rows of three samples, given in another order, come in an order that is not theirs."""
-    plain, turned = (
-        torch.cat([call.values[path].movedim(axis, 0) for call in calls]).reshape(3, -1)
+    straight, turned = (
+        torch.cat([call.values[path].movedim(axis, 0) for call in calls]).reshape(3, -1).float()
         for calls in (three, rotated)
     )
-    if plain.is_quantized or not (plain.is_floating_point() or plain.is_complex()):
-        plain, turned = plain.float(), turned.float()
-    if _close(turned, plain[list(ROTATED)]):
+    if _close(turned, straight[list(ROTATED)]):
         return False
-    return any(_close(turned, plain[list(order)]) for order in itertools.permutations(range(3)) if order != ROTATED)
+    others = (order for order in itertools.permutations(range(3)) if order != ROTATED)
+    return any(_close(turned, straight[list(order)]) for order in others)
 
 
 def _close(a: Tensor, b: Tensor) -> bool:
