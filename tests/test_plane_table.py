@@ -162,10 +162,32 @@ def test_metrics_may_have_no_metric():
     assert table.columns.tolist() == ["step", "epoch", "runs"]
 
 
+def test_status_is_at_null_where_the_figure_is_hollow_for_it():
+    none = row("a", i_ty=0.2, status="ok") | {"status": "at null"}
+    table = plane_table(frame(none, row("b"), row("c")))
+    assert table["status"].tolist() == ["ok"]
+    table = plane_table(frame(none, row("b", i_ty=0.25)))
+    assert table["status"].tolist() == ["at null"]
+    assert table["at_null"].tolist() == [True]
+    assert table["runs"].tolist() == [2]
+    assert plane_table(frame(none, row("b", status="constant")))["status"].tolist() == ["constant"]
+
+
+def test_the_mean_of_batches_has_a_status_of_its_own():
+    # Each batch is near its null by chance; their mean, held against the mean null, is not.
+    near = {"i_ty": 0.29, "status": "ok"}
+    rows = [row(batch=0, **near) | {"status": "at null"}, row(batch=1, i_ty=0.9)]
+    assert average_batches(frame(*rows))["status"].tolist() == ["ok"]
+    rows[1] = row(batch=1, **near) | {"status": "at null"}
+    assert average_batches(frame(*rows))["status"].tolist() == ["at null"]
+    assert average_batches(frame(rows[0], row(batch=1, status="not finite")))["status"].tolist() == ["not finite"]
+
+
 def test_summary_in_words():
     conv = [row(step=step, layer="conv", i_xt=LOG_N if step < 2 else 5.0) for step in range(3)]
     head = [row(step=step, layer="head", depth=2, i_ty=0.2 if step else 1.0) for step in range(3)]
     dead = [row(step=step, layer="dead", depth=3, status="constant" if step == 1 else "ok") for step in range(3)]
+    head[1]["status"] = head[2]["status"] = "at null"
     assert saturation_summary(plane_table(frame(*conv, *head, *dead))) == [
         "conv: I(X;T) saturated at log2 n = 9.00 bits at 2 of 3 snapshots",
         "head: I(T;Y) no better than its permuted null at 2 of 3 snapshots",
