@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
+from infoplane.analysis.plane import target_text
 from infoplane.errors import InfoplaneError
 from infoplane.figures.curve import curve_columns, curve_legend, draw_curve
 from infoplane.figures.style import DOUBLE_COLUMN, GREY, LEGEND_LINE, axis_labels, canvas, layers_of, style
@@ -72,7 +73,7 @@ def sensitivity_caption(table: pd.DataFrame) -> str:
     runs = int(table["runs"].max())
     return (
         f"Sensitivity of the informations of {row['model']} on {row['dataset']} at step {row['step']}, "
-        f"{row['classes']} classes; matrix-based Rényi estimator, {row['kernel']} kernel, scope "
+        f"{target_text(row)}; matrix-based Rényi estimator, {row['kernel']} kernel, scope "
         f"{fixed['scope'].split(':')[0]}. One choice is varied at a time, the others are n = {fixed['n']} "
         f"{samples}, bandwidth {fixed['bandwidth']} (input {fixed['input_bandwidth']}) and α = "
         f"{_other_alpha(table):g}; the bandwidth is varied for layers and input alike, orders α stand evenly "
