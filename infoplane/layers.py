@@ -45,7 +45,6 @@ ACTIVATIONS = frozenset(
         *("_prelu_kernel", "rrelu_with_noise", "log_sigmoid_forward", "sin", "_softmax"),
     }
 )
-MOST_STEPS = 64
 
 
 @dataclass(frozen=True)
@@ -159,9 +158,10 @@ def natural_of(traced: Trace) -> list[Layer]:
     picked = [_recorded(unit, unit is units[-1]) for unit in units]
     layers = {layer.name: layer for layer in _natural(picked, _count(traced))}
     if not layers:
+        reasons = [f"{call.name}: {call.trouble}" for call in walk(root) if call.parent and call.trouble]
         raise InfoplaneError(
-            f"found no layer to record in {type(root.module).__name__}: no submodule gives one row per sample; "
-            "build it from submodules"
+            f"found no layer to record in {type(root.module).__name__}: no submodule gives one row per sample"
+            f"{f' ({reasons[0]})' if reasons else ''}; build it from submodules that do"
         )
     return list(layers.values())
 
@@ -362,30 +362,33 @@ def _received(call: Call) -> Received:
     if start is None:
         return Received()
     around = {*_around(call)}
-    frontier, region = [start], {start}
-    activations: list[str] = []
-
-    def stopped(users: Sequence[Node]) -> Received:
-        names = [*activations, *(_spelled(user) for user in users if user.op in ACTIVATIONS)]
-        return Received(followed_by=names[0] if names else "")
-
-    for _ in range(MOST_STEPS):
-        node = min(frontier, key=lambda node: node.index)
-        alone = len(frontier) == 1 and node is not start
-        if alone and activations:
+    region, pending = {start}, _used(start, around)
+    activations = [_spelled(node) for node in pending if node.op in ACTIVATIONS] if _enters(start, call) else []
+    while pending and not _enters(start, call):
+        node = min(pending, key=lambda node: node.index)
+        if not region.issuperset(node.sources):
+            break
+        if not activations and node.numel != start.numel and node.op not in ACTIVATIONS:
+            return Received()
+        region.add(node)
+        if node.op in ACTIVATIONS:
+            activations.append(_spelled(node))
+        following = _used(node, around)
+        pending = (pending | following) - {node}
+        if activations and pending == following:
             port = _surface(node, around)
             if port is not None:
                 is_end = port[0].parent is None and port[1] == OUT
-                return Received() if is_end else Received(port, _spelled_all(region))
-        users = [user for user in node.users if user.owner in around]
-        if not users or _enters(node, call) or any(not region.issuperset(user.sources) for user in users):
-            return stopped(users)
-        if not activations and any(u.numel != start.numel and u.op not in ACTIVATIONS for u in users):
-            return Received()
-        activations += [_spelled(user) for user in users if user.op in ACTIVATIONS]
-        region.update(users)
-        frontier = [other for other in {*frontier, *users} if other is not node]
-    return stopped(())
+                return Received() if is_end else Received(port, _operations(region))
+        if _enters(node, call):
+            break
+    activations += [_spelled(node) for node in pending if node.op in ACTIVATIONS]
+    return Received(followed_by=activations[0] if activations else "")
+
+
+def _used(node: Node, around: set[Call]) -> set[Node]:
+    """What is made of a tensor between modules, in the `forward` of what is around; dead ends are none of it."""
+    return {user for user in node.users if user.owner in around and (user.users or user.ports)}
 
 
 def _around(call: Call) -> Iterator[Call]:
@@ -414,7 +417,7 @@ def _spelled(node: Node) -> str:
     )
 
 
-def _spelled_all(region: set[Node]) -> tuple[str, ...]:
+def _operations(region: set[Node]) -> tuple[str, ...]:
     """The activations and poolings among some operations, in order."""
     ordered = sorted(region, key=lambda node: node.index)
     return tuple(_spelled(node) for node in ordered if node.op in ACTIVATIONS or "pool" in node.op)
