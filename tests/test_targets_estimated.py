@@ -29,7 +29,10 @@ def made(path, inputs, layer, target, **others):
     layers = np.atleast_3d(layer).transpose(2, 0, 1)
     probe = Probe(target, pdist(inputs), np.arange(len(inputs)), inputs.shape[1:], others=others)
     infos = [LayerInfo(f"layer{place}", values.shape[1:]) for place, values in enumerate(layers)]
-    with RunWriter.create(path, infos, probe, config={}, provenance={}) as writer, writer.snapshot(0, 0.0, {}) as out:
+    with (
+        RunWriter.create(path, infos, probe, config={}, provenance={}) as writer,
+        writer.snapshot(0, 0.0, {}) as out,
+    ):
         for info, values in zip(infos, layers, strict=True):
             out.layer(info.name, "activations", values, nonfinite=0, constant=False)
     return path
