@@ -118,6 +118,16 @@ def test_what_depends_on_the_inputs_alone_is_computed_once_a_step(monkeypatch):
     assert torch.equal(first, second)
 
 
+@pytest.mark.parametrize("other", [{"alpha": 2.0}, {"bandwidth": "fixed:4"}])
+def test_blocks_with_other_settings_share_nothing(other):
+    memo = {}
+    output = torch.randn(8, *MAP)
+    built().information(step(output, memo=memo))
+    objective = GreedyDIB(place(), Knobs(**{"bandwidth": "knn:3", **other}))
+    assert torch.equal(objective.information(step(output, memo=memo)), objective.information(step(output)))
+    assert len(memo) == 2
+
+
 def test_training_by_the_penalty_alone_compresses():
     output = torch.randn(32, *VECTOR, requires_grad=True)
     objective = GreedyDIB(place(VECTOR), Knobs(bandwidth="fixed:3"))

@@ -51,6 +51,22 @@ def test_copies_have_distance_zero():
     assert batch_distances(torch.zeros(1, 4)).tolist() == [[0.0]]
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("width", [7, 100, 1000, 8191, 9000])
+@pytest.mark.parametrize("n", [3, 5, 11, 33])
+def test_so_have_copies_that_stand_anywhere_in_the_batch(n, width, dtype):
+    """Products of equal rows differ in their last digits by where in a block of the product they stand."""
+    squared = batch_distances((torch.randn(n, width, dtype=dtype) * 7 + 100).repeat(3, 1))
+    assert (squared.reshape(3, n, 3, n).diagonal(dim1=1, dim2=3) == 0).all()
+    assert (squared[:n, :n] > 0).sum() == n * n - n
+
+
+def test_a_far_sample_takes_no_digits_from_the_others():
+    x = torch.randn(20, 512, dtype=torch.float64)
+    x[0] += 1e6
+    torch.testing.assert_close(batch_distances(x), naive(x), rtol=1e-5, atol=0.0)
+
+
 def test_collapsed_clusters_keep_their_inner_distances():
     centres = torch.randn(4, 512)[torch.arange(24) % 4]
     x = centres + 1e-4 * torch.randn(24, 512)
@@ -89,6 +105,12 @@ def test_bandwidths_against_a_plain_computation():
     assert bandwidth(squared, Bandwidth("knn", 99)).item() == pytest.approx(np.mean(others))
     median = np.median(distances[np.triu_indices(15, 1)])
     assert bandwidth(squared, Bandwidth("median", 0.5)).item() == pytest.approx(0.5 * median)
+    assert bandwidth(squared, Bandwidth("fixed", 2.5)).item() == 2.5
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_a_fixed_bandwidth_is_fixed(n):
+    squared = torch.zeros(n, n, dtype=torch.float64)
     assert bandwidth(squared, Bandwidth("fixed", 2.5)).item() == 2.5
 
 

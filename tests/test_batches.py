@@ -1,0 +1,48 @@
+"""Batches of a probe: their sizes, when they overlap, and that classes stand in each as in the probe."""
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from infoplane.errors import InfoplaneError
+from infoplane.estimators.batches import Batches, stratified_order
+
+
+@pytest.mark.parametrize(
+    ("count", "size", "message"), [(1, 4, "at least 2 batches, got 1"), (2, 3, "at least 4 samples, got 3")]
+)
+def test_too_few(count, size, message):
+    with pytest.raises(InfoplaneError, match=message):
+        Batches(count, size)
+    assert Batches(2, 4).draw(np.zeros(8))[0].shape == (4,)
+
+
+def test_a_batch_is_smaller_than_the_probe():
+    with pytest.raises(InfoplaneError, match="need a larger probe than 8 samples"):
+        Batches(2, 8).draw(np.zeros(8))
+    assert len(Batches(2, 7).draw(np.zeros(8))) == 2
+
+
+@pytest.mark.parametrize(("n", "disjoint"), [(12, True), (11, False), (40, True)])
+def test_batches_are_disjoint_where_they_can_be(n, disjoint):
+    labels = np.arange(n) % 2
+    batches = Batches(3, 4).draw(labels)
+    assert all((np.diff(batch) > 0).all() for batch in batches)
+    shared = [np.intersect1d(a, b).size for a, b in itertools.combinations(batches, 2)]
+    assert any(shared) != disjoint
+    assert all(np.array_equal(a, b) for a, b in zip(batches, Batches(3, 4).draw(labels), strict=True))
+
+
+@given(st.lists(st.integers(1, 30), min_size=1, max_size=5), st.integers(0, 2**31))
+def test_every_stretch_holds_the_classes_in_their_proportions(counts, seed):
+    labels = np.repeat(np.arange(len(counts)), counts)
+    order = stratified_order(labels, np.random.default_rng(seed))
+    assert sorted(order) == list(range(len(labels)))
+    for label, count in enumerate(counts):
+        # So many of the class as of all samples before each place, to within one sample of each class.
+        seen = np.cumsum(labels[order] == label)
+        expected = np.arange(1, len(labels) + 1) * count / len(labels)
+        assert np.abs(seen - expected).max() <= len(counts)
