@@ -12,12 +12,13 @@ if TYPE_CHECKING:
         mutual_information,
         renyi_entropy,
     )
+    from infoplane.data.probe import probe_from
     from infoplane.errors import InfoplaneError
     from infoplane.kernels import gram_matrix
     from infoplane.recorder import Recorder
     from infoplane.runfile import open_run
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # Loaded on first use, so that the command line answers --help without loading torch.
 _HOMES = {
@@ -28,6 +29,7 @@ _HOMES = {
     "joint_entropy": "entropy",
     "mutual_information": "entropy",
     "open_run": "runfile",
+    "probe_from": "data.probe",
     "renyi_entropy": "entropy",
 }
 
@@ -39,6 +41,7 @@ __all__ = [
     "joint_entropy",
     "mutual_information",
     "open_run",
+    "probe_from",
     "renyi_entropy",
 ]
 

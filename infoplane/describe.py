@@ -96,7 +96,7 @@ def _layers(opened: Run) -> str:
                 "shape": "×".join(map(str, layer.shape)) or "1",
                 "features": layer.features,
                 "kept": opened.snapshots[-1].kind(layer.name),
-                "note": ", ".join(f"{mark} at {count} snapshots" for mark, count in marks.items()),
+                "note": "; ".join(filter(None, [layer.note, *(f"{m} at {k} snapshots" for m, k in marks.items())])),
             }
         )
     return _text(pd.DataFrame(rows))
@@ -109,22 +109,27 @@ def model_layers(
     import torch
 
     from infoplane.data import dataset_spec
-    from infoplane.layers import hookable_layers, natural_layers
+    from infoplane.layers import hookable_of, natural_of
     from infoplane.models import build_model, input_channels
+    from infoplane.trace import trace
 
     spec = dataset_spec(dataset, image_size)
     shape = spec.shape if len(spec.shape) == 1 else (input_channels(model, spec.shape[0]), *spec.shape[1:])
     network = build_model(model, shape, spec.classes, widths=widths, activation=activation)
-    example = torch.zeros(2, *shape)
-    natural = {layer.name for layer in natural_layers(network, example)}
+    traced = trace(network, torch.randn(3, *shape, generator=torch.Generator().manual_seed(0)))
+    natural = {layer.name: layer for layer in natural_of(traced)}
+    # A row for each module, and for each call of one that is recorded by itself.
+    layers = {layer.name: layer for layer in hookable_of(traced)} | natural
+    order = {(call.name, call.number): place for place, call in enumerate(traced.calls())}
     rows = [
         {
             "": "*" if layer.name in natural else "",
             "layer": layer.name,
             "shape": "×".join(map(str, layer.shape)),
-            "module": layer.kind + (f", called {layer.calls} times" if layer.calls > 1 else ""),
+            "module": layer.kind,
+            "note": layer.warning or layer.note,
         }
-        for layer in hookable_layers(network, example)
+        for layer in sorted(layers.values(), key=lambda layer: order[layer.unit])
     ]
     parameters = sum(parameter.numel() for parameter in network.parameters())
     about = f"{model} on {dataset}: {parameters:,} parameters; * is recorded by default ({len(natural)} layers)"

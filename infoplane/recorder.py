@@ -297,8 +297,8 @@ def network_of(model: Any) -> nn.Module:
         model = inner
     if not isinstance(model, nn.Module):
         raise InfoplaneError(
-            f"a network to record is a torch.nn.Module, and this is a {type(model).__name__}; layers are recorded "
-            "where modules are called"
+            f"a network to record is a torch.nn.Module, and this is of type {type(model).__name__}; layers are "
+            "recorded where modules are called"
         )
     if isinstance(model, torch.jit.ScriptModule):
         raise InfoplaneError("a TorchScript network calls no hooks; record the module that it was made from")

@@ -72,5 +72,13 @@ def test_every_attribute_and_dataset_is_explained(folder):
 def test_every_column_of_the_estimates_is_explained(folder):
     estimates, _ = gather([folder / "run.h5"], Settings(permutations=2))
     assert set(estimates.columns) <= NAMED
-    for status in ("ok", "constant", "not finite", "no bandwidth"):
+    for status in ("ok", "at null", "constant", "not finite", "no bandwidth"):
         assert status in NAMED
+
+
+def test_every_test_that_the_page_of_what_is_supported_names_is_there():
+    page = (PAGE.parent / "supported.md").read_text()
+    named = re.findall(r"`(test_\w+\.py)::(test_\w+)`", page)
+    assert len(named) > 30
+    for file, test in named:
+        assert f"\ndef {test}(" in (Path(__file__).parent / file).read_text(), f"{file}::{test}"

@@ -16,9 +16,14 @@ def test_the_recorder_example_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     exec(BLOCKS[0], {})
     with open_run("own.h5") as run:
-        assert [snapshot.step for snapshot in run.snapshots] == list(range(20))
-        assert run.snapshots[-1].metrics["loss"] < run.snapshots[0].metrics["loss"]
-    assert (estimate_run(Path("own.h5"), Settings())["status"] == "ok").all()
+        assert [snapshot.step for snapshot in run.snapshots] == list(range(0, 100, 5))
+        assert [layer.name for layer in run.layers] == ["hidden1", "hidden2", "logits"]
+        # It learns something, so that there is a plane to look at.
+        assert run.snapshots[-1].metrics["loss"] < 0.2 * run.snapshots[0].metrics["loss"]
+    table = estimate_run(Path("own.h5"), Settings())
+    last = table[table["step"] == 95]
+    assert (last["status"] == "ok").all()
+    assert (last["I_TY_corrected"] > table.loc[table["step"] == 0, "I_TY_corrected"].max()).all()
 
 
 def test_the_estimator_example_runs(capsys):

@@ -11,7 +11,10 @@ from torch.nn import functional
 import infoplane
 from infoplane import Recorder, open_run
 from infoplane.errors import InfoplaneError, RunFileError
+from infoplane.estimators.renyi import Settings
+from infoplane.estimators.table import estimate_run
 from infoplane.recorder import _grouped
+from infoplane.targets import as_target
 
 
 def train(model, probe, steps, recorder=None):
@@ -187,6 +190,124 @@ def test_distances_that_overflow_are_marked(probe, tmp_path):
         recorder.snapshot(step=0)
     with open_run(tmp_path / "run.h5") as run:
         assert run.snapshots[0].nonfinite("0") > 0
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_a_probe_is_cast_to_the_precision_of_the_network(probe, tmp_path, dtype):
+    net = nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.ReLU(), nn.Linear(8, 3)).to(dtype)
+    with Recorder(net, probe, tmp_path / "run.h5", keep="activations") as recorder:
+        recorder.snapshot(step=0)
+    with open_run(tmp_path / "run.h5") as run, torch.no_grad():
+        right = net[:3](probe[0].to(dtype)).double().numpy()
+        np.testing.assert_allclose(run.snapshots[0].activations("2"), right, rtol=1e-6)
+
+
+class Shifted(nn.Module):
+    """A common offset that takes most digits of single precision."""
+
+    def __init__(self, offset: float) -> None:
+        super().__init__()
+        self.offset = offset
+
+    def forward(self, x):
+        return x + self.offset
+
+
+@pytest.mark.parametrize("keep", ["activations", "distances"])
+def test_a_common_offset_costs_no_digits(probe, tmp_path, keep):
+    entropies = []
+    for offset in (0.0, 1e7):
+        net = nn.Sequential(nn.Flatten(), nn.Linear(64, 8), Shifted(offset), nn.Linear(8, 3)).double()
+        net[1].load_state_dict({"weight": torch.eye(8, 64), "bias": torch.zeros(8)})
+        path = tmp_path / f"{offset:g}.h5"
+        with Recorder(net, probe, path, layers=["2"], keep=keep) as recorder:
+            recorder.snapshot(step=0)
+        table = estimate_run(path, Settings())
+        entropies.append(table["S_T"].item())
+    assert entropies[0] == pytest.approx(entropies[1], abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("metric", "message"),
+    [
+        (torch.zeros(3), "metric 'loss' has 3 values; give one number"),
+        (np.zeros((2, 2)), "metric 'loss' has 4 values"),
+        (None, "metric 'loss' must be a number, got None"),
+        ("0.5", "metric 'loss' must be a number, got '0.5'"),
+        ({"a": 1}, "metric 'loss' must be a number"),
+    ],
+)
+def test_a_metric_is_one_number(net, probe, tmp_path, metric, message):
+    with Recorder(net, probe, tmp_path / "run.h5") as recorder:
+        recorder.snapshot(step=0, loss=torch.tensor([0.5]), right=np.float32(1), best=True, worst=float("nan"))
+        with pytest.raises(InfoplaneError, match=message):
+            recorder.snapshot(step=1, loss=metric)
+        recorder.snapshot(step=2)
+    with open_run(tmp_path / "run.h5") as run:
+        assert [snapshot.step for snapshot in run.snapshots] == [0, 2]
+        assert run.snapshots[0].metrics["loss"] == 0.5
+        assert run.snapshots[0].metrics["best"] == 1.0
+
+
+@pytest.mark.parametrize("step", [float("nan"), float("inf"), -1, 0.5, None, "3"])
+def test_a_step_is_a_whole_number(net, probe, tmp_path, step):
+    with (
+        Recorder(net, probe, tmp_path / "run.h5") as recorder,
+        pytest.raises(InfoplaneError, match=r"step must be a (whole )?number"),
+    ):
+        recorder.snapshot(step=step)
+
+
+@pytest.mark.parametrize(
+    ("wrap", "message"),
+    [
+        (lambda net: lambda x: net(x), "a torch.nn.Module, and this is of type function"),
+        (lambda net: "net", "and this is of type str"),
+        (torch.jit.script, "TorchScript network calls no hooks; record the module that it was made from"),
+        (lambda net: torch.export.export(net.eval(), (torch.zeros(2, 1, 8, 8),)), "type ExportedProgram"),
+        (
+            lambda net: torch.export.export(net.eval(), (torch.zeros(2, 1, 8, 8),)).module(),
+            "has no evaluation mode, as exported networks have none",
+        ),
+        (lambda net: sharded(net), r"is sharded \(FullyShardedDataParallel\)"),
+    ],
+)
+def test_what_is_no_network_with_hooks_is_refused(net, probe, tmp_path, wrap, message):
+    with pytest.raises(InfoplaneError, match=message):
+        Recorder(wrap(net), probe, tmp_path / "run.h5")
+    assert not list(tmp_path.glob("*.h5"))
+
+
+def sharded(net):
+    """A network in a shell of the name of torch's own, which asks for a process group."""
+
+    class FullyShardedDataParallel(nn.Module):
+        def __init__(self, module):
+            super().__init__()
+            self.module = module
+
+    return FullyShardedDataParallel(net)
+
+
+@pytest.mark.parametrize("wrap", [nn.DataParallel, torch.optim.swa_utils.AveragedModel, torch.compile])
+def test_names_are_those_of_the_network_in_the_wrapper(net, probe, tmp_path, wrap):
+    with Recorder(wrap(net), probe, tmp_path / "run.h5") as recorder:
+        assert [layer.name for layer in recorder.layers] == ["3", "7", "8"]
+        recorder.snapshot(step=0)
+
+
+def test_further_targets_and_words_are_kept(net, probe, tmp_path):
+    words = [("ham", "spam", "egg")[label] for label in probe[1]]
+    others = {"box": as_target(torch.rand(30, 4), "regression")}
+    with Recorder(net, (probe[0], words), tmp_path / "run.h5", others=others):
+        pass
+    with open_run(tmp_path / "run.h5") as run:
+        assert run.probe.target.names == ("egg", "ham", "spam")
+        assert run.probe.others["box"].values.shape == (30, 4)
+    with Recorder(net, (probe[0], torch.rand(30)), tmp_path / "run.h5", target="regression", force=True):
+        pass
+    with open_run(tmp_path / "run.h5") as run:
+        assert run.probe.target.kind == "regression"
 
 
 def test_no_hook_stays(net, probe, tmp_path):
