@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.spatial.distance import pdist
 
 from infoplane.errors import InfoplaneError
-from infoplane.estimators.batches import Batches, stratified_order
+from infoplane.estimators.batches import Batches, stratified_order, sub_probe
+from infoplane.runfile import Probe
+from infoplane.targets import Target
 
 
 @pytest.mark.parametrize(
@@ -46,3 +49,18 @@ def test_every_stretch_holds_the_classes_in_their_proportions(counts, seed):
         seen = np.cumsum(labels[order] == label)
         expected = np.arange(1, len(labels) + 1) * count / len(labels)
         assert np.abs(seen - expected).max() <= len(counts)
+
+
+def test_a_batch_of_the_probe_keeps_all_that_belongs_to_its_samples():
+    inputs = np.random.default_rng(0).standard_normal((9, 2))
+    labels, numbers = np.arange(9) % 3, np.arange(9.0)
+    others = {"number": Target("regression", numbers[:, None])}
+    probe = Probe(Target("classes", labels), pdist(inputs), 10 * np.arange(9), (2,), others=others)
+    members = np.array([1, 2, 5, 8])
+    part = sub_probe(probe, members)
+    np.testing.assert_allclose(part.distances, pdist(inputs[members]))
+    assert part.labels.tolist() == [1, 2, 2, 2]
+    assert part.indices.tolist() == [10, 20, 50, 80]
+    assert part.others["number"].values.ravel().tolist() == [1, 2, 5, 8]
+    assert (part.shape, part.input_distance) == ((2,), "euclidean")
+    assert sub_probe(probe, None) is probe

@@ -23,6 +23,9 @@ def test_gaps_grow():
     late = steps[12:]
     ratios = [b / a for a, b in itertools.pairwise(late)]
     assert max(ratios) / min(ratios) < 1.2
+    # Evenly in the logarithm: half of the snapshots are before the square root of the number of steps.
+    assert min(ratios) > 1.2
+    assert steps[14] < 100 < steps[15]
 
 
 def test_snapshot_steps():
