@@ -6,13 +6,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from infoplane.data.probe import probe_from
     from infoplane.entropy import (
         conditional_mutual_information,
         joint_entropy,
         mutual_information,
         renyi_entropy,
     )
-    from infoplane.data.probe import probe_from
     from infoplane.errors import InfoplaneError
     from infoplane.kernels import gram_matrix
     from infoplane.recorder import Recorder
