@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Processes that share the tests out, whole files at a time, as the tests of a file share what they train.
+WORKERS ?= 2
 
 .PHONY: demo test lint install dev clean
 
@@ -11,7 +13,7 @@ demo: install
 	@echo "Look at runs/demo-plane.png and runs/demo-time.png"
 
 test: dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 lint: dev
 	$(BIN)/ruff check .
@@ -30,7 +32,7 @@ $(VENV)/installed: $(BIN)/python pyproject.toml
 	@touch $@
 
 $(VENV)/installed-dev: $(BIN)/python pyproject.toml
-	$(BIN)/python -m pip install --quiet --editable ".[dev]"
+	$(BIN)/python -m pip install --quiet --editable ".[dev,test-models]"
 	@touch $@ $(VENV)/installed
 
 clean:

@@ -1,5 +1,11 @@
 import logging
+import os
 import sys
+
+# One thread for each process, as several run side by side: threads that wait for each other on busy cores cost more
+# than they give. Set before the libraries are loaded, and so for the processes that tests start too.
+for _library in ("OMP", "MKL", "OPENBLAS"):
+    os.environ[f"{_library}_NUM_THREADS"] = "1"
 
 import pytest
 import torch

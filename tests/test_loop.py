@@ -1,6 +1,7 @@
 """The training loop: gates that hold bit for bit on the CPU, and the isolation of local losses."""
 
 import dataclasses
+import functools
 import subprocess
 import sys
 
@@ -28,9 +29,26 @@ SMALL = RecordSettings(
 LAYERWISE = dataclasses.replace(SMALL, method="greedy-ce", aux="linear")
 
 
+def checkpoint(run):
+    return torch.load(run.with_suffix(".ckpt"), weights_only=True)
+
+
 def state(settings, folder, name="run"):
     record(settings, folder / f"{name}.h5", force=True)
-    return torch.load(folder / f"{name}.ckpt", weights_only=True)
+    return checkpoint(folder / f"{name}.h5")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Runs that several tests hold others against, each trained once; not to be changed."""
+
+    @functools.cache
+    def path(settings):
+        found = tmp_path_factory.mktemp("trained") / "run.h5"
+        record(settings, found)
+        return found
+
+    return path
 
 
 def same(left, right):
@@ -91,15 +109,15 @@ def test_sgd_is_a_hand_written_loop(digits):
         {"method": "sgd-checkpoint", "blocks": 2},
     ],
 )
-def test_what_is_sgd_bit_for_bit(tmp_path, change):
-    sgd = state(SMALL, tmp_path)
+def test_what_is_sgd_bit_for_bit(tmp_path, trained, change):
+    sgd = checkpoint(trained(SMALL))
     other = state(dataclasses.replace(SMALL, **change), tmp_path, "other")
     assert same(sgd["model"], other["model"])
 
 
 @pytest.mark.parametrize("order", ["simultaneous", "sequential"])
-def test_dib_without_beta_is_greedy_ce(tmp_path, order):
-    plain = state(dataclasses.replace(LAYERWISE, order=order), tmp_path)
+def test_dib_without_beta_is_greedy_ce(tmp_path, trained, order):
+    plain = checkpoint(trained(dataclasses.replace(LAYERWISE, order=order)))
     dib = dataclasses.replace(LAYERWISE, order=order, method="greedy-dib", beta=(0.0,))
     assert same(plain["model"], state(dib, tmp_path, "dib")["model"])
     with_term = state(dataclasses.replace(dib, beta=(0.1,)), tmp_path, "dib")["model"]
@@ -115,9 +133,9 @@ def test_accumulated_gradients_are_those_of_the_batch(tmp_path):
         torch.testing.assert_close(parts[name], value, rtol=1e-4, atol=1e-5)
 
 
-def test_cached_is_uncached(tmp_path):
+def test_cached_is_uncached(tmp_path, trained):
     one = dataclasses.replace(LAYERWISE, order="sequential")
-    cached = state(one, tmp_path)
+    cached = checkpoint(trained(one))
     # The outputs of conv2 (32 × 4 × 4) are made of those of conv1 (16 × 8 × 8), which stay until then.
     assert cached["loop"]["largest_cache"] == len(load_dataset("digits", tmp_path).train) * (1024 + 512) * 4
     uncached = state(dataclasses.replace(one, cache_mib=0), tmp_path, "uncached")
@@ -221,11 +239,11 @@ def test_gradients_are_freed_at_once(digits):
 
 @pytest.mark.parametrize("order", ["simultaneous", "sequential"])
 @pytest.mark.parametrize("stop_at", [1, 7, 13])
-def test_stopped_in_any_block_and_resumed(tmp_path, monkeypatch, order, stop_at):
+def test_stopped_in_any_block_and_resumed(tmp_path, trained, monkeypatch, order, stop_at):
     settings = dataclasses.replace(
         LAYERWISE, order=order, snapshots="every:3", augment="shift:1", batch_size=400, method="greedy-dib"
     )
-    whole = state(settings, tmp_path, "whole")
+    whole = trained(settings)
     steps, forward = [], Unit.forward
 
     def stopping(unit, *arguments):
@@ -239,9 +257,8 @@ def test_stopped_in_any_block_and_resumed(tmp_path, monkeypatch, order, stop_at)
         with pytest.raises(KeyboardInterrupt):
             record(settings, tmp_path / "part.h5")
     resume(tmp_path / "part.h5")
-    part = torch.load(tmp_path / "part.ckpt", weights_only=True)
-    assert same(whole["model"], part["model"])
-    with open_run(tmp_path / "whole.h5") as one, open_run(tmp_path / "part.h5") as two:
+    assert same(checkpoint(whole)["model"], checkpoint(tmp_path / "part.h5")["model"])
+    with open_run(whole) as one, open_run(tmp_path / "part.h5") as two:
         assert [s.step for s in one.snapshots] == [s.step for s in two.snapshots]
         for left, right in zip(one.snapshots, two.snapshots, strict=True):
             np.testing.assert_equal(left.metrics, right.metrics)
