@@ -67,6 +67,13 @@ def test_a_far_sample_takes_no_digits_from_the_others():
     torch.testing.assert_close(batch_distances(x), naive(x), rtol=1e-5, atol=0.0)
 
 
+def test_a_diverging_sample_leaves_the_distances_between_the_others():
+    x = torch.randn(12, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    x[3] = 1e9
+    found, right = batch_distances(x), torch.cdist(x, x, compute_mode="donot_use_mm_for_euclid_dist") ** 2
+    torch.testing.assert_close(found, right, rtol=1e-9, atol=0)
+
+
 def test_collapsed_clusters_keep_their_inner_distances():
     centres = torch.randn(4, 512)[torch.arange(24) % 4]
     x = centres + 1e-4 * torch.randn(24, 512)

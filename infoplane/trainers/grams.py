@@ -13,12 +13,14 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from infoplane.kernels import Bandwidth
+from infoplane.kernels import Bandwidth, squared_distances
 
 # The squared distance of copies is off by less than so many eps of the squared norms, plus the growth times the
 # square root of the number of features (at most 3 and 0.25 or 0.03 were measured, up to 65,536 features).
 ROUNDING = 4.0
 ROUNDING_GROWTH = {torch.float64: 1 / 2, torch.float32: 1 / 16}
+# A distance below this share of the squared norms has lost digits that it needs.
+LOST = 1e-7
 # From so many features on the product is in single precision, which is good to 1e-4 bits as long as clusters are
 # wider than 1/300 of the distance between them (measured); deep, narrow layers come closer to collapse.
 WIDE = 8192
@@ -50,8 +52,11 @@ class _SquaredDistances(torch.autograd.Function):
         sums = norms[:, None] + norms[None, :]
         squared = sums - 2 * gram
         rounding = ROUNDING + ROUNDING_GROWTH[unit.dtype] * unit.shape[1] ** 0.5
-        squared.masked_fill_(squared <= rounding * torch.finfo(unit.dtype).eps * sums, 0.0)
-        return squared.fill_diagonal_(0.0) * scale**2
+        share = max(rounding * torch.finfo(unit.dtype).eps, LOST)
+        # Copies, and what one sample far away leaves of the distances between all others.
+        lost = (squared <= share * sums).fill_diagonal_(False)
+        squared = squared_distances(unit) if lost.any() else squared.fill_diagonal_(0.0)
+        return squared * scale**2
 
     @staticmethod
     @once_differentiable
