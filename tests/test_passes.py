@@ -3,6 +3,8 @@ import logging
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from networks import (
     EarlyExit,
     Experts,
@@ -272,3 +274,16 @@ def test_complex_and_sparse_and_integer_values_are_recorded_as_real_ones(vectors
     with open_run(path) as run:
         right = np.sqrt(pdist(z.real.detach()) ** 2 + pdist(z.imag.detach()) ** 2)
         np.testing.assert_allclose(run.snapshots[0].distances("inside"), right, rtol=1e-5)
+
+
+@settings(max_examples=15, deadline=None)
+@given(batch_size=st.integers(1, 40), seed=st.integers(0, 100))
+def test_neither_the_size_of_batches_nor_the_order_of_samples_matters(tmp_path_factory, batch_size, seed):
+    torch.manual_seed(seed)
+    x, model = torch.randn(30, 20), SharedActivation(20, 8, 6, 3)
+    path = tmp_path_factory.mktemp("runs") / "run.h5"
+    whole = recorded(model, x, path, batch_size=30)
+    order = torch.randperm(30)
+    turned = recorded(model, x[order], path, labels=classes(30)[order], batch_size=batch_size)
+    for name, values in whole.items():
+        np.testing.assert_allclose(turned[name], values[order], atol=1e-6)
