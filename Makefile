@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# Processes that share the tests out, whole files at a time, as the tests of a file share what they train.
+# Processes that share the tests out: half each in their order, as neighbours share what they train, then what is left.
 WORKERS ?= 2
 
 .PHONY: demo test lint install dev clean
@@ -13,7 +13,7 @@ demo: install
 	@echo "Look at runs/demo-plane.png and runs/demo-time.png"
 
 test: dev
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 lint: dev
 	$(BIN)/ruff check .
