@@ -16,7 +16,7 @@ from infoplane.trace import Call, walk
 
 
 def recorded_calls(root: Call) -> list[Call]:
-    """The call whose output stands for each unit of a network, from input to output; says which calls are opened."""
+    """The call whose output stands for each unit, from input to output; notes in each call whether it is opened."""
     for call in walk(root):
         call.opened = bool(call.children) and (
             call.parent is None or _is_sequential(call.module) or _is_chain(call)
