@@ -1,16 +1,21 @@
 """Forward passes that leave no trace on the network, the data or the random numbers of the training around them.
 
-Put back are: training flags, buffers (batch statistics, counters), the parameters of networks that write to them in
-`forward`, gradients, and the random state of torch, NumPy and Python. Plain Python attributes of modules, and
-`torch.Generator` objects that a network keeps, cannot be put back.
+Put back are: training flags, buffers (batch statistics, counters), attributes of modules that were set (a term of
+the loss, a hidden state, a counter), generators of random numbers that modules hold, the parameters of networks
+that write to them in `forward`, gradients, and the random state of torch, NumPy and Python. What cannot be put back
+is what `forward` changes inside an object that it holds (it appends to a list, writes into a tensor that is no
+buffer), and what the user's own hooks do.
 """
 
 from __future__ import annotations
 
+import functools
 import random
 import sys
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,20 +27,33 @@ from infoplane.errors import InfoplaneError
 @contextmanager
 def eval_mode(model: nn.Module) -> Iterator[None]:
     """Evaluation mode within the block; afterwards training flags and random state are as they were."""
+    with kept_random_state(model), _evaluating(model):
+        yield
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
     flags = {module: module.training for module in model.modules()}
-    with kept_random_state(model):
-        try:
-            model.eval()
-        except NotImplementedError:
-            raise InfoplaneError(
-                f"this {type(model).__name__} has no evaluation mode, as exported networks have none; record the "
-                "module that it was made from"
-            ) from None
-        try:
-            yield
-        finally:
-            for module, flag in flags.items():
-                module.training = flag
+    try:
+        model.eval()
+    except NotImplementedError:
+        raise InfoplaneError(
+            f"this {type(model).__name__} has no evaluation mode, as exported networks have none; record the "
+            "module that it was made from"
+        ) from None
+    try:
+        yield
+    finally:
+        # A module may do more than set its flag: adapters merge their weights for evaluation.
+        for module in filter(_acts_on_mode, flags):
+            module.train(flags[module])
+        for module, flag in flags.items():
+            module.training = flag
+
+
+def _acts_on_mode(module: nn.Module) -> bool:
+    kind = type(module)
+    return kind.train is not nn.Module.train or kind.eval is not nn.Module.eval
 
 
 @contextmanager
@@ -65,10 +83,13 @@ def undisturbed(model: nn.Module, *, gradients: bool = False, parameters: bool =
         parameters: Put back parameters too, for networks that write to them in `forward`.
     """
     with ExitStack() as stack:
-        stack.enter_context(eval_mode(model))
-        stack.enter_context(_kept_buffers(model))
+        stack.enter_context(kept_random_state(model))
         if parameters:
             stack.enter_context(_kept_parameters(model))
+        stack.enter_context(_kept_attributes(model))
+        stack.enter_context(_lent_buffers(model))
+        # Left before parameters and buffers are put back, as leaving it may write to them.
+        stack.enter_context(_evaluating(model))
         if gradients:
             stack.enter_context(_kept_gradients(model))
         stack.enter_context(_eager())
@@ -78,15 +99,19 @@ def undisturbed(model: nn.Module, *, gradients: bool = False, parameters: bool =
 
 
 def device_and_dtype(model: nn.Module) -> tuple[torch.device, torch.dtype | None]:
-    """Where a network takes its inputs, and in which precision: that of its first floating parameter, if any."""
+    """Where a network takes its inputs, and in which precision: that of most of its parameters, or None."""
     first = next(model.parameters(), None)
-    floating = (p.dtype for p in model.parameters() if p.is_floating_point())
-    return torch.device("cpu") if first is None else first.device, next(floating, None)
+    sizes: Counter[torch.dtype] = Counter()
+    for parameter in model.parameters():
+        if parameter.is_floating_point():
+            sizes[parameter.dtype] += parameter.numel()
+    dtype = sizes.most_common(1)[0][0] if sizes else None
+    return torch.device("cpu") if first is None else first.device, dtype
 
 
 def writes_parameters(model: nn.Module) -> bool:
-    """Whether a network is known to write to its parameters in `forward`, as embeddings with a largest norm do."""
-    return any(getattr(module, "max_norm", None) is not None for module in model.modules())
+    """Whether a network is known to write to its parameters: embeddings of a largest norm, adapters that merge."""
+    return any(getattr(module, "max_norm", None) is not None or _acts_on_mode(module) for module in model.modules())
 
 
 def fingerprint(model: nn.Module) -> list[tuple[int, float, float]]:
@@ -104,48 +129,71 @@ def _wide(values: Tensor) -> torch.dtype:
 
 
 @contextmanager
-def _kept_buffers(model: nn.Module) -> Iterator[None]:
-    """Puts back the buffers: the values of those that were overwritten, and those that others took the place of."""
-    places = [(module, dict(module._buffers)) for module in model.modules() if module._buffers]
-    copies = {
-        id(buffer): (buffer, buffer.detach().clone(), _version(buffer))
-        for _, buffers in places
-        for buffer in buffers.values()
-        if buffer is not None
-    }
+def _lent_buffers(model: nn.Module) -> Iterator[None]:
+    """Copies stand in the place of the buffers: a graph that waits for its backward pass may hold these."""
+    places = [(module._buffers, dict(module._buffers)) for module in model.modules() if module._buffers]
+    every = {id(buffer): buffer for _, buffers in places for buffer in buffers.values() if buffer is not None}
+    copies = {key: buffer.detach().clone() for key, buffer in every.items()}
+    for place, buffers in places:
+        place.update({name: copies[id(buffer)] for name, buffer in buffers.items() if buffer is not None})
     try:
         yield
     finally:
-        for module, buffers in places:
-            module._buffers.clear()
-            module._buffers.update(buffers)
-        with torch.no_grad():
-            for buffer, copy, version in copies.values():
-                # One that nobody wrote to is left alone: a graph that waits for its backward pass may hold it.
-                if _version(buffer) != version or not _identical(buffer, copy):
-                    buffer.copy_(copy)
+        for place, buffers in places:
+            place.clear()
+            place.update(buffers)
 
 
-def _identical(a: Tensor, b: Tensor) -> bool:
-    """Whether all values are the same, NaN where NaN was."""
-    return bool(((a == b) | ((a != a) & (b != b))).all())
+@contextmanager
+def _kept_attributes(model: nn.Module) -> Iterator[None]:
+    """Attributes that are set anew are put back, and so is the state of generators among them."""
+    kept = [(module, dict(vars(module))) for module in model.modules() if not is_scripted(module)]
+    states = [_state(value) for _, attributes in kept for value in attributes.values()]
+    try:
+        yield
+    finally:
+        for module, attributes in kept:
+            now = vars(module)
+            if now.keys() != attributes.keys() or any(now[name] is not value for name, value in attributes.items()):
+                now.clear()
+                now.update(attributes)
+        for put_back in filter(None, states):
+            put_back()
 
 
-def _version(tensor: Tensor) -> int:
-    return -1 if tensor.is_inference() else tensor._version
+def _state(value: Any) -> Callable[[], object] | None:
+    """What puts back the state of a generator of random numbers; None for anything else."""
+    if isinstance(value, torch.Generator):
+        return functools.partial(value.set_state, value.get_state())
+    if isinstance(value, np.random.Generator):
+        return functools.partial(setattr, value.bit_generator, "state", value.bit_generator.state)
+    if isinstance(value, random.Random):
+        return functools.partial(value.setstate, value.getstate())
+    return None
+
+
+def is_scripted(module: nn.Module) -> bool:
+    """Whether TorchScript runs a module, which knows neither its attributes nor hooks."""
+    return isinstance(module, torch.jit.ScriptModule)
 
 
 @contextmanager
 def _kept_parameters(model: nn.Module) -> Iterator[None]:
     # On the CPU: a network that fills a GPU leaves no room there for its copy.
-    kept = [(p, p.data, p.detach().to("cpu", copy=True)) for p in model.parameters()]
+    kept = [(p, p.data, p.detach().to("cpu", copy=True), p.requires_grad) for p in model.parameters()]
     try:
         yield
     finally:
-        for parameter, data, copy in kept:
+        for parameter, data, copy, requires in kept:
             parameter.data = data
+            parameter.requires_grad_(requires)
             if not _identical(data, copy.to(data.device)):
                 data.copy_(copy)
+
+
+def _identical(a: Tensor, b: Tensor) -> bool:
+    """Whether all values are the same, NaN where NaN was."""
+    return bool(((a == b) | ((a != a) & (b != b))).all())
 
 
 @contextmanager

@@ -21,10 +21,23 @@ from typing import Any
 from torch import Tensor, nn
 
 from infoplane.errors import InfoplaneError, unknown
-from infoplane.isolation import eval_mode
+from infoplane.isolation import eval_mode, is_scripted
 from infoplane.received import Received, received
 from infoplane.samples import Inputs
-from infoplane.trace import IN, OUT, Call, Path, Trace, path_text, plain_name, tensors_in, trace, walk
+from infoplane.trace import (
+    IN,
+    OUT,
+    Call,
+    Path,
+    Place,
+    Trace,
+    origins,
+    path_text,
+    plain_name,
+    tensors_in,
+    trace,
+    walk,
+)
 from infoplane.units import recorded_calls
 
 __all__ = [
@@ -50,6 +63,8 @@ class Port:
         path: Place of the tensor in that.
         axis: The axis of samples.
         calls: How often a forward pass calls the module.
+        positions: The axis of one sample that follows the length of the sequences; None where none is known to.
+        inputs: Names of the inputs that the values were made of.
     """
 
     module: str
@@ -58,6 +73,8 @@ class Port:
     path: Path
     axis: int
     calls: int
+    positions: int | None = None
+    inputs: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -141,15 +158,34 @@ def natural_layers(model: nn.Module, example: Tensor | Inputs) -> list[Layer]:
 def natural_of(traced: Trace) -> list[Layer]:
     """As `natural_layers`, of a network that is traced already."""
     root = traced.root
-    picked = recorded_calls(root)
+    picked, _ = recorded_calls(root)
     layers = {layer.name: layer for layer in _natural(picked, _count(traced))}
     if not layers:
         reasons = [f"{call.name}: {call.trouble}" for call in walk(root) if call.parent and call.trouble]
+        reason = f" ({reasons[0]})" if reasons else "" if root.children else " (it calls none)"
         raise InfoplaneError(
             f"found no layer to record in {type(root.module).__name__}: no submodule gives one row per sample"
-            f"{f' ({reasons[0]})' if reasons else ''}; build it from submodules that do"
+            f"{reason}; build it from submodules that do, such as nn.Sequential"
         )
     return list(layers.values())
+
+
+def left_out(traced: Trace) -> list[str]:
+    """What the natural layers lack, in one line each: layers without a row for each sample, and lost ways."""
+    found = [
+        f"{head.name} is left out: {head.trouble}; record a module around it, or name another layer"
+        for head in recorded_calls(traced.root)[1]
+        if head.trouble
+    ]
+    scripted = [name for name, module in traced.root.module.named_modules() if is_scripted(module)]
+    if scripted:
+        found.append(f"{scripted[0]} is left out: TorchScript calls no hooks; put in the module it was made from")
+    if not traced.root.results:
+        found.append(
+            "the way of the data to the output is lost (NumPy, numbers taken out of tensors): layers after that "
+            "are left out unless they are named"
+        )
+    return found
 
 
 def _natural(picked: Sequence[Call], counts: Mapping[str, int]) -> Iterator[Layer]:
@@ -189,13 +225,13 @@ def selected_of(traced: Trace, patterns: Sequence[str] | None = None) -> list[La
 
 def _named(traced: Trace, pattern: str) -> list[Layer]:
     """The layers that one pattern names."""
-    match = re.fullmatch(r"([^#@]*)(?:#(\d+|\*))?(?:@(.+))?", pattern)
     calls: dict[str, list[Call]] = {}
     for call in traced.calls():
         if call.parent:
             calls.setdefault(call.name, []).append(call)
+    match = None if pattern in calls else re.fullmatch(r"([^#@]*)(?:#(\d+|\*))?(?:@(.+))?", pattern)
     base, wanted, path = match.groups() if match else (pattern, None, None)
-    names = [name for name in calls if _matches(name, base)]
+    names = [pattern] if pattern in calls else [name for name in calls if _matches(name, base)]
     recordable = [name for name in names if calls[name][-1].outputs]
     if not recordable:
         for name in names:
@@ -271,24 +307,19 @@ def _layer(call: Call, counts: Mapping[str, int], number: int | None = None, pat
     chosen = call.outputs[0] if path is None else path
     calls = 1 if call.in_pieces else counts[call.name]
     name = call.name + (f"#{number}" if number is not None else "") + (f"@{path_text(path)}" if path else "")
-    place = call.places[OUT, chosen]
-    index = None if call.in_pieces else call.number
-    port, shape = Port(call.name, index, OUT, chosen, place.axis, calls), place.shape
     notes = _notes(call, calls, number, chosen)
     after = received(call) if chosen == call.outputs[0] else Received()
+    port, place = _port(call, (OUT, chosen), calls)
     if after.port is not None:
         other, side, where = after.port
-        place = other.places[side, where]
-        total = 1 if other.in_pieces else counts[other.name]
-        port = Port(other.name, None if other.in_pieces else other.number, side, where, place.axis, total)
-        shape = place.shape
+        port, place = _port(other, (side, where), 1 if other.in_pieces else counts[other.name])
         by = f"{other.name} receives" if side == IN else f"{other.name} gives"
         notes.insert(0, f"with {', '.join(after.operations)} in forward, as {by} it")
     if place.axis:
         notes.append(f"samples on axis {place.axis}")
     return Layer(
         name,
-        shape,
+        place.shape,
         type(call.module).__name__,
         calls,
         port,
@@ -296,6 +327,14 @@ def _layer(call: Call, counts: Mapping[str, int], number: int | None = None, pat
         "; ".join(notes),
         _warning(call, calls, number, after),
     )
+
+
+def _port(call: Call, key: tuple[str, Path], calls: int) -> tuple[Port, Place]:
+    """Where a tensor that a call takes or gives is recorded, and where its samples are."""
+    place, node = call.places[key], call.nodes.get(key)
+    number = None if call.in_pieces else call.number
+    inputs = origins(node) if node else frozenset()
+    return Port(call.name, number, *key, place.axis, calls, place.positions, inputs), place
 
 
 def _notes(call: Call, calls: int, number: int | None, path: Path) -> list[str]:
@@ -309,6 +348,12 @@ def _notes(call: Call, calls: int, number: int | None, path: Path) -> list[str]:
 
 
 def _warning(call: Call, calls: int, number: int | None, after: Received) -> str:
+    if after.joined_by:
+        then = f" and followed by {after.followed_by}" if after.followed_by else ""
+        return (
+            f"{call.name} is joined with other data in forward ({after.joined_by}){then}: its value before that is "
+            "recorded; put what belongs together into a module of its own"
+        )
     if after.followed_by:
         return (
             f"{call.name} is followed by {after.followed_by} in forward: its value before it is recorded; "

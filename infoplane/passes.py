@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
@@ -14,12 +13,14 @@ from infoplane.errors import InfoplaneError
 from infoplane.isolation import device_and_dtype, undisturbed
 from infoplane.layers import Layer
 from infoplane.samples import Inputs
-from infoplane.trace import IN, Trace, plain, tensors_in
+from infoplane.trace import IN, Trace, argument_names, plain, tensors_in
 
 REDUCTIONS = ("flatten", "first", "last", "mean")
-# Arguments of attention layers that say which positions are padding (True), or which are not.
-_PADDED = ("src_key_padding_mask", "tgt_key_padding_mask", "key_padding_mask")
-_KEPT = ("attention_mask",)
+# Arguments of attention layers that say which positions are padding (True).
+PADDED = ("src_key_padding_mask", "tgt_key_padding_mask", "key_padding_mask")
+KEPT = "attention_mask"
+# So many samples show whether rows come in the order of the samples.
+CHECKED_ROWS = 64
 
 
 class Passes:
@@ -29,7 +30,7 @@ class Passes:
         model: The network.
         inputs: The probe's inputs; every pass gets a copy.
         traced: What tracing the network found.
-        batch_size: Number of samples in one forward pass.
+        batch_size: Number of samples in one forward pass, at most.
         reduce: For each layer's name, what becomes of an output of positions, (n, positions, features): "flatten",
             or one vector, that of the "first" or "last" position or the "mean" over them, padding left out.
     """
@@ -39,7 +40,6 @@ class Passes:
     ) -> None:
         self.model, self.inputs, self.traced = model, inputs, traced
         self.batch_size, self.reduce = batch_size, reduce
-        self.mask = kept_positions(inputs, traced)
 
     def collect(self, layers: Sequence[Layer]) -> dict[str, Tensor]:
         """Values of some layers on the whole probe, each (n, *shape) real, on the network's device.
@@ -47,7 +47,26 @@ class Passes:
         Raises:
             InfoplaneError: A layer did not bring exactly the rows of a batch, or rows of another shape.
         """
+        return self._collect(layers, torch.arange(len(self.inputs)))
+
+    def check_order(self, layers: Sequence[Layer]) -> None:
+        """Makes sure that rows come in the order of the samples, by samples from all over the probe in two orders.
+
+        Raises:
+            InfoplaneError: The rows of a layer are those of other samples.
+        """
         n = len(self.inputs)
+        rows = torch.linspace(0, n - 1, min(n, CHECKED_ROWS)).long()
+        order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))
+        straight, turned = self._collect(layers, rows), self._collect(layers, rows[order])
+        for name, values in straight.items():
+            flat, other = (found.reshape(len(rows), -1).double() for found in (values, turned[name]))
+            if _are_others(flat[order], other):
+                raise InfoplaneError(
+                    f"layer {name} gives its rows in another order than the samples; record another layer"
+                )
+
+    def _collect(self, layers: Sequence[Layer], samples: Tensor) -> dict[str, Tensor]:
         device, dtype = device_and_dtype(self.model)
         found: dict[str, Tensor] = {}
         with ExitStack() as stack:
@@ -55,36 +74,53 @@ class Passes:
                 undisturbed(self.model, gradients=self.traced.gradients, parameters=self.traced.writes)
             )
             watched = [_Watched(stack, self.traced.modules[layer.port.module], layer) for layer in layers]
-            padding = _Padding(stack, self.model)
-            for start in range(0, n, self.batch_size):
-                rows = slice(start, min(start + self.batch_size, n))
-                args, kwargs = self.inputs.batch(rows, device, dtype)
+            padding = _Padding(stack, self.traced.modules)
+            start = 0
+            # Batches of nearly one size: none of a single sample is left over.
+            for rows in samples.tensor_split(-(-len(samples) // self.batch_size)):
+                args, kwargs = self.inputs.batch(rows, device, dtype if self.traced.cast else None)
                 self.model(*args, **kwargs)
-                masks = padding.taken() if self.mask is None else {self.mask.shape[1]: self.mask[rows]}
+                given = padding.taken(len(rows))
                 for one in watched:
-                    values = self._reduced(one.layer, one.taken(rows.stop - rows.start), masks)
+                    mask = kept_positions(self.inputs, self.traced, one.layer)
+                    kept = given(one.layer.port.module) if mask is None else mask[rows]
+                    values = self._reduced(one.layer, one.taken(len(rows)), kept)
                     if one.layer.name not in found:
-                        found[one.layer.name] = values.new_zeros(n, *values.shape[1:])
-                    found[one.layer.name][rows] = values
+                        found[one.layer.name] = values.new_zeros(len(samples), *values.shape[1:])
+                    found[one.layer.name][start : start + len(rows)] = values
+                start += len(rows)
         return found
 
-    def _reduced(self, layer: Layer, values: Tensor, masks: Mapping[int, Tensor]) -> Tensor:
+    def _reduced(self, layer: Layer, values: Tensor, kept: Tensor | None) -> Tensor:
         """Values with padded positions left out (0), and one vector a sample where that is asked for."""
-        how = self.reduce.get(layer.name, "flatten")
-        kept = masks.get(values.shape[1]) if values.ndim > 2 else None
-        if kept is None and how == "flatten":
+        how, axis = self.reduce.get(layer.name, "flatten"), layer.port.positions
+        if axis is None or (kept is not None and kept.shape[1] != values.shape[axis + 1]):
+            kept = None
+        if axis is None or (kept is None and how == "flatten"):
             return values
-        kept = values.new_ones(values.shape[:2], dtype=torch.bool) if kept is None else kept.to(values.device)
-        weights = kept.reshape(*kept.shape, *[1] * (values.ndim - 2))
-        if how in ("flatten", "mean"):
-            values = torch.where(weights, values, 0)
-        if how == "mean":
-            return values.sum(1) / weights.sum(1).clamp(min=1)
-        if how == "flatten":
-            return values
-        order = kept.int() if how == "first" else kept.int().flip(1)
-        place = order.argmax(1) if how == "first" else kept.shape[1] - 1 - order.argmax(1)
-        return values[torch.arange(len(values), device=values.device), place]
+        kept = values.new_ones(values.shape[0], values.shape[axis + 1], dtype=torch.bool) if kept is None else kept
+        return _over_positions(values.movedim(axis + 1, 1), kept.to(values.device), how, axis)
+
+
+def _over_positions(values: Tensor, kept: Tensor, how: str, axis: int) -> Tensor:
+    """What becomes of (n, positions, …) and which of the positions are kept, (n, positions)."""
+    weights = kept.reshape(*kept.shape, *[1] * (values.ndim - 2))
+    if how == "flatten":
+        return torch.where(weights, values, 0).movedim(1, axis + 1)
+    if how == "mean":
+        return torch.where(weights, values, 0).sum(1) / weights.sum(1).clamp(min=1)
+    place = kept.int().argmax(1) if how == "first" else kept.shape[1] - 1 - kept.int().flip(1).argmax(1)
+    return values[torch.arange(len(values), device=values.device), place]
+
+
+def _are_others(expected: Tensor, found: Tensor) -> bool:
+    """Whether rows that are not what is expected are those of other samples: no noise, but another order."""
+    scale = expected.abs().max()
+    wrong = (expected - found).abs().amax(1) > 1e-3 * scale
+    if not bool(torch.isfinite(found).all() & torch.isfinite(expected).all() & wrong.any()):
+        return False
+    nearest = torch.cdist(found[wrong], expected, p=torch.inf).amin(1)
+    return bool((nearest <= 1e-5 * scale).any())
 
 
 def reductions(layers: Sequence[Layer], reduce: str | Mapping[str, str]) -> dict[str, str]:
@@ -92,7 +128,7 @@ def reductions(layers: Sequence[Layer], reduce: str | Mapping[str, str]) -> dict
 
     Args:
         layers: The layers.
-        reduce: One of `REDUCTIONS` for all layers of sequences, (n, positions, features), or for some by name.
+        reduce: One of `REDUCTIONS` for all layers of sequences, or for some by name.
 
     Raises:
         InfoplaneError: An unknown reduction or layer, or a layer without positions.
@@ -102,29 +138,36 @@ def reductions(layers: Sequence[Layer], reduce: str | Mapping[str, str]) -> dict
     for how in wanted:
         if how not in REDUCTIONS:
             raise InfoplaneError(f"reduce '{how}': choose one of {', '.join(REDUCTIONS)}")
-    shapes = {layer.name: layer.shape for layer in layers}
+    every = {layer.name: layer for layer in layers}
     if not isinstance(reduce, Mapping):
-        named = {name: str(reduce) for name, shape in shapes.items() if len(shape) == 2}
+        named = {name: str(reduce) for name, layer in every.items() if layer.port.positions is not None}
+        if not named and reduce != "flatten":
+            raise InfoplaneError(f"no layer has positions to take the {reduce} of; leave reduce out")
     for name, how in named.items():
-        if name not in shapes:
+        if name not in every:
             raise InfoplaneError(f"reduce names the layer '{name}', which is not recorded")
-        if how != "flatten" and len(shapes[name]) < 2:
-            raise InfoplaneError(f"layer {name} has no positions to take the {how} of: its shape is {shapes[name]}")
+        if how != "flatten" and every[name].port.positions is None:
+            raise InfoplaneError(
+                f"layer {name} has no positions to take the {how} of: no axis of its shape {every[name].shape} "
+                "follows the length of the sequences"
+            )
     return {name: how for name, how in named.items() if how != "flatten"}
 
 
-def kept_positions(inputs: Inputs, traced: Trace) -> Tensor | None:
+def kept_positions(inputs: Inputs, traced: Trace, layer: Layer) -> Tensor | None:
     """Which positions of token sequences are no padding, (n, positions) bool; None where nothing says so.
 
-    An `attention_mask` among the inputs says so, else the padding index of the embedding that the tokens go into.
+    An `attention_mask` among the inputs says so, else the padding index of the embedding that the tokens go into;
+    of a layer that is made of several sequences none speaks.
     """
     if inputs.mask is not None:
         return inputs.mask
-    for name, padding in traced.tokens.items():
-        ids = inputs.parts[name]
-        if padding is not None and ids.ndim == 2:
-            return ids != padding
-    return None
+    made_of = layer.port.inputs & {name for name, padding in traced.tokens.items() if padding is not None}
+    if len(made_of) != 1:
+        return None
+    (name,) = made_of
+    ids, padding = inputs.parts[name], traced.tokens[name]
+    return ids.ne(padding) if padding is not None and ids.ndim == 2 else None
 
 
 class _Watched:
@@ -160,7 +203,10 @@ class _Watched:
         """
         layer, seen, self._seen = self.layer, self._seen, []
         if not seen:
-            raise InfoplaneError(f"layer {layer.name} was not called on a batch of {rows}; record another layer")
+            raise InfoplaneError(
+                f"layer {layer.name} was not called on a batch of {rows}; record another layer, or make the "
+                "recorder anew where the module was replaced"
+            )
         shapes = {tuple(part.shape[1:]) for part in seen}
         if layer.port.calls == 1 and len(shapes) == 1:
             values = seen[0] if len(seen) == 1 else torch.cat(seen)
@@ -190,34 +236,40 @@ class _Watched:
 
 
 class _Padding:
-    """Listens for the masks of padding that attention layers are given."""
+    """Listens for the masks of padding that attention layers are given, each of which speaks for what is inside."""
 
-    def __init__(self, stack: ExitStack, model: nn.Module) -> None:
-        self._kept: dict[int, Tensor] = {}
-        for module in model.modules():
-            names = _parameters(module)
-            if any(name in names for name in (*_PADDED, *_KEPT)):
-                hook = module.register_forward_pre_hook(self._listener(names), with_kwargs=True)
+    def __init__(self, stack: ExitStack, modules: Mapping[str, nn.Module]) -> None:
+        self._kept: dict[str, Tensor] = {}
+        for name, module in modules.items():
+            arguments = argument_names(module)
+            if any(argument in arguments for argument in (*PADDED, KEPT)):
+                hook = module.register_forward_pre_hook(self._listener(name, arguments), with_kwargs=True)
                 stack.callback(hook.remove)
 
-    def _listener(self, names: list[str]) -> Callable[[nn.Module, Any, Any], None]:
+    def _listener(self, module: str, arguments: list[str]) -> Callable[[nn.Module, Any, Any], None]:
         def listen(_module: nn.Module, args: Any, kwargs: Any) -> None:
-            for name, mask in {**dict(zip(names, args, strict=False)), **kwargs}.items():
-                if name in (*_PADDED, *_KEPT) and isinstance(mask, Tensor) and mask.ndim == 2:
+            for name, mask in {**dict(zip(arguments, args, strict=False)), **kwargs}.items():
+                if not (isinstance(mask, Tensor) and mask.ndim == 2):
+                    continue
+                if name in PADDED:
                     # A float mask of padding is added to the scores: −∞ where there is padding.
-                    padded = mask < 0 if mask.is_floating_point() and name in _PADDED else mask.bool()
-                    self._kept[mask.shape[1]] = padded if name in _KEPT else ~padded
+                    self._kept[module] = ~(mask < 0 if mask.is_floating_point() else mask.bool())
+                elif name == KEPT and not mask.is_floating_point() and mask.shape[0] != mask.shape[1]:
+                    self._kept[module] = mask.bool()
 
         return listen
 
-    def taken(self) -> dict[int, Tensor]:
-        """Which positions of the batch are no padding, (rows, positions), by their number; forgotten here."""
-        kept, self._kept = self._kept, {}
-        return kept
+    def taken(self, rows: int) -> Callable[[str], Tensor | None]:
+        """Which positions of the batch are no padding, (rows, positions), by the name of a module; forgotten here.
 
+        Args:
+            rows: Number of samples in the batch; a mask of another number is none of samples.
+        """
+        kept, self._kept = {name: mask for name, mask in self._kept.items() if len(mask) == rows}, {}
 
-def _parameters(module: nn.Module) -> list[str]:
-    try:
-        return [*inspect.signature(module.forward).parameters]
-    except (TypeError, ValueError):  # not written in Python
-        return []
+        def around(module: str) -> Tensor | None:
+            while module not in kept and module:
+                module = module.rpartition(".")[0]
+            return kept.get(module)
+
+        return around

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 import math
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,7 @@ from infoplane.errors import InfoplaneError
 from infoplane.input_distance import input_distances
 from infoplane.isolation import device_and_dtype
 from infoplane.kernels import condense, squared_distances
-from infoplane.layers import Layer, parameter_names, selected_of
+from infoplane.layers import Layer, left_out, parameter_names, selected_of
 from infoplane.passes import Passes, reductions
 from infoplane.provenance import provenance
 from infoplane.runfile import SLOTS, Closing, LayerInfo, Probe, RunWriter, SnapshotWriter, open_run
@@ -113,26 +115,30 @@ class Recorder(Closing):
         samples, main = _checked_probe(probe, target)
         self.model = network_of(model)
         inputs = samples.inputs.bind(self.model)
-        traced = trace(self.model, inputs.take(_different(inputs)))
+        traced = trace(self.model, inputs.take(_different(inputs)), sequences=reduce != "flatten")
         self.layers = selected_of(traced, layers)
-        for layer in self.layers:
-            if layer.warning:
-                logger.warning("%s", layer.warning)
+        warnings = [*(layer.warning for layer in self.layers), *(left_out(traced) if layers is None else ())]
+        for warning in filter(None, dict.fromkeys(warnings)):
+            logger.warning("%s", warning)
         self._parameters = parameter_names(traced, self.layers)
         self._keep = keep
         reduced = reductions(self.layers, reduce)
         self._passes = Passes(self.model, inputs, traced, batch_size, reduced)
         self._groups = _grouped(self.layers, len(inputs))
+        for group in self._groups:
+            self._passes.check_order(group)
         infos = [_info(layer, reduced.get(layer.name)) for layer in self.layers]
         measure, distances = input_distances(self._passes, input_distance)
-        where = samples.indices if indices is None else indices
+        where = samples.indices if indices is None else torch.as_tensor(indices)
+        if where is not None and where.shape != (len(inputs),):
+            raise InfoplaneError(f"indices are one position a sample, ({len(inputs)},), got {tuple(where.shape)}")
         described = Probe(
             target=main,
             distances=distances,
             indices=np.arange(len(inputs)) if where is None else np.asarray(torch.as_tensor(where).cpu(), np.int64),
             shape=inputs.shape,
             input_distance=measure,
-            others=dict(others or {}),
+            others=_checked_others(others or {}, len(inputs)),
         )
         if resume:
             self._writer = RunWriter.resume(Path(path))
@@ -179,7 +185,7 @@ class Recorder(Closing):
             RunFileError: The step is recorded already, or the disk is full; earlier snapshots are safe.
         """
         number = _number("step", step)
-        if not (math.isfinite(number) and number == int(number) >= 0):
+        if not (math.isfinite(number) and 0 <= number == int(number) < 2**63):
             raise InfoplaneError(f"step must be a whole number from 0, got {step}")
         numbers = {name: _number(f"metric '{name}'", value) for name, value in metrics.items()}
         with self._writer.snapshot(int(number), _number("epoch", epoch), numbers) as out:
@@ -249,9 +255,20 @@ class Recorder(Closing):
         out.layer(layer.name, kind, stored, nonfinite=nonfinite, constant=constant)
 
     def _store_parameters(self, out: SnapshotWriter) -> None:
-        now = dict(self.model.named_parameters())
-        made = [sketch(now[name] for name in names) for names in self._parameters]
+        made = [sketch(self._parameter(name) for name in names) for names in self._parameters]
         out.parameters([values for values, _ in made], [count for _, count in made], SKETCH_SIZE)
+
+    def _parameter(self, name: str) -> Tensor:
+        """A parameter as it is now; where pruning or a parametrization took its place, what that gives."""
+        try:
+            value = functools.reduce(getattr, name.split("."), self.model)
+        except AttributeError:
+            value = None
+        if not isinstance(value, Tensor):
+            raise InfoplaneError(
+                f"parameter {name} is not there any more: the network was changed; record it into a new file"
+            )
+        return value
 
 
 def _checked_probe(probe: Any, kind: str) -> tuple[Samples, Target]:
@@ -260,6 +277,18 @@ def _checked_probe(probe: Any, kind: str) -> tuple[Samples, Target]:
     if n < 4:
         raise InfoplaneError(f"a probe of {n} samples is too small; take at least 4, better 500")
     return samples, as_target(samples.labels, kind)
+
+
+def _checked_others(others: Mapping[str, Target], n: int) -> dict[str, Target]:
+    """Further targets, each with a name that a file can be called by and a value for each sample."""
+    for name, target in others.items():
+        if not re.fullmatch(r"[\w.+-]+", name) or name == "labels":
+            raise InfoplaneError(f"further target {name!r}: name it by letters, digits and _.+-, and not 'labels'")
+        if not isinstance(target, Target):
+            raise InfoplaneError(f"further target '{name}' is no Target; make one by infoplane.targets.as_target")
+        if len(target) != n:
+            raise InfoplaneError(f"further target '{name}' has {len(target)} values for {n} samples")
+    return dict(others)
 
 
 def _different(inputs: Inputs) -> Tensor:
@@ -277,7 +306,7 @@ def _different(inputs: Inputs) -> Tensor:
 def _info(layer: Layer, reduced: str | None) -> LayerInfo:
     """What the run file says of a layer."""
     notes = [layer.note, f"{reduced} of positions" if reduced else ""]
-    shape = layer.shape[1:] if reduced else layer.shape
+    shape = [size for axis, size in enumerate(layer.shape) if not reduced or axis != layer.port.positions]
     return LayerInfo(layer.name, tuple(shape), "; ".join(filter(None, notes)))
 
 
@@ -320,7 +349,12 @@ def _number(what: str, value: Any) -> float:
     try:
         if isinstance(value, str | bytes) or value is None:
             raise TypeError
-        array = value.detach().cpu().double().numpy() if isinstance(value, Tensor) else np.asarray(value, float)
+        if isinstance(value, Tensor):
+            value = value.detach().cpu()
+            value = (value.double() if value.is_floating_point() else value).numpy()
+        array = np.asarray(value)
+        if array.dtype.kind not in "biuf":
+            raise TypeError
     except (TypeError, ValueError):
         raise InfoplaneError(f"{what} must be a number, got {value!r:.60}") from None
     if array.size != 1:

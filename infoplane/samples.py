@@ -93,6 +93,14 @@ class Inputs:
         rows = torch.as_tensor(indices)
         return Inputs({name: part[rows.to(part.device)] for name, part in self.parts.items()}, self._call)
 
+    def cut(self, axis: int, length: int) -> Inputs:
+        """The inputs without the last of so many positions along an axis, in all parts that have so many."""
+
+        def shortened(part: Tensor) -> Tensor:
+            return part.narrow(axis, 0, length - 1) if part.ndim > axis and part.shape[axis] == length else part
+
+        return Inputs({name: shortened(part) for name, part in self.parts.items()}, self._call)
+
     def batch(
         self, rows: slice | Tensor, device: torch.device | str, dtype: torch.dtype | None = None
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:

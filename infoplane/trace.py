@@ -11,6 +11,7 @@ are constants of the trace.
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import itertools
 import types
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,14 +25,22 @@ from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from infoplane.errors import InfoplaneError
-from infoplane.isolation import device_and_dtype, fingerprint, undisturbed, writes_parameters
+from infoplane.isolation import device_and_dtype, fingerprint, is_scripted, undisturbed, writes_parameters
 from infoplane.samples import Inputs, as_inputs
 
+# Operations that change no value, only where it stands.
+RESHAPING = frozenset(
+    {
+        *("view", "_unsafe_view", "reshape", "_reshape_alias", "clone", "detach", "alias", "unsqueeze", "squeeze"),
+        *("transpose", "permute", "t", "expand", "_to_copy", "flatten", "contiguous", "copy", "lift_fresh"),
+    }
+)
 Path = tuple[Any, ...]
 Key = tuple[Any, ...]
 IN, OUT = "in", "out"
-ROTATED = (2, 0, 1)
-# The outputs of embeddings' lookups, in which integers are names.
+# Orders that networks make of their own (sorted, turned around, shifted) do not commute with it.
+SWAPPED = (1, 0, 2)
+# Operations in which integers are names.
 _LOOKUPS = ("embedding", "_embedding_bag", "_embedding_bag_forward_only", "scatter", "scatter_")
 
 
@@ -41,7 +50,9 @@ def tensors_in(value: Any, path: Path = ()) -> Iterator[tuple[Path, Tensor]]:
     Looks into tuples, lists, mappings, dataclasses and simple namespaces; a packed sequence is one padded tensor.
     """
     if isinstance(value, Tensor):
-        yield path, value
+        # Inside of torch.func.vmap a tensor stands for many, and cannot be kept.
+        if not torch._C._functorch.is_functorch_wrapped_tensor(value):
+            yield path, value
     elif isinstance(value, PackedSequence):
         yield path, pad_packed_sequence(value, batch_first=True)[0]
     elif isinstance(value, Mapping):
@@ -67,6 +78,7 @@ class Node:
 
     Attributes:
         op: Name of the operation that made it, such as "relu"; "" for an input.
+        input: Name of the input that it is; "" for anything else.
         sources: The nodes it was made of.
         owner: The innermost call during which it was made; None for an input.
         users: The nodes made of it.
@@ -75,14 +87,25 @@ class Node:
         index: Its number in the order in which the nodes were made.
     """
 
-    __slots__ = ("index", "numel", "op", "owner", "ports", "sources", "users")
+    __slots__ = ("index", "input", "numel", "op", "owner", "ports", "sources", "users")
 
     def __init__(self, op: str, sources: list[Node], owner: Call | None, numel: int, index: int) -> None:
         self.op, self.sources, self.owner, self.numel, self.index = op, sources, owner, numel, index
+        self.input = ""
         self.users: list[Node] = []
         self.ports: list[tuple[Call, str, Path]] = []
         for source in sources:
             source.users.append(self)
+
+
+def origins(node: Node) -> frozenset[str]:
+    """The names of the inputs that a tensor was made of."""
+    seen, stack = {node}, [node]
+    while stack:
+        new = [source for source in stack.pop().sources if source not in seen]
+        seen.update(new)
+        stack.extend(new)
+    return frozenset(one.input for one in seen if one.input)
 
 
 @dataclass(frozen=True)
@@ -92,10 +115,12 @@ class Place:
     Attributes:
         axis: The axis of samples.
         shape: Shape of one sample.
+        positions: The axis of `shape` that follows the length of the sequences; None where none is known to.
     """
 
     axis: int
     shape: tuple[int, ...]
+    positions: int | None = None
 
 
 @dataclass(eq=False)
@@ -160,6 +185,7 @@ class Trace:
         root: The call of the network.
         modules: The modules by their names, without the parts that torch.compile puts in.
         tokens: Names of the inputs that are names of tokens, with their padding index (None without).
+        cast: Whether the network takes its inputs in the precision of its parameters, or as they are.
         gradients: Whether the network takes gradients in `forward`.
         writes: Whether it writes to its parameters in `forward`.
     """
@@ -167,6 +193,7 @@ class Trace:
     root: Call
     modules: dict[str, nn.Module]
     tokens: dict[str, int | None]
+    cast: bool
     gradients: bool
     writes: bool
 
@@ -182,46 +209,65 @@ def walk(call: Call) -> Iterator[Call]:
     yield call
 
 
-def trace(model: nn.Module, example: Tensor | Inputs) -> Trace:
+def trace(model: nn.Module, example: Tensor | Inputs, *, sequences: bool = False) -> Trace:
     """Traces a network on a few samples; it stays as it was.
 
     Args:
         model: Any network.
         example: Inputs of at least two samples, better three that differ; the first three are used.
+        sequences: Find out which axes follow the length of sequences, also where nothing speaks of any.
 
     Raises:
-        InfoplaneError: The network fails on these samples, or has parameters without a shape yet.
+        InfoplaneError: The network fails on these samples, or has parameters without a shape or values yet.
     """
     inputs = example if isinstance(example, Inputs) else as_inputs(example)
-    if any(map(nn.parameter.is_lazy, [*model.parameters(), *model.buffers()])):
+    tensors = [*model.parameters(), *model.buffers()]
+    if any(map(nn.parameter.is_lazy, tensors)):
         raise InfoplaneError(
             "the network has lazy layers whose parameters have no shape yet; run one batch through it first"
         )
+    if any(tensor.is_meta for tensor in tensors):
+        raise InfoplaneError("the network has parameters without values (on the device 'meta'); load them first")
     inputs.bind(model)
-    three = inputs.take(torch.arange(3) % len(inputs))
+    few = inputs.take(torch.arange(3) % len(inputs))
     before = fingerprint(model)
-    two, gradients = _with_or_without_gradients(model, three.take(torch.arange(2)))
-    others = [_Tracing(model, part, gradients).run() for part in (three, three.take(torch.tensor(ROTATED)))]
-    _compare(two, *others)
+    two = _first(model, few.take(torch.arange(2)))
+    three, swapped = (two.again(part) for part in (few, few.take(torch.tensor(SWAPPED))))
+    _compare(two, three, swapped)
+    tokens = {
+        name: padding for name, padding in two.flow.tokens().items() if not inputs.parts[name].is_floating_point()
+    }
+    if sequences or tokens or inputs.masks or _listens_for_padding(model):
+        _find_positions(two)
     writes = writes_parameters(model) or two.fingerprint != before
-    return Trace(two.roots[0], two.modules, two.flow.tokens(), gradients, writes)
+    return Trace(two.roots[0], two.modules, tokens, two.dtype is not None, two.gradients, writes)
 
 
-def _with_or_without_gradients(model: nn.Module, inputs: Inputs) -> tuple[_Tracing, bool]:
-    """A tracing without gradients or, for a network that takes some in `forward`, with them."""
-    try:
-        return _Tracing(model, inputs, False).run(), False
-    except InfoplaneError as error:
-        if "require grad" not in str(error):
-            raise
-    return _Tracing(model, inputs, True).run(), True
+def _first(model: nn.Module, inputs: Inputs) -> _Tracing:
+    """A tracing in the precision of the network, or of the inputs; with gradients if `forward` takes some."""
+    dtype = device_and_dtype(model)[1]
+    failure: InfoplaneError | None = None
+    for precision in dict.fromkeys((dtype, None)):
+        for gradients in (False, True):
+            try:
+                return _Tracing(model, inputs, precision, gradients).run()
+            except InfoplaneError as error:
+                failure = failure or error
+                if "require grad" not in str(error):
+                    break
+    assert failure is not None
+    raise failure
 
 
 class _Flow(TorchDispatchMode):
     """Follows the data from the inputs on.
 
-    A tensor is known by the memory that it shows (`_key`): torch may give the same data in another Python object.
+    Truth values count as data where they were made of fractions (a spike, a sign); where they were made of whole
+    numbers they say what is padding, and are a constant of the trace. A tensor is known by the memory that it shows
+    (`_key`): torch may give the same data in another Python object.
     """
+
+    supports_higher_order_operators = True
 
     def __init__(self) -> None:
         super().__init__()
@@ -232,13 +278,12 @@ class _Flow(TorchDispatchMode):
         self._views: dict[int, dict[Key, int]] = {}
         # Memory must outlive the trace, since tensors are known by their addresses.
         self._kept: list[Tensor] = []
-        self._roots: dict[Node, str] = {}
         self._looked_up: list[tuple[Node, int | None]] = []
         self._count = itertools.count()
 
     def enter_input(self, name: str, tensor: Tensor) -> None:
         """Marks an input that carries data."""
-        self._roots[self._made("", [], tensor)] = name
+        self._made("", [], tensor).input = name
 
     def node(self, tensor: Tensor) -> Node | None:
         """The node of a tensor as it is now; None for a constant of the trace."""
@@ -249,33 +294,26 @@ class _Flow(TorchDispatchMode):
         """The inputs that are looked up in an embedding, with its padding index."""
         found: dict[str, int | None] = {}
         for node, padding in self._looked_up:
-            for name in self._inputs_of(node):
+            for name in origins(node):
                 found[name] = padding if found.get(name) is None else found[name]
         return found
-
-    def _inputs_of(self, node: Node) -> set[str]:
-        seen, stack = {node}, [node]
-        while stack:
-            new = [source for source in stack.pop().sources if source not in seen]
-            seen.update(new)
-            stack.extend(new)
-        return {self._roots[node] for node in seen if node in self._roots}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         if self.paused:
             return func(*args, **kwargs)
         # Before the call: an operation in place changes what its own input is.
-        given = (self.node(tensor) for _, tensor in tensors_in((args, kwargs)))
-        sources = list(dict.fromkeys(node for node in given if node is not None))
+        given = [(tensor, self.node(tensor)) for _, tensor in tensors_in((args, kwargs))]
+        sources = list(dict.fromkeys(node for _, node in given if node is not None))
+        fractions = any(node is not None and _is_fraction(tensor) for tensor, node in given)
         output = func(*args, **kwargs)
-        if sources:
-            name = func.overloadpacket.__name__
+        name = getattr(func, "overloadpacket", func).__name__
+        # What is made in the likeness of a tensor takes its shape, and nothing of its values.
+        if sources and not name.endswith("_like") and not name.startswith("new_"):
             self._note_lookup(name, args)
             written = {_key(tensor) for tensor in _written_to(func, args, kwargs)}
             for _, tensor in tensors_in(output):
-                # A truth value decides which way the data go, and is none of them.
-                if tensor.dtype != torch.bool:
+                if fractions or tensor.dtype != torch.bool:
                     node = self._made(name.removesuffix("_"), sources, tensor)
                     if _key(tensor) in written:
                         self._spread(node, tensor)
@@ -286,8 +324,15 @@ class _Flow(TorchDispatchMode):
             indices = args[2] if name.startswith("scatter") else args[1]
             node = self.node(indices) if isinstance(indices, Tensor) else None
             if node is not None and not indices.is_floating_point():
-                padding = args[2] if name == "embedding" and len(args) > 2 and int(args[2]) >= 0 else None
+                has_padding = name == "embedding" and len(args) > 2 and int(args[2]) >= 0
+                padding = args[2] if has_padding and self._is_input(node) else None
                 self._looked_up.append((node, padding))
+
+    def _is_input(self, node: Node) -> bool:
+        """Whether this is an input, in another shape perhaps."""
+        while not node.input and node.op in RESHAPING and len(node.sources) == 1:
+            (node,) = node.sources
+        return bool(node.input)
 
     def _made(self, name: str, sources: list[Node], tensor: Tensor) -> Node:
         key, storage = _key(tensor), _storage(tensor)
@@ -316,10 +361,15 @@ class _Flow(TorchDispatchMode):
 
 def _written_to(func: Any, args: Any, kwargs: Any) -> Iterator[Tensor]:
     """The tensors that an operation changes in place."""
-    for place, argument in enumerate(func._schema.arguments):
+    schema = getattr(func, "_schema", None)  # operators of higher order have none, and write to nothing
+    for place, argument in enumerate(schema.arguments if schema else ()):
         if argument.alias_info is not None and argument.alias_info.is_write:
             value = args[place] if place < len(args) else kwargs.get(argument.name)
             yield from (tensor for _, tensor in tensors_in(value))
+
+
+def _is_fraction(tensor: Tensor) -> bool:
+    return tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool
 
 
 def _key(tensor: Tensor) -> Key:
@@ -338,13 +388,17 @@ def _storage(tensor: Tensor) -> int:
 class _Tracing:
     """One traced forward pass."""
 
-    def __init__(self, model: nn.Module, inputs: Inputs, gradients: bool) -> None:
-        self.model, self.inputs, self.gradients = model, inputs, gradients
+    def __init__(self, model: nn.Module, inputs: Inputs, dtype: torch.dtype | None, gradients: bool) -> None:
+        self.model, self.inputs, self.dtype, self.gradients = model, inputs, dtype, gradients
         self.flow = _Flow()
         self.roots: list[Call] = []
         self.modules: dict[str, nn.Module] = {}
         self.fingerprint: list[tuple[int, float, float]] = []
         self._counts: dict[str, int] = {}
+
+    def again(self, inputs: Inputs) -> _Tracing:
+        """The same on other inputs."""
+        return _Tracing(self.model, inputs, self.dtype, self.gradients).run()
 
     def run(self) -> _Tracing:
         """Runs the network with hooks on every module.
@@ -352,7 +406,7 @@ class _Tracing:
         Raises:
             InfoplaneError: The network fails.
         """
-        args, kwargs = self.inputs.batch(slice(None), *device_and_dtype(self.model))
+        args, kwargs = self.inputs.batch(slice(None), device_and_dtype(self.model)[0], self.dtype)
         with ExitStack() as stack:
             stack.enter_context(undisturbed(self.model, gradients=self.gradients, parameters=True))
             for name, module in self.model.named_modules():
@@ -414,8 +468,9 @@ class _Tracing:
 
 
 def _is_layer(name: str, module: nn.Module) -> bool:
-    """Whether a module computes activations: not weights, and no mere shell that torch.compile puts around one."""
-    return "parametrizations" not in name.split(".") and not hasattr(module, "_orig_mod")
+    """Whether a module computes activations and calls hooks: no weights, shell of torch.compile or TorchScript."""
+    is_shell = hasattr(module, "_orig_mod") or is_scripted(module)
+    return "parametrizations" not in name.split(".") and not is_shell
 
 
 def plain_name(name: str) -> str:
@@ -509,12 +564,58 @@ def _reordered(three: list[Call], rotated: list[Call], path: Path, axis: int) ->
         torch.cat([call.values[path].movedim(axis, 0) for call in calls]).reshape(3, -1).float()
         for calls in (three, rotated)
     )
-    if _close(turned, straight[list(ROTATED)]):
+    if _close(turned, straight[list(SWAPPED)]):
         return False
-    others = (order for order in itertools.permutations(range(3)) if order != ROTATED)
+    others = (order for order in itertools.permutations(range(3)) if order != SWAPPED)
     return any(_close(turned, straight[list(order)]) for order in others)
 
 
 def _close(a: Tensor, b: Tensor) -> bool:
-    scale = b.abs().max().item() if b.numel() else 0.0
-    return torch.allclose(a, b, rtol=1e-3, atol=1e-4 * scale)
+    finite = b[torch.isfinite(b)].abs()
+    scale = finite.max().item() if finite.numel() else 0.0
+    return torch.allclose(a, b, rtol=1e-3, atol=1e-4 * scale, equal_nan=True)
+
+
+def _listens_for_padding(model: nn.Module) -> bool:
+    """Whether a module takes a mask of padding."""
+    return any("padding_mask" in name for module in model.modules() for name in argument_names(module))
+
+
+def argument_names(module: nn.Module) -> list[str]:
+    """Names of what the `forward` of a module takes; none where it is not written in Python."""
+    try:
+        return [*inspect.signature(module.forward).parameters]
+    except (TypeError, ValueError):
+        return []
+
+
+def _find_positions(two: _Tracing) -> None:
+    """Finds the axes that follow the length of the sequences, by sequences that are shorter by one position.
+
+    A network that takes one length only has none that are known.
+    """
+    for axis in (1, 2):
+        parts = two.inputs.parts
+        lengths = [part.shape[axis] for part in parts.values() if axis < part.ndim < 4]
+        if not lengths or lengths[0] < 2:
+            return
+        try:
+            shorter = two.again(two.inputs.cut(axis, lengths[0]))
+        except InfoplaneError:
+            continue
+        other = _by_name(shorter.roots)
+        for name, calls in _by_name(two.roots).items():
+            for call, short in zip(calls, other.get(name, []), strict=False):
+                _note_positions(call, short)
+        return
+
+
+def _note_positions(call: Call, shorter: Call) -> None:
+    for key, place in call.places.items():
+        shape = shorter.shapes.get(key, ())
+        rest = shape[: place.axis] + shape[place.axis + 1 :]
+        differing = [
+            axis for axis, sizes in enumerate(zip(place.shape, rest, strict=False)) if sizes[0] != sizes[1]
+        ]
+        if len(rest) == len(place.shape) and len(differing) == 1:
+            call.places[key] = dataclasses.replace(place, positions=differing[0])

@@ -15,16 +15,20 @@ from torch import nn
 from infoplane.trace import Call, walk
 
 
-def recorded_calls(root: Call) -> list[Call]:
-    """The call whose output stands for each unit, from input to output; notes in each call whether it is opened."""
+def recorded_calls(root: Call) -> tuple[list[Call], list[Call]]:
+    """The call whose output stands for each unit, from input to output; notes in each call whether it is opened.
+
+    Returns:
+        These calls, and the layers with parameters whose units have none that could be recorded.
+    """
     for call in walk(root):
         call.opened = bool(call.children) and (
             call.parent is None or _is_sequential(call.module) or _is_chain(call)
         )
     _close_blocks(root)
     units = _without_repeats(_units(root))
-    picked = (_recorded(unit, unit is units[-1]) for unit in units)
-    return [call for call in picked if call is not None]
+    picked = [(_head(unit), _recorded(unit, unit is units[-1])) for unit in units]
+    return [call for _, call in picked if call is not None], [head for head, call in picked if call is None]
 
 
 def _is_sequential(module: nn.Module) -> bool:

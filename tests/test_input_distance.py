@@ -107,6 +107,8 @@ def test_a_layer_or_a_function_may_measure(ids, tmp_path):
     found = probe_of(model, ids, tmp_path, by_sets)
     assert found.input_distance == "by_sets"
     np.testing.assert_allclose(squareform(found.distances), by_sets(ids))
+    found = probe_of(model, ids, tmp_path, lambda given: torch.cdist(given.float(), given.float()))
+    np.testing.assert_allclose(found.distances, pdist(ids.double().numpy()), rtol=1e-3)
     condensed = probe_of(model, ids, tmp_path, lambda given: torch.from_numpy(differing(given)))
     np.testing.assert_allclose(condensed.distances, differing(ids))
 

@@ -88,7 +88,56 @@ class Force(nn.Module):
         return self.inside(x)[:, :3]
 
 
-KINDS = [Scaled, Counts, Noisy, MaxNorm, Renormalised, Instance, Force]
+class Statistics(Scaled):
+    """Moves statistics of the batch in forward, whatever the mode, and a graph holds them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(8))
+        self.register_buffer("variance", torch.ones(8))
+        self.register_buffer("scale", torch.ones(8))
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = functional.batch_norm(self.fc(x), self.mean, self.variance, training=True)
+        self.scale.mul_(0.9).add_(0.1 * h.detach().abs().mean(0))
+        return self.out(torch.relu(h * self.scale))
+
+
+class Merging(Scaled):
+    """An adapter that is merged into the weights for evaluation, as loralib does it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.adapter, self.merged = nn.Parameter(torch.randn(8, 20) / 7), False
+
+    def train(self, mode: bool = True) -> nn.Module:
+        super().train(mode)
+        if mode == self.merged:
+            self.fc.weight.data += -self.adapter.data if mode else self.adapter.data
+            self.merged = not mode
+        return self
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = self.fc.weight if self.merged else self.fc.weight + self.adapter
+        return self.out(torch.relu(functional.linear(x, weight, self.fc.bias)))
+
+
+class Remembers(Scaled):
+    """Keeps a term of its loss, a counter, a state and a generator as plain attributes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls, self.state, self.generator = 0, torch.zeros(8), torch.Generator().manual_seed(3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        h = torch.relu(self.fc(x)) + 0.1 * self.state + torch.rand((), generator=self.generator)
+        self.state = h.mean(0).detach()
+        self.penalty = h.square().mean() * self.calls
+        return self.out(h)
+
+
+KINDS = [Statistics, Merging, Remembers, Scaled, Counts, Noisy, MaxNorm, Renormalised, Instance, Force]
 
 
 def train(kind: type[nn.Module], path=None) -> tuple[dict[str, Tensor], Tensor, tuple[float, ...]]:
@@ -107,7 +156,7 @@ def train(kind: type[nn.Module], path=None) -> tuple[dict[str, Tensor], Tensor, 
             # Between forward and backward, as a loop may do it.
             recorder.snapshot(step, loss=loss)
         optimizer.zero_grad()
-        loss.backward()
+        (loss + getattr(model, "penalty", 0)).backward()
         optimizer.step()
     if recorder:
         recorder.close()

@@ -7,6 +7,7 @@ from conftest import small_net
 from scipy.spatial.distance import pdist
 from torch import nn
 from torch.nn import functional
+from torch.nn.utils import prune
 
 import infoplane
 from infoplane import Recorder, open_run
@@ -235,6 +236,7 @@ def test_a_common_offset_costs_no_digits(probe, tmp_path, keep):
         (None, "metric 'loss' must be a number, got None"),
         ("0.5", "metric 'loss' must be a number, got '0.5'"),
         ({"a": 1}, "metric 'loss' must be a number"),
+        (torch.tensor(1 + 2j), "metric 'loss' must be a number"),
     ],
 )
 def test_a_metric_is_one_number(net, probe, tmp_path, metric, message):
@@ -249,7 +251,7 @@ def test_a_metric_is_one_number(net, probe, tmp_path, metric, message):
         assert run.snapshots[0].metrics["best"] == 1.0
 
 
-@pytest.mark.parametrize("step", [float("nan"), float("inf"), -1, 0.5, None, "3"])
+@pytest.mark.parametrize("step", [float("nan"), float("inf"), -1, 0.5, None, "3", 2**63])
 def test_a_step_is_a_whole_number(net, probe, tmp_path, step):
     with (
         Recorder(net, probe, tmp_path / "run.h5") as recorder,
@@ -296,6 +298,64 @@ def test_names_are_those_of_the_network_in_the_wrapper(net, probe, tmp_path, wra
         recorder.snapshot(step=0)
 
 
+def test_the_precision_is_that_of_most_parameters_and_of_the_moment(probe, tmp_path):
+    class Mixed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.scale, self.body = nn.Parameter(torch.ones(1, dtype=torch.float16)), nn.Linear(64, 3)
+
+        def forward(self, x):
+            return self.body(x.flatten(1).to(self.body.weight.dtype)) * self.scale
+
+    net, inputs = Mixed(), probe[0] + 1000
+    with Recorder(net, (inputs, probe[1]), tmp_path / "run.h5", keep="activations") as recorder:
+        recorder.snapshot(step=0)
+        net.double()
+        recorder.snapshot(step=1)
+    with open_run(tmp_path / "run.h5") as run, torch.no_grad():
+        for snapshot in run.snapshots:
+            right = net.body(inputs.flatten(1).double()).numpy()
+            np.testing.assert_allclose(snapshot.activations("body"), right, rtol=1e-5, atol=1e-3)
+
+
+def test_parameters_are_found_after_pruning_and_parametrizing(net, probe, tmp_path):
+    with Recorder(net, probe, tmp_path / "run.h5") as recorder:
+        recorder.snapshot(step=0)
+        prune.l1_unstructured(net[0], "weight", 0.5)
+        nn.utils.parametrizations.weight_norm(net[6])
+        recorder.snapshot(step=1)
+        net[8] = nn.Linear(16, 3)
+        with pytest.raises(InfoplaneError, match=r"layer 8 was not called.*make the recorder anew"):
+            recorder.snapshot(step=2)
+    with open_run(tmp_path / "run.h5") as run:
+        pruned = run.snapshots[1].parameters("3")[:36]
+        np.testing.assert_array_equal(pruned, net[0].weight.detach().flatten().numpy())
+        assert (pruned == 0).sum() == 18
+
+
+def test_nothing_is_recorded_after_closing(net, probe, tmp_path):
+    recorder = Recorder(net, probe, tmp_path / "run.h5")
+    recorder.close()
+    with pytest.raises(RunFileError, match="is closed"):
+        recorder.snapshot(step=0)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"others": {"box": as_target(torch.rand(20, 4), "regression")}}, "'box' has 20 values for 30 samples"),
+        ({"others": {"box": torch.rand(30, 4)}}, "'box' is no Target"),
+        ({"others": {"a/b": as_target(torch.rand(30, 4), "regression")}}, "name it by letters"),
+        ({"others": {"labels": as_target(torch.rand(30, 4), "regression")}}, "name it by letters"),
+        ({"indices": torch.arange(5)}, r"one position a sample, \(30,\), got \(5,\)"),
+    ],
+)
+def test_what_does_not_belong_to_the_samples_is_refused_at_once(net, probe, tmp_path, options, message):
+    with pytest.raises(InfoplaneError, match=message):
+        Recorder(net, probe, tmp_path / "run.h5", **options)
+    assert not list(tmp_path.glob("*.h5"))
+
+
 def test_further_targets_and_words_are_kept(net, probe, tmp_path):
     words = [("ham", "spam", "egg")[label] for label in probe[1]]
     others = {"box": as_target(torch.rand(30, 4), "regression")}
@@ -318,11 +378,9 @@ def test_no_hook_stays(net, probe, tmp_path):
             return x
 
     model = nn.Sequential(net, Broken())
-    with (
-        Recorder(model, probe, tmp_path / "run.h5", layers=["0.8"]) as recorder,
-        pytest.raises(ValueError, match="broken"),
-    ):
-        recorder.snapshot(step=0)
+    with pytest.raises(ValueError, match="broken"):
+        Recorder(model, probe, tmp_path / "run.h5", layers=["0.8"])
+    assert not list(tmp_path.iterdir())
     assert all(not module._forward_hooks for module in model.modules())
     assert all(module.training for module in model.modules())
 

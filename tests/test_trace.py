@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 from networks import (
@@ -25,7 +26,14 @@ from torch.nn import functional
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from infoplane.errors import InfoplaneError
-from infoplane.layers import hookable_layers, natural_layers, select_layers
+from infoplane.layers import (
+    hookable_layers,
+    left_out,
+    natural_layers,
+    natural_of,
+    select_layers,
+    selected_of,
+)
 from infoplane.samples import as_inputs
 from infoplane.trace import trace
 
@@ -126,6 +134,11 @@ def test_a_layer_used_again_in_depth_is_a_unit_each_time_and_a_cell_over_positio
         lambda x: functional.leaky_relu(x, 0.1, inplace=True),
         lambda x: x * torch.sigmoid(x),
         lambda x: x.clamp(min=0),
+        lambda x: torch.where(x > 0, x, 0.1 * x),
+        lambda x: functional.softsign(x),
+        lambda x: x**2,
+        lambda x: functional.normalize(x),
+        lambda x: (x > 0).float(),
     ],
 )
 def test_an_activation_in_forward_is_part_of_the_layer_before_it(activation):
@@ -140,6 +153,49 @@ def test_an_activation_in_forward_is_part_of_the_layer_before_it(activation):
     assert not any(layer.warning for layer in layers)
 
 
+def test_maxout_and_gates_made_of_one_output_are_followed():
+    class Gate(Functional):
+        def forward(self, x: Tensor) -> Tensor:
+            value, gate = self.fc1(x).chunk(2, -1)
+            h = torch.relu(self.fc2(torch.cat([value * torch.sigmoid(gate)] * 2, 1)))
+            return self.fc3(h.view(len(h), -1, 2).max(-1).values.repeat(1, 2))
+
+    first, second, _ = natural_layers(Gate(), VECTORS)
+    assert (first.shape, first.note) == ((8,), "with sigmoid, mul in forward, as fc2 receives it")
+    assert (second.shape, second.note) == ((6,), "with relu, max in forward, as fc3 receives it")
+
+
+class Digits(nn.Module):
+    """The example that comes with PyTorch: pooling, then the activation."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1, self.conv2, self.fc = nn.Conv2d(1, 4, 3, padding=1), nn.Conv2d(4, 4, 3), nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = functional.relu(functional.max_pool2d(self.conv1(x), 2))
+        x = functional.relu(functional.max_pool2d(self.conv2(x), 2))
+        return self.fc(x.flatten(1))
+
+
+def test_pooling_before_an_activation_belongs_to_it():
+    layers = natural_layers(Digits(), torch.randn(3, 1, 8, 8))
+    assert [(layer.name, layer.shape) for layer in layers] == [("conv1", (4, 4, 4)), ("conv2", (4,)), ("fc", (3,))]
+
+
+def test_pooling_by_itself_is_no_activation():
+    class Pooled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.act, self.fc = nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.Linear(4, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.fc(self.act(self.conv(x)).amax((2, 3)))
+
+    layers = natural_layers(Pooled(), torch.randn(3, 1, 8, 8))
+    assert [(layer.name, layer.shape) for layer in layers] == [("act", (4, 8, 8)), ("fc", (3,))]
+
+
 def test_pooling_after_such_an_activation_belongs_to_it():
     layers = natural_layers(FunctionalPooled(), torch.randn(3, 1, 8, 8))
     assert [(layer.name, layer.shape) for layer in layers] == [("conv", (64,)), ("fc", (3,))]
@@ -149,8 +205,92 @@ def test_pooling_after_such_an_activation_belongs_to_it():
 def test_an_activation_that_cannot_be_followed_is_warned_of_by_name():
     layers = {layer.name: layer for layer in natural_layers(FunctionalBranch(), VECTORS)}
     assert layers["left"].warning.startswith("left is followed by relu in forward: its value before it is recorded")
-    assert not layers["right"].warning
+    assert layers["right"].warning.startswith("right is joined with other data in forward (add): its value before")
     assert not layers["out"].warning
+
+
+def test_a_sum_in_forward_of_the_network_is_warned_of_by_name():
+    class Residual(Functional):
+        def forward(self, x: Tensor) -> Tensor:
+            h = torch.relu(self.fc1(x))
+            h = torch.relu(self.fc2(h) + h[:, :6])
+            return self.fc3(h)
+
+    first, second, last = natural_layers(Residual(), VECTORS)
+    assert "with relu in forward" in first.note
+    assert second.warning.startswith("fc2 is joined with other data in forward (add) and followed by relu")
+    assert not last.warning
+
+
+def test_what_natural_layers_leave_out_is_named():
+    class Frames(nn.Module):
+        """One layer for every frame of a film, folded into the batch."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.frame, self.rnn, self.out = nn.Linear(4, 6), nn.GRU(6, 6, batch_first=True), nn.Linear(6, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            h = torch.relu(self.frame(x.flatten(0, 1))).unflatten(0, x.shape[:2])
+            return self.out(self.rnn(h)[0][:, -1])
+
+    class Outside(Functional):
+        """Leaves torch for a moment."""
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.fc3(self.fc2(torch.from_numpy(np.tanh(self.fc1(x).numpy()))))
+
+    traced = trace(Frames(), SEQUENCES)
+    assert [layer.name for layer in natural_of(traced)] == ["rnn", "out"]
+    assert left_out(traced)[0].startswith("frame is left out: no axis of its output (10, 6)")
+    traced = trace(Outside(), VECTORS)
+    assert "the way of the data to the output is lost" in left_out(traced)[0]
+    assert [layer.name for layer in selected_of(traced, ["fc?"])] == ["fc1", "fc2", "fc3"]
+    traced = trace(nn.Sequential(torch.jit.script(nn.Linear(20, 8)), nn.Linear(8, 3)), VECTORS)
+    assert left_out(traced) == ["0 is left out: TorchScript calls no hooks; put in the module it was made from"]
+    assert not left_out(trace(Functional(), VECTORS))
+
+
+def test_spikes_carry_the_data_on():
+    class Spiking(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc1, self.fc2 = nn.Linear(20, 8), nn.Linear(8, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.fc2((self.fc1(x) > 0).float())
+
+    assert names(Spiking()) == ["fc1", "fc2"]
+
+
+def test_a_name_with_signs_of_calls_and_tensors_is_taken_as_it_is():
+    model = nn.Sequential()
+    model.add_module("a#0", nn.Linear(20, 8))
+    model.add_module("b@x", nn.Linear(8, 8))
+    model.add_module("[c]", nn.Linear(8, 3))
+    for name in ("a#0", "b@x", "[c]"):
+        assert [layer.name for layer in select_layers(model, VECTORS, [name])] == [name]
+
+
+def test_a_network_that_gives_nan_is_traced():
+    model = Functional()
+    with torch.no_grad():
+        model.fc1.weight[0, 0] = float("nan")
+    assert names(model) == ["fc1", "fc2", "fc3"]
+
+
+def test_numbers_that_become_positions_are_no_tokens():
+    class Tabular(nn.Module):
+        """A table of fractions, of which one column is a category."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.words, self.out = nn.Embedding(3, 4), nn.Linear(23, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.out(torch.cat([self.words(x[:, 0].abs().clamp(max=2).long()), x[:, 1:]], 1))
+
+    assert trace(Tabular(), VECTORS).tokens == {}
 
 
 def test_an_activation_after_the_last_layer_is_no_part_of_it():

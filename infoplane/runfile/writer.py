@@ -203,6 +203,8 @@ class RunWriter(Closing):
         """Turns a full disk into a clear error, before HDF5 meets it where that can be foreseen."""
         if self._failed:
             raise RunFileError(f"{self.path}: an earlier write failed; open the run again to go on")
+        if not self._file:
+            raise RunFileError(f"{self.path} is closed; open the run again to go on")
         safe = f"{len(self.steps)} snapshots are safe in {self.path}"
         free = shutil.disk_usage(self.path.parent).free
         if free < needed + 2**20:
