@@ -36,12 +36,12 @@ from torch import Tensor
 from infoplane.data import balanced_probe, load_dataset
 from infoplane.device import cores
 from infoplane.entropy import Interval, class_entropy, entropy_with_gradient
-from infoplane.entropy.spectrum import fastest
+from infoplane.entropy.eigenvalues import fastest
 from infoplane.estimators.renyi import SHARE_T, SHARE_X
 from infoplane.estimators.solver import Solver
 from infoplane.kernels import condense, label_gram, multiply_kernel, squared_distances
-from infoplane.layers import eval_mode, natural_layers, tensor_of
 from infoplane.models import build_model
+from infoplane.recording.layers import eval_mode, natural_layers, tensor_of
 from infoplane.trainers.build import end_to_end
 from infoplane.trainers.loop import Loop, Recipe, stages
 from infoplane.trainers.optim import build_optimizer

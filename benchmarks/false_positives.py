@@ -23,11 +23,11 @@ from numpy.typing import NDArray
 from scipy.signal import lfilter
 from scipy.stats import binomtest
 
-from infoplane.analysis.bottom_up import MIN_RHO, bottom_up_verdict
-from infoplane.analysis.convergence import Curves
-from infoplane.analysis.depth_order import DepthOrder, depth_order
+from infoplane.analysis.convergence.order import DepthOrder, depth_order
+from infoplane.analysis.convergence.times import Curves
+from infoplane.analysis.convergence.verdict import MIN_RHO, bottom_up_verdict
 from infoplane.analysis.inference import SIGNIFICANCE
-from infoplane.schedule import log_spaced
+from infoplane.recording.schedule import log_spaced
 
 END = 5000
 STEPS = np.array(log_spaced(END, 40))

@@ -16,9 +16,9 @@ puts the layers in an order that means nothing:
 - bottleneck, shuffled: the layers of the planted bottleneck below in one meaningless order for all runs, so that
   all but their order is there.
 
-Planted data: the chain of `infoplane.analysis.controls.planted_bottleneck`, which is all that the verdict asks; and
-a linear-Gaussian chain whose layers were independent of each other at the first step: it is Markov, but knows
-nothing of labels.
+Planted data: the chain of `infoplane.analysis.markov.controls.planted_bottleneck`, which is all that the verdict
+asks; and a linear-Gaussian chain whose layers were independent of each other at the first step: it is Markov, but
+knows nothing of labels.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from infoplane.analysis.controls import Sample, control_tables, gaussian_chain, planted_bottleneck
-from infoplane.analysis.markov import SEEDS, markov_verdict
+from infoplane.analysis.markov.controls import Sample, control_tables, gaussian_chain, planted_bottleneck
+from infoplane.analysis.markov.verdict import SEEDS, markov_verdict
 from infoplane.kernels import gram_matrix
 
 Tables = tuple[pd.DataFrame, pd.DataFrame]

@@ -22,8 +22,8 @@ from torch import nn
 
 from infoplane.data import Dataset, DatasetSpec, Split
 from infoplane.figures.memory_depth import MIB, memory_over_depth
-from infoplane.figures.style import save
-from infoplane.figures.tables import markdown
+from infoplane.figures.parts.style import save
+from infoplane.reporting.tables import markdown
 from infoplane.trainers.build import build_units
 from infoplane.trainers.loop import Loop, Recipe, stages
 from infoplane.trainers.meter import Cost

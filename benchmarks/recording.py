@@ -26,13 +26,13 @@ from torch import Tensor, nn
 from infoplane import Recorder
 from infoplane.data import Dataset, DatasetSpec, Split, balanced_probe, load_dataset
 from infoplane.kernels import squared_distances
-from infoplane.layers import Layer, natural_layers
 from infoplane.models import build_model
-from infoplane.schedule import log_spaced
+from infoplane.recording.layers import Layer, natural_layers
+from infoplane.recording.schedule import log_spaced
 from infoplane.trainers.build import end_to_end
 from infoplane.trainers.loop import Loop, Recipe, count_steps, stages
 from infoplane.trainers.optim import build_optimizer
-from infoplane.trainers.record import record
+from infoplane.trainers.session import record
 from infoplane.trainers.settings import RecordSettings
 from infoplane.trainers.task import Task
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     )
     from infoplane.errors import InfoplaneError
     from infoplane.kernels import gram_matrix
-    from infoplane.recorder import Recorder
+    from infoplane.recording.recorder import Recorder
     from infoplane.runfile import open_run
 
 __version__ = "0.2.0"
@@ -23,7 +23,7 @@ __version__ = "0.2.0"
 # Loaded on first use, so that the command line answers --help without loading torch.
 _HOMES = {
     "InfoplaneError": "errors",
-    "Recorder": "recorder",
+    "Recorder": "recording.recorder",
     "conditional_mutual_information": "entropy",
     "gram_matrix": "kernels",
     "joint_entropy": "entropy",

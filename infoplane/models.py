@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from infoplane.errors import InfoplaneError, unknown
-from infoplane.layers import eval_mode, tensor_of
+from infoplane.recording.layers import eval_mode, tensor_of
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from infoplane.trainers.objective import Pass, Place
+from infoplane.trainers.objectives.base import Pass, Place
 from infoplane.trainers.task import Targets, Task
 
 IMAGE = (1, 8, 8)

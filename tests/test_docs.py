@@ -9,9 +9,9 @@ import pytest
 from scipy.spatial.distance import squareform
 
 from infoplane import open_run
-from infoplane.analysis.runs import gather
+from infoplane.analysis.gather import gather
 from infoplane.estimators.renyi import Settings
-from infoplane.trainers.record import record
+from infoplane.trainers.session import record
 from infoplane.trainers.settings import RecordSettings
 
 PAGE = Path(__file__).parents[1] / "docs" / "run-file.md"

@@ -6,8 +6,8 @@ from torch import nn
 
 from infoplane.data import load_dataset
 from infoplane.errors import InfoplaneError
-from infoplane.layers import eval_mode
 from infoplane.models import ACTIVATIONS, build_model, input_channels, model_names
+from infoplane.recording.layers import eval_mode
 
 
 def parameters(model: nn.Module) -> int:

@@ -5,8 +5,8 @@ import pytest
 
 from infoplane import open_run
 from infoplane.cli import cli
+from infoplane.estimators.engine.estimate import estimate_run
 from infoplane.estimators.renyi import Settings
-from infoplane.estimators.table import estimate_run
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)

@@ -10,15 +10,14 @@ from typing import Any
 
 import pandas as pd
 
-from infoplane.analysis.bottom_up import bottom_up_verdict
-from infoplane.analysis.convergence import curves, last_snapshots
-from infoplane.analysis.depth_order import DepthOrder, depth_order
-from infoplane.analysis.markov import CLAIM as MARKOV
-from infoplane.analysis.markov import markov_verdict
-from infoplane.analysis.phases import phases
+from infoplane.analysis.convergence.order import DepthOrder, depth_order
+from infoplane.analysis.convergence.phases import phases
+from infoplane.analysis.convergence.times import curves, last_snapshots
+from infoplane.analysis.convergence.verdict import bottom_up_verdict
+from infoplane.analysis.markov.verdict import CLAIM as MARKOV
+from infoplane.analysis.markov.verdict import markov_verdict
 from infoplane.analysis.plane import settings_text
-from infoplane.analysis.run_set import RunSet
-from infoplane.analysis.runs import run_names
+from infoplane.analysis.runset import RunSet
 from infoplane.analysis.verdict import Verdict, json_value
 from infoplane.errors import InfoplaneError
 from infoplane.estimators.base import EstimatorSettings
@@ -27,7 +26,7 @@ from infoplane.estimators.kde import KdeSettings
 from infoplane.estimators.renyi import Settings as RenyiSettings
 from infoplane.kernels import Bandwidth
 from infoplane.provenance import versions
-from infoplane.runfile import open_run
+from infoplane.runfile import open_run, run_names
 
 TOLERANCES = (0.02, 0.10)
 TRAINING = ("dataset", "model", "optimizer", "lr", "momentum", "weight_decay", "batch_size", "epochs")
@@ -59,7 +58,7 @@ class Report:
         verdicts: The verdicts; the first is that on bottom-up convergence.
         variants: How it changes with tolerance, bandwidth, estimator, probe size, and in control runs.
         orders: The order of convergence of each quantity, with the times of all layers.
-        phases: A table of `infoplane.analysis.phases.phases`.
+        phases: A table of `infoplane.analysis.convergence.phases.phases`.
     """
 
     about: dict[str, Any]

@@ -9,14 +9,14 @@ import numpy as np
 import pandas as pd
 
 from infoplane.analysis.bootstrap import hierarchical_bootstrap
-from infoplane.analysis.interaction import PAIRS, interaction_table
+from infoplane.analysis.gather import refuse_other_training
 from infoplane.analysis.plane import SATURATION, common_steps
-from infoplane.analysis.runs import refuse_other_training, run_names
 from infoplane.errors import InfoplaneError
 from infoplane.estimators.batches import Batches
+from infoplane.estimators.engine.pool import batch_columns
+from infoplane.estimators.feature_maps import PAIRS, interaction_table
 from infoplane.estimators.renyi import Settings
-from infoplane.estimators.work import batch_columns
-from infoplane.runfile import open_run
+from infoplane.runfile import open_run, run_names
 
 QUANTITIES = ("redundancy_synergy", "weighted_nonredundant", "total_correlation")
 _SHARED = (
@@ -36,7 +36,7 @@ def gather_interactions(
     jobs: int | None = None,
     progress: bool = False,
 ) -> pd.DataFrame:
-    """The tables of `infoplane.analysis.interaction.interaction_table` of several runs, under each other.
+    """The tables of `infoplane.estimators.feature_maps.interaction_table` of several runs, under each other.
 
     Args:
         paths: Run files that hold the activations of the layers.

@@ -15,8 +15,8 @@ from typing import Any
 
 import pandas as pd
 
+from infoplane.analysis.gather import gather
 from infoplane.analysis.plane import plane_table
-from infoplane.analysis.runs import gather
 from infoplane.estimators.batches import Batches
 from infoplane.estimators.renyi import Settings
 from infoplane.kernels import Bandwidth

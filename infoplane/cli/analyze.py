@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from infoplane.cli.estimation import batches_of, estimator_options, estimator_settings
+from infoplane.cli.estimator_options import batches_of, estimator_options, estimator_settings
 from infoplane.cli.options import CONTEXT, RUN_FILE, examples, talkative
 from infoplane.errors import InfoplaneError
 
@@ -59,7 +59,7 @@ def analyze(
     size. The exit code is 0 whatever the verdict.
     """
     from infoplane.analysis.analyze import analyze as judge
-    from infoplane.analysis.report import report_paths, write_report
+    from infoplane.reporting.report import report_paths, write_report
     from infoplane.runfile import beside
 
     jobs, batches = options.pop("jobs"), batches_of(options)

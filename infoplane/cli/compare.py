@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from infoplane.cli.options import CONTEXT, RUN_FILE, CommaList, config_option, examples, tables_of, talkative
-from infoplane.cli.training import METHODS, training_options
+from infoplane.cli.training_options import METHODS, training_options
 from infoplane.errors import unknown
 
 if TYPE_CHECKING:
@@ -72,10 +72,10 @@ def compare(
     What is trained already is kept, what is unfinished goes on. A --config file may hold a table for each variant,
     named as the variant, with settings that differ from the others (method = ..., lr = ..., aux = ...).
     """
-    from infoplane.analysis.comparison import compared_runs, comparison_table, runs_table
-    from infoplane.figures.comparison_table import show
-    from infoplane.figures.tables import markdown, save_table
-    from infoplane.trainers.compare import plan, run_jobs, tuned
+    from infoplane.analysis.comparison.methods import compared_runs, comparison_table, runs_table
+    from infoplane.reporting.methods import show
+    from infoplane.reporting.tables import markdown, save_table
+    from infoplane.trainers.jobs import plan, run_jobs, tuned
 
     wanted = _variants(tables_of(ctx) or {method: {} for method in methods}, options)
     if reference and reference not in wanted:
@@ -94,7 +94,7 @@ def compare(
 
 def _variants(tables: dict[str, dict[str, Any]], options: dict[str, Any]) -> dict[str, RecordSettings]:
     """Settings by variant: those that all share and the method has, then those of the variant's own table."""
-    from infoplane.trainers.compare import variant
+    from infoplane.trainers.jobs import variant
 
     found: dict[str, RecordSettings] = {}
     for name, own in tables.items():

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from infoplane.cli.estimation import ESTIMATORS, batches_of, estimator_options, estimator_settings
+from infoplane.cli.estimator_options import ESTIMATORS, batches_of, estimator_options, estimator_settings
 from infoplane.cli.options import CONTEXT, RUN_FILE, CommaList, examples, given, talkative
 
 if TYPE_CHECKING:
@@ -76,8 +76,8 @@ def estimate(
     """
     from tqdm import tqdm
 
-    from infoplane import describe
-    from infoplane.estimators.table import estimate_runs, estimates_path
+    from infoplane.estimators.engine.estimate import estimate_runs, estimates_path
+    from infoplane.reporting import terminal as describe
 
     jobs, batches = options.pop("jobs"), batches_of(options)
     if not estimators:

@@ -54,9 +54,9 @@ def figures(
 
     Runs that are there are kept, and unfinished ones go on. A figure whose runs are missing is named as missing.
     """
-    from infoplane.study.drawings import Study
+    from infoplane.study.experiments import groups_of, make_runs, training_jobs
+    from infoplane.study.figures import Study
     from infoplane.study.make import make_study, refuse_existing_study
-    from infoplane.study.runs import groups_of, make_runs, training_jobs
 
     refuse_existing_study(output, force)
     where = runs or output / "runs"

@@ -30,7 +30,7 @@ from infoplane.cli.options import CONTEXT, RUN_FILE, CommaList, examples, talkat
 @talkative
 def info(runs: Sequence[Path], layers: bool, quiet: bool, verbose: bool, **model_options: Any) -> None:
     """Show what is in a run file, or which layers of a model can be recorded."""
-    from infoplane import describe
+    from infoplane.reporting import terminal as describe
 
     if bool(runs) == layers:
         raise click.UsageError("give run files, or --layers with a --model")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from infoplane.cli.estimation import ESTIMATORS, batches_of, estimator_options, estimator_settings
+from infoplane.cli.estimator_options import ESTIMATORS, batches_of, estimator_options, estimator_settings
 from infoplane.cli.options import CONTEXT, RUN_FILE, examples, talkative
 from infoplane.errors import InfoplaneError, MissingData
 
@@ -119,9 +119,12 @@ def _plot_runs(
     how: dict[str, Any],
 ) -> None:
     """The plane, the informations over time, and the plane in motion where it is asked for."""
+    from infoplane.analysis.gather import gather
     from infoplane.analysis.plane import metrics_table, plane_table, saturation_summary
-    from infoplane.analysis.runs import gather
-    from infoplane.figures import animate, caption, plane, style, time
+    from infoplane.figures import animation as animate
+    from infoplane.figures import plane, time
+    from infoplane.figures.parts import captions as caption
+    from infoplane.figures.parts import style
 
     stems = {kind: (output or runs[0].parent) / f"{stem}-{kind}" for kind in ("plane", "time")}
     for target in stems.values():
@@ -155,9 +158,10 @@ def _plot_comparison(
     how: dict[str, Any],
 ) -> None:
     """All figures of a comparison that its runs allow."""
-    from infoplane.analysis.comparison import compared_runs
-    from infoplane.analysis.pictures import hard_pictures
-    from infoplane.figures import gallery, style
+    from infoplane.analysis.comparison.methods import compared_runs
+    from infoplane.analysis.comparison.pictures import hard_pictures
+    from infoplane.figures.parts import style
+    from infoplane.study import comparison as gallery
 
     runs = gallery.finished_runs(compared_runs(folder))
     material = gallery.Material(runs, settings, how)

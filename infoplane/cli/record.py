@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from infoplane.cli.options import CONTEXT, RUN_FILE, config_option, examples, given, talkative
-from infoplane.cli.training import METHODS, training_options
+from infoplane.cli.training_options import METHODS, training_options
 
 
 @click.command(
@@ -41,8 +41,8 @@ def record(
     Under torchrun several processes share the training; the first one records.
     """
     from infoplane.trainers.loop import Interrupted
-    from infoplane.trainers.record import record as start
-    from infoplane.trainers.record import resume
+    from infoplane.trainers.session import record as start
+    from infoplane.trainers.session import resume
     from infoplane.trainers.settings import RecordSettings
 
     try:

@@ -16,7 +16,7 @@ from infoplane.cli.options import CONTEXT, examples, talkative
 @click.pass_context
 def verify(ctx: click.Context, quiet: bool, verbose: bool) -> None:
     """Check the estimator on this machine against independent values and closed forms."""
-    from infoplane import describe
+    from infoplane.reporting import terminal as describe
     from infoplane.verify import checks, devices
 
     found = [check for device in devices() for check in checks(device)]

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from infoplane.data.dataset import Dataset, DatasetSpec, Split, channel_statistics
+from infoplane.data.download import obtain, reason
 from infoplane.data.gtsrb import REGIONS, load_gtsrb
-from infoplane.data.obtain import obtain, reason
 from infoplane.errors import InfoplaneError, unknown
 
 DATASETS = {

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from infoplane.errors import InfoplaneError
-from infoplane.samples import Samples, as_samples
+from infoplane.recording.samples import Samples, as_samples
 from infoplane.targets import AUTO, as_target
 
 

@@ -13,6 +13,7 @@ from infoplane.entropy.certified import (
 )
 from infoplane.entropy.differentiable import entropy_with_gradient
 from infoplane.entropy.distinct import distinct_entropy, distinct_samples, linear_entropy
+from infoplane.entropy.eigenvalues import spectral_entropy
 from infoplane.entropy.exact import (
     class_entropy,
     class_joint_entropy,
@@ -22,7 +23,6 @@ from infoplane.entropy.exact import (
     mutual_information,
     renyi_entropy,
 )
-from infoplane.entropy.spectrum import spectral_entropy
 from infoplane.entropy.stochastic import Interval
 
 __all__ = [

@@ -14,7 +14,7 @@ import torch
 from infoplane.entropy.differentiable import POLYNOMIAL
 from infoplane.entropy.exact import class_blocks, class_joint_entropy, joint_entropy, renyi_entropy
 from infoplane.entropy.stochastic import Estimate, Interval, Operator
-from infoplane.entropy.symmetric import square, stripes, times
+from infoplane.entropy.stripes import square, stripes, times
 
 SMALL = 512  # below, exact is as fast
 

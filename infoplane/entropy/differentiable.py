@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from torch.autograd.function import once_differentiable
 
-from infoplane.entropy.spectrum import LN2, checked_order, eigenvalues, entropy_of, rounding, solved
+from infoplane.entropy.eigenvalues import LN2, checked_order, eigenvalues, entropy_of, rounding, solved
 
 POLYNOMIAL = (2, 3, 4, 5, 6, 8)  # orders that need at most two matrix products, no more than eigenvalues cost
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from infoplane.entropy.spectrum import eigenvalues, entropy_of
+from infoplane.entropy.eigenvalues import eigenvalues, entropy_of
 
 
 def distinct_samples(*variables: NDArray) -> tuple[NDArray, NDArray]:

@@ -25,7 +25,7 @@ import torch
 from numpy.typing import NDArray
 
 from infoplane.entropy.differentiable import POLYNOMIAL, entropy_with_gradient, half_powers, power_trace
-from infoplane.entropy.spectrum import SINGLE, block_eigenvalues, checked_order, eigenvalues, entropy_of
+from infoplane.entropy.eigenvalues import SINGLE, block_eigenvalues, checked_order, eigenvalues, entropy_of
 
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
 CHUNK_ROWS = 256

@@ -32,8 +32,8 @@ import numpy as np
 import torch
 from scipy.stats import t as student
 
-from infoplane.entropy.functions import Functional, Polynomial, Squared
 from infoplane.entropy.lanczos import Function, ProbeLanczos, Product, Rule, ritz_pairs
+from infoplane.entropy.trace_functions import Functional, Polynomial, Squared
 
 BLOCK, DEPTH = 16, 8  # of the Krylov space that is deflated: deep beats wide
 FINE = 4  # fine probes drawn at once; each half has a polynomial fitted on another half

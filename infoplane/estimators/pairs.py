@@ -36,10 +36,10 @@ from infoplane.entropy.exact import hadamard
 from infoplane.errors import InfoplaneError
 from infoplane.estimators.base import MAIN, Item, LayerView
 from infoplane.estimators.batches import Batches
+from infoplane.estimators.engine.pool import Part, batch_columns, parallel, parts_of, solving, survey
+from infoplane.estimators.engine.store import StoredTable, matching
 from infoplane.estimators.nulls import PERMUTATION_SEED
 from infoplane.estimators.renyi import RunEstimator, Settings
-from infoplane.estimators.stored import StoredTable, matching
-from infoplane.estimators.work import Part, batch_columns, parallel, parts_of, solving, survey
 from infoplane.provenance import versions
 from infoplane.runfile import Run, beside, open_run
 

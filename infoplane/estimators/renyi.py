@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from infoplane.entropy import Interval, class_entropy
 from infoplane.entropy.certified import combine
 from infoplane.errors import InfoplaneError
-from infoplane.estimators import scopes
+from infoplane.estimators import bandwidths as scopes
 from infoplane.estimators.base import EstimatorSettings, Item, LayerEstimator, LayerView
 from infoplane.estimators.nulls import pairings
 from infoplane.estimators.solver import Solver

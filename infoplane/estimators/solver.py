@@ -18,7 +18,7 @@ from infoplane.entropy import (
     class_joint_entropy,
     gram_entropy,
 )
-from infoplane.entropy.spectrum import checked_order
+from infoplane.entropy.eigenvalues import checked_order
 from infoplane.errors import InfoplaneError
 from infoplane.kernels import constant_gram, multiply_kernel, samples
 

@@ -6,8 +6,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from infoplane.figures.style import COLUMN, canvas, style
-from infoplane.figures.variants import Look, legend, legend_height, looks_of
+from infoplane.figures.parts.style import COLUMN, canvas, style
+from infoplane.figures.parts.variants import Look, legend, legend_height, looks_of
 
 MIB = 2**20
 

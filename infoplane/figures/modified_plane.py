@@ -7,9 +7,16 @@ from matplotlib.figure import Figure
 
 from infoplane.analysis.plane import settings_text
 from infoplane.errors import InfoplaneError
-from infoplane.figures.caption import spread
-from infoplane.figures.style import COLUMN, LEGEND_LINE, canvas, layers_of, style
-from infoplane.figures.trajectory import colour_bar, legend_shape, name_layers, shape_legend, time_norm, trajectory
+from infoplane.figures.parts.captions import spread
+from infoplane.figures.parts.layers import (
+    colour_bar,
+    legend_shape,
+    name_layers,
+    shape_legend,
+    time_norm,
+    trajectory,
+)
+from infoplane.figures.parts.style import COLUMN, LEGEND_LINE, canvas, layers_of, style
 
 PLANE = ("redundancy_synergy", "weighted_nonredundant")
 

@@ -10,8 +10,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from infoplane.analysis.plane import limits, target_limit
-from infoplane.figures.caption import plane_caption
-from infoplane.figures.style import (
+from infoplane.figures.parts.captions import plane_caption
+from infoplane.figures.parts.layers import (
+    colour_bar,
+    legend_shape,
+    name_layers,
+    shape_legend,
+    time_norm,
+    trajectory,
+)
+from infoplane.figures.parts.style import (
     DOUBLE_COLUMN,
     GREY,
     LEGEND_LINE,
@@ -22,7 +30,6 @@ from infoplane.figures.style import (
     panels_of,
     style,
 )
-from infoplane.figures.trajectory import colour_bar, legend_shape, name_layers, shape_legend, time_norm, trajectory
 
 
 @style()

@@ -11,8 +11,8 @@ from matplotlib.ticker import NullLocator
 
 from infoplane.analysis.plane import target_text
 from infoplane.errors import InfoplaneError
-from infoplane.figures.curve import curve_columns, curve_legend, draw_curve
-from infoplane.figures.style import DOUBLE_COLUMN, GREY, LEGEND_LINE, axis_labels, canvas, layers_of, style
+from infoplane.figures.parts.curves import curve_columns, curve_legend, draw_curve
+from infoplane.figures.parts.style import DOUBLE_COLUMN, GREY, LEGEND_LINE, axis_labels, canvas, layers_of, style
 
 AXES = {"bandwidth": "bandwidth (× median distance)", "n": "samples n", "alpha": "order α"}
 _LIMIT: dict[str, Any] = {"color": GREY, "linewidth": 0.7, "linestyle": (0, (4, 3)), "zorder": 0}

@@ -10,11 +10,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from infoplane.analysis.profile import median_time
+from infoplane.analysis.convergence.profile import median_time
 from infoplane.errors import InfoplaneError
-from infoplane.figures.caption import time_caption
-from infoplane.figures.curve import curve_columns, curve_legend, draw_curve
-from infoplane.figures.style import (
+from infoplane.figures.parts.captions import time_caption
+from infoplane.figures.parts.curves import curve_columns, curve_legend, draw_curve
+from infoplane.figures.parts.style import (
     BLUE,
     COLUMN,
     GREY,
@@ -27,8 +27,8 @@ from infoplane.figures.style import (
     panels_of,
     style,
 )
-from infoplane.figures.time_axis import epoch_axis, time_axis
-from infoplane.figures.time_strip import draw_strip, strip_height
+from infoplane.figures.parts.time_axis import epoch_axis, time_axis
+from infoplane.figures.parts.time_strip import draw_strip, strip_height
 
 _DASHES: dict[str, Any] = {"test": "-", "train": (0, (4, 2)), "": "-"}
 _OTHER_DASHES: tuple[Any, ...] = ("-.", (0, (1, 1)), (0, (6, 1, 1, 1, 1, 1)))
@@ -56,9 +56,9 @@ def information_over_time(
             are drawn on the left axis of the last panel and those with "acc" on the right, without those of parts
             of the network ("validation_accuracy@conv1").
         caption: Printed underneath; None builds one from the tables, "" prints none.
-        times: A table of `infoplane.analysis.convergence.layer_times` for I(X;T): marked on the curves, and shown
-            run by run in a panel of their own.
-        turns: A table of `infoplane.analysis.phases.phases`, drawn in that panel.
+        times: A table of `infoplane.analysis.convergence.times.layer_times` for I(X;T): marked on the curves, and
+            shown run by run in a panel of their own.
+        turns: A table of `infoplane.analysis.convergence.phases.phases`, drawn in that panel.
 
     Returns:
         A figure in single column width (3.25 in).

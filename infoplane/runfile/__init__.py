@@ -1,8 +1,9 @@
 """The HDF5 run file: schema, reader, writer. Nothing outside this package knows h5py."""
 
+from infoplane.runfile.names import beside, refuse_existing, run_names
 from infoplane.runfile.reader import Run, Snapshot, open_run
-from infoplane.runfile.schema import Closing, LayerInfo, Probe, beside
-from infoplane.runfile.writer import SLOTS, RunWriter, SnapshotWriter, refuse_existing
+from infoplane.runfile.schema import Closing, LayerInfo, Probe
+from infoplane.runfile.writer import SLOTS, RunWriter, SnapshotWriter
 
 __all__ = [
     "SLOTS",
@@ -16,4 +17,5 @@ __all__ = [
     "beside",
     "open_run",
     "refuse_existing",
+    "run_names",
 ]

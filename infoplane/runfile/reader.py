@@ -98,7 +98,7 @@ class Snapshot:
         """The parameters of a layer's unit, or a sketch of them; None in a run that has none recorded.
 
         Distances between the vectors of two snapshots are those of the parameters: exact up to their length k,
-        for more parameters with a relative standard deviation of about 1 / √(2k) (`infoplane.sketch`).
+        for more parameters with a relative standard deviation of about 1 / √(2k) (`infoplane.recording.sketch`).
 
         Returns:
             (min(p, k),) float32 for p parameters; empty for a unit without parameters.

@@ -95,12 +95,6 @@ class Closing:
         self.close()
 
 
-def beside(run: Path, ending: str) -> Path:
-    """The file that stands beside a run file: `run.h5` and ".ckpt" give `run.ckpt`, `lr0.1` gives `lr0.1.ckpt`."""
-    stem = run.name.removesuffix(".h5").removesuffix(".hdf5")
-    return run.parent / (stem + ending)
-
-
 def stored_name(name: str) -> str:
     """Name in the file of a layer or target: a slash would be a group to HDF5."""
     return name.replace("/", "%2F")

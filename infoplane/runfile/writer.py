@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infoplane.errors import RunFileError, WriteFailed
+from infoplane.runfile.names import refuse_existing
 from infoplane.runfile.reader import Run, open_run
 from infoplane.runfile.schema import (
     FORMAT,
@@ -244,7 +245,7 @@ class SnapshotWriter:
         self._put(stored_name(name), values, kind=kind, nonfinite=nonfinite, constant=constant)
 
     def parameters(self, sketches: Sequence[NDArray], counts: Sequence[int], sketch_size: int) -> None:
-        """Writes the parameters of all layers' units, as `infoplane.sketch` makes them.
+        """Writes the parameters of all layers' units, as `infoplane.recording.sketch` makes them.
 
         Args:
             sketches: For each layer (min(p, k),); stored as float32.
@@ -264,18 +265,6 @@ class SnapshotWriter:
         values = values.astype(np.float64 if is_double else np.float32, copy=False)
         with self._writer._guarded(values.nbytes):
             _store(self._slot, name, values).attrs.update(about)
-
-
-def refuse_existing(path: Path, force: bool) -> None:
-    """Lets nobody overwrite a run by accident, nor a folder at all.
-
-    Raises:
-        RunFileError: The path exists (and not `force`), or is a folder.
-    """
-    if path.exists() and not force:
-        raise RunFileError(f"{path} exists; use --force to overwrite it or --resume to go on with it")
-    if path.is_dir():
-        raise RunFileError(f"{path} is a folder; give the name of a file")
 
 
 def _write_header(

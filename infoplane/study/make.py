@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from infoplane.analysis.analyze import Report, judge
-from infoplane.analysis.report import write_report
 from infoplane.errors import InfoplaneError, MissingData
-from infoplane.figures.style import save
-from infoplane.figures.tables import markdown, save_table
+from infoplane.figures.parts.style import save
 from infoplane.files import write_text
-from infoplane.study.drawings import Study, drawings
+from infoplane.reporting.report import write_report
+from infoplane.reporting.tables import markdown, save_table
+from infoplane.study.figures import Study, drawings
 from infoplane.study.tables import tables
 
 PAGE = "index.md"

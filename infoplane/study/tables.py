@@ -9,15 +9,15 @@ from pathlib import Path
 import pandas as pd
 
 from infoplane.analysis.analyze import Report
-from infoplane.analysis.classes import per_class
-from infoplane.analysis.comparison import MARGIN, comparison_table
-from infoplane.analysis.settings_table import settings_table
-from infoplane.analysis.verdict_tables import convergence_verdicts, markov_verdicts
+from infoplane.analysis.comparison.classes import per_class
+from infoplane.analysis.comparison.methods import MARGIN, comparison_table
 from infoplane.errors import InfoplaneError, MissingData, RunFileError
-from infoplane.figures.comparison_table import show_accuracy, show_costs
-from infoplane.figures.study_tables import show_classes, show_convergence, show_markov, show_settings
-from infoplane.study.drawings import Study
-from infoplane.study.runs import runs_of
+from infoplane.reporting.methods import show_accuracy, show_costs
+from infoplane.reporting.settings import settings_table
+from infoplane.reporting.study import show_classes, show_convergence, show_markov, show_settings
+from infoplane.reporting.verdicts import convergence_verdicts, markov_verdicts
+from infoplane.study.experiments import runs_of
+from infoplane.study.figures import Study
 
 RUNS = "SGD"
 

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from infoplane.errors import InfoplaneError
 from infoplane.models import build_model
-from infoplane.trainers.chain import Chain, grouped, merge, saved_bytes, split_into_blocks
-from infoplane.trainers.objective import Knobs, OwnClassifier, Place, read_options
+from infoplane.trainers.blocks import Chain, grouped, merge, saved_bytes, split_into_blocks
+from infoplane.trainers.objectives.base import Knobs, OwnClassifier, Place, read_options
 from infoplane.trainers.settings import RecordSettings
 from infoplane.trainers.task import Task
 from infoplane.trainers.unit import Checkpointed, Unit

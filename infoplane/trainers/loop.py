@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from infoplane.data import Augmentation, Dataset, Split
-from infoplane.layers import eval_mode, tensor_of
+from infoplane.recording.layers import eval_mode, tensor_of
 from infoplane.trainers.distributed import any_of, parallel, rank, share_buffers, world
 from infoplane.trainers.meter import Cost, measure_step
 from infoplane.trainers.task import Targets

@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 
 from infoplane.errors import unknown
-from infoplane.trainers.dib import GreedyDIB
-from infoplane.trainers.forward_forward import Goodness, PlainReadout, expand, normalise
-from infoplane.trainers.greedy import GreedyCE
-from infoplane.trainers.hsic import HSICBottleneck
-from infoplane.trainers.infopro import InfoPro
-from infoplane.trainers.objective import Knobs, Objective, OwnClassifier, Place, read_options
-from infoplane.trainers.phsic import PlausibleHSIC
-from infoplane.trainers.predsim import PredSim, Sim
+from infoplane.trainers.objectives.base import Knobs, Objective, OwnClassifier, Place, read_options
+from infoplane.trainers.objectives.forward_forward import Goodness, PlainReadout, expand, normalise
+from infoplane.trainers.objectives.greedy_ce import GreedyCE
+from infoplane.trainers.objectives.greedy_dib import GreedyDIB
+from infoplane.trainers.objectives.hsic import HSICBottleneck
+from infoplane.trainers.objectives.infopro import InfoPro
+from infoplane.trainers.objectives.phsic import PlausibleHSIC
+from infoplane.trainers.objectives.predsim import PredSim, Sim
 from infoplane.trainers.task import Targets, Task
 
 SGD = {

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from infoplane.layers import tensor_of
-from infoplane.trainers.objective import Objective, Pass
+from infoplane.recording.layers import tensor_of
+from infoplane.trainers.objectives.base import Objective, Pass
 from infoplane.trainers.task import Targets
 
 Wrapper = Callable[..., tuple[Tensor, Tensor]]

@@ -1,0 +1,136 @@
+"""What the runs of a comparison measured while they trained, and how accurate each of their classifiers became."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from infoplane.analysis.comparison.methods import about_run
+from infoplane.analysis.seeds import over_seeds
+from infoplane.errors import MissingData
+from infoplane.runfile import open_run
+
+NETWORK = "network"
+
+
+def curves_table(paths: Sequence[Path]) -> pd.DataFrame:
+    """What the runs of a comparison measured while they trained.
+
+    Args:
+        paths: Run files; the name of a run's folder is that of its variant.
+
+    Returns:
+        One row per run, snapshot, classifier and split: `variant`, `method`, `seed`, `subject`, `step`, `epoch`,
+        `stage`, `block` (name of the auxiliary classifier's block, "" for the deepest one that is trained yet),
+        `depth` (number of the block from 1, 0 for ""), `split`, `accuracy`.
+    """
+    rows = []
+    for path in paths:
+        with open_run(path) as run:
+            about = about_run(path, run)
+            for snapshot in run.snapshots:
+                place = {**about, "step": snapshot.step, "epoch": snapshot.epoch}
+                place["stage"] = int(snapshot.metrics.get("stage", 0))
+                rows += [{**place, **value} for value in _accuracies(snapshot.metrics)]
+    return pd.DataFrame(rows)
+
+
+def accuracy_table(paths: Sequence[Path]) -> pd.DataFrame:
+    """Accuracy of the deepest trained classifier on held-out data over training, averaged over seeds.
+
+    Args:
+        paths: Run files.
+
+    Returns:
+        One row per variant and step: `variant`, `method`, `subject`, `split` ("test", or "validation" where a
+        validation split is held out), `step`, `epoch`, `stage` (number of finished blocks of sequential training),
+        `accuracy` with `accuracy_low` and `accuracy_high`, and `seeds`.
+    """
+    curves = curves_table(paths)
+    curves = curves[(curves["depth"] == 0) & (curves["split"] != "train")]
+    keys = ["variant", "method", "subject", "split", "step", "epoch", "stage"]
+    table = over_seeds(curves, keys, ["accuracy"])
+    # Steps that not all seeds of a variant recorded would make its curve jump.
+    complete = table.groupby("variant")["seeds"].transform("max")
+    return table[table["seeds"] == complete].reset_index(drop=True)
+
+
+def block_switches(table: pd.DataFrame) -> dict[str, list[float]]:
+    """Epochs at which sequential training goes on to the next block.
+
+    Args:
+        table: A table of `accuracy_table`.
+
+    Returns:
+        For each variant with several stages, all of them of one length, its epochs in rising order.
+    """
+    found = {}
+    for variant, rows in table.groupby("variant", sort=False):
+        stages, end = int(rows["stage"].max()) + 1, float(rows["epoch"].max())
+        if stages > 1:
+            found[str(variant)] = [end * k / stages for k in range(1, stages)]
+    return found
+
+
+def blocks_table(paths: Sequence[Path]) -> pd.DataFrame:
+    """Test accuracy of every classifier of the finished runs, one row per run and block.
+
+    Returns:
+        `variant`, `method`, `seed`, `subject`, `block`, `depth` (from 1 to the last), `accuracy` (NaN without a
+        classifier).
+    """
+    rows = []
+    for path in paths:
+        with open_run(path) as run:
+            for depth, (block, accuracy) in enumerate(run.results.get("blocks", {}).items(), start=1):
+                value = np.nan if accuracy is None else accuracy
+                rows.append({**about_run(path, run), "block": block, "depth": depth, "accuracy": value})
+    return pd.DataFrame(rows)
+
+
+def depth_table(paths: Sequence[Path]) -> pd.DataFrame:
+    """Test accuracy of each classifier against depth, averaged over seeds.
+
+    Blocks of variants that merged their units are placed at the unit in which they end, where another variant
+    has these units.
+
+    Args:
+        paths: Finished runs.
+
+    Returns:
+        One row per variant and block: `variant`, `method`, `subject`, `block`, `depth` (NaN for a network that was
+        trained as a whole), `accuracy` with `accuracy_low` and `accuracy_high`, and `seeds`.
+
+    Raises:
+        MissingData: No run has auxiliary classifiers.
+    """
+    blocks = blocks_table(paths)
+    whole = blocks["block"] == NETWORK
+    local = blocks[~whole].dropna(subset=["accuracy"])
+    if local.empty or local.groupby("variant")["block"].nunique().max() < 2:
+        raise MissingData("no layer-wise method with auxiliary classifiers is here; add one, such as greedy-ce")
+    places = _places(blocks[~whole])
+    table = blocks.assign(depth=blocks["block"].map(places).fillna(blocks["depth"]).where(~whole))
+    keys = ["variant", "method", "subject", "block", "depth"]
+    return over_seeds(table.dropna(subset=["accuracy"]), keys, ["accuracy"])
+
+
+def _places(blocks: pd.DataFrame) -> dict[str, int]:
+    """The depth of each block by name, where the finest division names them all; empty where it does not."""
+    finest = max((list(dict.fromkeys(rows["block"])) for _, rows in blocks.groupby("variant")), key=len)
+    return {name: depth for depth, name in enumerate(finest, 1)} if set(blocks["block"]) <= set(finest) else {}
+
+
+def _accuracies(metrics: dict[str, float]) -> Iterator[dict[str, Any]]:
+    """The accuracies among the metrics of a snapshot, block by block."""
+    hidden = itertools.count(1)
+    for name, value in metrics.items():
+        split, found, rest = name.partition("_accuracy")
+        if found and (not rest or rest.startswith("@")):
+            block = rest.removeprefix("@")
+            yield {"block": block, "depth": next(hidden) if block else 0, "split": split, "accuracy": value}

@@ -1,0 +1,150 @@
+"""Which classes a network gets right, which it takes for which others, and how well it places their boxes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from infoplane.analysis.comparison.methods import about_run
+from infoplane.analysis.seeds import over_seeds
+from infoplane.data.boxes import intersection_over_union
+from infoplane.errors import MissingData
+from infoplane.runfile import Run, open_run
+
+
+def confusion_table(paths: Sequence[Path]) -> pd.DataFrame:
+    """Confusion matrices, summed over the seeds of each variant.
+
+    Args:
+        paths: Finished runs; the name of a run's folder is that of its variant.
+
+    Returns:
+        One row per variant, true class and predicted class: `variant`, `subject`, `true`, `predicted`, `count`,
+        `share` of the true class (NaN where the test split has none of it), `seeds`.
+    """
+    parts = []
+    for variant, group in _by_variant(paths).items():
+        with open_run(group[0]) as run:
+            about = about_run(group[0], run)
+        counts = _summed(group)
+        true, predicted = (axis.ravel() for axis in np.indices(counts.shape))
+        totals = counts.sum(1, keepdims=True)
+        share = np.divide(counts, totals, out=np.full(counts.shape, np.nan), where=totals > 0)
+        columns = {"true": true, "predicted": predicted, "count": counts.ravel(), "share": share.ravel()}
+        parts.append(pd.DataFrame(columns).assign(variant=variant, subject=about["subject"], seeds=len(group)))
+    return pd.concat(parts, ignore_index=True)
+
+
+def per_class(paths: Sequence[Path]) -> pd.DataFrame:
+    """How each class fares on the test split, averaged over seeds.
+
+    Args:
+        paths: Finished runs; the name of a run's folder is that of its variant.
+
+    Returns:
+        One row per variant and class that the test split has: `variant`, `subject`, `class`, `support` (test
+        samples of it), `accuracy` (share of them that is recognised; recall) with its standard deviation over seeds
+        `accuracy_sd` (ddof=1) and 95 % interval of Student's t `accuracy_low` and `accuracy_high`; `taken_for`, the
+        class that it is mistaken for most often over all seeds (−1: for none), and the share of that
+        `taken_for_share`; `iou`, mean intersection over union of its boxes, with `iou_sd`, `iou_low` and `iou_high`
+        (NaN without boxes); `seeds`.
+    """
+    rows = []
+    for path in paths:
+        with open_run(path) as run:
+            rows += [{**about_run(path, run), **values} for values in _classes(run)]
+    table = pd.DataFrame(rows)
+    keys = ["variant", "subject", "class", "support"]
+    means = over_seeds(table, keys, ["accuracy", "iou"])
+    deviations = table.groupby(keys, sort=False)[["accuracy", "iou"]].std(ddof=1).add_suffix("_sd").reset_index()
+    mistakes = pd.concat([_mistakes(variant, _summed(group)) for variant, group in _by_variant(paths).items()])
+    return means.merge(deviations, on=keys).merge(mistakes, on=["variant", "class"])
+
+
+def hardest_classes(classes: pd.DataFrame, count: int = 8) -> list[int]:
+    """The classes with the lowest accuracy, the median over variants, the hardest first.
+
+    A variant that fails as a whole says nothing about classes, so it is no mean.
+
+    Args:
+        classes: A table of `per_class`.
+        count: How many.
+
+    Raises:
+        MissingData: Half of the variants recognise all classes always.
+    """
+    middle = classes.groupby("class")["accuracy"].median().sort_values(kind="stable")
+    hard = [int(name) for name in middle[middle < 1].index[:count]]
+    if not hard:
+        raise MissingData("most variants always recognise every class, so none is hard")
+    return hard
+
+
+def mistaken_samples(paths: Sequence[Path], classes: Sequence[int], count: int = 4) -> pd.DataFrame:
+    """The test samples of some classes that most of the runs get wrong.
+
+    Args:
+        paths: Finished runs on the same test split.
+        classes: The classes.
+        count: How many samples of each class.
+
+    Returns:
+        One row per sample, the most mistaken of a class first: `class`, `index` in the test split, `wrong` (number
+        of runs that are wrong), `runs`.
+    """
+    wrong: NDArray | int = 0
+    for path in paths:
+        with open_run(path) as run:
+            labels = run.result("labels")
+            wrong = wrong + (run.result("predictions") != labels)
+    rows = []
+    for name in classes:
+        members = np.flatnonzero(labels == name)
+        worst = members[np.argsort(-np.asarray(wrong)[members], kind="stable")][:count]
+        rows += [{"class": name, "index": i, "wrong": np.asarray(wrong)[i], "runs": len(paths)} for i in worst]
+    return pd.DataFrame(rows)
+
+
+def _by_variant(paths: Sequence[Path]) -> dict[str, list[Path]]:
+    found: dict[str, list[Path]] = {}
+    for path in paths:
+        found.setdefault(path.parent.name, []).append(path)
+    return found
+
+
+def _summed(paths: Sequence[Path]) -> NDArray:
+    """The sum of the confusion matrices, (C, C)."""
+    total: Any = 0
+    for path in paths:
+        with open_run(path) as run:
+            total = total + run.result("confusion")
+    return np.asarray(total)
+
+
+def _classes(run: Run) -> Iterator[dict[str, Any]]:
+    """Accuracy and box overlap of each class in one run."""
+    labels, right = run.result("labels"), run.result("predictions") == run.result("labels")
+    overlap = np.full(len(labels), np.nan)
+    if run.config.get("task") == "classes+boxes":
+        boxes, wanted = (torch.from_numpy(run.result(name)) for name in ("boxes", "true_boxes"))
+        overlap = intersection_over_union(boxes, wanted).numpy()
+    for name in np.unique(labels):
+        members = labels == name
+        accuracy, iou = float(right[members].mean()), float(overlap[members].mean())
+        yield {"class": int(name), "support": int(members.sum()), "accuracy": accuracy, "iou": iou}
+
+
+def _mistakes(variant: str, counts: NDArray) -> pd.DataFrame:
+    """For each class the one that it is taken for most often."""
+    wrong = counts * (1 - np.eye(len(counts), dtype=counts.dtype))
+    most, totals = wrong.max(1), counts.sum(1)
+    share = np.divide(most, totals, out=np.zeros(len(counts)), where=totals > 0)
+    taken = np.where(most > 0, wrong.argmax(1), -1)
+    columns = {"class": np.arange(len(counts)), "taken_for": taken, "taken_for_share": share}
+    return pd.DataFrame(columns).assign(variant=variant)

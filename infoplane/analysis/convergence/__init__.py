@@ -1,0 +1,1 @@
+"""Do layers converge from bottom to top?"""

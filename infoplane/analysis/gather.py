@@ -1,0 +1,140 @@
+"""Gathers the estimates and metrics of several runs into two tidy tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from infoplane.errors import InfoplaneError
+from infoplane.estimators.base import EstimatorSettings
+from infoplane.estimators.batches import Batches
+from infoplane.estimators.engine.estimate import estimate_run
+from infoplane.estimators.pairs import DRAWS, estimate_pairs
+from infoplane.estimators.renyi import Settings
+from infoplane.runfile import open_run, run_names
+
+MAY_DIFFER = {"seed", "data_root", "device"}
+
+
+def gather(
+    paths: Sequence[Path],
+    settings: EstimatorSettings,
+    batches: Batches | None = None,
+    *,
+    last: bool = False,
+    jobs: int | None = None,
+    progress: bool = False,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Estimates what is missing and puts the runs side by side.
+
+    Args:
+        paths: Run files.
+        settings: Settings of the estimator.
+        batches: Batches of the probe to estimate apart; None takes the whole probe at once.
+        last: Only the last snapshot of each run.
+        jobs: Number of parallel solves; None takes one per core.
+        progress: Show progress bars.
+
+    Returns:
+        Estimates, one row per run × snapshot × layer × batch (columns as in docs/run-file.md, and run, seed,
+        dataset, model), and metrics, one row per run × snapshot.
+
+    Raises:
+        InfoplaneError: A run is given twice, cannot be read, or holds no snapshot.
+    """
+    names = run_names(paths)
+    refuse_other_training(paths)
+    estimates, metrics = [], []
+    for path, name in zip(paths, names, strict=True):
+        table = estimate_run(path, settings, batches, last=last, jobs=jobs, progress=progress)
+        with open_run(path) as run:
+            about = {
+                "run": name,
+                "seed": run.config.get("seed", 0),
+                "dataset": data_text(run.config),
+                "model": run.config.get("model", "own model"),
+            }
+            measured = run.metrics
+        steps = {step: index for index, step in enumerate(sorted(table["step"].unique()))}
+        estimates.append(table.assign(**about, snapshot=table["step"].map(steps)))
+        metrics.append(measured.assign(run=name))
+    return pd.concat(estimates, ignore_index=True), pd.concat(metrics, ignore_index=True)
+
+
+def gather_pairs(
+    paths: Sequence[Path],
+    settings: Settings | None = None,
+    batches: Batches | None = None,
+    *,
+    steps: Sequence[int] | None = None,
+    draws: int = DRAWS,
+    jobs: int | None = None,
+    progress: bool = False,
+) -> pd.DataFrame:
+    """Estimates the pairwise quantities that are missing and puts the runs side by side.
+
+    Args:
+        paths: Run files.
+        settings: Order, kernel and bandwidths.
+        batches: Batches of the probe to estimate apart; None takes the whole probe at once.
+        steps: Steps of the snapshots; None takes the first, the middle and the last of each run.
+        draws: Number of permutations behind the null of the residual.
+        jobs: Number of parallel solves; None takes one per core.
+        progress: Show progress bars.
+
+    Returns:
+        One row per run, step, batch, quantity and pair; columns as those of
+        `infoplane.estimators.pairs.estimate_pairs`, and run.
+
+    Raises:
+        InfoplaneError: As for `gather`.
+    """
+    names = run_names(paths)
+    refuse_other_training(paths)
+    tables = [
+        estimate_pairs(path, settings, batches, steps=steps, draws=draws, jobs=jobs, progress=progress)
+        for path in paths
+    ]
+    return pd.concat([table.assign(run=name) for table, name in zip(tables, names, strict=True)], ignore_index=True)
+
+
+def data_text(config: Mapping[str, Any]) -> str:
+    """The data of a run in words, such as "gtsrb (16×16, 100 % of labels permuted)"."""
+    size, count, augment = config.get("image_size"), config.get("train_size"), config.get("augment", "none")
+    permuted, held_out = config.get("permute_labels", 0), config.get("validation", 0)
+    details = [
+        f"{size}×{size}" if size else "",
+        "cut to the sign" if config.get("region") == "sign" else "",
+        f"{count:,} training samples" if count else "",
+        f"{100 * held_out:g} % held out" if held_out else "",
+        f"{100 * permuted:g} % of labels permuted" if permuted else "",
+        "with boxes" if config.get("task") == "classes+boxes" else "",
+        f"augmentation {augment}" if augment != "none" else "",
+    ]
+    known = ", ".join(filter(None, details))
+    return f"{config.get('dataset', 'own data')}" + (f" ({known})" if known else "")
+
+
+def refuse_other_training(paths: Sequence[Path]) -> None:
+    """Runs are put side by side as repetitions: they may differ in their seeds, not in how they were made.
+
+    Raises:
+        InfoplaneError: A run is a copy of another, or was trained otherwise.
+    """
+    configs, ids = [], []
+    for path in paths:
+        with open_run(path) as run:
+            ids.append(run.run_id)
+            configs.append({name: value for name, value in run.config.items() if name not in MAY_DIFFER})
+    for path, config, identity in zip(paths[1:], configs[1:], ids[1:], strict=True):
+        if ids.count(identity) > 1:
+            raise InfoplaneError(f"{path} is a copy of another of these runs; name each run once")
+        different = sorted(name for name in {*configs[0], *config} if configs[0].get(name) != config.get(name))
+        if different:
+            raise InfoplaneError(
+                f"{path} differs from {paths[0]} in {', '.join(different)}; "
+                "only seeds are averaged, draw other runs apart"
+            )

@@ -1,0 +1,1 @@
+"""Is the flow of information a Markov information bottleneck?"""

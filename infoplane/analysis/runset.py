@@ -1,0 +1,145 @@
+"""A set of runs that differ in their seeds, with the tables that analyses ask for, each made once."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from infoplane.analysis.convergence.order import DepthOrder, depth_order
+from infoplane.analysis.convergence.times import Curves, curves
+from infoplane.analysis.convergence.verdict import bottom_up_verdict
+from infoplane.analysis.gather import gather, gather_pairs
+from infoplane.analysis.plane import refuse_mixture
+from infoplane.analysis.verdict import Verdict
+from infoplane.errors import InfoplaneError
+from infoplane.estimators.base import EstimatorSettings
+from infoplane.estimators.batches import Batches
+from infoplane.estimators.renyi import Settings
+from infoplane.estimators.similarity import parameter_table, representation_table
+from infoplane.runfile import open_run
+
+BATCH_SIZE = 128
+MAX_BATCHES = 10
+
+
+def default_batches(path: Path) -> Batches | None:
+    """Up to 10 disjoint batches of 128 samples; thirds of a smaller probe; None under 12 samples.
+
+    Args:
+        path: A run file.
+    """
+    with open_run(path) as run:
+        n = len(run.probe)
+    if n >= 3 * BATCH_SIZE:
+        return Batches(min(n // BATCH_SIZE, MAX_BATCHES), BATCH_SIZE)
+    return Batches(3, n // 3) if n >= 12 else None
+
+
+@dataclass
+class RunSet:
+    """Runs that differ in their seeds, under one choice of settings.
+
+    Attributes:
+        paths: Run files, one a seed.
+        settings: Settings of the estimator.
+        batches: Batches of the probe; None for the whole probe.
+        jobs: Number of parallel solves; None takes one per core.
+        progress: Show progress bars.
+    """
+
+    paths: tuple[Path, ...]
+    settings: EstimatorSettings
+    batches: Batches | None
+    jobs: int | None = None
+    progress: bool = False
+
+    @classmethod
+    def of(
+        cls,
+        paths: Sequence[Path],
+        settings: EstimatorSettings | None = None,
+        batches: Batches | None = None,
+        *,
+        jobs: int | None = None,
+        progress: bool = False,
+    ) -> RunSet:
+        """A set of runs with the default settings in the place of None: Rényi, and `default_batches`.
+
+        Raises:
+            InfoplaneError: There is no run.
+        """
+        if not paths:
+            raise InfoplaneError("nothing to analyse: name run files")
+        return cls(tuple(paths), settings or Settings(), batches or default_batches(paths[0]), jobs, progress)
+
+    @functools.cached_property
+    def _gathered(self) -> tuple[pd.DataFrame, pd.DataFrame]:
+        tables = gather(self.paths, self.settings, self.batches, jobs=self.jobs, progress=self.progress)
+        refuse_mixture(tables[0])
+        _refuse_other_inputs(self.paths)
+        return tables
+
+    @property
+    def estimates(self) -> pd.DataFrame:
+        """One row per run, snapshot, layer and batch, as `gather` gives them.
+
+        Raises:
+            InfoplaneError: The runs cannot stand side by side.
+        """
+        return self._gathered[0]
+
+    @property
+    def metrics(self) -> pd.DataFrame:
+        """One row per run and snapshot."""
+        return self._gathered[1]
+
+    @functools.cached_property
+    def pairs(self) -> pd.DataFrame:
+        """Pairwise quantities at three snapshots, as `gather_pairs` gives them.
+
+        Raises:
+            InfoplaneError: The settings are not of matrix-based entropies.
+        """
+        if not isinstance(self.settings, Settings):
+            raise InfoplaneError("information between layers needs the matrix-based entropies: --estimator renyi")
+        return gather_pairs(self.paths, self.settings, self.batches, jobs=self.jobs, progress=self.progress)
+
+    @property
+    def curves(self) -> Curves:
+        """Those of I(X;T)."""
+        return curves(self.estimates, "I_XT")
+
+    @functools.cached_property
+    def controls(self) -> list[Curves]:
+        """Those that estimate no information."""
+        similar = representation_table(self.paths, self.batches, progress=self.progress)
+        distances = parameter_table(self.paths)
+        return [curves(similar, "cka"), curves(similar, "svcca"), curves(distances, "parameters")]
+
+    @functools.cached_property
+    def orders(self) -> tuple[DepthOrder, ...]:
+        """Orders of convergence of I(X;T) and the controls, at the tolerance of the rule."""
+        return tuple(map(depth_order, [self.curves, *self.controls]))
+
+    def verdict(self) -> Verdict:
+        """The verdict on bottom-up convergence."""
+        return bottom_up_verdict(self.orders[0], self.orders[1:])
+
+
+def _refuse_other_inputs(paths: Sequence[Path]) -> None:
+    """Runs of own loops have no configuration to compare, but inputs and targets."""
+    found = []
+    for path in paths:
+        with open_run(path) as run:
+            target = run.probe.target
+            asked = set(target.classes.tolist()) if target.discrete else target.values.shape[1:]
+            found.append((run.probe.shape, len(run.probe), target.kind, asked))
+    for path, probe in zip(paths, found, strict=True):
+        if probe != found[0]:
+            raise InfoplaneError(
+                f"{path} and {paths[0]} have different probes (size, input shape or target); analyse them apart"
+            )

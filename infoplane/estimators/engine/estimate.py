@@ -1,0 +1,232 @@
+"""The estimates of a run, one tidy table beside the run file; nothing is computed twice.
+
+`RUN.estimates.csv` stands beside `RUN.h5`: one row per estimator and settings, snapshot, layer and batch, so that
+each row says by itself what made it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from infoplane.errors import InfoplaneError
+from infoplane.estimators.base import MAIN, EstimatorSettings, Item, LayerView
+from infoplane.estimators.batches import Batches
+from infoplane.estimators.engine.pool import Part, Pool, batch_columns, parts_of, solving, survey
+from infoplane.estimators.engine.store import StoredTable, matching
+from infoplane.provenance import versions
+from infoplane.runfile import Run, beside, open_run
+
+SAVE_SECONDS = 20.0
+RUNS_AT_ONCE = 8
+WATCH_SECONDS = 10.0
+WORDS = frozenset(
+    {
+        "run_id",
+        "version",
+        "estimator",
+        "unit",
+        "target",
+        "kernel",
+        "bandwidth",
+        "scope",
+        "input_bandwidth",
+        "target_bandwidth",
+        "dtype",
+        "bins",
+        "noise",
+        "layer",
+        "status",
+    }
+)
+INTEGERS = frozenset(
+    {"permutations", "batches", "batch_size", "batch", "n", "classes", "step", "depth", "features"}
+)
+# What tells one row from another.
+KEYS = (INTEGERS | WORDS | {"alpha", "tolerance", "neighbours"}) - {"status"}
+
+
+def estimates_path(run: Path) -> Path:
+    """Where the estimates of a run file stand."""
+    return beside(run, ".estimates.csv")
+
+
+def estimate_runs(
+    paths: Iterable[Path],
+    settings: EstimatorSettings | Sequence[EstimatorSettings],
+    batches: Batches | None = None,
+    *,
+    jobs: int | None = None,
+    scheduler: str | None = None,
+    progress: bool = False,
+) -> Iterator[tuple[Path, pd.DataFrame]]:
+    """Estimates several runs, on this machine or on a Dask cluster, with the same results.
+
+    Args:
+        paths: The run files.
+        settings: The settings of one or several estimators.
+        batches: Batches of the probe to estimate apart; None takes the whole probe at once.
+        jobs: Number of parallel solves on this machine; None takes one per core.
+        scheduler: Address of the scheduler of a Dask cluster whose workers see the run files by the same paths;
+            None takes this machine.
+        progress: Show progress bars.
+
+    Yields:
+        Each run file with its rows, as `estimate_run` gives them, in the order of `paths`.
+
+    Raises:
+        InfoplaneError: As for `estimate_run`, and as for `infoplane.estimators.engine.dask`.
+    """
+    if scheduler is None:
+        for path in paths:
+            yield path, estimate_run(path, settings, batches, jobs=jobs, progress=progress)
+        return
+    from infoplane.estimators.engine.dask import connected
+
+    # Each run waits for its results in a thread of its own, so that the last ones of a run leave no worker idle.
+    with connected(scheduler) as cluster, ThreadPoolExecutor(RUNS_AT_ONCE) as threads:
+        tables = {
+            path: threads.submit(estimate_run, path, settings, batches, pool=cluster, progress=progress)
+            for path in dict.fromkeys(paths)
+        }
+        try:
+            for path, table in tables.items():
+                while not wait([table], WATCH_SECONDS).done:
+                    cluster.watch()
+                yield path, table.result()
+        except BaseException:
+            threads.shutdown(wait=False, cancel_futures=True)
+            cluster.stop()
+            raise
+
+
+def estimate_run(
+    path: Path,
+    settings: EstimatorSettings | Sequence[EstimatorSettings],
+    batches: Batches | None = None,
+    *,
+    last: bool = False,
+    jobs: int | None = None,
+    pool: Pool | None = None,
+    progress: bool = False,
+) -> pd.DataFrame:
+    """Estimates every layer at every snapshot, reusing what is there already.
+
+    Several estimators share what they read of a layer.
+
+    Args:
+        path: The run file; a run that is still being written is estimated up to its last finished snapshot.
+        settings: The settings of one or several estimators.
+        batches: Batches of the probe to estimate apart; None takes the whole probe at once.
+        last: Only the last snapshot.
+        jobs: Number of parallel solves; None takes one per core.
+        pool: What does the work in place of this process.
+        progress: Show a progress bar.
+
+    Returns:
+        The rows of these settings, estimator by estimator, ordered by step, depth and batch; columns as in
+        docs/run-file.md. `infoplane.analysis.plane.average_batches` makes means and standard errors of batches.
+
+    Raises:
+        InfoplaneError: The run holds no snapshot, its estimates cannot be read or written, or an estimator needs
+            activations where distances were kept.
+    """
+    wanted = [settings] if isinstance(settings, EstimatorSettings) else list(settings)
+    with open_run(path) as run:
+        if not run.snapshots:
+            raise InfoplaneError(f"{path} holds no finished snapshot yet")
+        columns = [_columns(run, one, batches) for one in wanted]
+        stored = _stored(run)
+        table = stored.load()
+        snapshots = range(len(run.snapshots))[-1 if last else 0 :]
+        missing = [_missing(run, matching(table, one), snapshots) for one in columns]
+        if any(missing):
+            parts = [
+                part
+                for one, about, items in zip(wanted, columns, missing, strict=True)
+                if items
+                for part in parts_of(run, one, about, items, batches)
+            ]
+            workers = nullcontext(pool) if pool else solving(jobs, len(run.probe))
+            table = _compute(run, parts, stored, workers, progress)
+        steps = [run.snapshots[index].step for index in snapshots]
+    order = ["step", "depth", "batch"]
+    found = pd.concat([matching(table, one).sort_values(order) for one in columns], ignore_index=True)
+    return found[found["step"].isin(steps)].reset_index(drop=True)
+
+
+def _columns(run: Run, settings: EstimatorSettings, batches: Batches | None) -> dict[str, Any]:
+    return {
+        "run_id": run.run_id,
+        "version": versions().get("infoplane", ""),
+        **settings.columns(run),
+        **batch_columns(batches),
+    }
+
+
+def _missing(run: Run, done: pd.DataFrame, wanted: Iterable[int]) -> list[Item]:
+    """The (snapshot, layer) pairs without rows; the batches of a pair are stored together."""
+    have = set(zip(done["step"], done["layer"], strict=True)) if len(done) else set()
+    return [
+        (index, layer.name)
+        for index in wanted
+        for layer in run.layers
+        if (run.snapshots[index].step, layer.name) not in have
+    ]
+
+
+def _stored(run: Run) -> StoredTable:
+    version = versions().get("infoplane", "")
+    return StoredTable(estimates_path(run.path), run.run_id, version, WORDS, INTEGERS, KEYS, {"target": MAIN})
+
+
+def _compute(
+    run: Run, parts: list[Part], stored: StoredTable, workers: AbstractContextManager[Pool], progress: bool
+) -> pd.DataFrame:
+    """Computes the missing rows; on an interruption what is done is kept."""
+    depths = {layer.name: depth for depth, layer in enumerate(run.layers, start=1)}
+    items = sorted(set.union(*(part.items for part in parts)), key=lambda item: (item[0], depths[item[1]]))
+    rows: list[dict[str, Any]] = []
+    try:
+        with workers as pool:
+            survey(run, parts, pool, progress)
+            tasks = {
+                item: {number: part.told.get(item) for number, part in enumerate(parts) if item in part.items}
+                for item in items
+            }
+            saved = time.monotonic()
+            for _, made in pool.each(run, parts, _rows, tasks, "estimates", progress):
+                rows += [{**parts[number].columns, **row} for number, row in made.items()]
+                if time.monotonic() - saved > SAVE_SECONDS:
+                    stored.store(pd.DataFrame(rows))
+                    saved = time.monotonic()
+    except BaseException:
+        if rows:
+            stored.store(pd.DataFrame(rows))
+        raise
+    return stored.store(pd.DataFrame(rows))
+
+
+def _rows(run: Run, parts: Sequence[Part], item: Item, told: dict[int, Any]) -> dict[int, dict[str, Any]]:
+    """One layer at one snapshot, read once, under the parts of these numbers, which are told what was surveyed."""
+    snapshot, layer = run.snapshots[item[0]], run.layer(item[1])
+    place = {
+        "step": snapshot.step,
+        "epoch": snapshot.epoch,
+        "layer": layer.name,
+        "depth": 1 + run.layers.index(layer),
+        "features": layer.features,
+    }
+    whole = LayerView(run, snapshot, layer.name, shared=len(told) > 1)
+    rows = {}
+    for number, heard in told.items():
+        part = parts[number]
+        view = whole.batch(part.batch, part.members)
+        rows[number] = {**part.about(), **place, **part.estimator.estimate(view, heard)}
+    return rows

@@ -1,0 +1,215 @@
+"""How far each layer is from its own final state: linear CKA, SVCCA, and the distance of its parameters.
+
+None of the three estimates an information. CKA and SVCCA compare what the layer gives for the probe, and need its
+distances only: the centred linear kernel is −½ J D² J with the squared distances D² and J = 1 − 1/n. Both are 1 for
+equal representations and do not change under rotation, shift and scaling.
+    linear CKA   ⟨K, L⟩ / (‖K‖ ‖L‖) with unbiased estimates of the inner products (HSIC: Song et al., 2012; for CKA:
+                 Nguyen, Raghu and Kornblith, 2021), so that it is 0 on average for independent representations of
+                 however many features. CKA itself: Kornblith et al., 2019.
+    SVCCA        mean canonical correlation of the principal components that hold 99 % of the variance (Raghu et
+                 al., 2017). It has no unbiased form: where the components of both are more than the samples, some
+                 correlations are 1 for any representations.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.linalg import eigh, svdvals
+from scipy.spatial.distance import squareform
+from threadpoolctl import threadpool_limits
+from tqdm import tqdm
+
+from infoplane.errors import InfoplaneError
+from infoplane.estimators.batches import Batches, strata
+from infoplane.estimators.gaussian import centred
+from infoplane.runfile import Run, Snapshot, open_run, run_names
+
+VARIANCE = 0.99
+OK, NOT_RECORDED = "ok", "not recorded"
+
+
+def u_centred(square: NDArray) -> NDArray:
+    """The linear kernel centred so that ⟨K, L⟩ / (n (n−3)) is the unbiased estimate of HSIC.
+
+    Args:
+        square: Euclidean distances, (n, n), n ≥ 4.
+
+    Returns:
+        (n, n) with zero diagonal and rows that sum to 0 (U-centring: Székely and Rizzo, 2014).
+    """
+    n = len(square)
+    kernel = -0.5 * np.square(square)
+    rows = kernel.sum(axis=1) / (n - 2)
+    kernel -= rows[:, None] + rows - rows.sum() / (n - 1)
+    np.fill_diagonal(kernel, 0.0)
+    return kernel
+
+
+def linear_cka(a: NDArray, b: NDArray) -> float:
+    """Linear CKA of two representations, of unbiased estimates of HSIC.
+
+    Args:
+        a: Euclidean distances of one representation, (n, n), n ≥ 4.
+        b: Those of the other, for the same samples.
+
+    Returns:
+        Between −1 and 1, 1 if they are alike; NaN if one is constant.
+    """
+    return _cosine(u_centred(a), u_centred(b))
+
+
+def principal(square: NDArray, variance: float = VARIANCE) -> NDArray:
+    """The principal components that hold so much of the variance.
+
+    Args:
+        square: Euclidean distances, (n, n).
+        variance: Share of the variance, in (0, 1].
+
+    Returns:
+        Orthonormal columns, (n, r); r = 0 for a constant representation.
+    """
+    values, vectors = eigh(centred(-0.5 * np.square(square)), driver="evd")
+    values = np.maximum(values[::-1], 0)
+    total = values.sum()
+    if total == 0:
+        return np.empty((len(square), 0))
+    kept = int(np.searchsorted(np.cumsum(values) / total, variance - 1e-12)) + 1
+    return vectors[:, ::-1][:, :kept]
+
+
+def svcca(a: NDArray, b: NDArray, variance: float = VARIANCE) -> float:
+    """SVCCA of two representations.
+
+    Args:
+        a: Euclidean distances of one representation, (n, n).
+        b: Those of the other, for the same samples.
+        variance: Share of the variance that is kept of each.
+
+    Returns:
+        Mean canonical correlation, between 0 and 1; NaN if one is constant.
+    """
+    return _correlation(principal(a, variance), principal(b, variance))
+
+
+def representation_table(
+    paths: Sequence[Path], batches: Batches | None = None, *, progress: bool = False
+) -> pd.DataFrame:
+    """Linear CKA and SVCCA of every layer at every snapshot to the same layer at the last snapshot.
+
+    Args:
+        paths: Run files.
+        batches: Batches of the probe to take apart; None takes the whole probe at once.
+        progress: Show a progress bar.
+
+    Returns:
+        One row per run, snapshot, layer and batch: `run`, `step`, `epoch`, `layer`, `depth`, `batch`, `n`, `cka`
+        and `svcca` (0 to 1), and `status`, "ok" or why there are no values.
+
+    Raises:
+        InfoplaneError: A run is given twice, cannot be read, or holds no snapshot.
+    """
+    rows: list[dict[str, Any]] = []
+    with threadpool_limits(1):
+        for name, run in _opened(paths):
+            cuts = batches.draw(strata(run.probe.target)) if batches else [np.arange(len(run.probe))]
+            bar = tqdm(run.layers, desc=f"CKA of {name}", disable=None if progress else True, leave=False)
+            for depth, layer in enumerate(bar, start=1):
+                about = {"run": name, "layer": layer.name, "depth": depth}
+                rows += [about | row for row in _similarities(run, layer.name, cuts)]
+    return pd.DataFrame(rows)
+
+
+def parameter_table(paths: Sequence[Path]) -> pd.DataFrame:
+    """Distance of each layer's parameters to those at the last snapshot, relative to that at the first.
+
+    Args:
+        paths: Run files.
+
+    Returns:
+        One row per run, snapshot and layer: `run`, `step`, `epoch`, `layer`, `depth`, `parameters` (1 at the first
+        snapshot, 0 at the last) and `status`: "ok", "not recorded" (files of older versions), "no parameters",
+        "unmoved" or "not finite".
+
+    Raises:
+        InfoplaneError: A run is given twice, cannot be read, or holds no snapshot.
+    """
+    rows: list[dict[str, Any]] = []
+    for name, run in _opened(paths):
+        for depth, layer in enumerate(run.layers, start=1):
+            values, status = _distances_to_end([snapshot.parameters(layer.name) for snapshot in run.snapshots])
+            about = {"run": name, "layer": layer.name, "depth": depth, "status": status}
+            rows += [
+                about | {"step": snapshot.step, "epoch": snapshot.epoch, "parameters": value}
+                for snapshot, value in zip(run.snapshots, values, strict=True)
+            ]
+    return pd.DataFrame(rows)
+
+
+def _opened(paths: Sequence[Path]) -> Iterator[tuple[str, Run]]:
+    for path, name in zip(paths, run_names(paths), strict=True):
+        with open_run(path) as run:
+            if not run.snapshots:
+                raise InfoplaneError(f"{path} holds no finished snapshot yet")
+            yield name, run
+
+
+def _similarities(run: Run, layer: str, cuts: Sequence[NDArray]) -> Iterator[dict[str, Any]]:
+    """One layer at every snapshot and batch, compared with itself at the last snapshot."""
+    final = run.snapshots[-1]
+    trouble_at_end = _trouble(final, layer)
+    finals = [] if trouble_at_end else _prepared(final, layer, cuts)
+    for snapshot in run.snapshots:
+        place = {"step": snapshot.step, "epoch": snapshot.epoch}
+        trouble = _trouble(snapshot, layer) or trouble_at_end
+        states = [] if trouble else _prepared(snapshot, layer, cuts)
+        for batch, members in enumerate(cuts):
+            cka = correlation = math.nan
+            if not trouble:
+                (kernel, components), (last_kernel, last_components) = states[batch], finals[batch]
+                cka = _cosine(kernel, last_kernel)
+                correlation = _correlation(components, last_components)
+            status = trouble or (OK if math.isfinite(cka) else "constant")
+            yield place | {"batch": batch, "n": len(members), "cka": cka, "svcca": correlation, "status": status}
+
+
+def _prepared(snapshot: Snapshot, layer: str, cuts: Sequence[NDArray]) -> list[tuple[NDArray, NDArray]]:
+    square = squareform(snapshot.distances(layer))
+    parts = (square[np.ix_(members, members)] for members in cuts)
+    return [(u_centred(part), principal(part)) for part in parts]
+
+
+def _trouble(snapshot: Snapshot, layer: str) -> str:
+    if snapshot.nonfinite(layer):
+        return "not finite"
+    return "constant" if snapshot.constant(layer) else ""
+
+
+def _cosine(a: NDArray, b: NDArray) -> float:
+    norms = np.linalg.norm(a) * np.linalg.norm(b)
+    return float(np.vdot(a, b) / norms) if norms > 0 else math.nan
+
+
+def _correlation(a: NDArray, b: NDArray) -> float:
+    if not (a.shape[1] and b.shape[1]):
+        return math.nan
+    return float(np.minimum(svdvals(a.T @ b), 1.0).mean())
+
+
+def _distances_to_end(vectors: Sequence[NDArray | None]) -> tuple[NDArray, str]:
+    unknown = np.full(len(vectors), np.nan)
+    if any(vector is None for vector in vectors):
+        return unknown, NOT_RECORDED
+    stacked = np.asarray(vectors, dtype=np.float64)
+    if not stacked.shape[1]:
+        return unknown, "no parameters"
+    distances = np.linalg.norm(stacked - stacked[-1], axis=1)
+    if not np.isfinite(distances).all():
+        return unknown, "not finite"
+    return (distances / distances[0], OK) if distances[0] > 0 else (unknown, "unmoved")

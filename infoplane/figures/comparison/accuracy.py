@@ -1,0 +1,94 @@
+"""Accuracy of the variants of a comparison against training time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import NullLocator
+
+from infoplane.analysis.comparison.accuracy import block_switches
+from infoplane.figures.parts.style import COLUMN, GREY, canvas, style
+from infoplane.figures.parts.variants import Look, band, legend, legend_height, looks_of, percent_limits, seeds_text
+
+# Runs that are so many times longer than others would squeeze them on a linear axis.
+_LINEAR = 3.0
+_SWITCH = "next block"
+_BAR: dict[str, Any] = {"linestyle": "none", "marker": "|", "markersize": 9, "markeredgewidth": 1.0}
+
+
+@style()
+def accuracy_over_epochs(table: pd.DataFrame, caption: str | None = None) -> Figure:
+    """Draw accuracy (%) against cumulative epochs, a line a variant with its band.
+
+    Sequential training has a bar across its line where it goes on to the next block. The time axis is linear, or
+    logarithmic from the first snapshot on where some variants train much longer than others.
+
+    Args:
+        table: A table of `infoplane.analysis.comparison.accuracy.accuracy_table`.
+        caption: Printed underneath; None builds one from the table, "" prints none.
+
+    Returns:
+        A figure in single column width (3.25 in).
+
+    Raises:
+        InfoplaneError: The table is empty.
+    """
+    looks, switches = looks_of(table), block_switches(table)
+    text = accuracy_caption(table) if caption is None else caption
+    names = [look.name for look in looks] + [_SWITCH] * bool(switches)
+    figure, body = canvas(COLUMN, 2.1 + legend_height(names, COLUMN), text)
+    axes: Axes = body.subplots()
+    for place, look in enumerate(looks):
+        rows = table[table["variant"] == look.name].sort_values("step")
+        band(axes, rows["epoch"], rows, "accuracy", look, 100)
+        every = (0.04 * (place % 5), 0.2)
+        axes.plot(rows["epoch"], 100 * rows["accuracy"], markevery=every, gid=f"line:{look.name}", **look.line)
+        _bars_at(axes, rows, look, switches.get(look.name, []))
+    axes.set_ylabel(f"{table['split'].iloc[0]} accuracy (%)")
+    percent_limits(axes)
+    _epochs(axes, table)
+    legend(body, looks, COLUMN, [Line2D([], [], color=GREY, label=_SWITCH, **_BAR)] if switches else [])
+    figure.draw_without_rendering()
+    return figure
+
+
+def accuracy_caption(table: pd.DataFrame) -> str:
+    """The caption of accuracy over epochs: what was trained, on what the accuracy is, and what the marks mean."""
+    split = table["split"].iloc[0]
+    switches = block_switches(table)
+    sequential = (
+        f" Bars across a line: sequential training ({', '.join(switches)}) goes on to the next block, whose "
+        "classifier is new; its epochs are those of all blocks together."
+        if switches
+        else ""
+    )
+    return (
+        f"Training of {table['subject'].iloc[0]}: accuracy of the deepest classifier that is trained yet, on "
+        f"{'the test split or a fixed part of it' if split == 'test' else 'the validation split'}. "
+        f"{seeds_text(table, 'bands')}{sequential}"
+    )
+
+
+def _bars_at(axes: Axes, rows: pd.DataFrame, look: Look, epochs: list[float]) -> None:
+    heights = np.interp(epochs, rows["epoch"], 100 * rows["accuracy"])
+    axes.plot(epochs, heights, color=look.colour, zorder=4, gid=f"switches:{look.name}", **_BAR)
+
+
+def _epochs(axes: Axes, table: pd.DataFrame) -> None:
+    """Epochs below, linear where all variants train about as long."""
+    axes.set_xlabel("epochs, all blocks together" if table["stage"].max() else "epoch")
+    ends = table.groupby("variant")["epoch"].max()
+    if ends.max() <= _LINEAR * ends.min():
+        axes.set_xlim(0, None)
+        return
+    first = table.loc[table["epoch"] > 0, "epoch"].min()
+    axes.set_xscale("symlog", linthresh=first, linscale=0.3)
+    axes.set_xlim(0, ends.max() * 1.1)
+    ticks = [0.0, *(mark for k in range(-4, 6) for mark in (10.0**k,) if first <= mark <= ends.max())]
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.xaxis.set_minor_locator(NullLocator())

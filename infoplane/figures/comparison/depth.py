@@ -1,0 +1,78 @@
+"""Accuracy of each classifier of layer-wise training against its depth."""
+
+from __future__ import annotations
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from infoplane.figures.parts.style import COLUMN, SMALL, canvas, style, text_width
+from infoplane.figures.parts.variants import (
+    band,
+    legend,
+    legend_height,
+    looks_of,
+    percent_limits,
+    seeds_text,
+)
+
+
+@style()
+def accuracy_over_depth(table: pd.DataFrame, caption: str | None = None) -> Figure:
+    """Draw the test accuracy (%) of each block's classifier, a line a variant.
+
+    Networks that were trained as a whole have one classifier; theirs is a line across.
+
+    Args:
+        table: A table of `infoplane.analysis.comparison.accuracy.depth_table`.
+        caption: Printed underneath; None builds one from the table, "" prints none.
+
+    Returns:
+        A figure in single column width (3.25 in).
+
+    Raises:
+        InfoplaneError: The table is empty.
+    """
+    looks = looks_of(table)
+    text = depth_caption(table) if caption is None else caption
+    local = table.dropna(subset=["depth"])
+    figure, body = canvas(COLUMN, 2.1 + legend_height((look.name for look in looks), COLUMN), text)
+    axes: Axes = body.subplots()
+    last = local["depth"].max()
+    for look in looks:
+        rows = table[table["variant"] == look.name].sort_values("depth")
+        if rows["depth"].isna().all():
+            rows = pd.concat([rows.assign(depth=end) for end in (1.0, last)])
+        axes.plot(rows["depth"], 100 * rows["accuracy"], gid=f"line:{look.name}", **look.line)
+        band(axes, rows["depth"], rows, "accuracy", look, 100)
+    _blocks(axes, local)
+    axes.set_ylabel("test accuracy (%)")
+    percent_limits(axes)
+    legend(body, looks, COLUMN)
+    figure.draw_without_rendering()
+    return figure
+
+
+def depth_caption(table: pd.DataFrame) -> str:
+    """The caption of accuracy over depth."""
+    whole = list(dict.fromkeys(table.loc[table["depth"].isna(), "variant"]))
+    across = f" Across: {', '.join(whole)}, trained as a whole, with one classifier at the end." if whole else ""
+    return (
+        f"Test accuracy of the classifier on each block of {table['subject'].iloc[0]} after training; that of the "
+        f"last block is the network's own.{across} {seeds_text(table, 'bands')}"
+    )
+
+
+def _blocks(axes: Axes, local: pd.DataFrame) -> None:
+    """The blocks' names where they are the same in all variants and there is room for them, else their numbers."""
+    names = local.groupby("depth")["block"].unique()
+    unique = all(len(found) == 1 for found in names)
+    widest = max(text_width(str(found[0]), SMALL) for found in names)
+    depths = [int(depth) for depth in names.index]
+    if not unique:
+        axes.set_xticks(depths)
+        axes.set_xlabel("block")
+        return
+    crowded = widest > 0.8 * 72 * (COLUMN - 0.6) / max(len(depths), 1)
+    axes.set_xticks(depths, [str(found[0]) for found in names], rotation=90 if crowded else 0)
+    axes.set_xlabel("block, from input to output")

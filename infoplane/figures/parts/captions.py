@@ -1,0 +1,162 @@
+"""Captions: what was measured, how, on what, and what can't be read from it."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pandas as pd
+
+from infoplane.analysis.convergence.times import FLOOR_BITS, TOLERANCE
+from infoplane.analysis.plane import (
+    limits,
+    quantity_names,
+    saturation_summary,
+    settings_text,
+    target_limit,
+    target_text,
+)
+
+
+def plane_caption(table: pd.DataFrame, most: int = 3) -> str:
+    """The caption of an information plane.
+
+    Args:
+        table: A table of `infoplane.analysis.plane.plane_table`.
+        most: How many sentences about uninformative layers to print before "and k more".
+
+    Returns:
+        One paragraph: data set, model, n, settings, runs, and what bars, null and hollow markers mean.
+    """
+    title = "Information" if is_bits(table) else "Dependence"
+    return f"{title} plane of {measured(table)} {_spread(table, 'bars')} {_reading(table, most)}"
+
+
+def time_caption(
+    table: pd.DataFrame, most: int = 3, *, times: pd.DataFrame | None = None, turns: pd.DataFrame | None = None
+) -> str:
+    """The caption of information over time; arguments and result as in `plane_caption`.
+
+    Args:
+        table: A table of `infoplane.analysis.plane.plane_table`.
+        most: How many sentences about uninformative layers to print before "and k more".
+        times: A table of `infoplane.analysis.convergence.times.layer_times`, if it is drawn.
+        turns: A table of `infoplane.analysis.convergence.phases.phases`, if it is drawn.
+    """
+    name = quantity_names(table)["I_TY"]
+    null = "" if table["I_TY_null"].isna().all() else f" Dotted: the permuted null of {name}."
+    title = "Information" if is_bits(table) else "Dependence"
+    marks = "" if times is None else f" {_marks(times, turns)}"
+    shown = f"{title} over training of {measured(table)} {_spread(table, 'bands')}{null}{marks}"
+    return f"{shown} {_reading(table, most)}"
+
+
+def dropped_text(times: pd.DataFrame) -> str:
+    """Which layers have no convergence time, in how many runs and why.
+
+    Args:
+        times: A table of `infoplane.analysis.convergence.times.layer_times`.
+
+    Returns:
+        One sentence, or "".
+    """
+    named = []
+    for (_, layer), rows in times.groupby(["depth", "layer"], sort=True):
+        reasons = rows.loc[rows["dropped"] != "", "dropped"]
+        if len(reasons):
+            named.append(f"{layer} ({_plainly(reasons.iloc[0])}; {len(reasons)} of {len(rows)} runs)")
+    return f"Dropped: {', '.join(named)}." if named else ""
+
+
+def _plainly(reason: str) -> str:
+    """A reason for dropping a layer without its numbers, which differ from run to run."""
+    return re.sub(r" \(range .*|(?<=noise), which spans .*", "", re.sub(r"^range \S+ is", "range", reason))
+
+
+def _marks(times: pd.DataFrame, turns: pd.DataFrame | None) -> str:
+    """What the marks of convergence, and of the turn, are."""
+    rule = (
+        f"Converged: the time after which I(X;T) stays within {100 * TOLERANCE:g} % of its range (at least "
+        f"{FLOOR_BITS:g} bit) around its final value; ticks on the curves: median over runs; arrow: not converged "
+        "at the end."
+    )
+    turn = (
+        "Triangles: the highest point of the mean I(X;T), with its 95 % interval over runs; hollow where no rise "
+        "before or no fall after it is established."
+    )
+    return " ".join(filter(None, (rule, dropped_text(times), turn if turns is not None else "")))
+
+
+def is_bits(table: pd.DataFrame) -> bool:
+    """Whether the values are informations in bits, not dependence measures."""
+    return "unit" not in table or bool(table["unit"].iloc[0] == "bits")
+
+
+def _spread(table: pd.DataFrame, drawn: str) -> str:
+    """What the values are means of; bands are drawn of loss and accuracy too."""
+    several = drawn == "bands" and int(table["runs"].max()) > 1
+    return spread(table, drawn, ", of loss and accuracy ± 1 standard deviation" if several else "")
+
+
+def spread(table: pd.DataFrame, drawn: str, others: str = "") -> str:
+    """What the values are means of, and what the bars or bands are; `others`: what those of other values are."""
+    runs, batches = int(table["runs"].max()), batches_of(table)
+    if runs <= 1 and not batches:
+        return "One run."
+    of = [f"{runs} runs"] if runs > 1 else []
+    of += [f"{batches} batches of n samples"] if batches else []
+    once = "" if runs > 1 else "One run. "
+    whole = " and ".join(of)
+    return f"{once}Means over {whole}; {drawn}: 95 % intervals of a hierarchical bootstrap{others}."
+
+
+def batches_of(table: pd.DataFrame) -> int:
+    """How many batches of the probe are behind each run; 0 for the whole probe."""
+    return int(table["batches"].iloc[0]) if "batches" in table else 0
+
+
+def measured(table: pd.DataFrame) -> str:
+    """What was measured, and with which settings; of any table with the columns of settings."""
+    row = table.iloc[0]
+    samples = "samples a batch" if batches_of(table) else "probe samples"
+    return (
+        f"{row['model']} on {row['dataset']}: n = {row['n']} {samples}, {target_text(row)}; {settings_text(row)}."
+    )
+
+
+def _reading(table: pd.DataFrame, most: int) -> str:
+    """What null and hollow mean here, and for which layers."""
+    permutations, permuted = int(table["permutations"].iloc[0]), "label" if table["classes"].iloc[0] else "target"
+    null = (
+        f"Null: mean of {permutations} {permuted} permutations. "
+        if permutations
+        else "No permuted null was measured. "
+    )
+    findings, name = _findings(table), quantity_names(table)["I_TY"]
+    if not findings:
+        return f"{null}No point is saturated or at its null."
+    more = [f"and {len(findings) - most} more"] if len(findings) > most else []
+    hollow = ""
+    if table["uninformative"].any():
+        hollow = f"Hollow: uninformative ({_limits(table)}{name} within 2 deviations of its null). "
+    return f"{null}{hollow}{'; '.join([*findings[:most], *more])}."
+
+
+def _limits(table: pd.DataFrame) -> str:
+    """The limits near which a point is saturated, in words; empty for an estimator that has none."""
+    limit, n = limits(table)[0], table["n"].iloc[0]
+    if not np.isfinite(limit):
+        return ""
+    return (
+        f"within 1 % of {'log₂ n' if np.isclose(limit, np.log2(n)) else f'the limit {limit:.2f} bits'} or "
+        f"{target_limit(table)}, or "
+    )
+
+
+def _findings(table: pd.DataFrame) -> list[str]:
+    """The sentences of `saturation_summary`, with the layers of which the same is said taken together."""
+    layers: dict[str, list[str]] = {}
+    for sentence in saturation_summary(table):
+        layer, _, finding = sentence.partition(": ")
+        layers.setdefault(finding.replace("log2", "log₂"), []).append(layer)
+    return [f"{', '.join(names)}: {finding}" for finding, names in layers.items()]

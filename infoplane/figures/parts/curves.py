@@ -1,0 +1,58 @@
+"""A curve of one layer, and the legend of the layers, as all figures of curves draw them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure, SubFigure
+from matplotlib.lines import Line2D
+
+from infoplane.figures.parts.style import Layer
+from infoplane.figures.parts.variants import legend_shape
+
+
+def draw_curve(axes: Axes, layer: Layer, quantity: str, x: str = "step") -> None:
+    """One layer's curve, with its band, its null, and hollow markers where it is uninformative.
+
+    Args:
+        axes: Where to draw.
+        layer: The layer.
+        quantity: The column to draw; with I_TY its null is drawn too.
+        x: The column to draw it against.
+    """
+    rows, colour = layer.rows.sort_values(x), layer.colour
+    places, mean = rows[x], rows[quantity]
+    low, high = rows[f"{quantity}_low"], rows[f"{quantity}_high"]
+    axes.fill_between(places, low, high, color=colour, alpha=0.2, linewidth=0, gid=f"band:{layer.name}")
+    axes.plot(places, mean, color=colour, gid=f"line:{layer.name}")
+    if quantity == "I_TY":
+        null: dict[str, Any] = {"linestyle": (0, (1, 1.5)), "linewidth": 0.7}
+        axes.plot(places, rows["I_TY_null"], color=colour, gid=f"null:{layer.name}", **null)
+    look: dict[str, Any] = {
+        "color": colour,
+        "marker": layer.marker,
+        "linestyle": "none",
+        "markersize": 3,
+        "markeredgewidth": 0.6,
+    }
+    drawn = rows.dropna(subset=[quantity])
+    last = drawn[~drawn["uninformative"]].tail(1)
+    axes.plot(last[x], last[quantity], **look)
+    hollow = drawn[drawn["uninformative"]]
+    axes.plot(hollow[x], hollow[quantity], **look, markerfacecolor="white", gid=f"hollow:{layer.name}")
+
+
+def curve_columns(layers: list[Layer], width: float) -> int:
+    """How many columns the legend of the layers takes in so many inches."""
+    return legend_shape([f"{layer.short} {layer.name}" for layer in layers], width)[0]
+
+
+def curve_legend(body: Figure | SubFigure, layers: list[Layer], columns: int) -> None:
+    """Colour, marker and name of each layer, below the panels."""
+    looks: list[dict[str, Any]] = [{"color": one.colour, "marker": one.marker, "markersize": 3.5} for one in layers]
+    handles = [
+        Line2D([], [], label=f"{layer.short} {layer.name}", **look)
+        for layer, look in zip(layers, looks, strict=True)
+    ]
+    body.legend(handles=handles, loc="outside lower center", ncols=columns, columnspacing=1.0, handlelength=1.6)

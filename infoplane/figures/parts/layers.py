@@ -1,0 +1,114 @@
+"""The way of a layer through a plane, coloured by training time, and what names it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import SymLogNorm
+from matplotlib.figure import Figure, SubFigure
+from matplotlib.lines import Line2D
+
+from infoplane.figures.parts.labels import label_points
+from infoplane.figures.parts.style import (
+    COLOURS,
+    DOUBLE_COLUMN,
+    GREY,
+    SMALL,
+    Layer,
+    text_width,
+    tick_label,
+    time_ticks,
+)
+
+
+def time_norm(steps: Sequence[int] | pd.Series) -> SymLogNorm:
+    """From steps to colours: logarithmic from the first positive step on, step 0 shown."""
+    return SymLogNorm(linthresh=time_ticks(steps)[1], linscale=0.5, vmin=0, vmax=max(*steps, 1), base=10)
+
+
+def trajectory(axes: Axes, layer: Layer, plane: tuple[str, str], norm: SymLogNorm) -> None:
+    """One layer's way through one plane: a marker a snapshot, hollow where uninformative, the last one larger.
+
+    Args:
+        axes: Where to draw.
+        layer: The layer.
+        plane: The columns on the lower and the left axis; their intervals are in `<name>_low` and `<name>_high`.
+        norm: Colours of the steps.
+    """
+    x, y = plane
+    rows = layer.rows.dropna(subset=[x, y])
+    if rows.empty:
+        return
+    axes.plot(rows[x], rows[y], color="0.75", linewidth=0.5, zorder=1, gid=f"line:{layer.name}")
+    colours = COLOURS(norm(rows["step"].to_numpy(dtype=float)))
+    faces = np.where(rows["uninformative"].to_numpy(dtype=bool)[:, None], (1.0, 1.0, 1.0, 1.0), colours)
+    edges, sizes = colours.copy(), np.full(len(rows), 6.0)
+    edges[-1], sizes[-1] = (0.1, 0.1, 0.1, 1.0), 24.0
+    points = axes.scatter(rows[x], rows[y], s=sizes, c=faces, marker=layer.marker, zorder=3)
+    points.set(edgecolors=edges, linewidths=0.6, gid=f"points:{layer.name}")
+    _bars(axes, rows.iloc[:-1], plane, linewidth=0.3, alpha=0.4)
+    _bars(axes, rows.iloc[-1:], plane, linewidth=0.6, capsize=1.5)
+
+
+def _bars(
+    axes: Axes, rows: pd.DataFrame, plane: tuple[str, str], linewidth: float, capsize: float = 0, **look: Any
+) -> None:
+    """The intervals of some points, where there are any."""
+    x, y = plane
+    if f"{y}_low" not in rows or not np.isfinite(rows[f"{y}_low"]).any():
+        return
+    # An interval may leave its mean out by a rounding error.
+    ends = {
+        bar: np.abs(np.stack([rows[name] - rows[f"{name}_low"], rows[f"{name}_high"] - rows[name]]))
+        for bar, name in (("xerr", x), ("yerr", y))
+    }
+    look |= {"ecolor": GREY, "elinewidth": linewidth, "capsize": capsize, "capthick": linewidth}
+    axes.errorbar(rows[x], rows[y], fmt="none", zorder=2, **ends, **look)
+
+
+def colour_bar(
+    body: Figure | SubFigure, panels: list[Axes], norm: SymLogNorm, steps: Sequence[int] | pd.Series
+) -> None:
+    """One bar of training time for all panels."""
+    ticks, _ = time_ticks(steps)
+    bar = body.colorbar(ScalarMappable(norm, COLOURS), ax=panels, pad=0.02, aspect=28)
+    bar.set_ticks(ticks, labels=[tick_label(step) for step in ticks], minor=False)
+    bar.ax.minorticks_off()
+    bar.set_label("training step")
+    bar.outline.set_linewidth(0.6)
+
+
+def legend_shape(layers: list[Layer], x: str, width: float = DOUBLE_COLUMN) -> tuple[int, int]:
+    """How many columns and rows the legend takes in so many inches; x is the column that must be measured."""
+    widest = max(text_width(_full_name(layer, x), SMALL) for layer in layers)
+    columns = max(1, min(len(layers), int(72 * (width - 0.3) / (widest + 28))))
+    return columns, -(-len(layers) // columns)
+
+
+def shape_legend(body: Figure | SubFigure, layers: list[Layer], x: str, columns: int) -> None:
+    """The layers' markers below the panels, without a colour, since colour is time."""
+    look: dict[str, Any] = {"markersize": 4.5, "markerfacecolor": "0.3", "markeredgecolor": "0.3", "color": "0.75"}
+    handles = [
+        Line2D([], [], marker=layer.marker, linewidth=0.5, label=_full_name(layer, x), **look) for layer in layers
+    ]
+    body.legend(handles=handles, loc="outside lower center", ncols=columns, columnspacing=1.2, handletextpad=0.2)
+
+
+def _full_name(layer: Layer, x: str) -> str:
+    """The layer's name in the legend, which also says if nothing of it can be drawn."""
+    drawn = layer.rows[x].notna().any()
+    return f"{layer.short} {layer.name}" + ("" if drawn else f" ({layer.rows['status'].iloc[-1]})")
+
+
+def name_layers(axes: Axes, layers: list[Layer], plane: tuple[str, str]) -> None:
+    """Write each layer's short name at its last point."""
+    ways = {layer.short: layer.rows[list(plane)].dropna().to_numpy() for layer in layers}
+    ways = {name: way for name, way in ways.items() if len(way)}
+    if ways:
+        last = np.array([way[-1] for way in ways.values()])
+        label_points(axes, last, list(ways), np.concatenate(list(ways.values())))

@@ -1,0 +1,275 @@
+"""Forward passes of the probe that bring the values of layers, every row accounted for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from infoplane.errors import InfoplaneError
+from infoplane.recording.isolation import device_and_dtype, undisturbed
+from infoplane.recording.layers import Layer
+from infoplane.recording.samples import Inputs
+from infoplane.recording.trace import IN, Trace, argument_names, plain, tensors_in
+
+REDUCTIONS = ("flatten", "first", "last", "mean")
+# Arguments of attention layers that say which positions are padding (True).
+PADDED = ("src_key_padding_mask", "tgt_key_padding_mask", "key_padding_mask")
+KEPT = "attention_mask"
+# So many samples show whether rows come in the order of the samples.
+CHECKED_ROWS = 64
+
+
+class Passes:
+    """Runs a network on its probe and collects layers.
+
+    Args:
+        model: The network.
+        inputs: The probe's inputs; every pass gets a copy.
+        traced: What tracing the network found.
+        batch_size: Number of samples in one forward pass, at most.
+        reduce: For each layer's name, what becomes of an output of positions, (n, positions, features): "flatten",
+            or one vector, that of the "first" or "last" position or the "mean" over them, padding left out.
+    """
+
+    def __init__(
+        self, model: nn.Module, inputs: Inputs, traced: Trace, batch_size: int, reduce: Mapping[str, str]
+    ) -> None:
+        self.model, self.inputs, self.traced = model, inputs, traced
+        self.batch_size, self.reduce = batch_size, reduce
+
+    def collect(self, layers: Sequence[Layer]) -> dict[str, Tensor]:
+        """Values of some layers on the whole probe, each (n, *shape) real, on the network's device.
+
+        Raises:
+            InfoplaneError: A layer did not bring exactly the rows of a batch, or rows of another shape.
+        """
+        return self._collect(layers, torch.arange(len(self.inputs)))
+
+    def check_order(self, layers: Sequence[Layer]) -> None:
+        """Makes sure that rows come in the order of the samples, by samples from all over the probe in two orders.
+
+        Raises:
+            InfoplaneError: The rows of a layer are those of other samples.
+        """
+        n = len(self.inputs)
+        rows = torch.linspace(0, n - 1, min(n, CHECKED_ROWS)).long()
+        order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))
+        straight, turned = self._collect(layers, rows), self._collect(layers, rows[order])
+        for name, values in straight.items():
+            flat, other = (found.reshape(len(rows), -1).double() for found in (values, turned[name]))
+            if _are_others(flat[order], other):
+                raise InfoplaneError(
+                    f"layer {name} gives its rows in another order than the samples; record another layer"
+                )
+
+    def _collect(self, layers: Sequence[Layer], samples: Tensor) -> dict[str, Tensor]:
+        device, dtype = device_and_dtype(self.model)
+        found: dict[str, Tensor] = {}
+        with ExitStack() as stack:
+            stack.enter_context(
+                undisturbed(self.model, gradients=self.traced.gradients, parameters=self.traced.writes)
+            )
+            watched = [_Watched(stack, self.traced.modules[layer.port.module], layer) for layer in layers]
+            padding = _Padding(stack, self.traced.modules)
+            start = 0
+            # Batches of nearly one size: none of a single sample is left over.
+            for rows in samples.tensor_split(-(-len(samples) // self.batch_size)):
+                args, kwargs = self.inputs.batch(rows, device, dtype if self.traced.cast else None)
+                self.model(*args, **kwargs)
+                given = padding.taken(len(rows))
+                for one in watched:
+                    mask = kept_positions(self.inputs, self.traced, one.layer)
+                    kept = given(one.layer.port.module) if mask is None else mask[rows]
+                    values = self._reduced(one.layer, one.taken(len(rows)), kept)
+                    if one.layer.name not in found:
+                        found[one.layer.name] = values.new_zeros(len(samples), *values.shape[1:])
+                    found[one.layer.name][start : start + len(rows)] = values
+                start += len(rows)
+        return found
+
+    def _reduced(self, layer: Layer, values: Tensor, kept: Tensor | None) -> Tensor:
+        """Values with padded positions left out (0), and one vector a sample where that is asked for."""
+        how, axis = self.reduce.get(layer.name, "flatten"), layer.port.positions
+        if axis is None or (kept is not None and kept.shape[1] != values.shape[axis + 1]):
+            kept = None
+        if axis is None or (kept is None and how == "flatten"):
+            return values
+        kept = values.new_ones(values.shape[0], values.shape[axis + 1], dtype=torch.bool) if kept is None else kept
+        return _over_positions(values.movedim(axis + 1, 1), kept.to(values.device), how, axis)
+
+
+def _over_positions(values: Tensor, kept: Tensor, how: str, axis: int) -> Tensor:
+    """What becomes of (n, positions, …) and which of the positions are kept, (n, positions)."""
+    weights = kept.reshape(*kept.shape, *[1] * (values.ndim - 2))
+    if how == "flatten":
+        return torch.where(weights, values, 0).movedim(1, axis + 1)
+    if how == "mean":
+        return torch.where(weights, values, 0).sum(1) / weights.sum(1).clamp(min=1)
+    place = kept.int().argmax(1) if how == "first" else kept.shape[1] - 1 - kept.int().flip(1).argmax(1)
+    return values[torch.arange(len(values), device=values.device), place]
+
+
+def _are_others(expected: Tensor, found: Tensor) -> bool:
+    """Whether rows that are not what is expected are those of other samples: no noise, but another order."""
+    scale = expected.abs().max()
+    wrong = (expected - found).abs().amax(1) > 1e-3 * scale
+    if not bool(torch.isfinite(found).all() & torch.isfinite(expected).all() & wrong.any()):
+        return False
+    nearest = torch.cdist(found[wrong], expected, p=torch.inf).amin(1)
+    return bool((nearest <= 1e-5 * scale).any())
+
+
+def reductions(layers: Sequence[Layer], reduce: str | Mapping[str, str]) -> dict[str, str]:
+    """What becomes of each layer's positions.
+
+    Args:
+        layers: The layers.
+        reduce: One of `REDUCTIONS` for all layers of sequences, or for some by name.
+
+    Raises:
+        InfoplaneError: An unknown reduction or layer, or a layer without positions.
+    """
+    named = dict(reduce) if isinstance(reduce, Mapping) else {}
+    wanted = [*named.values()] or [str(reduce)]
+    for how in wanted:
+        if how not in REDUCTIONS:
+            raise InfoplaneError(f"reduce '{how}': choose one of {', '.join(REDUCTIONS)}")
+    every = {layer.name: layer for layer in layers}
+    if not isinstance(reduce, Mapping):
+        named = {name: str(reduce) for name, layer in every.items() if layer.port.positions is not None}
+        if not named and reduce != "flatten":
+            raise InfoplaneError(f"no layer has positions to take the {reduce} of; leave reduce out")
+    for name, how in named.items():
+        if name not in every:
+            raise InfoplaneError(f"reduce names the layer '{name}', which is not recorded")
+        if how != "flatten" and every[name].port.positions is None:
+            raise InfoplaneError(
+                f"layer {name} has no positions to take the {how} of: no axis of its shape {every[name].shape} "
+                "follows the length of the sequences"
+            )
+    return {name: how for name, how in named.items() if how != "flatten"}
+
+
+def kept_positions(inputs: Inputs, traced: Trace, layer: Layer) -> Tensor | None:
+    """Which positions of token sequences are no padding, (n, positions) bool; None where nothing says so.
+
+    An `attention_mask` among the inputs says so, else the padding index of the embedding that the tokens go into;
+    of a layer that is made of several sequences none speaks.
+    """
+    if inputs.mask is not None:
+        return inputs.mask
+    made_of = layer.port.inputs & {name for name, padding in traced.tokens.items() if padding is not None}
+    if len(made_of) != 1:
+        return None
+    (name,) = made_of
+    ids, padding = inputs.parts[name], traced.tokens[name]
+    return ids.ne(padding) if padding is not None and ids.ndim == 2 else None
+
+
+class _Watched:
+    """A layer with a hook that keeps what comes by during one forward pass."""
+
+    def __init__(self, stack: ExitStack, module: nn.Module, layer: Layer) -> None:
+        self.layer = layer
+        self._seen: list[Tensor] = []
+        if layer.port.side == IN:
+            handle = module.register_forward_pre_hook(self._before, with_kwargs=True)
+        else:
+            handle = module.register_forward_hook(self._after)
+        stack.callback(handle.remove)
+
+    def _before(self, _module: nn.Module, args: Any, kwargs: Any) -> None:
+        self._keep((args, kwargs))
+
+    def _after(self, _module: nn.Module, _args: Any, output: Any) -> None:
+        self._keep(output)
+
+    def _keep(self, value: Any) -> None:
+        port = self.layer.port
+        tensor = next((tensor for path, tensor in tensors_in(value) if path == port.path), None)
+        if tensor is None or tensor.ndim <= port.axis:
+            raise InfoplaneError(f"layer {self.layer.name} gave no tensor this time; record another layer")
+        self._seen.append(plain(tensor).movedim(port.axis, 0))
+
+    def taken(self, rows: int) -> Tensor:
+        """What came by, (rows, *shape), forgotten here.
+
+        Raises:
+            InfoplaneError: It is not one row for each sample of the batch.
+        """
+        layer, seen, self._seen = self.layer, self._seen, []
+        if not seen:
+            raise InfoplaneError(
+                f"layer {layer.name} was not called on a batch of {rows}; record another layer, or make the "
+                "recorder anew where the module was replaced"
+            )
+        shapes = {tuple(part.shape[1:]) for part in seen}
+        if layer.port.calls == 1 and len(shapes) == 1:
+            values = seen[0] if len(seen) == 1 else torch.cat(seen)
+        else:
+            values = self._call(seen, rows)
+        if len(values) != rows:
+            raise InfoplaneError(
+                f"{layer.name} gave {len(values)} rows of a batch of {rows}: it sees "
+                f"{'part of the batch' if len(values) < rows else 'samples more than once'}; record another layer"
+            )
+        if tuple(values.shape[1:]) != layer.shape:
+            raise InfoplaneError(
+                f"{layer.name} gave rows of shape {tuple(values.shape[1:])}, and {layer.shape} when it was chosen; "
+                "the shape must not depend on the batch: pad all samples to one length"
+            )
+        return values
+
+    def _call(self, seen: list[Tensor], rows: int) -> Tensor:
+        """The call that the layer names, of several with all rows each."""
+        port, lengths = self.layer.port, ", ".join(str(len(part)) for part in seen)
+        if any(len(part) != rows for part in seen) or len(seen) != port.calls:
+            raise InfoplaneError(
+                f"{port.module} was called {len(seen)} times on a batch of {rows}, with {lengths} rows, and "
+                f"{port.calls} times when it was chosen: which call is which cannot be told; record another layer"
+            )
+        return seen[-1 if port.number is None else port.number]
+
+
+class _Padding:
+    """Listens for the masks of padding that attention layers are given, each of which speaks for what is inside."""
+
+    def __init__(self, stack: ExitStack, modules: Mapping[str, nn.Module]) -> None:
+        self._kept: dict[str, Tensor] = {}
+        for name, module in modules.items():
+            arguments = argument_names(module)
+            if any(argument in arguments for argument in (*PADDED, KEPT)):
+                hook = module.register_forward_pre_hook(self._listener(name, arguments), with_kwargs=True)
+                stack.callback(hook.remove)
+
+    def _listener(self, module: str, arguments: list[str]) -> Callable[[nn.Module, Any, Any], None]:
+        def listen(_module: nn.Module, args: Any, kwargs: Any) -> None:
+            for name, mask in {**dict(zip(arguments, args, strict=False)), **kwargs}.items():
+                if not (isinstance(mask, Tensor) and mask.ndim == 2):
+                    continue
+                if name in PADDED:
+                    # A float mask of padding is added to the scores: −∞ where there is padding.
+                    self._kept[module] = ~(mask < 0 if mask.is_floating_point() else mask.bool())
+                elif name == KEPT and not mask.is_floating_point() and mask.shape[0] != mask.shape[1]:
+                    self._kept[module] = mask.bool()
+
+        return listen
+
+    def taken(self, rows: int) -> Callable[[str], Tensor | None]:
+        """Which positions of the batch are no padding, (rows, positions), by the name of a module; forgotten here.
+
+        Args:
+            rows: Number of samples in the batch; a mask of another number is none of samples.
+        """
+        kept, self._kept = {name: mask for name, mask in self._kept.items() if len(mask) == rows}, {}
+
+        def around(module: str) -> Tensor | None:
+            while module not in kept and module:
+                module = module.rpartition(".")[0]
+            return kept.get(module)
+
+        return around

@@ -1,0 +1,392 @@
+"""Records the layers of any network on a fixed probe, without any effect on its training."""
+
+from __future__ import annotations
+
+import functools
+import json
+import logging
+import math
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from infoplane.errors import InfoplaneError
+from infoplane.kernels import condense, squared_distances
+from infoplane.provenance import provenance
+from infoplane.recording.input_distance import input_distances
+from infoplane.recording.isolation import device_and_dtype
+from infoplane.recording.layers import Layer, left_out, parameter_names, selected_of
+from infoplane.recording.passes import Passes, reductions
+from infoplane.recording.samples import Inputs, Samples, as_samples
+from infoplane.recording.sketch import SKETCH_SIZE, sketch
+from infoplane.recording.trace import trace
+from infoplane.runfile import SLOTS, Closing, LayerInfo, Probe, RunWriter, SnapshotWriter, open_run
+from infoplane.targets import Target, as_target
+
+logger = logging.getLogger(__name__)
+
+KEEP = ("auto", "activations", "distances")
+BUFFER_BYTES = 256 * 2**20
+# float32 keeps 7 digits: an offset of more than this many times the spread takes too many of them.
+LARGEST_OFFSET = 100.0
+
+
+class Recorder(Closing):
+    """Records a network's layers on a probe set into a run file; a context manager.
+
+    Forward hooks stand on the network only while a snapshot is taken: in between, training runs as if there were
+    no recorder. A snapshot runs the network in eval mode without gradients, on copies of the probe, and puts back
+    what `infoplane.recording.isolation` names, so recorded and unrecorded training end with the same weights.
+
+    Example:
+        >>> with Recorder(model, (inputs, labels), "run.h5") as recorder:
+        ...     recorder.snapshot(step=0, loss=2.3)
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        probe: Any,
+        path: str | os.PathLike[str],
+        layers: Sequence[str] | None = None,
+        *,
+        target: str = "auto",
+        others: Mapping[str, Target] | None = None,
+        input_distance: str | Callable[..., Any] = "auto",
+        reduce: str | Mapping[str, str] = "flatten",
+        keep: str = "auto",
+        batch_size: int = 250,
+        indices: Tensor | None = None,
+        config: Mapping[str, Any] | None = None,
+        snapshots: int = SLOTS,
+        force: bool = False,
+        resume: bool = False,
+    ) -> None:
+        """Opens the run file.
+
+        Args:
+            model: The network; wrappers of DistributedDataParallel, DataParallel, AveragedModel and torch.compile
+                are looked through.
+            probe: The samples and their targets, n ≥ 4: (inputs, labels), a Dataset or DataLoader of such pairs,
+                or a dict with "labels". Inputs are a tensor (n, …), an array, a table, a tuple of several or a dict
+                of keyword arguments; they are copied, and cast to the precision of the network.
+            path: The run file to make, or to go on with.
+            layers: Module names or patterns (`conv*`), with `#k` for the k-th call and `@place` for another tensor
+                of an output; None takes the natural units of the architecture.
+            target: What the labels are: "classes" (whole numbers, truth values, words), "multilabel" (n, k) of 0
+                and 1, or "regression" (n,) or (n, k); "auto" takes classes and refuses what is none.
+            others: Further targets by name, such as the box of an object, n values each.
+            input_distance: How the distances between inputs are measured: "euclidean"; "hamming", the positions in
+                which token sequences differ, padding left out; the name of a layer, whose outputs are compared as
+                the network is now; or a function that is called as the network is and gives distances, (n, n) or
+                (n (n−1) / 2,). "auto" takes "hamming" for whole numbers that go into an embedding.
+            reduce: What becomes of layers of sequences, (n, positions, features): "flatten", or one vector, that of
+                the "first" or "last" position or the "mean" over positions, padding left out; for all of them, or
+                by name.
+            keep: What to store of a layer: "activations" (n·d values), "distances" (n (n−1) / 2 values, enough
+                for every estimator that uses a Gaussian kernel on the whole layer), or "auto", the smaller one.
+            batch_size: Number of probe samples in one forward pass.
+            indices: Positions of the probe samples in their data set, (n,); for the record only.
+            config: Settings to keep in the run file (JSON values).
+            snapshots: Number of snapshots to make room for; more may be taken.
+            force: Overwrite an existing file.
+            resume: Go on with an existing file.
+
+        Raises:
+            InfoplaneError: A bad probe, an unknown layer, a network that cannot be recorded, or a run file that is
+                of another network or probe.
+            RunFileError: The file exists, is being written, or cannot be written.
+        """
+        if keep not in KEEP:
+            raise InfoplaneError(f"keep '{keep}': choose one of {', '.join(KEEP)}")
+        if batch_size < 1:
+            raise InfoplaneError(f"batch_size must be at least 1, got {batch_size}")
+        try:
+            json.dumps(config)
+        except (TypeError, ValueError) as error:
+            raise InfoplaneError(f"config must hold JSON values only ({error})") from None
+        samples, main = _checked_probe(probe, target)
+        self.model = network_of(model)
+        inputs = samples.inputs.bind(self.model)
+        traced = trace(self.model, inputs.take(_different(inputs)), sequences=reduce != "flatten")
+        self.layers = selected_of(traced, layers)
+        warnings = [*(layer.warning for layer in self.layers), *(left_out(traced) if layers is None else ())]
+        for warning in filter(None, dict.fromkeys(warnings)):
+            logger.warning("%s", warning)
+        self._parameters = parameter_names(traced, self.layers)
+        self._keep = keep
+        reduced = reductions(self.layers, reduce)
+        self._passes = Passes(self.model, inputs, traced, batch_size, reduced)
+        self._groups = _grouped(self.layers, len(inputs))
+        for group in self._groups:
+            self._passes.check_order(group)
+        infos = [_info(layer, reduced.get(layer.name)) for layer in self.layers]
+        measure, distances = input_distances(self._passes, input_distance)
+        where = samples.indices if indices is None else torch.as_tensor(indices)
+        if where is not None and where.shape != (len(inputs),):
+            raise InfoplaneError(f"indices are one position a sample, ({len(inputs)},), got {tuple(where.shape)}")
+        described = Probe(
+            target=main,
+            distances=distances,
+            indices=np.arange(len(inputs)) if where is None else np.asarray(torch.as_tensor(where).cpu(), np.int64),
+            shape=inputs.shape,
+            input_distance=measure,
+            others=_checked_others(others or {}, len(inputs)),
+        )
+        if resume:
+            self._writer = RunWriter.resume(Path(path))
+            self._check_same(infos, described)
+        else:
+            self._writer = RunWriter.create(
+                Path(path),
+                infos,
+                described,
+                config=dict(config or {}),
+                provenance=provenance(_device_name(self.model)),
+                snapshots=snapshots,
+                force=force,
+            )
+
+    @property
+    def path(self) -> Path:
+        """Where the run file is."""
+        return self._writer.path
+
+    @property
+    def run_id(self) -> str:
+        """Identity of the run."""
+        return self._writer.run_id
+
+    @property
+    def steps(self) -> list[int]:
+        """Steps of the snapshots that are recorded."""
+        return list(self._writer.steps)
+
+    def snapshot(self, step: int, epoch: float = float("nan"), **metrics: float | Tensor) -> None:
+        """Records every layer as the network is now.
+
+        NaN, infinite or constant activations are recorded and marked; a warning names layer and step.
+
+        Args:
+            step: Number of optimiser steps taken; 0 is initialisation. Each step is recorded once.
+            epoch: Number of epochs passed, may be fractional.
+            metrics: Loss, accuracy and whatever else was measured, one number each.
+
+        Raises:
+            InfoplaneError: A step or metric that is no number, or a layer that did not bring one row for each
+                sample; earlier snapshots are safe.
+            RunFileError: The step is recorded already, or the disk is full; earlier snapshots are safe.
+        """
+        number = _number("step", step)
+        if not (math.isfinite(number) and 0 <= number == int(number) < 2**63):
+            raise InfoplaneError(f"step must be a whole number from 0, got {step}")
+        numbers = {name: _number(f"metric '{name}'", value) for name, value in metrics.items()}
+        with self._writer.snapshot(int(number), _number("epoch", epoch), numbers) as out:
+            for group in self._groups:
+                values = self._passes.collect(group)
+                for layer in group:
+                    self._store(out, layer, values.pop(layer.name), int(number))
+            self._store_parameters(out)
+
+    def set_config(self, config: Mapping[str, Any]) -> None:
+        """Replaces the settings kept in the run file."""
+        self._writer.set_config(config)
+
+    def set_results(self, numbers: Mapping[str, Any], arrays: Mapping[str, NDArray] | None = None) -> None:
+        """Stores what the finished training is judged by, such as test scores and cost.
+
+        Args:
+            numbers: JSON values by name.
+            arrays: Arrays by name, such as predictions (m,).
+
+        Raises:
+            RunFileError: The disk is full.
+        """
+        self._writer.set_results(numbers, arrays or {})
+
+    def close(self) -> None:
+        """Closes the run file."""
+        self._writer.close()
+
+    def _check_same(self, layers: list[LayerInfo], probe: Probe) -> None:
+        """A run goes on only with the layers and the probe that it began with."""
+        with open_run(self.path) as run:
+            run_probe = run.probe
+        if layers != self._writer.layers:
+            problem = "layers"
+        elif not np.array_equal(run_probe.target.values, probe.target.values):
+            problem = "probe labels"
+        elif run_probe.input_distance != probe.input_distance:
+            problem = "distances between inputs"
+        elif not np.allclose(run_probe.distances, probe.distances, rtol=1e-6):
+            problem = "probe inputs"
+        else:
+            return
+        self.close()
+        raise InfoplaneError(f"{self.path} was recorded with other {problem}; record into a new file")
+
+    def _store(self, out: SnapshotWriter, layer: Layer, values: Tensor, step: int) -> None:
+        n = len(values)
+        flat = values.reshape(n, -1)
+        kind = self._keep
+        if kind == "auto":
+            kind = "activations" if flat.shape[1] <= (n - 1) / 2 else "distances"
+        if kind == "activations":
+            stored = _in_single_precision_if_it_holds(values).cpu().numpy()
+        else:
+            stored = condense(squared_distances(flat).sqrt_().to(torch.float32).cpu().numpy())
+        # In parts: these tests on a whole layer would take more memory than the layer itself.
+        parts = flat.split(self._passes.batch_size)
+        nonfinite = flat.numel() - sum(int(torch.isfinite(part).count_nonzero()) for part in parts)
+        # Finite values of which the distances, or single precision, overflow are as useless.
+        nonfinite = nonfinite or int(np.count_nonzero(~np.isfinite(stored)))
+        constant = all(bool((part == flat[:1]).all()) for part in parts)
+        if nonfinite:
+            logger.warning("layer %s at step %d: %d NaN or infinite activations", layer.name, step, nonfinite)
+        elif constant:
+            logger.warning("layer %s at step %d: constant, all samples have the same activations", layer.name, step)
+        out.layer(layer.name, kind, stored, nonfinite=nonfinite, constant=constant)
+
+    def _store_parameters(self, out: SnapshotWriter) -> None:
+        made = [sketch(self._parameter(name) for name in names) for names in self._parameters]
+        out.parameters([values for values, _ in made], [count for _, count in made], SKETCH_SIZE)
+
+    def _parameter(self, name: str) -> Tensor:
+        """A parameter as it is now; where pruning or a parametrization took its place, what that gives."""
+        try:
+            value = functools.reduce(getattr, name.split("."), self.model)
+        except AttributeError:
+            value = None
+        if not isinstance(value, Tensor):
+            raise InfoplaneError(
+                f"parameter {name} is not there any more: the network was changed; record it into a new file"
+            )
+        return value
+
+
+def _checked_probe(probe: Any, kind: str) -> tuple[Samples, Target]:
+    samples = as_samples(probe)
+    n = len(samples.inputs)
+    if n < 4:
+        raise InfoplaneError(f"a probe of {n} samples is too small; take at least 4, better 500")
+    return samples, as_target(samples.labels, kind)
+
+
+def _checked_others(others: Mapping[str, Target], n: int) -> dict[str, Target]:
+    """Further targets, each with a name that a file can be called by and a value for each sample."""
+    for name, target in others.items():
+        if not re.fullmatch(r"[\w.+-]+", name) or name == "labels":
+            raise InfoplaneError(f"further target {name!r}: name it by letters, digits and _.+-, and not 'labels'")
+        if not isinstance(target, Target):
+            raise InfoplaneError(f"further target '{name}' is no Target; make one by infoplane.targets.as_target")
+        if len(target) != n:
+            raise InfoplaneError(f"further target '{name}' has {len(target)} values for {n} samples")
+    return dict(others)
+
+
+def _different(inputs: Inputs) -> Tensor:
+    """Positions of three samples that differ, as far as there are any."""
+    found = [0]
+    for row in range(1, len(inputs)):
+        parts = inputs.parts.values()
+        if all(any(not torch.equal(part[row], part[other]) for part in parts) for other in found):
+            found.append(row)
+        if len(found) == 3:
+            break
+    return torch.tensor([*found, *(row for row in range(3) if row not in found)][:3])
+
+
+def _info(layer: Layer, reduced: str | None) -> LayerInfo:
+    """What the run file says of a layer."""
+    notes = [layer.note, f"{reduced} of positions" if reduced else ""]
+    shape = [size for axis, size in enumerate(layer.shape) if not reduced or axis != layer.port.positions]
+    return LayerInfo(layer.name, tuple(shape), "; ".join(filter(None, notes)))
+
+
+def network_of(model: Any) -> nn.Module:
+    """The network inside the wrappers of torch.compile, data parallelism and weight averaging.
+
+    Raises:
+        InfoplaneError: No network whose modules Python calls, one after another, on this process.
+    """
+    wrappers = (nn.parallel.DistributedDataParallel, nn.DataParallel, torch.optim.swa_utils.AveragedModel)
+    while True:
+        inner = getattr(model, "_orig_mod", None)
+        if isinstance(model, wrappers):
+            inner = model.module
+        if not isinstance(inner, nn.Module):
+            break
+        model = inner
+    if not isinstance(model, nn.Module):
+        raise InfoplaneError(
+            f"a network to record is a torch.nn.Module, and this is of type {type(model).__name__}; layers are "
+            "recorded where modules are called"
+        )
+    if isinstance(model, torch.jit.ScriptModule):
+        raise InfoplaneError("a TorchScript network calls no hooks; record the module that it was made from")
+    sharded = [type(module).__name__ for module in model.modules() if _is_sharded(module)]
+    if sharded:
+        raise InfoplaneError(
+            f"the network is sharded ({sharded[0]}), so no process has its whole parameters; record one that is "
+            "not, such as one with DistributedDataParallel"
+        )
+    return model
+
+
+def _is_sharded(module: nn.Module) -> bool:
+    return any(base.__name__ in ("FullyShardedDataParallel", "FSDPModule") for base in type(module).__mro__)
+
+
+def _number(what: str, value: Any) -> float:
+    """A metric as a number; tensors and arrays of one element count as one."""
+    try:
+        if isinstance(value, str | bytes) or value is None:
+            raise TypeError
+        if isinstance(value, Tensor):
+            value = value.detach().cpu()
+            value = (value.double() if value.is_floating_point() else value).numpy()
+        array = np.asarray(value)
+        if array.dtype.kind not in "biuf":
+            raise TypeError
+    except (TypeError, ValueError):
+        raise InfoplaneError(f"{what} must be a number, got {value!r:.60}") from None
+    if array.size != 1:
+        raise InfoplaneError(f"{what} has {array.size} values; give one number, such as their mean")
+    return float(array.reshape(()))
+
+
+def _in_single_precision_if_it_holds(values: Tensor) -> Tensor:
+    """Activations as float32; as they are where a common offset would take too many of its digits."""
+    if values.dtype == torch.float64 or not values.is_floating_point():
+        flat = values.to(torch.float64).reshape(len(values), -1)
+        spread = (flat - flat.mean(0)).square().mean().sqrt()
+        if LARGEST_OFFSET * spread < flat.abs().max() < torch.finfo(torch.float32).max and spread > 0:
+            return values.to(torch.float64)
+    return values.to(torch.float32)
+
+
+def _device_name(model: nn.Module) -> str:
+    device, _ = device_and_dtype(model)
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def _grouped(layers: Sequence[Layer], n: int) -> list[list[Layer]]:
+    """Layers that share a forward pass: no pass holds more than the largest single layer (or 256 MiB)."""
+    sizes = [4 * n * int(np.prod(layer.shape)) for layer in layers]
+    budget = max([*sizes, BUFFER_BYTES])
+    groups: list[list[Layer]] = []
+    held = budget + 1
+    for layer, size in zip(layers, sizes, strict=True):
+        if held + size > budget:
+            groups.append([])
+            held = 0
+        groups[-1].append(layer)
+        held += size
+    return groups

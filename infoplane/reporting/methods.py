@@ -1,0 +1,101 @@
+"""The tables of a comparison as people read them: accuracy, costs, and both side by side."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from infoplane.reporting.tables import plus_minus, shown_p
+
+MIB = 2**20
+Shown = tuple[pd.DataFrame, str, str]
+
+
+def show(table: pd.DataFrame, margin: float) -> Shown:
+    """Accuracy and costs side by side.
+
+    Args:
+        table: A table of `infoplane.analysis.comparison.methods.comparison_table`, the reference first.
+        margin: The margin of its verdicts, in accuracy.
+
+    Returns:
+        The table in words, with units, its caption, and what should stand below it.
+    """
+    (scores, caption, about_scores), (costs, _, about_costs) = show_accuracy(table, margin), show_costs(table)
+    shown = scores.join(costs.drop(columns="method"))
+    return shown, caption, f"{about_scores} {about_costs}"
+
+
+def show_accuracy(table: pd.DataFrame, margin: float) -> Shown:
+    """Scores, gaps to the reference and verdicts; arguments and result as of `show`."""
+    reference = table["variant"].iloc[0]
+    columns = {
+        "method": table["variant"],
+        "seeds": table["seeds"].astype(str),
+        "test accuracy [%]": _pairs(table, "test_accuracy", 100),
+        "box IoU [%]": _pairs(table, "test_iou", 100),
+        f"gap to {reference} [points]": [_gap(row) for _, row in table.iterrows()],
+        "p (Holm)": [shown_p(value) for value in table["p_holm"]],
+        "verdict": table["verdict"].replace("", "–"),
+    }
+    note = (
+        f"Gap: mean paired difference in accuracy over seeds with its 95 % interval (Student's t). Comparable: the "
+        f"lower end is at least −{100 * margin:g} points; better, worse: paired t-test, p < 0.05 after Holm's "
+        "correction. Test accuracy of the last epoch."
+    )
+    caption = f"Methods of training{_subject(table)} against {reference}: mean ± standard deviation over seeds."
+    return _measured(columns), caption, note
+
+
+def show_costs(table: pd.DataFrame) -> Shown:
+    """Memory, time and size; the table is one of `infoplane.analysis.comparison.methods.comparison_table`."""
+    columns = {
+        "method": table["variant"],
+        "peak memory [MiB]": [plus_minus(value / MIB, float("nan"), digits=1) for value in table["peak_bytes"]],
+        "with cached outputs [MiB]": [
+            plus_minus((peak + cache) / MIB, float("nan"), digits=1) if cache > 0 else "–"
+            for peak, cache in zip(table["peak_bytes"], table["cache_bytes"], strict=True)
+        ],
+        "saved for backward [MiB]": [plus_minus(v / MIB, float("nan"), digits=1) for v in table["saved_bytes"]],
+        "time [s]": _pairs(table, "seconds", 1, 1),
+        "operations [10¹²]": [plus_minus(value / 1e12, float("nan")) for value in table["flops"]],
+        "batch": table["batch_size"].astype(str),
+        "epochs": [f"{value:g}" for value in table["epochs"]],
+        "parameters": [f"{value:,.0f}" for value in table["parameters"]],
+        "auxiliary parameters": [f"{value:,.0f}" for value in table["auxiliary_parameters"]],
+    }
+    note = (
+        "Memory: the most that one training step holds beyond parameters, optimiser state and data. Operations: "
+        "matrix products and convolutions, without eigenvalues."
+    )
+    if table["batch_size"].nunique() > 1:
+        note += " Batch sizes differ, so that memory, time and numbers of steps are no comparison of the methods."
+    devices = list(table["device"].dropna().unique()) if "device" in table else []
+    place = f" on {', '.join(map(str, devices))}" if devices else ""
+    caption = f"Memory and time of training{_subject(table)}{place}; time: mean ± standard deviation over seeds."
+    return _measured(columns), caption, note
+
+
+def _subject(table: pd.DataFrame) -> str:
+    """Network and data, where the table names them."""
+    return f" {table['subject'].iloc[0]}" if "subject" in table else ""
+
+
+def _measured(columns: dict[str, Any]) -> pd.DataFrame:
+    """The columns in which something was measured."""
+    shown = pd.DataFrame(columns)
+    return shown.loc[:, [name for name in shown if not (shown[name] == "–").all()]]
+
+
+def _pairs(table: pd.DataFrame, name: str, scale: float, digits: int = 2) -> list[str]:
+    return [plus_minus(m, s, scale, digits) for m, s in zip(table[name], table[f"{name}_sd"], strict=True)]
+
+
+def _gap(row: pd.Series) -> str:
+    if not pd.notna(row["gap"]):
+        return "–"
+    text = f"{100 * row['gap']:+.2f}"
+    if pd.notna(row["gap_low"]):
+        text += f" [{100 * row['gap_low']:+.2f}, {100 * row['gap_high']:+.2f}]"
+    return text.replace("-", "−")

@@ -1,0 +1,197 @@
+"""The tables of a study as people read them: verdicts and settings, and how the hardest classes fare."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import pandas as pd
+
+from infoplane.analysis.comparison.classes import hardest_classes
+from infoplane.analysis.convergence.verdict import RULE
+from infoplane.errors import InfoplaneError
+from infoplane.reporting.tables import plus_minus, shown_p
+
+Shown = tuple[pd.DataFrame, str, str]
+_HOLDS = {True: "yes", False: "no"}
+_NAMES = {
+    "lr": "learning rate",
+    "batch_size": "batch",
+    "weight_decay": "weight decay",
+    "micro_batches": "micro-batches",
+}
+
+
+def show_convergence(table: pd.DataFrame) -> Shown:
+    """The verdicts on bottom-up convergence.
+
+    Args:
+        table: A table of `infoplane.reporting.verdicts.convergence_verdicts`.
+
+    Returns:
+        The table in words, its caption, and what should stand below it.
+    """
+    _refuse_empty(table)
+    columns = {
+        "runs": table["runs"],
+        "varied": [_varied(*pair) for pair in zip(table["varied"], table["to"], strict=True)],
+        "verdict": table["outcome"],
+        "quantity": table["quantity"].replace("", "–"),
+        "seeds": [_count(value) for value in table["seeds"]],
+        "layers": [_count(value) for value in table["layers"]],
+        "median ρ [95 %]": _intervals(table, "median"),
+        "p": [shown_p(value) for value in table["p"]],
+        "p corrected": [shown_p(value) for value in table["p_corrected"]],
+        "in order": [_HOLDS.get(value, "–") for value in table["shows"]],
+    }
+    limits = table.loc[table["limitation"] != "", ["quantity", "limitation"]].drop_duplicates()
+    unjudged = "; ".join(f"{name}: {why}" if name else why for name, why in limits.itertuples(index=False))
+    note = (
+        "ρ: Spearman's correlation of depth and time of convergence; its median over seeds with a hierarchical "
+        f"bootstrap interval over seeds and probe batches. p: share of layer orders with as large a ρ. {RULE}"
+        + (f" Not judged: {unjudged}." if unjudged else "")
+    )
+    shown = _blanked(pd.DataFrame(columns), ["runs", "varied", "verdict"])
+    return shown, "Verdicts on bottom-up convergence, under the rule and under other choices.", note
+
+
+def show_markov(table: pd.DataFrame) -> Shown:
+    """The verdicts on the Markov information bottleneck.
+
+    Args:
+        table: A table of `infoplane.reporting.verdicts.markov_verdicts`.
+
+    Returns:
+        As for `show_convergence`.
+    """
+    _refuse_empty(table)
+    columns = {
+        "runs": table["runs"],
+        "verdict": table["outcome"],
+        "seeds": [_count(value) for value in table["seeds"]],
+        "criterion": table["criterion"].replace("", "–"),
+        "holds": [_HOLDS.get(value, "–") for value in table["holds"]],
+        "measure": table["measure"].replace("", "–"),
+        "value [95 %]": [_measure(row) for _, row in table.iterrows()],
+        "p": [shown_p(value) for value in table["p"]],
+    }
+    reasons = table.loc[table["criterion"] == "", ["runs", "note"]].itertuples(index=False)
+    undecided = " ".join(f"{name} is undecidable: {why}." for name, why in reasons)
+    note = (
+        "Supported: all four criteria hold; mixed: two or three; not supported: fewer. p: of a permutation test "
+        "over orders of the layers, or of a t-test over seeds where that is larger. Decay: information between "
+        "layers, normalised by √(I(i;i) I(j;j)), at the end less that at initialisation. A link holds in its "
+        "residual where that is below noise and initialisation and information is lost. Not supported is no "
+        f"evidence against a Markov chain: under Gaussian kernels the residual is strict. {undecided}"
+    ).strip()
+    shown = _blanked(pd.DataFrame(columns), ["runs", "verdict", "seeds", "criterion", "holds"])
+    return shown, "Verdicts on the Markov information bottleneck, by criterion.", note
+
+
+def show_settings(table: pd.DataFrame) -> Shown:
+    """The settings of a study: what differs between sets of runs as columns, the rest in the note.
+
+    Args:
+        table: A table of `infoplane.reporting.settings.settings_table`.
+
+    Returns:
+        As for `show_convergence`.
+    """
+    _refuse_empty(table)
+    names = [str(name) for name in table if name != "runs"]
+    differ = [name for name in names if table[name].nunique() > 1]
+    same = {name: table[name].iloc[0] for name in names if name not in differ}
+    shown = table[["runs", *differ]].replace("", "–").rename(columns=_NAMES)
+    known = "; ".join(f"{_NAMES.get(name, name)}: {value}" for name, value in same.items() if value)
+    return shown, "Settings of all runs.", f"The same in all: {known}." if known else ""
+
+
+def show_classes(classes: pd.DataFrame, comparison: pd.DataFrame, worst: int = 5) -> Shown:
+    """Accuracy and box overlap of each method, on all classes and on the hardest ones.
+
+    Args:
+        classes: A table of `infoplane.analysis.comparison.classes.per_class`.
+        comparison: A table of `infoplane.analysis.comparison.methods.comparison_table` of the same runs.
+        worst: Number of classes to show.
+
+    Returns:
+        As for `show_convergence`.
+    """
+    _refuse_empty(classes)
+    hard = hardest_classes(classes, worst)
+    rows = []
+    for variant, own in classes.groupby("variant", sort=False):
+        whole = comparison[comparison["variant"] == variant]
+        if whole.empty:
+            raise InfoplaneError(f"the comparison has no {variant}; make both tables from the same runs")
+        total = whole.iloc[0]
+        rows.append(_class_row(variant, "all", int(own["support"].sum()), total, ("test_accuracy", "test_iou")))
+        for name in hard:
+            rows += [
+                _class_row(variant, str(name), int(row["support"]), row, ("accuracy", "iou"))
+                for _, row in own[own["class"] == name].iterrows()
+            ]
+    shown = pd.DataFrame(rows)
+    shown = _blanked(shown.loc[:, [name for name in shown if not (shown[name] == "–").all()]], ["method"])
+    caption = f"{classes['subject'].iloc[0]}: accuracy on the test split, and of the {len(hard)} hardest classes."
+    note = (
+        f"Mean ± standard deviation over {int(classes['seeds'].max())} seeds. Hardest: by accuracy over all "
+        "methods. Taken for: the class that it is mistaken for most often, and the share of its samples that are. "
+        "IoU: intersection over union of the boxes."
+    )
+    return shown, caption, note
+
+
+def _class_row(variant: object, name: str, support: int, row: pd.Series, columns: Sequence[str]) -> dict[str, str]:
+    accuracy, overlap = (plus_minus(row[one], row[f"{one}_sd"], 100) for one in columns)
+    taken = row.get("taken_for", -1)
+    mistaken = f"{taken} ({100 * row['taken_for_share']:.0f} %)" if taken >= 0 else "–"
+    about = {"method": str(variant), "class": name, "test samples": str(support)}
+    return {**about, "accuracy [%]": accuracy, "box IoU [%]": overlap, "taken for": mistaken}
+
+
+def _varied(what: str, to: str) -> str:
+    """A variation in few words: of the settings of an estimator the one that is another."""
+    rule = re.search(r"bandwidth (\S+)", to)
+    return f"{what} {rule[1] if what == 'bandwidth' and rule else to}".strip()
+
+
+def _measure(row: pd.Series) -> str:
+    """A value with its unit."""
+    if not pd.notna(row["value"]):
+        return "–"
+    if row["unit"] == "share":
+        return f"{100 * row['value']:.0f} %"
+    if row["unit"] == "links":
+        return f"{row['value']:.0f} {row['note']}"
+    return _interval(row["value"], row["low"], row["high"], 2 if row["unit"] == "ρ" else 3)
+
+
+def _intervals(table: pd.DataFrame, name: str) -> list[str]:
+    return [_interval(*ends) for ends in zip(table[name], table["low"], table["high"], strict=True)]
+
+
+def _interval(value: float, low: float, high: float, digits: int = 2) -> str:
+    if not pd.notna(value):
+        return "–"
+    ends = f" [{low:z.{digits}f}, {high:z.{digits}f}]" if pd.notna(low) else ""
+    return f"{value:z.{digits}f}{ends}".replace("-", "−")
+
+
+def _count(value: float) -> str:
+    return f"{value:.0f}" if pd.notna(value) else "–"
+
+
+def _blanked(shown: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
+    """What is the same as in the row above, up to there, is written once."""
+    same = pd.Series(True, index=shown.index)
+    blanked = shown.copy()
+    for name in names:
+        same &= shown[name].eq(shown[name].shift())
+        blanked[name] = shown[name].mask(same, "")
+    return blanked
+
+
+def _refuse_empty(table: pd.DataFrame) -> None:
+    if table.empty:
+        raise InfoplaneError("nothing to show: the table has no rows")

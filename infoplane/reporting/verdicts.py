@@ -1,0 +1,140 @@
+"""Verdicts on several sets of runs as tables, one row for each number that a verdict stands on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pandas as pd
+
+from infoplane.analysis.analyze import Report, Variant
+from infoplane.analysis.convergence.verdict import SHORT_NAMES
+from infoplane.analysis.markov.verdict import CLAIM as MARKOV
+from infoplane.analysis.verdict import Verdict
+from infoplane.errors import InfoplaneError
+
+BASE = "the rule"
+_ORDER = ("seeds", "layers", "median", "low", "high", "p", "p_corrected", "shows", "limitation")
+_CONVERGENCE = ("runs", "varied", "to", "outcome", "quantity", *_ORDER)
+_MARKOV = ("runs", "outcome", "seeds", "criterion", "holds", "measure", "unit", "value", "low", "high", "p", "note")
+
+
+def convergence_verdicts(reports: Mapping[str, Report]) -> pd.DataFrame:
+    """The verdicts on bottom-up convergence: the rule's own and those under other choices, by quantity.
+
+    Args:
+        reports: Reports of `infoplane.analysis.analyze.analyze`, by the name of their set of runs.
+
+    Returns:
+        One row per set, variation and quantity: `runs` (name of the set), `varied` and `to` (`BASE` and "" for the
+        rule), `outcome` ("not possible" where a variation could not be had), `quantity`, `seeds`, `layers`, the
+        `median` ρ over seeds with its 95 % interval `low` and `high`, `p` over layer orders, `p_corrected`, whether
+        it `shows` the order, and `limitation` (why it cannot be judged).
+
+    Raises:
+        InfoplaneError: There is no report.
+    """
+    _refuse_none(reports)
+    rows: list[dict[str, Any]] = []
+    for name, report in reports.items():
+        for one in (Variant(BASE, "", report.verdicts[0]), *report.variants):
+            place: dict[str, Any] = {"runs": name, "varied": one.varied, "to": one.value}
+            if one.verdict is None:
+                rows.append({**place, "outcome": "not possible", "quantity": "", "limitation": one.note})
+                continue
+            for quantity, found in one.verdict.numbers["quantities"].items():
+                numbers = {key: found.get(key) for key in _ORDER}
+                rows.append({**place, "outcome": one.verdict.outcome, "quantity": quantity, **numbers})
+    table = pd.DataFrame(rows, columns=list(_CONVERGENCE))
+    numeric = ["seeds", "layers", "median", "low", "high", "p", "p_corrected"]
+    table[numeric] = table[numeric].astype(float)
+    table["quantity"] = table["quantity"].map(lambda name: SHORT_NAMES.get(name, name))
+    return table.fillna({"limitation": ""})
+
+
+def markov_verdicts(reports: Mapping[str, Report]) -> pd.DataFrame:
+    """The verdicts on the Markov information bottleneck, by criterion and by what it measures.
+
+    Args:
+        reports: Reports of `infoplane.analysis.analyze.analyze`, by the name of their set of runs; those without
+            such a verdict (of another estimator) are left out.
+
+    Returns:
+        One row per set, criterion and measure: `runs`, `outcome`, `seeds`, `criterion`, `holds`, `measure`, `unit`
+        ("share", "ρ", "ratio" or "links"), `value` with its 95 % interval `low` and `high`, `p` (the largest of
+        those that must be below 0.05), and `note`; an undecidable verdict has one row with its reasons as the note.
+
+    Raises:
+        InfoplaneError: There is no such verdict.
+    """
+    rows: list[dict[str, Any]] = []
+    for name, report in reports.items():
+        for verdict in (one for one in report.verdicts if one.claim.startswith(MARKOV)):
+            runs = name + verdict.claim.removeprefix(MARKOV)
+            about = {"runs": runs, "outcome": verdict.outcome, "seeds": verdict.numbers.get("seeds")}
+            rows += [{**about, **row} for row in _criteria(verdict)]
+    _refuse_none(rows)
+    table = pd.DataFrame(rows, columns=list(_MARKOV))
+    numeric = ["seeds", "value", "low", "high", "p"]
+    table[numeric] = table[numeric].astype(float)
+    words = ["criterion", "measure", "unit", "note"]
+    return table.assign(**{name: table[name].astype(object).fillna("") for name in words})
+
+
+def _criteria(verdict: Verdict) -> Iterator[dict[str, Any]]:
+    """The rows of one verdict."""
+    criteria = verdict.numbers.get("criteria")
+    if not criteria:
+        yield {"note": "; ".join(verdict.reasons)}
+        return
+    for name, numbers in criteria.items():
+        for row in _MEASURES[name](numbers):
+            yield {"criterion": name, "holds": numbers["holds"], **row}
+
+
+def _chains(numbers: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    shares, alone = numbers["shares"], numbers["p_alone"]
+    share = {"unit": "share"}
+    yield {"measure": "violated links of I(X;T)", **share, "value": shares["X"], "p": alone["X"]}
+    yield {"measure": "of raw I(T;Y)", **share, "value": numbers["raw"]}
+    yield {"measure": "of null-corrected I(T;Y)", **share, "value": numbers["corrected"]}
+    yield {"measure": "of both I(T;Y)", **share, "value": shares["Y"], "p": alone["Y"]}
+    yield {"measure": "of I(X;T) and both I(T;Y)", **share, "value": sum(shares.values()) / 2, "p": numbers["p"]}
+
+
+def _fall(numbers: Mapping[str, Any], measure: str) -> dict[str, Any]:
+    ends = {"value": numbers["rho"], "low": numbers["rho_low"], "high": numbers["rho_high"]}
+    both = [p for p in (numbers["rho_p"], numbers["order_p"]) if p is not None]
+    return {"measure": measure, "unit": "ρ", **ends, "p": max(both, default=None)}
+
+
+def _decay(numbers: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    yield _fall(numbers, "ρ of |i−j| and the change of I(i;j)")
+
+
+def _residuals(numbers: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    held = numbers["held"]
+    read = sum(p is not None for p in numbers["p"])
+    yield {"measure": "links that hold", "unit": "links", "value": sum(held), "note": f"of {read}"}
+    for measure, key in (("at the end", ""), ("at initialisation", "_start"), ("of independent noise", "_null")):
+        yield {"measure": f"mean residual {measure}", "unit": "ratio", "value": numbers[f"residual{key}"]}
+
+
+def _bottleneck(numbers: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    yield _fall(numbers, "ρ of depth and I(X;T)")
+    p = [value for value in numbers["margin_p"] if value is not None]
+    kept = {"value": numbers["kept_share"], "p": max(p, default=None)}
+    yield {"measure": "null-corrected I(T;Y) kept", "unit": "share", **kept}
+
+
+_MEASURES = {
+    "data-processing chains": _chains,
+    "decay with distance": _decay,
+    "Markov residuals": _residuals,
+    "bottleneck": _bottleneck,
+}
+
+
+def _refuse_none(found: object) -> None:
+    if not found:
+        raise InfoplaneError("no verdicts to tabulate: analyse a set of runs first")

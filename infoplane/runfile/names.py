@@ -1,0 +1,38 @@
+"""Names of run files, and of what stands beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from infoplane.errors import InfoplaneError, RunFileError
+
+
+def beside(run: Path, ending: str) -> Path:
+    """The file that stands beside a run file: `run.h5` and ".ckpt" give `run.ckpt`, `lr0.1` gives `lr0.1.ckpt`."""
+    stem = run.name.removesuffix(".h5").removesuffix(".hdf5")
+    return run.parent / (stem + ending)
+
+
+def run_names(paths: Sequence[Path]) -> list[str]:
+    """Names for runs that stand side by side: the file stems, with their folders where stems repeat.
+
+    Raises:
+        InfoplaneError: A run is given twice.
+    """
+    if len({path.resolve() for path in paths}) < len(paths):
+        raise InfoplaneError("a run is given twice; name each run once")
+    stems = [beside(path, "").name for path in paths]
+    return stems if len(set(stems)) == len(stems) else [str(path.with_suffix("")) for path in paths]
+
+
+def refuse_existing(path: Path, force: bool) -> None:
+    """Lets nobody overwrite a run by accident, nor a folder at all.
+
+    Raises:
+        RunFileError: The path exists (and not `force`), or is a folder.
+    """
+    if path.exists() and not force:
+        raise RunFileError(f"{path} exists; use --force to overwrite it or --resume to go on with it")
+    if path.is_dir():
+        raise RunFileError(f"{path} is a folder; give the name of a file")

@@ -1,0 +1,142 @@
+"""The figures of a comparison: which there are, what each is made of, and why one cannot be drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from infoplane.analysis.comparison.accuracy import accuracy_table, depth_table
+from infoplane.analysis.comparison.classes import confusion_table, hardest_classes, per_class
+from infoplane.analysis.comparison.methods import cost_table, runs_table
+from infoplane.analysis.comparison.sweep import sweep_tables
+from infoplane.errors import MissingData
+from infoplane.estimators.base import EstimatorSettings
+from infoplane.figures.comparison.accuracy import accuracy_over_epochs
+from infoplane.figures.comparison.confusion import confusion_matrix
+from infoplane.figures.comparison.costs import costs
+from infoplane.figures.comparison.depth import accuracy_over_depth
+from infoplane.figures.comparison.hardest import Pictures, hardest
+from infoplane.figures.comparison.sweep import beta_sweep
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class Material:
+    """What the figures of a comparison are made of.
+
+    Attributes:
+        runs: Its finished runs, a table of `infoplane.analysis.comparison.methods.runs_table`.
+        settings: Settings of the estimator of informations.
+        how: Further arguments of `infoplane.analysis.comparison.sweep.sweep_tables`: batches, jobs, progress.
+        pictures: Images of some classes.
+    """
+
+    runs: pd.DataFrame
+    settings: EstimatorSettings
+    how: Mapping[str, Any] = field(default_factory=dict)
+    pictures: Pictures | None = None
+
+    @property
+    def paths(self) -> list[Path]:
+        """The run files."""
+        return [Path(path) for path in self.runs["path"]]
+
+
+def _nothing() -> Figure:
+    raise MissingData("there is nothing to draw")
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """One figure, or why there is none.
+
+    Attributes:
+        name: Of the file, without ending.
+        table: What the figure shows.
+        draw: Makes the figure.
+        missing: Why it cannot be drawn; "" where it can.
+    """
+
+    name: str
+    table: pd.DataFrame = field(default_factory=pd.DataFrame)
+    draw: Callable[[], Figure] = _nothing
+    missing: str = ""
+
+
+def comparison_drawings(material: Material) -> Iterator[Drawing]:
+    """All figures of a comparison, one after another, those that cannot be drawn with the reason.
+
+    Raises:
+        InfoplaneError: Something is broken, such as a damaged run file.
+    """
+    for name, make in _GALLERY.items():
+        try:
+            yield from make(material)
+        except MissingData as error:
+            yield Drawing(name, missing=str(error))
+
+
+def finished_runs(paths: Sequence[Path]) -> pd.DataFrame:
+    """The finished runs among some, the reference of the comparison first.
+
+    Raises:
+        InfoplaneError: None is finished, or they are no comparison.
+    """
+    runs = runs_table(paths)
+    # Methods that train the whole network are what the others are judged by.
+    return runs.sort_values(
+        "method", key=lambda names: ~names.str.startswith("sgd"), kind="stable", ignore_index=True
+    )
+
+
+def _accuracy(material: Material) -> Iterator[Drawing]:
+    table = accuracy_table(material.paths)
+    yield Drawing("accuracy", table, partial(accuracy_over_epochs, table))
+
+
+def _costs(material: Material) -> Iterator[Drawing]:
+    table = cost_table(material.runs)
+    yield Drawing("costs", table, partial(costs, table))
+
+
+def _depth(material: Material) -> Iterator[Drawing]:
+    table = depth_table(material.paths)
+    yield Drawing("depth", table, partial(accuracy_over_depth, table))
+
+
+def _sweeps(material: Material) -> Iterator[Drawing]:
+    tables = sweep_tables(material.paths, material.settings, **material.how)
+    for name, table in tables.items():
+        stem = "sweep" if len(tables) == 1 else f"sweep-{name}"
+        yield Drawing(stem, table, partial(beta_sweep, table))
+
+
+def _classes(material: Material) -> Iterator[Drawing]:
+    table = per_class(material.paths)
+    # Says so where no class is hard.
+    hardest_classes(table)
+    yield Drawing("classes", table, partial(hardest, table, material.pictures))
+
+
+def _confusions(material: Material) -> Iterator[Drawing]:
+    matrices, classes = confusion_table(material.paths), per_class(material.paths)
+    for variant, rows in matrices.groupby("variant", sort=False):
+        own = classes[classes["variant"] == variant]
+        yield Drawing(f"confusion-{variant}", rows, partial(confusion_matrix, rows, own))
+
+
+_GALLERY: dict[str, Callable[[Material], Iterator[Drawing]]] = {
+    "accuracy": _accuracy,
+    "costs": _costs,
+    "depth": _depth,
+    "sweep": _sweeps,
+    "classes": _classes,
+    "confusion": _confusions,
+}

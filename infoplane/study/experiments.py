@@ -1,0 +1,163 @@
+"""The runs of a study, in groups: RUNS/GROUP/VARIANT/seedN.h5.
+
+`training` shows how SGD converges: with a constant learning rate, with shuffled labels (a control that must not
+look the same), and with a learning rate that drops (which makes all layers converge at once); `maps` are the first
+runs again, with the activations of a small probe. Every `comparison`
+puts methods side by side, each with the learning rate that is best on the validation split out of as many trials.
+`sweep` varies β of GreedyDIB. `signs` is the traffic-sign task with both heads.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from infoplane.errors import unknown
+from infoplane.trainers.jobs import plan, run_jobs, tuned, variant
+from infoplane.trainers.settings import RecordSettings
+
+SEEDS = 5
+RATES = (0.2, 1.0, 5.0)
+METHODS = ("sgd", "greedy-ce", "greedy-dib", "predsim", "phsic", "hsic", "infopro", "forward-forward")
+# Published rates of methods trained by Adam are for hundreds of epochs; short trainings begin the choice higher.
+SHORT = dict.fromkeys(("predsim", "phsic", "hsic", "forward-forward"), 0.005)
+BETAS = (0.0, 0.001, 0.01, 0.1, 1.0)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs that belong together.
+
+    Attributes:
+        variants: Settings by name of variant.
+        seeds: Number of seeds.
+        rates: Multiples of each variant's own learning rate to choose from on the validation split; empty for none.
+    """
+
+    variants: Mapping[str, RecordSettings]
+    seeds: int = SEEDS
+    rates: tuple[float, ...] = ()
+
+
+def quick() -> dict[str, Group]:
+    """A small CNN on the digits that come with scikit-learn: minutes on two cores."""
+    base = RecordSettings(dataset="digits", model="cnn", probe_size=600)
+    # At the usual rate of 0.05 the networks of the control with shuffled labels collapse instead of memorising.
+    training = dataclasses.replace(base, epochs=20, snapshots="25", lr=0.01)
+    compared = dataclasses.replace(
+        base, epochs=15, snapshots="8", probe_size=300, batch_size=64, schedule="onecycle", validation=0.15
+    )
+    return {
+        "training": _training(training, drop="step:10,15"),
+        "comparison": _comparison(compared, SHORT),
+        "sweep": _sweep(compared),
+    }
+
+
+def full(data_root: str = "data") -> dict[str, Group]:
+    """VGG-11 and ResNet-18 on CIFAR-10 and CIFAR-100, and traffic signs: for a GPU."""
+    base = RecordSettings(
+        dataset="cifar10", data_root=data_root, model="vgg11", probe_size=1280, probe_split="test", amp=True
+    )
+    training = dataclasses.replace(base, epochs=40, snapshots="40", batch_size=128, amp=False)
+    compared = dataclasses.replace(
+        base,
+        epochs=60,
+        snapshots="15",
+        batch_size=128,
+        schedule="onecycle",
+        validation=0.1,
+        augment="shift:4,flip",
+    )
+    signs = dataclasses.replace(compared, dataset="gtsrb", task="classes+boxes", augment="shift:2")
+    return {
+        "training": _training(training, drop="step:20,30"),
+        "residual": Group({"sgd": dataclasses.replace(training, model="resnet18")}),
+        "comparison": _comparison(compared, {}),
+        "comparison-cifar100": _comparison(dataclasses.replace(compared, dataset="cifar100"), {}),
+        "sweep": _sweep(compared),
+        "signs": _comparison(signs, {}),
+    }
+
+
+def groups_of(name: str, data_root: str = "data", device: str = "auto") -> dict[str, Group]:
+    """The groups of a study by name, on a device.
+
+    Raises:
+        InfoplaneError: No such study.
+    """
+    if name not in ("quick", "full"):
+        raise unknown("study", name, ("quick", "full"))
+    groups = quick() if name == "quick" else full(data_root)
+    return {
+        key: dataclasses.replace(
+            group,
+            variants={v: dataclasses.replace(one, device=device) for v, one in group.variants.items()},
+        )
+        for key, group in groups.items()
+    }
+
+
+def training_jobs(jobs: int | None, device: str) -> int:
+    """How many trainings to run at once: one a core, but one on a GPU, which they would only share."""
+    if jobs is None and (device.startswith("cuda") or (device == "auto" and torch.cuda.is_available())):
+        return 1
+    return jobs or os.cpu_count() or 1
+
+
+def make_runs(groups: Mapping[str, Group], folder: Path, jobs: int = 1, *, progress: bool = False) -> None:
+    """Trains what is missing of a study, and goes on with what is unfinished.
+
+    Args:
+        groups: The groups.
+        folder: Where they go.
+        jobs: Trainings at once.
+        progress: Show progress bars.
+
+    Raises:
+        InfoplaneError: A training failed.
+        Interrupted: Asked to stop; what is recorded is safe.
+    """
+    for name, group in groups.items():
+        variants = dict(group.variants)
+        if group.rates:
+            variants = tuned(variants, group.rates, folder / name, jobs, progress=progress)
+        run_jobs(plan(variants, range(group.seeds), folder / name), jobs, progress=progress)
+
+
+def runs_of(folder: Path, group: str, variant_name: str) -> list[Path]:
+    """The run files of a variant, by seed; empty where there are none."""
+    found = (folder / group / variant_name).glob("seed*.h5")
+    return sorted(found, key=lambda path: (len(path.name), path.name))
+
+
+def _training(base: RecordSettings, drop: str) -> Group:
+    # The modified information plane asks for the activations of the maps, which are large: few of them.
+    maps = dataclasses.replace(base, keep="activations", probe_size=300, snapshots="9")
+    return Group(
+        {
+            "sgd": base,
+            "maps": maps,
+            "shuffled": dataclasses.replace(base, permute_labels=1.0),
+            "drop": dataclasses.replace(base, schedule=drop),
+        }
+    )
+
+
+def _comparison(base: RecordSettings, rates: Mapping[str, float]) -> Group:
+    """All methods; `rates` are learning rates to begin the choice from in the place of the published ones."""
+    shared = {field.name: getattr(base, field.name) for field in dataclasses.fields(base)}
+    variants: dict[str, RecordSettings] = {}
+    for name in METHODS:
+        variants |= variant(name, shared, {"lr": rates[name]} if name in rates else {})
+    return Group(variants, rates=RATES)
+
+
+def _sweep(base: RecordSettings) -> Group:
+    shared = {field.name: getattr(base, field.name) for field in dataclasses.fields(base)}
+    return Group(variant("greedy-dib", shared, {"beta": list(BETAS)}))

@@ -1,0 +1,238 @@
+"""The figures of a study, F1 to F14: what each is made of, and why one cannot be drawn."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from infoplane.analysis.comparison.methods import compared_runs
+from infoplane.analysis.comparison.pictures import hard_pictures
+from infoplane.analysis.convergence.order_table import order_table
+from infoplane.analysis.convergence.phases import phases
+from infoplane.analysis.convergence.profile import profile_table
+from infoplane.analysis.convergence.times import layer_times
+from infoplane.analysis.markov.tables import MarkovTables, markov_tables
+from infoplane.analysis.modified_plane import gather_interactions, modified_plane_table
+from infoplane.analysis.plane import metrics_table, plane_table
+from infoplane.analysis.runset import RunSet
+from infoplane.analysis.sensitivity import sensitivity_table
+from infoplane.errors import InfoplaneError, MissingData, RunFileError
+from infoplane.estimators.batches import Batches
+from infoplane.estimators.renyi import Settings
+from infoplane.figures.convergence.order import convergence_order, order_caption
+from infoplane.figures.convergence.profile import convergence_profile, profile_caption
+from infoplane.figures.markov.decay import information_decay
+from infoplane.figures.markov.matrices import information_matrices
+from infoplane.figures.markov.residuals import markov_residuals
+from infoplane.figures.markov.violations import chain_violations
+from infoplane.figures.modified_plane import modified_plane
+from infoplane.figures.parts.captions import plane_caption
+from infoplane.figures.plane import information_plane
+from infoplane.figures.sensitivity import sensitivity
+from infoplane.figures.time import information_over_time
+from infoplane.study.comparison import Drawing, Material, comparison_drawings, finished_runs
+from infoplane.study.experiments import runs_of
+
+CONTROLS = {"shuffled": "shuffled labels", "drop": "learning rate drops"}
+MAPS = Batches(3, 100)
+MAP_PAIRS = 30
+PLANES = ("sgd", "greedy-dib")
+
+
+@dataclass
+class Study:
+    """The runs of a study and what is estimated from them, each thing once.
+
+    Attributes:
+        runs: Folder of the runs, GROUP/VARIANT/seedN.h5.
+        data_root: Folder of the data sets, for pictures; None for none.
+        jobs: Number of parallel solves; None takes one per core.
+        progress: Show progress bars.
+    """
+
+    runs: Path
+    data_root: Path | None = None
+    jobs: int | None = None
+    progress: bool = False
+    _comparisons: dict[str, Material] = field(default_factory=dict, repr=False)
+
+    def run_set(self, group: str, name: str) -> RunSet:
+        """The runs of a variant.
+
+        Raises:
+            MissingData: There are none.
+        """
+        paths = runs_of(self.runs, group, name)
+        if not paths:
+            raise MissingData(f"there are no runs {self.runs / group / name}/seedN.h5")
+        return RunSet.of(paths, jobs=self.jobs, progress=self.progress)
+
+    def __post_init__(self) -> None:
+        if not self.runs.is_dir():
+            raise InfoplaneError(f"{self.runs} is not there; make the runs first: infoplane figures --run quick")
+
+    @functools.cached_property
+    def trained(self) -> RunSet:
+        """The runs by SGD with a constant learning rate."""
+        return self.run_set("training", "sgd")
+
+    @functools.cached_property
+    def controls(self) -> dict[str, RunSet]:
+        """The controls that are there, by name."""
+        names = {folder: name for folder, name in CONTROLS.items() if runs_of(self.runs, "training", folder)}
+        return {name: self.run_set("training", folder) for folder, name in names.items()}
+
+    @functools.cached_property
+    def markov(self) -> MarkovTables:
+        """The tables of the Markov structure."""
+        return markov_tables(self.trained.estimates, self.trained.pairs)
+
+    def comparison(self, group: str) -> Material:
+        """The material of a comparison's figures.
+
+        Raises:
+            MissingData: There are no finished runs.
+        """
+        if group not in self._comparisons:
+            self._comparisons[group] = self._material(group)
+        return self._comparisons[group]
+
+    def _material(self, group: str) -> Material:
+        try:
+            runs = finished_runs(compared_runs(self.runs / group))
+        except InfoplaneError as error:
+            raise MissingData(str(error)) from error
+        pictures = None
+        if self.data_root is not None:
+            # Without pictures, or without hard classes, the figures are still there.
+            with contextlib.suppress(InfoplaneError):
+                pictures = hard_pictures([Path(path) for path in runs["path"]], self.data_root)
+        how = {"jobs": self.jobs, "progress": self.progress}
+        return Material(runs, Settings(), how, pictures)
+
+    def groups(self, start: str) -> list[str]:
+        """Groups whose names begin so, such as all comparisons."""
+        found = sorted(folder.name for folder in self.runs.glob(f"{start}*") if folder.is_dir())
+        return found or [start]
+
+
+def drawings(study: Study) -> Iterator[Drawing]:
+    """All figures of a study, one after another; those that cannot be drawn with the reason.
+
+    Raises:
+        RunFileError: A run file is damaged.
+    """
+    for name, make in _FIGURES.items():
+        try:
+            yield from make(study, name)
+        except RunFileError:
+            raise
+        except InfoplaneError as error:
+            yield Drawing(name, missing=str(error))
+
+
+def _planes(study: Study, name: str) -> Iterator[Drawing]:
+    table = plane_table(study.trained.estimates)
+    yield Drawing(name, table, partial(information_plane, table, plane_caption(table)))
+
+
+def _modified(study: Study, name: str) -> Iterator[Drawing]:
+    paths = study.run_set("training", "maps").paths
+    found = gather_interactions(paths, batches=MAPS, pairs=MAP_PAIRS, jobs=study.jobs, progress=study.progress)
+    table = modified_plane_table(found)
+    yield Drawing(name, table, partial(modified_plane, table))
+
+
+def _time(study: Study, name: str) -> Iterator[Drawing]:
+    runs = study.trained
+    table, metrics = plane_table(runs.estimates), metrics_table(runs.metrics)
+    draw = partial(information_over_time, table, metrics, times=layer_times(runs.curves), turns=phases(runs.curves))
+    yield Drawing(name, table.merge(metrics, on="step", how="left", suffixes=("", "_metric")), draw)
+
+
+def _profile(study: Study, name: str) -> Iterator[Drawing]:
+    runs = study.trained
+    table = profile_table([runs.curves, *(one for one in runs.controls if one.quantity != "svcca")])
+    yield Drawing(name, table, partial(convergence_profile, table, profile_caption(table, runs.estimates)))
+
+
+def _order(study: Study, name: str) -> Iterator[Drawing]:
+    runs = study.trained
+    sets = {"trained": runs, **study.controls}
+    table = order_table(
+        {kind: [one for one in found.orders if one.quantity != "svcca"] for kind, found in sets.items()}
+    )
+    yield Drawing(name, table, partial(convergence_order, table, order_caption(table, runs.estimates)))
+
+
+def _matrices(study: Study, name: str) -> Iterator[Drawing]:
+    table = study.markov.matrices
+    yield Drawing(name, table, partial(information_matrices, table))
+
+
+def _decay(study: Study, name: str) -> Iterator[Drawing]:
+    tables = study.markov
+    yield Drawing(name, tables.decay, partial(information_decay, tables.decay, tables.seeds))
+
+
+def _violations(study: Study, name: str) -> Iterator[Drawing]:
+    tables = study.markov
+    yield Drawing(name, tables.links, partial(chain_violations, tables.links, tables.shares))
+
+
+def _residuals(study: Study, name: str) -> Iterator[Drawing]:
+    table = study.markov.residuals
+    yield Drawing(name, table, partial(markov_residuals, table))
+
+
+def _compared(*kinds: str, groups: str) -> Callable[[Study, str], Iterator[Drawing]]:
+    """Those figures of all comparisons of a kind whose names begin with one of `kinds`."""
+
+    def make(study: Study, name: str) -> Iterator[Drawing]:
+        for group in study.groups(groups):
+            where = name if group == groups else f"{name}-{group.removeprefix(groups).strip('-')}"
+            for drawing in comparison_drawings(study.comparison(group)):
+                if drawing.name.startswith(kinds):
+                    yield Drawing(f"{where}-{drawing.name}", drawing.table, drawing.draw, drawing.missing)
+
+    return make
+
+
+def _greedy_plane(study: Study, name: str) -> Iterator[Drawing]:
+    for method in PLANES:
+        try:
+            table = plane_table(study.run_set("comparison", method).estimates)
+        except MissingData as error:
+            yield Drawing(f"{name}-plane-{method}", missing=str(error))
+            continue
+        caption = f"Trained by {method}. {plane_caption(table)}"
+        yield Drawing(f"{name}-plane-{method}", table, partial(information_plane, table, caption))
+    yield from _compared("depth", groups="comparison")(study, name)
+
+
+def _sensitivity(study: Study, name: str) -> Iterator[Drawing]:
+    runs = study.trained
+    table = sensitivity_table(runs.paths, batches=runs.batches, jobs=study.jobs, progress=study.progress)
+    yield Drawing(name, table, partial(sensitivity, table))
+
+
+_FIGURES: dict[str, Callable[[Study, str], Iterator[Drawing]]] = {
+    "F1-plane": _planes,
+    "F2-modified-plane": _modified,
+    "F3-time": _time,
+    "F4-profile": _profile,
+    "F5-order": _order,
+    "F6-matrices": _matrices,
+    "F7-decay": _decay,
+    "F8-violations": _violations,
+    "F9-residuals": _residuals,
+    "F10": _compared("accuracy", "costs", groups="comparison"),
+    "F11": _greedy_plane,
+    "F12": _compared("sweep", groups="sweep"),
+    "F13-sensitivity": _sensitivity,
+    "F14": _compared("classes", "confusion", groups="signs"),
+}

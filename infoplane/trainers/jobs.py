@@ -1,0 +1,253 @@
+"""What `infoplane compare` trains: variants of a method × seeds, what is missing only, several at once."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import itertools
+import logging
+import multiprocessing
+import os
+import threading
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from infoplane.errors import InfoplaneError, unknown
+from infoplane.runfile import open_run
+from infoplane.trainers.loop import Interrupted
+from infoplane.trainers.methods import method
+from infoplane.trainers.session import record, resume
+from infoplane.trainers.settings import AUXILIARY, DIB, LOCAL, RecordSettings
+
+logger = logging.getLogger(__name__)
+
+# Tried before the seeds that are compared, and none of them.
+TUNING_SEED = 1_000_000
+# Two folders deep, where nobody takes the trials for runs of a variant.
+TUNING = Path("tuning") / "trials"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training of a comparison.
+
+    Attributes:
+        variant: Name of the method with its settings, and of the folder.
+        path: The run file.
+        settings: Resolved settings.
+    """
+
+    variant: str
+    path: Path
+    settings: RecordSettings
+
+
+def plan(variants: Mapping[str, RecordSettings], seeds: Iterable[int], folder: Path) -> list[Job]:
+    """The trainings of a comparison, seed by seed, so that an interrupted one is balanced.
+
+    Args:
+        variants: Settings by name of variant.
+        seeds: Seeds, the same for all, so that differences are paired.
+        folder: Where the runs go: `VARIANT/seedN.h5`.
+
+    Raises:
+        InfoplaneError: A setting is impossible, or a variant's name is no name of a folder.
+    """
+    for name in variants:
+        if Path(name).name != name:
+            raise InfoplaneError(f"variant '{name}' cannot be the name of a folder; rename it, without slashes")
+    resolved = {name: settings.resolved() for name, settings in variants.items()}
+    return [
+        Job(name, folder / name / f"seed{seed}.h5", dataclasses.replace(settings, seed=seed))
+        for seed in seeds
+        for name, settings in resolved.items()
+    ]
+
+
+def variant(name: str, shared: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, RecordSettings]:
+    """The settings of one variant, or of one for each β where several are given.
+
+    Args:
+        name: Name of the variant, and of its method if `own` names none.
+        shared: Settings of all variants; those that this one's method does not have are left out.
+        own: Settings of this one alone.
+
+    Raises:
+        InfoplaneError: No such method or setting.
+    """
+    known = [field.name for field in dataclasses.fields(RecordSettings)]
+    for key in own:
+        if key not in known:
+            raise unknown(f"setting of '{name}':", key, known)
+    chosen = method(str(own.get("method", name)))
+    lacking = {"seed"} | (set() if chosen.local else {*LOCAL, "blocks", "group", "option"})
+    lacking |= set() if chosen.auxiliary else set(AUXILIARY)
+    lacking |= set() if chosen.name == "greedy-dib" else set(DIB)
+    values = {key: value for key, value in shared.items() if key not in lacking}
+    values |= {key: tuple(value) if isinstance(value, list) else value for key, value in own.items()}
+    beta = values.get("beta")
+    betas = beta if isinstance(beta, tuple) else None if beta is None else (beta,)
+    settings = RecordSettings(**{**values, "method": chosen.name, "beta": betas})
+    if betas is None or len(betas) < 2:
+        return {name: settings}
+    return {f"{name}-beta{beta:g}": dataclasses.replace(settings, beta=(beta,)) for beta in betas}
+
+
+def run_jobs(jobs: Sequence[Job], processes: int = 1, *, progress: bool = False) -> None:
+    """Trains what is missing and goes on with what is unfinished.
+
+    Args:
+        jobs: The trainings.
+        processes: How many at once; each takes its share of the cores.
+        progress: Show a progress bar.
+
+    Raises:
+        InfoplaneError: A training failed; the others are finished first.
+        Interrupted: Asked to stop; what is recorded is safe.
+    """
+    missing = [job for job in jobs if not _is_finished(job)]
+    if not missing:
+        return
+    if progress:
+        logger.info("%d of %d runs are to be trained", len(missing), len(jobs))
+    bar = tqdm(total=len(missing), desc="runs", unit="run", disable=None if progress else True)
+    failed: list[str] = []
+    with bar:
+        for job, error in _results(missing, processes):
+            bar.update()
+            if error:
+                failed.append(f"{job.path}: {error}")
+    if failed:
+        raise InfoplaneError(f"{len(failed)} of {len(missing)} runs failed; the first: {failed[0]}")
+
+
+def tuned(
+    variants: Mapping[str, RecordSettings],
+    factors: Sequence[float],
+    folder: Path,
+    processes: int = 1,
+    *,
+    progress: bool = False,
+) -> dict[str, RecordSettings]:
+    """Each variant with the learning rate that is best on the validation split, from as many trials as the others.
+
+    Args:
+        variants: Settings by name of variant, with a validation split.
+        factors: Multiples of each variant's own learning rate.
+        folder: Where the trials go: `tuning/trials/VARIANT-lrX.h5`, with a seed that is not compared.
+        processes: How many at once.
+        progress: Show a progress bar.
+
+    Raises:
+        InfoplaneError: A variant has no validation split, or a trial failed.
+    """
+    trials: dict[str, list[Job]] = {}
+    for name, settings in variants.items():
+        resolved = settings.resolved()
+        if not resolved.validation:
+            raise InfoplaneError("tuning needs a validation split, never the test split; give --validation 0.1")
+        rates = [float(resolved.lr or 0) * factor for factor in factors]
+        trials[name] = [
+            Job(
+                name,
+                folder / TUNING / f"{name}-lr{rate:g}.h5",
+                dataclasses.replace(resolved, lr=rate, seed=TUNING_SEED, snapshots="2"),
+            )
+            for rate in rates
+        ]
+    run_jobs(list(itertools.chain.from_iterable(trials.values())), processes, progress=progress)
+    best = {name: max(jobs, key=_validation_accuracy) for name, jobs in trials.items()}
+    for name, job in best.items():
+        logger.info("%s: learning rate %g by validation accuracy", name, job.settings.lr)
+    return {name: dataclasses.replace(variants[name], lr=job.settings.lr) for name, job in best.items()}
+
+
+def _validation_accuracy(job: Job) -> float:
+    with open_run(job.path) as run:
+        value = run.snapshots[-1].metrics["validation_accuracy"]
+    return value if value == value else -1.0
+
+
+def _is_finished(job: Job) -> bool:
+    """Whether a run is there and finished with these settings.
+
+    Raises:
+        InfoplaneError: It was made with other settings.
+    """
+    if not job.path.exists():
+        return False
+    with open_run(job.path) as run:
+        stored = RecordSettings.of(run.config)
+        unlike = dataclasses.replace(stored, data_root=job.settings.data_root, device=job.settings.device)
+        names = [
+            field.name
+            for field in dataclasses.fields(unlike)
+            if getattr(unlike, field.name) != getattr(job.settings, field.name)
+        ]
+        if names:
+            raise InfoplaneError(
+                f"{job.path} was recorded with another {names[0]} ({getattr(unlike, names[0])}, now "
+                f"{getattr(job.settings, names[0])}); choose another folder, or delete it"
+            )
+        return bool(run.results)
+
+
+def _results(jobs: Sequence[Job], processes: int) -> Iterable[tuple[Job, str]]:
+    """Each job with what went wrong ("" for nothing), as they end."""
+    if processes == 1:
+        for job in jobs:
+            yield job, _train(job)
+        return
+    # Spawned, since a forked process must not use a GPU, nor the threads of its parent.
+    context = multiprocessing.get_context("spawn")
+    threads = max(1, (os.cpu_count() or 1) // processes)
+    with ProcessPoolExecutor(
+        processes, mp_context=context, initializer=_prepare, initargs=(threads, os.getpid())
+    ) as pool:
+        running: dict[Future[str], Job] = {pool.submit(_train, job): job for job in jobs}
+        try:
+            while running:
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    yield running.pop(future), future.result()
+        except BaseException:
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+
+
+def _prepare(threads: int, parent: int) -> None:
+    torch.set_num_threads(threads)
+    threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
+
+
+def _die_with(parent: int) -> None:
+    """Ends this process when the one that started it was killed; a run file survives that at any moment."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
+
+
+def _train(job: Job) -> str:
+    """Trains one run to its end; gives what is wrong with it."""
+    with contextlib.suppress(OSError):
+        job.path.parent.mkdir(parents=True, exist_ok=True)
+    changes: dict[str, Any] = {"data_root": job.settings.data_root, "device": job.settings.device}
+    try:
+        if job.path.exists():
+            resume(job.path, changes)
+        else:
+            record(job.settings, job.path)
+    except InfoplaneError as error:
+        return str(error)
+    except Interrupted:
+        raise KeyboardInterrupt from None
+    except Exception as error:  # a network or a device may fail in any way; the other trainings go on
+        logger.debug("%s failed", job.path, exc_info=True)
+        return f"{type(error).__name__}: {' '.join(str(error).split())}"
+    return ""

@@ -1,0 +1,1 @@
+"""Objectives of layer-wise training, one a file."""

@@ -1,0 +1,40 @@
+"""Greedy layer-wise training: every block with an auxiliary classifier of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from torch import Tensor
+
+from infoplane.trainers.objectives.base import Knobs, Objective, Pass, Place, read_options
+from infoplane.trainers.objectives.heads import build_head
+
+
+class GreedyCE(Objective):
+    """Loss of the task at an auxiliary classifier (Belilovsky, Eickenberg and Oyallon, ICML 2019).
+
+    The published settings are SGD with momentum 0.9 and weight decay 5e-4 from learning rate 0.1, divided by 5
+    after every 15 of 50 epochs a block, blocks one after the other. Here the drops come after the same shares of
+    the training, whatever its length, and blocks may train at the same time (Belilovsky et al., ICML 2020).
+
+    Attributes:
+        NUMBERS: The options of the method with their defaults.
+    """
+
+    NUMBERS: ClassVar[Mapping[str, float]] = {}
+
+    def __init__(self, place: Place, knobs: Knobs) -> None:
+        super().__init__()
+        self.numbers = read_options(knobs, self.NUMBERS)
+        self.task = place.task
+        self.head = build_head(knobs.aux, place)
+
+    def loss(self, local: Pass) -> Tensor:
+        """Loss of the task, in nats."""
+        return self.task.loss(self.head(local.output), local.targets)
+
+    def predict(self, output: Tensor) -> Tensor:
+        """Outputs of the auxiliary classifier."""
+        outputs: Tensor = self.head(output)
+        return outputs

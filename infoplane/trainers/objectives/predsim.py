@@ -1,0 +1,91 @@
+"""Local prediction and similarity matching (Nøkland and Eidnes, ICML 2019)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import ClassVar
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from infoplane.trainers.objectives.base import Knobs, Objective, Pass, Place, read_options
+from infoplane.trainers.objectives.greedy_ce import GreedyCE
+from infoplane.trainers.objectives.similarities import cosine, full_precision, largest, widened
+
+
+class Similarity(nn.Module):
+    """Mean squared difference between the similarities of outputs and of targets, over all pairs of samples.
+
+    The similarity is the cosine of centred features: for feature maps of the standard deviations over each map of
+    a 3×3 convolution of the output, for vectors of a linear layer of it, without biases, trained with the block.
+    Targets are one-hot classes, and boxes beside them where the task has boxes.
+    """
+
+    def __init__(self, place: Place) -> None:
+        super().__init__()
+        self.task = place.task
+        self.projection: nn.Module
+        if len(place.shape) == 3:
+            self.projection = nn.Conv2d(place.shape[0], place.shape[0], 3, padding=1, bias=False)
+        else:
+            width = math.prod(place.shape)
+            self.projection = nn.Sequential(nn.Flatten(), nn.Linear(width, width, bias=False))
+
+    def forward(self, local: Pass) -> Tensor:
+        """The loss, 0-dimensional, between 0 and 4."""
+        similarity = cosine(_features(self.projection(local.output)))
+        if "similarity of targets" not in local.memo:
+            local.memo["similarity of targets"] = cosine(self.task.embedding(local.targets))
+        target: Tensor = local.memo["similarity of targets"]
+        return functional.mse_loss(similarity, target.to(similarity))
+
+
+class Sim(Objective):
+    """Similarity matching alone, without a classifier.
+
+    Published with Adam at learning rate 5e-4, times 0.25 after 50, 75, 89 and 94 % of the training, batches of
+    128, 100 to 400 epochs, dropout and leaky ReLU. What differs: the network keeps its own activations, and a
+    block of several convolutions has one loss where the paper has one at each.
+    """
+
+    def __init__(self, place: Place, knobs: Knobs) -> None:
+        super().__init__()
+        read_options(knobs, {})
+        self.similarity = Similarity(place)
+
+    def loss(self, local: Pass) -> Tensor:
+        """The similarity loss."""
+        loss: Tensor = self.similarity(local)
+        return loss
+
+
+class PredSim(GreedyCE):
+    """(1 − b) times the loss of the task at an auxiliary classifier plus b times the similarity loss.
+
+    Published with b = 0.99 (the option `similarity_weight`), the auxiliary classifier `pool:2048` and the settings
+    of `Sim`. The paper's `pred` is `GreedyCE` with these.
+    """
+
+    NUMBERS: ClassVar[Mapping[str, float]] = {"similarity_weight": 0.99}
+
+    def __init__(self, place: Place, knobs: Knobs) -> None:
+        super().__init__(place, knobs)
+        self.share = self.numbers["similarity_weight"]
+        self.similarity = Similarity(place) if self.share else None
+
+    def loss(self, local: Pass) -> Tensor:
+        """The weighted sum."""
+        loss = super().loss(local)
+        if self.similarity is None:
+            return loss
+        return (1 - self.share) * loss + self.share * self.similarity(local)
+
+
+def _features(output: Tensor) -> Tensor:
+    """One vector a sample, (n, d): standard deviations over more than three maps of more than one pixel."""
+    if output.ndim != 4 or output.shape[1] <= 3 or output[0, 0].numel() == 1:
+        return output.flatten(1)
+    with full_precision(output):
+        output = widened(output)
+        return (output / largest(output)).flatten(2).std(2)

@@ -1,0 +1,298 @@
+"""What `infoplane record` does: train a network and record it, or go on with a recording."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from infoplane.data import Dataset, augmentation, balanced_probe, hold_out, load_dataset, permute_labels, subset
+from infoplane.device import device_of
+from infoplane.errors import InfoplaneError, RunFileError
+from infoplane.models import input_channels
+from infoplane.recording.recorder import Recorder
+from infoplane.recording.schedule import snapshot_steps
+from infoplane.runfile import beside, open_run, refuse_existing
+from infoplane.targets import REGRESSION, as_target
+from infoplane.trainers.build import build_units
+from infoplane.trainers.distributed import barrier, process_group, rank
+from infoplane.trainers.evaluate import predict, scores
+from infoplane.trainers.loop import Interrupted, Loop, Recipe, count_steps, stages
+from infoplane.trainers.optim import build_optimizer, is_length_free, lr_factor
+from infoplane.trainers.results import results_of
+from infoplane.trainers.settings import RecordSettings
+from infoplane.trainers.task import Task
+
+logger = logging.getLogger(__name__)
+
+# Where a run computes and finds its data may change when it goes on, and how long it is; nothing else.
+CHANGEABLE = {"epochs", "data_root", "device", "cache_mib"}
+
+
+def record(settings: RecordSettings, path: Path, *, force: bool = False, progress: bool = False) -> float:
+    """Trains a network from initialisation and records it.
+
+    Args:
+        settings: The settings.
+        path: The run file to make; the checkpoint stands beside it.
+        force: Overwrite an existing run.
+        progress: Show a progress bar.
+
+    Returns:
+        Accuracy on the whole test split at the end, between 0 and 1.
+
+    Raises:
+        InfoplaneError: Bad settings or data; a run file that exists or cannot be written.
+        Interrupted: Asked to stop; the run can go on with `resume`.
+    """
+    # The writer asks too, but only after data and network are made.
+    refuse_existing(path, force)
+    with process_group(settings.device) as device:
+        resolved = settings.resolved()
+        return _Session(resolved, path, device).train(progress, force=force)
+
+
+def resume(path: Path, changes: Mapping[str, Any] | None = None, *, progress: bool = False) -> float:
+    """Goes on with a recording after a kill, an interruption, or its end.
+
+    Args:
+        path: The run file.
+        changes: Settings that differ from those of the run: more `epochs`, another `data_root` or `device`.
+        progress: Show a progress bar.
+
+    Returns:
+        Accuracy on the whole test split at the end, between 0 and 1.
+
+    Raises:
+        InfoplaneError: The run cannot go on, or not with these changes.
+        Interrupted: Asked to stop again.
+    """
+    with open_run(path) as run:
+        settings = RecordSettings.of(run.config)
+    changed = {name: value for name, value in (changes or {}).items() if value != getattr(settings, name)}
+    refused = sorted(changed.keys() - CHANGEABLE)
+    if refused:
+        named = ", ".join("--" + name.replace("_", "-") for name in refused)
+        raise InfoplaneError(f"{path} keeps its settings when it goes on; leave out {named}, or record a new run")
+    _refuse_length(path, settings, changed.get("epochs", settings.epochs))
+    settings = dataclasses.replace(settings, **changed).resolved()
+    with process_group(settings.device) as device:
+        return _Session(settings, path, device).train(progress, going_on=True)
+
+
+def _refuse_length(path: Path, settings: RecordSettings, epochs: int) -> None:
+    """A run may become longer, where what it did so far does not depend on its length."""
+    if epochs < settings.epochs:
+        raise InfoplaneError(f"{path} is planned for {settings.epochs} epochs, which is more than {epochs}")
+    if epochs == settings.epochs:
+        return
+    for name, value, better in (
+        ("schedule", settings.schedule, "use --schedule constant or step"),
+        ("order", settings.order, "use --order simultaneous"),
+        ("beta_schedule", settings.beta_schedule, "use --beta-schedule constant or rising"),
+    ):
+        free = is_length_free(str(value)) if name == "schedule" else value not in ("sequential", "warmup")
+        if not free:
+            raise InfoplaneError(
+                f"{path} has the {name.replace('_', ' ')} '{value}', which depends on its {settings.epochs} "
+                f"epochs; record a new run, or {better}"
+            )
+
+
+class _Session:
+    """One process's share of a run: builds everything from the settings, trains, records, saves."""
+
+    def __init__(self, settings: RecordSettings, path: Path, device: str) -> None:
+        self.settings = settings
+        self.path = path
+        self.checkpoint = beside(path, ".ckpt")
+        self.dataset = _load(settings).to(device_of(device))
+        self.task = Task(self.dataset.spec.classes, boxes=settings.task == "classes+boxes")
+        if self.task.boxes and self.dataset.train.boxes is None:
+            raise InfoplaneError(f"data set '{settings.dataset}' has no boxes; leave out --task classes+boxes")
+        torch.manual_seed(settings.seed)
+        example = self.dataset.batch(self.dataset.train, slice(2), "cpu")[0]
+        self.model, units = build_units(settings, self.task, example)
+        self.model.to(device_of(device))
+        self.loop = self._loop([unit.to(device_of(device)) for unit in units])
+        per_epoch = self.loop.steps_per_epoch
+        self.plan = set(snapshot_steps(settings.snapshots, self.loop.total_steps, per_epoch))
+        self.held_out = "validation" if self.dataset.validation else "test"
+        splits = {name: self.dataset.split(name) for name in ("train", self.held_out)}
+        self.eval_sets = {name: (split, _sample(len(split), settings.eval_size)) for name, split in splits.items()}
+
+    def _loop(self, units: list[Any]) -> Loop:
+        settings, how = self.settings, self.settings.how
+        per_epoch = count_steps(len(self.dataset.train), int(settings.batch_size or 1))
+        steps = settings.epochs * per_epoch
+        lr, momentum, decay = (float(v or 0) for v in (settings.lr, settings.momentum, settings.weight_decay))
+        expand = how.expand
+        recipe = Recipe(
+            optimizer=lambda parameters: build_optimizer(str(settings.optimizer), parameters, lr, momentum, decay),
+            lr=lr,
+            lr_factor=lr_factor(str(settings.schedule), steps, per_epoch),
+            batch_size=int(settings.batch_size or 1),
+            seed=settings.seed,
+            augment=None if settings.augment == "none" else augmentation(settings.augment),
+            expand=expand and (lambda inputs, targets, generator: expand(inputs, targets, self.task, generator)),
+            loss_every=settings.loss_every or 1,
+            micro_batches=settings.micro_batches or 1,
+            autocast=torch.bfloat16 if settings.amp else None,
+            cache_bytes=(settings.cache_mib or 0) * 2**20,
+        )
+        # Fails on a bad name before anything is trained.
+        recipe.optimizer([torch.nn.Parameter(torch.zeros(1))])
+        return Loop(units, stages(settings.order or "simultaneous", len(units), steps), recipe, self.dataset)
+
+    def train(self, progress: bool, *, force: bool = False, going_on: bool = False) -> float:
+        """Trains to the end and gives the test accuracy; a start that fails before any snapshot leaves no file."""
+        with self._recorder(force, going_on) as recorder:
+            try:
+                self._train_recorded(recorder, progress, going_on)
+            except Exception:
+                if recorder and not going_on and not recorder.steps:
+                    self.path.unlink(missing_ok=True)
+                    self.checkpoint.unlink(missing_ok=True)
+                raise
+            everything = torch.arange(len(self.dataset.test))
+            outputs, targets = predict(self.loop.units, self.dataset, self.dataset.test, everything)
+            found = scores(self.task, outputs, targets)
+            if recorder:
+                recorder.set_results(*results_of(self.loop, self.task, outputs, targets, found))
+            barrier()
+        return found[-1].accuracy
+
+    def _train_recorded(self, recorder: Recorder | None, progress: bool, going_on: bool) -> None:
+        if going_on:
+            self._restore(recorder)
+        if recorder and going_on:
+            recorder.set_config(dataclasses.asdict(self.settings))
+        elif recorder:
+            self.checkpoint.unlink(missing_ok=True)
+        with tqdm(
+            total=self.loop.total_steps,
+            initial=self.loop.step,
+            desc="training",
+            unit="step",
+            disable=None if progress and recorder else True,
+        ) as bar:
+            self._train(recorder, bar)
+
+    def _train(self, recorder: Recorder | None, bar: tqdm) -> None:
+        def at_pause() -> None:
+            if recorder and self.loop.step in self.plan:
+                self._snapshot(recorder)
+            if recorder:
+                self._save(recorder)
+
+        try:
+            # A run that stopped between a step and its snapshot has that one still to take.
+            if recorder and self.loop.step in self.plan:
+                self._snapshot(recorder)
+            self.loop.run(
+                lambda step: step in self.plan or step % self.loop.steps_per_epoch == 0,
+                at_pause,
+                lambda: bar.update() and None,
+            )
+        except (Interrupted, InfoplaneError):
+            # Both leave the loop between two steps.
+            if recorder:
+                self._save(recorder)
+            raise
+
+    def _recorder(self, force: bool, going_on: bool) -> contextlib.AbstractContextManager[Recorder | None]:
+        """The recorder of the process that records; None in the others."""
+        if rank() > 0:
+            return contextlib.nullcontext()
+        settings = self.settings
+        split = self.dataset.split(settings.probe_split)
+        indices = balanced_probe(split.labels, settings.probe_size, settings.seed, settings.probe_split)
+        others = {}
+        if self.task.boxes:
+            others["box"] = as_target(self.dataset.boxes(split, indices, "cpu"), REGRESSION)
+        return Recorder(
+            self.model,
+            self.dataset.batch(split, indices, torch.device("cpu")),
+            self.path,
+            settings.layers,
+            others=others,
+            keep=settings.keep,
+            indices=indices,
+            config=dataclasses.asdict(settings),
+            snapshots=len(self.plan),
+            force=force,
+            resume=going_on,
+        )
+
+    def _snapshot(self, recorder: Recorder) -> None:
+        """Records the current step, unless a stopped process did so already."""
+        if self.loop.step in recorder.steps:
+            return
+        units = self.loop.units[: self.loop.trained]
+        metrics = {"stage": float(self.loop.stage)}
+        for name, (split, indices) in self.eval_sets.items():
+            found = scores(self.task, *predict(units, self.dataset, split, indices))
+            metrics |= {f"{name}_loss": found[-1].loss, f"{name}_accuracy": found[-1].accuracy}
+            if self.task.boxes:
+                metrics[f"{name}_iou"] = found[-1].iou
+            if name == self.held_out:
+                hidden = zip(self.loop.units[:-1], found, strict=False)
+                metrics |= {f"{name}_accuracy@{unit.name}": score.accuracy for unit, score in hidden}
+        recorder.snapshot(self.loop.step, self.loop.epoch, **metrics)
+
+    def _save(self, recorder: Recorder) -> None:
+        """Writes the checkpoint at once, so that a kill leaves the old one or the new one."""
+        draft = self.checkpoint.with_name(self.checkpoint.name + ".part")
+        state = {"run_id": recorder.run_id, "model": self.model.state_dict(), "loop": self.loop.state_dict()}
+        try:
+            torch.save(state, draft)
+            draft.replace(self.checkpoint)
+        except (OSError, RuntimeError) as error:
+            draft.unlink(missing_ok=True)
+            reason = (error.strerror if isinstance(error, OSError) else None) or "disk full?"
+            logger.warning("cannot write the checkpoint %s (%s)", self.checkpoint, reason)
+
+    def _restore(self, recorder: Recorder | None) -> None:
+        """Goes back to the checkpoint; without one of this run, to initialisation."""
+        if not self.checkpoint.exists():
+            logger.warning("%s is not there; training again from initialisation", self.checkpoint)
+            return
+        try:
+            state = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
+        except Exception as error:
+            raise RunFileError(f"{self.checkpoint} is damaged; delete it to train again from the start") from error
+        if recorder and state.get("run_id") != recorder.run_id:
+            raise RunFileError(f"{self.checkpoint} belongs to another run; delete it to train again from the start")
+        try:
+            self.loop.load_state_dict(state["loop"])
+        except (KeyError, RuntimeError, ValueError) as error:
+            raise RunFileError(
+                f"{self.checkpoint} is of another infoplane version; delete it to train again from the start"
+            ) from error
+
+
+def _load(settings: RecordSettings) -> Dataset:
+    dataset = load_dataset(settings.dataset, Path(settings.data_root), settings.image_size, settings.region)
+    if settings.train_size is not None:
+        dataset = subset(dataset, settings.train_size)
+    if settings.validation:
+        dataset = hold_out(dataset, settings.validation)
+    if settings.permute_labels:
+        dataset = permute_labels(dataset, settings.permute_labels, settings.seed)
+    channels = dataset.spec.shape[0]
+    wanted = input_channels(settings.model, channels)
+    return dataset if wanted == channels else dataset.with_channels(wanted)
+
+
+def _sample(size: int, count: int) -> Tensor:
+    """A fixed random part of a split, to measure loss and accuracy on."""
+    if count >= size:
+        return torch.arange(size)
+    return torch.randperm(size, generator=torch.Generator().manual_seed(0))[:count].sort().values

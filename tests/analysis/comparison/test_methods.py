@@ -1,0 +1,237 @@
+"""Tables of a comparison: known answers, planted verdicts, refusals, and how people read them."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from planted import planted_comparison, planted_run
+from scipy import stats
+
+from infoplane.analysis.comparison.methods import (
+    MEASURES,
+    compared_runs,
+    comparison_table,
+    cost_table,
+    paired_difference,
+    runs_table,
+    subject,
+)
+from infoplane.errors import InfoplaneError
+from infoplane.reporting.methods import show
+from infoplane.reporting.tables import latex, markdown, plus_minus, refuse_existing_table, save_table
+
+
+def runs(**accuracies):
+    """A table of runs with planted accuracies; all else is the same."""
+    rows = [
+        {**dict.fromkeys(MEASURES, 1.0), "variant": name, "method": name, "seed": seed, "batch_size": 64, "lr": 0.1,
+         "test_accuracy": value}
+        for name, values in accuracies.items()
+        for seed, value in enumerate(values)
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def verdicts(table):
+    return dict(zip(table["variant"], table["verdict"], strict=True))
+
+
+def test_paired_difference_by_hand():
+    # Differences 0.10, 0.05, 0.10: mean 1/12, standard error 1/60, t = 5; with 2 degrees of freedom
+    # p = 1 − t/√(t² + 2), and the 0.975 quantile is 4.302653.
+    mean, low, high, p = paired_difference(np.array([0.9, 0.8, 0.7]), np.array([0.8, 0.75, 0.6]))
+    assert mean == pytest.approx(1 / 12)
+    assert p == pytest.approx(1 - 5 / 27**0.5)
+    assert (low, high) == pytest.approx((1 / 12 - 4.302653 / 60, 1 / 12 + 4.302653 / 60), rel=1e-6)
+
+
+def test_paired_difference_is_the_paired_t_test():
+    left, right = np.random.default_rng(0).standard_normal((2, 8))
+    assert paired_difference(left, right)[3] == pytest.approx(stats.ttest_rel(left, right).pvalue)
+
+
+def test_only_shared_seeds_are_paired():
+    left, right = np.array([0.9, np.nan, 0.7, 0.8]), np.array([0.8, 0.1, np.nan, 0.6])
+    mean, low, high, _ = paired_difference(left, right)
+    assert mean == pytest.approx(0.15)
+    assert low < mean < high
+    mean, *rest = paired_difference(left[:2], right[:2])
+    assert mean == pytest.approx(0.1)
+    assert np.isnan(rest).all()
+    assert np.isnan(paired_difference(left[1:3], right[1:3])).all()
+
+
+def test_equal_differences_are_certain():
+    same = np.array([0.5, 0.25, 0.75])
+    assert paired_difference(same, same) == (0, 0, 0, 1)
+    assert paired_difference(same + 0.125, same) == (0.125, 0.125, 0.125, 2.0 ** (1 - len(same)))
+
+
+def test_planted_verdicts():
+    base = np.array([0.90, 0.91, 0.92, 0.90, 0.91])
+    wobble = np.array([1, -1, 0, 1, -1]) * 1e-3
+    table = comparison_table(
+        runs(
+            sgd=base,
+            better=base + 0.03 + wobble,
+            near=base - 0.004 + wobble,
+            worse=base - 0.05 + wobble,
+            noisy=base + np.array([0.05, -0.06, 0.04, -0.05, 0.01]),
+        )
+    )
+    assert verdicts(table) == {
+        "sgd": "",
+        "better": "better",
+        "near": "comparable",
+        "worse": "worse",
+        "noisy": "not shown to be comparable",
+    }
+    assert table["variant"].iloc[0] == "sgd"
+    assert np.isnan(table["gap"].iloc[0])
+
+
+def test_the_margin_decides_what_is_comparable():
+    base = np.array([0.90, 0.91, 0.92, 0.90])
+    table = runs(sgd=base, other=base - 0.015 + np.array([1, -1, 1, -1]) * 1e-4)
+    assert verdicts(comparison_table(table, margin=0.02))["other"] == "comparable"
+    assert verdicts(comparison_table(table, margin=0.01))["other"] == "worse"
+
+
+def test_p_values_are_corrected_over_all_variants():
+    rng = np.random.default_rng(0)
+    base = rng.random(6)
+    others = {f"m{k}": base + 0.02 * k + 0.03 * rng.standard_normal(6) for k in range(4)}
+    table = comparison_table(runs(sgd=base, **others), "sgd").set_index("variant")
+    raw = np.sort([stats.ttest_rel(values, base).pvalue for values in others.values()])
+    stepped = np.minimum(1, np.maximum.accumulate(raw * [4, 3, 2, 1]))
+    np.testing.assert_allclose(np.sort(table["p_holm"].dropna()), stepped)
+
+
+def test_a_variant_that_is_better_alone_may_not_be_among_many():
+    base = np.array([0.5, 0.6, 0.55, 0.52])
+    hint = base + 0.02 + np.array([1, -1, 0.5, -0.5]) * 0.011
+    noise = {f"n{k}": base + np.roll([0.05, -0.05, 0.04, -0.04], k) for k in range(4)}
+    assert verdicts(comparison_table(runs(sgd=base, hint=hint)))["hint"] == "better"
+    assert verdicts(comparison_table(runs(sgd=base, hint=hint, **noise)))["hint"] != "better"
+    # Nor one that is worse, by more than the margin, in the same way.
+    hint = hint - 0.04
+    assert verdicts(comparison_table(runs(sgd=base, hint=hint)))["hint"] == "worse"
+    assert verdicts(comparison_table(runs(sgd=base, hint=hint, **noise)))["hint"] == "not shown to be comparable"
+
+
+def test_one_seed_has_no_verdict():
+    table = comparison_table(runs(sgd=[0.9], other=[0.5]))
+    assert verdicts(table)["other"] == ""
+    assert table["gap"].iloc[1] == pytest.approx(-0.4)
+
+
+def test_refusals_of_the_table():
+    with pytest.raises(InfoplaneError, match="no finished run of 'adam'"):
+        comparison_table(runs(sgd=[0.9]), "adam")
+    twice = runs(sgd=[0.9, 0.8]).assign(seed=0)
+    with pytest.raises(InfoplaneError, match="a seed stands twice"):
+        comparison_table(twice)
+
+
+def test_runs_of_a_folder(tmp_path):
+    planted_comparison(tmp_path, {"sgd": [0.9] * 11, "greedy-ce": [0.8]})
+    planted_run(tmp_path / "greedy-dib-beta0.01" / "seed0.h5", method="greedy-dib", beta=(0.01,))
+    planted_run(tmp_path / "greedy-dib-beta0.001" / "seed0.h5", method="greedy-dib", beta=(0.001,))
+    paths = compared_runs(tmp_path)
+    names = list(dict.fromkeys(path.parent.name for path in paths))
+    assert names == ["greedy-ce", "greedy-dib-beta0.001", "greedy-dib-beta0.01", "sgd"]
+    assert [path.stem for path in paths if path.parent.name == "sgd"] == [f"seed{k}" for k in range(11)]
+    table = runs_table(paths)
+    assert table.loc[table["variant"] == "greedy-dib-beta0.01", "beta"].tolist() == [0.01]
+    assert table.loc[table["variant"] == "sgd", "saved_bytes"].isna().all()
+    assert (table["subject"] == "cnn on digits").all()
+    costs = cost_table(table).set_index("variant")
+    assert costs.loc["sgd", "seeds"] == 11
+    assert costs.loc["sgd", "peak_bytes"] == 3 * 2**20
+
+
+def test_unfinished_runs_are_left_out(tmp_path):
+    planted_comparison(tmp_path, {"sgd": [0.9, 0.8]})
+    planted_run(tmp_path / "sgd" / "seed2.h5", finished=False)
+    assert runs_table(compared_runs(tmp_path))["seed"].tolist() == [0, 1]
+    with pytest.raises(InfoplaneError, match="no run is finished yet"):
+        runs_table([tmp_path / "sgd" / "seed2.h5"])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"dataset": "mnist"}, {"model": "mlp"}, {"train_size": 100}, {"validation": 0.1}, {"augment": "flip"}],
+)
+def test_other_data_or_networks_are_no_comparison(tmp_path, change):
+    planted_comparison(tmp_path, {"sgd": [0.9], "greedy-ce": [0.8]}, **{"greedy-ce": change})
+    with pytest.raises(InfoplaneError, match=f"differs from .* in {next(iter(change))}"):
+        runs_table(compared_runs(tmp_path))
+
+
+def test_variants_may_train_otherwise_but_not_their_repetitions(tmp_path):
+    other = {"lr": 0.3, "batch_size": 32, "epochs": 20, "order": "sequential"}
+    planted_comparison(tmp_path, {"sgd": [0.9], "greedy-ce": [0.8]}, **{"greedy-ce": other})
+    assert len(runs_table(compared_runs(tmp_path))) == 2
+    planted_run(tmp_path / "sgd" / "seed1.h5", 0.9, lr=0.2)
+    with pytest.raises(InfoplaneError, match=r"seed1\.h5 differs from .*seed0\.h5 in lr.*repetitions"):
+        runs_table(compared_runs(tmp_path))
+
+
+def test_an_empty_folder_says_what_to_do(tmp_path):
+    with pytest.raises(InfoplaneError, match="make one: infoplane compare"):
+        compared_runs(tmp_path)
+
+
+def test_subjects_in_words():
+    config = {"model": "vgg6", "dataset": "gtsrb", "image_size": 16, "train_size": 1500, "task": "classes+boxes"}
+    assert subject(config) == "vgg6 on gtsrb (16×16, 1,500 training samples, with boxes)"
+    config = {"model": "cnn", "dataset": "digits", "validation": 0.1, "permute_labels": 1.0, "augment": "flip"}
+    assert subject(config) == "cnn on digits (10 % held out, 100 % of labels permuted, augmentation flip)"
+
+
+def test_the_table_for_people():
+    base = np.array([0.90, 0.91, 0.92])
+    table = comparison_table(runs(sgd=base, other=base - 0.05 + np.array([1e-3, -1e-3, 0])))
+    shown, caption, note = show(table, 0.02)
+    assert shown["test accuracy [%]"].tolist() == ["91.00 ± 1.00", "86.00 ± 0.95"]
+    assert shown["gap to sgd [points]"].tolist()[0] == "–"
+    assert shown["gap to sgd [points]"].tolist()[1].startswith("−5.00 [−5.25, −4.75]")
+    assert shown["verdict"].tolist() == ["–", "worse"]
+    assert "against sgd" in caption
+    assert "−2 points" in note
+
+
+def test_columns_without_a_value_are_left_out():
+    table = comparison_table(runs(sgd=[0.9, 0.8]).assign(test_iou=np.nan))
+    assert "box IoU [%]" not in show(table, 0.01)[0]
+
+
+def test_plus_minus():
+    assert plus_minus(0.931, 0.0025, 100) == "93.10 ± 0.25"
+    assert plus_minus(1.0, float("nan")) == "1.00"
+    assert plus_minus(float("nan"), 1.0) == "–"
+
+
+def test_latex_and_markdown_escape_what_they_must():
+    table = pd.DataFrame({"method_a": [r"a&b_c%d#e$f{g}^h~i\j|k"], "acc [%]": ["1 ± 2"]})
+    text = latex(table, "50 % of β_l & α", "−1")
+    assert r"a\&b\_c\%d\#e\$f\{g\}\^{}h\~{}i\textbackslash{}j\textbar{}k & 1 $\pm$ 2 \\" in text
+    assert r"\caption{50 \% of $\beta$\_l \& $\alpha$ $-$1}" in text
+    assert r"method\_a & acc [\%] \\" in text
+    assert r"\begin{tabular}{lr}" in text
+    assert r"j\|k |" in markdown(table)
+    assert len(markdown(table).splitlines()) == 3
+
+
+def test_tables_are_saved_three_ways_and_kept(tmp_path):
+    numbers = pd.DataFrame({"x": [1 / 3]})
+    paths = save_table(numbers, numbers.astype(str), tmp_path / "new" / "table.v1", "A caption.", "A note.")
+    assert [path.name for path in paths] == ["table.v1.csv", "table.v1.md", "table.v1.tex"]
+    assert float(paths[0].read_text().split()[1]) == 1 / 3
+    assert paths[1].read_text().startswith("A caption.\n\n| x |")
+    assert paths[1].read_text().endswith("A note.\n")
+    with pytest.raises(InfoplaneError, match="--force"):
+        refuse_existing_table(tmp_path / "new" / "table.v1", force=False)
+    refuse_existing_table(tmp_path / "new" / "table.v1", force=True)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InfoplaneError, match="cannot write"):
+        save_table(numbers, numbers, tmp_path / "file" / "table", "")

@@ -1,0 +1,312 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+
+from infoplane import __version__, open_run
+from infoplane.cli import cli
+
+RECORD = ["--model", "mlp", "--widths", "16,8", "--epochs", "1", "--snapshots", "4", "--probe-size", "40"]
+
+
+@pytest.fixture
+def recorded(infoplane):
+    assert infoplane("record", *RECORD, "-o", "run.h5")[0] == 0
+    return infoplane
+
+
+def assert_one_line(result, *words, code=1):
+    """A failed call says what is wrong in one line, without a traceback."""
+    got, _, complaint = result
+    assert got == code, complaint
+    assert "Traceback" not in complaint
+    lines = [line for line in complaint.splitlines() if line.startswith(("error:", "Error:"))]
+    assert len(lines) == 1, complaint
+    for word in words:
+        assert word in lines[0]
+
+
+def test_record_plot_estimate_info(recorded, tmp_path):
+    code, out, _ = recorded("plot", "run.h5", "-o", "figures")
+    assert code == 0
+    made = {path.name for path in (tmp_path / "figures").iterdir()}
+    assert made == {f"run-{kind}.{end}" for kind in ("plane", "time") for end in ("png", "pdf", "csv")}
+    assert all(name in out for name in made)
+    table = pd.read_csv(tmp_path / "figures" / "run-plane.csv")
+    assert list(table["layer"].unique()) == ["fc1", "fc2", "logits"]
+    code, out, _ = recorded("estimate", "run.h5", "--alpha", "2", "--bandwidth", "knn:5")
+    assert code == 0
+    assert "α = 2" in out
+    assert "knn:5" in out
+    assert "run.estimates.csv" in out
+    code, out, _ = recorded("info", "run.h5")
+    assert code == 0
+    for word in ("40 samples of 10 classes, 4 each", "mlp on digits", "snapshots  4", "fc2", "logits"):
+        assert word in out
+
+
+def test_plot_animates_the_plane(recorded, tmp_path, monkeypatch):
+    code, out, _ = recorded("plot", "run.h5", "--animate", "gif", "-o", "films")
+    assert code == 0
+    assert "run-plane.gif" in out
+    assert (tmp_path / "films" / "run-plane.gif").read_bytes()[:4] == b"GIF8"
+    monkeypatch.setenv("PATH", "")
+    assert_one_line(recorded("plot", "run.h5", "--animate", "mp4", "-o", "other"), "ffmpeg")
+    assert not (tmp_path / "other").exists()
+    (tmp_path / "folder").mkdir()
+    assert_one_line(recorded("plot", "folder", "--animate", "gif"), "--animate is for the plane of runs")
+
+
+def test_plot_of_several_runs(recorded, tmp_path):
+    recorded("record", *RECORD, "--seed", "1", "-o", "other.h5")
+    code, _, _ = recorded("plot", "run.h5", "other.h5", "--name", "both")
+    assert code == 0
+    table = pd.read_csv(tmp_path / "both-plane.csv")
+    assert (table["runs"] == 2).all()
+    assert table["I_XT_sd"].notna().all()
+
+
+def test_saturated_points_are_named(recorded):
+    code, _, complaint = recorded("plot", "run.h5", "--bandwidth", "median:0.01")
+    assert code == 0
+    assert "carries no information: " in complaint
+    assert "saturated" in complaint
+
+
+def test_runs_of_other_probe_sizes_are_not_compared(recorded):
+    recorded("record", *RECORD[:-1], "50", "-o", "other.h5")
+    assert_one_line(recorded("plot", "run.h5", "other.h5"), "probe")
+
+
+def test_verify(infoplane, monkeypatch):
+    code, out, _ = infoplane("verify")
+    assert code == 0
+    assert "S(X,T), α=1.01" in out
+    assert "checks agree to 1e-9 bits on cpu" in out
+    monkeypatch.setitem(__import__("infoplane.verify").verify.REFERENCE[2.0], "S(T)", 2.16003223)
+    code, out, _ = infoplane("verify", "--quiet")
+    assert code == 1
+    assert out.count("MISS") == 1
+
+
+def test_config_file_and_command_line(infoplane, tmp_path):
+    Path("run.toml").write_text(
+        'model = "mlp"\nwidths = [12]\nepochs = 2\nprobe-size = 30\nsnapshots = "3"\nlayers = ["fc*"]\n'
+    )
+    code, _, complaint = infoplane("record", "--config", "run.toml", "--epochs", "1", "-o", "run.h5")
+    assert code == 0, complaint
+    with open_run(tmp_path / "run.h5") as run:
+        assert run.config["widths"] == [12]
+        assert run.config["epochs"] == 1
+        assert run.config["probe_size"] == 30
+        assert run.config["lr"] == 0.05
+        assert [layer.name for layer in run.layers] == ["fc1"]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("epoch = 3", ["epoch", "did you mean epochs"]),
+        ("epochs =", ["cannot be read"]),
+        ('epochs = "many"', ["epochs", "many"]),
+        ("epochs = [1, 2]", ["'epochs' takes one value"]),
+        ("[record]\nepochs = 3", ["record"]),
+    ],
+)
+def test_bad_config_files(infoplane, text, words):
+    Path("run.toml").write_text(text)
+    result = infoplane("record", "--config", "run.toml")
+    assert_one_line(result, *words, code=result[0])
+    assert result[0] != 0
+    assert_one_line(infoplane("record", "--config", "none.toml"), "does not exist")
+
+
+def test_every_verb_has_examples_that_parse(infoplane):
+    for name, command in cli.commands.items():
+        code, out, _ = infoplane(name, "--help")
+        assert code == 0
+        assert "Examples:" in out
+        assert command.epilog.count(f"infoplane {name}") >= 2
+
+
+def test_version_and_completion(infoplane):
+    assert infoplane("--version")[1] == f"infoplane, version {__version__}\n"
+    for shell in ("bash", "zsh", "fish"):
+        assert "_INFOPLANE_COMPLETE" in infoplane("completion", shell)[1]
+
+
+def test_help_loads_no_torch():
+    code = (
+        "import sys, infoplane.cli; sys.exit(any(name in sys.modules for name in ('torch', 'numpy', 'matplotlib')))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_info_layers_of_a_model(infoplane):
+    code, out, _ = infoplane("info", "--layers", "--model", "vgg11", "--dataset", "cifar10")
+    assert code == 0
+    starred = [line.split()[1] for line in out.splitlines() if line.startswith("*")]
+    assert starred == [*(f"conv{number}" for number in range(1, 9)), "logits"]
+    assert "512×1×1" in out
+
+
+def test_quiet_and_verbose(infoplane):
+    assert infoplane("record", *RECORD, "-q", "-o", "run.h5")[2] == ""
+    code, _, complaint = infoplane("info", "nothing.h5", "--verbose")
+    assert code == 1
+    assert "Traceback" in complaint
+
+
+def test_missing_run(infoplane):
+    for verb in ("info", "estimate", "plot"):
+        assert_one_line(infoplane(verb, "nothing.h5"), "nothing.h5 does not exist", "infoplane record")
+    assert_one_line(infoplane("record", "--resume", "-o", "nothing.h5"), "does not exist")
+
+
+def test_damaged_foreign_and_newer_runs(recorded):
+    whole = Path("run.h5").read_bytes()
+    Path("cut.h5").write_bytes(whole[: len(whole) // 2])
+    Path("text.h5").write_text("hello")
+    with h5py.File("other.h5", "w") as file:
+        file["data"] = np.zeros(3)
+    Path("new.h5").write_bytes(whole)
+    with h5py.File("new.h5", "r+") as file:
+        file.attrs["schema_version"] = 99
+    for verb in ("info", "estimate", "plot"):
+        assert_one_line(recorded(verb, "cut.h5"), "cut.h5 is truncated or damaged")
+        assert_one_line(recorded(verb, "text.h5"), "not an HDF5 file")
+        assert_one_line(recorded(verb, "other.h5"), "not an infoplane run file")
+        assert_one_line(recorded(verb, "new.h5"), "upgrade infoplane")
+        assert_one_line(recorded(verb, "."), "is a folder")
+
+
+def test_names_with_their_nearest(infoplane):
+    assert_one_line(infoplane("record", "--model", "resnet8"), "unknown model 'resnet8'", "did you mean")
+    assert_one_line(infoplane("record", "--dataset", "cifar"), "unknown data set 'cifar'", "cifar10")
+    assert_one_line(infoplane("record", "--layers", "conv11"), "unknown layer", "conv1")
+    assert_one_line(infoplane("info", "--layers", "--model", "vgg12"), "did you mean")
+    assert_one_line(infoplane("record", "--model", "nowhere.net:make"), "nowhere")
+    assert not Path("run.h5").exists()
+
+
+def test_probe_larger_than_the_data(infoplane):
+    assert_one_line(infoplane("record", "--probe-size", "601"), "larger than the test split (600 samples)")
+
+
+def test_output_is_never_overwritten_without_force(recorded):
+    before = Path("run.h5").read_bytes()
+    assert_one_line(recorded("record", *RECORD, "-o", "run.h5"), "exists", "--force", "--resume")
+    assert Path("run.h5").read_bytes() == before
+    assert recorded("record", *RECORD, "--seed", "3", "--force", "-o", "run.h5")[0] == 0
+    assert recorded("plot", "run.h5")[0] == 0
+    assert_one_line(recorded("plot", "run.h5"), "exists", "--force")
+    assert recorded("plot", "run.h5", "--force")[0] == 0
+
+
+def test_unwritable_places(recorded):
+    Path("file").write_text("")
+    assert_one_line(recorded("record", *RECORD, "-o", "file/run.h5"), "cannot write")
+    assert_one_line(recorded("plot", "run.h5", "-o", "file/figures"), "file")
+
+
+def test_estimates_that_cannot_be_written(recorded, monkeypatch):
+    def full(*_args, **_options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(pd.DataFrame, "to_csv", full)
+    assert_one_line(recorded("estimate", "run.h5"), "No space left on device")
+    assert not list(Path().glob("*.part"))
+
+
+def test_data_that_are_not_there(infoplane, monkeypatch):
+    monkeypatch.setattr(
+        "infoplane.data.download._download", lambda name, root: (_ for _ in ()).throw(OSError("no network"))
+    )
+    assert_one_line(infoplane("record", "--dataset", "cifar10"), "cifar-10-batches-py")
+    assert_one_line(infoplane("record", "--dataset", "szt", "--model", "mlp"), "var_u.mat")
+
+
+def test_resume_keeps_the_settings(recorded):
+    assert_one_line(recorded("record", "--resume", "--lr", "3", "-o", "run.h5"), "--lr")
+    assert recorded("record", *RECORD, "--resume", "-o", "run.h5")[0] == 0
+    assert_one_line(recorded("record", "--resume", "--force", "-o", "run.h5"), "--force", code=2)
+    assert recorded("record", "--resume", "--epochs", "2", "-o", "run.h5")[0] == 0
+    with open_run("run.h5") as run:
+        assert run.snapshots[-1].epoch == 2
+
+
+def test_bad_estimator_options(recorded):
+    assert_one_line(recorded("estimate", "run.h5", "--alpha", "-1"), "alpha")
+    assert_one_line(recorded("estimate", "run.h5", "--bandwidth", "medain"), "did you mean median")
+    assert_one_line(recorded("estimate", "run.h5", "--bandwidth", "knn:50"), "more than 50 samples")
+    assert_one_line(recorded("estimate", "run.h5", "--permutations", "1"), "at least 2")
+    assert_one_line(recorded("plot", "run.h5", "run.h5"), "given twice")
+
+
+def test_other_estimators(recorded, tmp_path):
+    names = "binning,kde,ksg,gaussian,hsic,cka"
+    recorded("record", *RECORD, "--keep", "activations", "-o", "whole.h5")
+    code, out, complaint = recorded("estimate", "whole.h5", "--estimator", names, "--neighbours", "2")
+    assert code == 0, complaint
+    for words in ("bins adaptive:30", "noise 0.1", "2 neighbours", "Ledoit", "dependence measures, not bits"):
+        assert words in out
+    code, out, complaint = recorded(
+        "plot", "whole.h5", "--estimator", "cka", "--batches", "2", "--batch-size", "20"
+    )
+    assert code == 0, complaint
+    assert "whole-cka-plane.png" in out
+    table = pd.read_csv(tmp_path / "whole-cka-plane.csv")
+    assert table["I_XT_low"].notna().all()
+    assert table["I_XT_se"].notna().all()
+    assert_one_line(recorded("estimate", "whole.h5", "--estimator", "renyi,kda"), "unknown estimator", "kde")
+    assert_one_line(recorded("plot", "whole.h5", "--estimator", "hsci"), "did you mean", "hsic")
+    assert_one_line(recorded("estimate", "whole.h5", "--batches", "3"), "larger probe")
+    assert_one_line(recorded("estimate", "whole.h5", "--estimator", "kde", "--noise", "0"), "noise variance")
+
+
+def test_an_unexpected_error_is_one_line_too(infoplane, monkeypatch):
+    monkeypatch.setattr("infoplane.reporting.terminal.run", lambda path: 1 / 0)
+    assert_one_line(infoplane("info", "run.h5"), "ZeroDivisionError", "--verbose")
+
+
+def test_interrupted_estimation(recorded, monkeypatch):
+    def stop(*_args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("infoplane.estimators.renyi.RunEstimator.estimate", stop)
+    code, _, complaint = recorded("estimate", "run.h5")
+    assert code == 130
+    assert "interrupted" in complaint
+
+
+def test_a_write_that_fails_ends_in_one_line(infoplane):
+    """The command itself, since HDF5 crashes at the end of a process whose last write failed."""
+    command = f"ulimit -f 150; exec {sys.executable} -m infoplane record {' '.join(RECORD)} --keep distances"
+    for snapshots in ("4", "every:1"):
+        line = f"{command} --snapshots {snapshots} -o run.h5"
+        done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False)
+        assert_one_line((done.returncode, done.stdout, done.stderr), "File too large")
+        assert not list(Path().glob("*.part"))
+
+
+def test_a_folder_that_may_not_be_written_to(recorded, monkeypatch):
+    def refused(*_args, **_options):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("filelock.FileLock.__init__", lambda *_a, **_k: None)
+    monkeypatch.setattr("filelock.FileLock.__enter__", refused, raising=False)
+    code, out, complaint = recorded("estimate", "run.h5")
+    assert code == 0
+    assert "not kept" in complaint
+    assert "logits" in out
+
+
+def test_only_seeds_are_averaged(recorded):
+    recorded("record", *RECORD, "--lr", "0.2", "-o", "other.h5")
+    assert_one_line(recorded("plot", "run.h5", "other.h5"), "differs from run.h5 in lr")
+    Path("copy.h5").write_bytes(Path("run.h5").read_bytes())
+    assert_one_line(recorded("plot", "run.h5", "copy.h5"), "is a copy")

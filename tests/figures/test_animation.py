@@ -1,0 +1,118 @@
+"""The plane in motion: where the points are at each snapshot, and what is written."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from PIL import Image
+from test_figures import STEPS, assert_on_the_page, estimates, found
+
+from infoplane.analysis.plane import plane_table
+from infoplane.errors import InfoplaneError
+from infoplane.figures import animation as animate
+from infoplane.figures.animation import TRAIL, animated_plane, film_writer, save_animation
+
+
+def frame(animation, place):
+    """The figure at one snapshot."""
+    animation._func(place)
+    return animation._fig
+
+
+@pytest.fixture
+def still():
+    """Frames are drawn by hand: no complaint that the animation was never shown."""
+    made = []
+
+    def make(*arguments, **options):
+        made.append(animated_plane(*arguments, **options))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one._draw_was_started = True
+
+
+def test_points_stand_where_the_table_says_with_trails_behind(still):
+    table = plane_table(estimates())
+    animation = still(table)
+    for place, step in enumerate(STEPS):
+        figure = frame(animation, place)
+        axes = figure.axes[0]
+        assert axes.get_title(loc="left").startswith(f"step {step}, epoch")
+        for point in found(figure, "point:"):
+            rows = table[table["layer"] == point.get_gid().removeprefix("point:")].sort_values("step")
+            row = rows.iloc[place]
+            assert (point.get_xdata()[0], point.get_ydata()[0]) == (row["I_XT"], row["I_TY"])
+        for trail in found(figure, "trail:"):
+            rows = table[table["layer"] == trail.get_gid().removeprefix("trail:")].sort_values("step")
+            way = rows[["I_XT", "I_TY"]].to_numpy()[max(0, place - TRAIL) : place + 1]
+            drawn = trail.get_segments()
+            assert len(drawn) == place
+            for segment, ends in zip(drawn, itertools.pairwise(way), strict=True):
+                np.testing.assert_allclose(segment, ends)
+            alphas = trail.get_colors()[:, 3] if place else []
+            assert (np.diff(alphas) > 0).all()
+
+
+def test_all_is_on_the_page_and_the_last_frame_is_held(still):
+    animation = still(plane_table(estimates(layers=12, spread=0.1)))
+    assert animation._save_count == len(STEPS) + animate.HOLD
+    for place in (0, len(STEPS) + 3):
+        assert_on_the_page(frame(animation, place))
+    assert animation._fig.axes[0].get_title(loc="left").startswith("step 1000")
+
+
+def test_hollow_where_uninformative_and_absent_where_unmeasured(still):
+    table = plane_table(estimates(saturated={(1, 10)}, missing={(2, 10)}))
+    animation = still(table)
+    faces = {}
+    for place in (STEPS.index(10), STEPS.index(30)):
+        points = found(frame(animation, place), "point:")
+        faces[place] = [point.get_markerfacecolor() for point in points]
+        empty = [len(point.get_xdata()) == 0 for point in points]
+        assert empty == [False, place == STEPS.index(10), False, False]
+    assert (faces[3][0], faces[3][2] == "white", faces[4][0] == "white") == ("white", False, False)
+
+
+def test_nothing_to_move_is_refused():
+    with pytest.raises(InfoplaneError, match="at least 2 snapshots"):
+        animated_plane(plane_table(estimates(steps=(5,))))
+    with pytest.raises(InfoplaneError, match="no layer was measured"):
+        animated_plane(plane_table(estimates(missing={(d, s) for d in range(1, 5) for s in STEPS})))
+    with pytest.raises(InfoplaneError, match="no rows"):
+        animated_plane(plane_table(estimates()).iloc[:0])
+
+
+def test_a_gif_is_written_once(tmp_path):
+    table = plane_table(estimates(layers=2, steps=(0, 1, 3)))
+    path = save_animation(animated_plane(table), tmp_path / "new" / "plane.gif")
+    with Image.open(path) as film:
+        assert film.n_frames == 3
+        durations = []
+        for place in range(3):
+            film.seek(place)
+            durations.append(film.info["duration"])
+    # Frames that are alike are one long one: the last is held.
+    assert durations[2] > 2000 > durations[0]
+    assert [one.name for one in path.parent.iterdir()] == ["plane.gif"]
+    with pytest.raises(InfoplaneError, match="use --force"):
+        film_writer(path)
+
+
+def test_other_formats_and_a_missing_ffmpeg_are_refused(tmp_path, monkeypatch):
+    with pytest.raises(InfoplaneError, match=r"\.gif or \.mp4"):
+        film_writer(tmp_path / "plane.avi")
+    monkeypatch.setattr(animate.FFMpegWriter, "isAvailable", lambda: False)
+    with pytest.raises(InfoplaneError, match="ffmpeg"):
+        film_writer(tmp_path / "plane.mp4")
+    monkeypatch.setattr(animate.FFMpegWriter, "isAvailable", lambda: True)
+    assert isinstance(film_writer(tmp_path / "plane.mp4"), animate.FFMpegWriter)
+
+
+def test_a_folder_that_cannot_be_made(tmp_path, still):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InfoplaneError, match="cannot write"):
+        save_animation(still(plane_table(estimates(steps=(0, 1)))), tmp_path / "file" / "plane.gif")

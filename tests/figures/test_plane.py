@@ -1,0 +1,340 @@
+"""The figures: what they draw, that all of it is on the page, and how they are saved."""
+
+from __future__ import annotations
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.text import Annotation
+
+from infoplane.analysis.plane import metrics_table, plane_table
+from infoplane.errors import InfoplaneError
+from infoplane.figures.parts.captions import plane_caption, time_caption
+from infoplane.figures.parts.style import MARKERS, save, style, text_width, tick_label, time_ticks, wrap
+from infoplane.figures.plane import information_plane
+from infoplane.figures.time import information_over_time
+
+STEPS = (0, 1, 3, 10, 30, 100, 300, 1000)
+
+
+def estimates(layers=4, steps=STEPS, runs=1, saturated=(), missing=(), spread=1.0, null=0.2):
+    """Made-up runs: I(X;T) falls with depth and I(T;Y) rises in training.
+
+    `saturated` and `missing` name (depth, step) pairs; a small `spread` puts the layers on top of each other.
+    """
+    rng = np.random.default_rng(0)
+    rows = []
+    for run in range(runs):
+        for depth in range(1, layers + 1):
+            for step in steps:
+                bad = (depth, step) in missing
+                i_xt = 9.0 if (depth, step) in saturated else 7 - 4 * spread * depth / layers + rng.normal(0, 0.02)
+                i_ty = 0.5 + 0.3 * np.log10(1 + step) + 0.3 * spread * depth / layers
+                values = {"I_XT": i_xt, "I_TY": i_ty, "I_TY_null": null, "I_TY_corrected": i_ty - null, "S_T": i_xt}
+                values = {name: np.nan if bad else value for name, value in values.items()}
+                rows.append({
+                    "run": f"run{run}", "seed": run, "estimator": "renyi", "alpha": 1.0, "kernel": "gaussian",
+                    "bandwidth": "median", "scope": "snapshot", "input_bandwidth": "median", "permutations": 10,
+                    "dataset": "mnist", "model": "mlp", "n": 512, "classes": 10, "snapshot": step, "step": step,
+                    "epoch": step / 100, "layer": f"layer{depth}", "depth": depth, "S_Y": np.log2(10),
+                    "I_TY_null_std": 0.01, "status": "constant" if bad else "ok", **values,
+                })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def metrics(steps=STEPS, **columns):
+    """Made-up metrics of one run."""
+    columns = columns or {"train_loss": 1.0, "test_loss": 1.2, "train_accuracy": 0.9, "test_accuracy": 0.8}
+    table = pd.DataFrame({"run": "run0", "snapshot": steps, "step": steps, "epoch": np.array(steps) / 100})
+    return metrics_table(table.assign(**columns))
+
+
+def found(figure, prefix):
+    """The artists whose gid starts with a prefix."""
+    return [artist for artist in figure.findobj() if str(artist.get_gid() or "").startswith(prefix)]
+
+
+def hollow(points):
+    return (points.get_facecolors() == 1).all(axis=1)
+
+
+def assert_on_the_page(figure):
+    """Every visible text lies inside the figure."""
+    figure.draw_without_rendering()
+    page = figure.bbox
+    for text in figure.findobj(matplotlib.text.Text):
+        if text.get_visible() and text.get_text() and text.get_gid() == "caption":
+            box = text.get_window_extent()
+            assert page.x0 <= box.x0
+            assert box.x1 <= page.x1
+            assert page.y0 <= box.y0
+            assert box.y1 <= page.y1
+    tight, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
+    assert min(tight.x0, tight.y0) >= -0.01
+    assert tight.x1 <= width + 0.01
+    assert tight.y1 <= height + 0.01
+
+
+def labels_of(axes):
+    return [note for note in axes.texts if isinstance(note, Annotation) and note.get_text().startswith("T")]
+
+
+def test_plane_has_one_trajectory_a_layer_and_panel():
+    figure = information_plane(plane_table(estimates(layers=4)))
+    assert len(found(figure, "line:")) == len(found(figure, "points:")) == 2 * 4
+    assert all(len(points.get_offsets()) == len(STEPS) for points in found(figure, "points:"))
+
+
+def test_plane_points_are_hollow_exactly_where_uninformative():
+    saturated = {(1, 10), (1, 1000), (3, 0)}
+    figure = information_plane(plane_table(estimates(saturated=saturated)))
+    for points in found(figure, "points:"):
+        depth = int(points.get_gid().removeprefix("points:layer"))
+        assert hollow(points).tolist() == [(depth, step) in saturated for step in STEPS]
+
+
+def test_plane_axes_have_units_and_the_colour_bar_shows_step_0():
+    figure = information_plane(plane_table(estimates()))
+    raw, corrected, bar = figure.findobj(matplotlib.axes.Axes)
+    assert [raw.get_xlabel(), raw.get_ylabel()] == ["I(X;T) (bits)", "I(T;Y) (bits)"]
+    assert corrected.get_ylabel() == "I(T;Y) − permuted null (bits)"
+    assert bar.get_ylabel() == "training step"
+    assert [tick.get_text() for tick in bar.get_yticklabels()] == ["0", "1", "10", "100", "1k"]
+    assert raw.get_xlim() == corrected.get_xlim()
+
+
+def test_far_limits_are_named_and_do_not_stretch_the_axes():
+    figure = information_plane(plane_table(estimates(spread=0.1)))
+    axes = figure.findobj(matplotlib.axes.Axes)[0]
+    notes = [text.get_text() for text in axes.texts]
+    assert "log₂ n = 9.00 bits →" in notes
+    assert axes.get_xlim()[1] < 7.5
+
+
+def test_near_limits_are_drawn():
+    figure = information_plane(plane_table(estimates(saturated={(1, 0)})))
+    axes = figure.findobj(matplotlib.axes.Axes)[0]
+    assert "log₂ n = 9.00 bits" in [text.get_text() for text in axes.texts]
+    assert any(np.allclose(line.get_xdata(), 9.0) for line in axes.lines)
+
+
+def test_bars_only_with_several_runs():
+    single, several = (information_plane(plane_table(estimates(runs=runs))) for runs in (1, 3))
+    count = [len(figure.findobj(matplotlib.collections.LineCollection)) for figure in (single, several)]
+    # Two panels, two directions, two strengths (all points, the last one), per layer.
+    assert (count[1] - count[0]) % (2 * 2 * 2) == 0
+    assert count[1] > count[0]
+
+
+@pytest.mark.parametrize("spread", [1.0, 0.05, 0.0])
+def test_labels_of_20_layers_do_not_overlap(spread):
+    figure = information_plane(plane_table(estimates(layers=20, spread=spread)))
+    figure.draw_without_rendering()
+    for axes in figure.findobj(matplotlib.axes.Axes)[:2]:
+        boxes = [matplotlib.text.Text.get_window_extent(label) for label in labels_of(axes)]
+        assert len(boxes) == 20
+        assert not any(one.overlaps(other) for i, one in enumerate(boxes) for other in boxes[:i])
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        {"layers": 3},
+        {"layers": 20, "runs": 2, "spread": 0.02},
+        {"steps": (0,)},
+        {"steps": (400,)},
+        {"runs": 5, "saturated": {(d, s) for d in (1, 2) for s in STEPS}},
+        {"missing": {(2, s) for s in STEPS}},
+        {"missing": {(d, s) for d in range(1, 5) for s in STEPS}},
+        {"null": np.nan},
+        {"steps": (0, 390, 780)},
+    ],
+)
+def test_everything_is_on_the_page(case):
+    table = plane_table(estimates(**case))
+    steps = case.get("steps", STEPS)
+    assert_on_the_page(information_plane(table))
+    assert_on_the_page(information_over_time(table, metrics(steps)))
+
+
+def test_a_missing_layer_is_named_and_not_drawn():
+    figure = information_plane(plane_table(estimates(missing={(2, step) for step in STEPS})))
+    legend = figure.findobj(matplotlib.legend.Legend)[0]
+    assert "T2 layer2 (constant)" in [text.get_text() for text in legend.get_texts()]
+    assert not found(figure, "points:layer2")
+    assert "layer2: constant at 8 of 8 snapshots" in plane_caption(
+        plane_table(estimates(missing={(2, s) for s in STEPS}))
+    )
+
+
+def test_without_permutations_there_is_no_corrected_panel():
+    figure = information_plane(plane_table(estimates(null=np.nan)))
+    assert len(found(figure, "points:")) == 4
+
+
+def test_time_panels_units_and_curves():
+    figure = information_over_time(plane_table(estimates()), metrics())
+    labels = [axes.get_ylabel() for axes in figure.findobj(matplotlib.axes.Axes)]
+    assert labels[:4] == ["I(X;T) (bits)", "I(T;Y) (bits)", "I(T;Y) − null (bits)", "loss"]
+    assert "accuracy" in labels
+    assert len(found(figure, "line:")) == 3 * 4
+    assert len(found(figure, "null:")) == 4
+    styles = {line.get_gid(): line.get_linestyle() for line in found(figure, "metric:")}
+    assert styles["metric:test_loss"] == "-"
+    assert styles["metric:train_loss"] == "--"
+
+
+def test_time_hollow_markers_exactly_where_uninformative():
+    saturated = {(1, 10), (1, 1000), (3, 0)}
+    figure = information_over_time(plane_table(estimates(saturated=saturated)), None)
+    markers = found(figure, "hollow:")
+    assert len(markers) == 3 * 4
+    for line in markers:
+        depth = int(line.get_gid().removeprefix("hollow:layer"))
+        assert list(line.get_xdata()) == [step for step in STEPS if (depth, step) in saturated]
+        assert line.get_markerfacecolor() == "white"
+
+
+@pytest.mark.parametrize(
+    ("columns", "drawn"),
+    [
+        ({"loss": 1.0}, ["loss"]),
+        ({"val_acc": 0.5, "lr": 0.1}, ["val_acc"]),
+        ({"lr": 0.1}, []),
+        ({"loss": 1.0, "val_loss": 1.0, "my_acc": 0.1}, ["loss", "val_loss", "my_acc"]),
+    ],
+)
+def test_time_draws_the_metrics_that_exist(columns, drawn):
+    figure = information_over_time(plane_table(estimates()), metrics(**columns))
+    assert [line.get_gid() for line in found(figure, "metric:")] == [f"metric:{name}" for name in drawn]
+    assert_on_the_page(figure)
+
+
+def test_time_bands_show_the_intervals():
+    table = plane_table(estimates(runs=3))
+    figure = information_over_time(table, None)
+    bands = figure.findobj(matplotlib.collections.PolyCollection)
+    rows = table[table["layer"] == "layer1"]
+    top = max(bands[0].get_paths()[0].vertices[:, 1])
+    assert top == pytest.approx(rows["I_XT_high"].max())
+
+
+def test_captions_say_what_was_measured():
+    table = plane_table(estimates(runs=5, saturated={(1, s) for s in STEPS} | {(2, s) for s in STEPS}))
+    for caption in (plane_caption(table), time_caption(table)):
+        for part in ("mlp on mnist", "n = 512", "10 classes", "α = 1", "gaussian kernel", "bandwidth median"):
+            assert part in caption
+        for part in ("5 runs", "95 % intervals of a hierarchical bootstrap", "10 label permutations", "Hollow"):
+            assert part in caption
+        assert "layer1, layer2: I(X;T) saturated at log₂ n = 9.00 bits at 8 of 8 snapshots" in caption
+
+
+def test_a_long_list_of_layers_is_cut():
+    saturated = {(depth, step) for depth in range(1, 7) for step in STEPS[:depth]}
+    caption = plane_caption(plane_table(estimates(layers=6, saturated=saturated)))
+    assert caption.endswith("and 3 more.")
+
+
+def test_an_own_caption_or_none():
+    table = plane_table(estimates())
+    assert found(information_plane(table, "Costs $5, then $6."), "caption")[0].get_text() == "Costs $5, then $6."
+    assert not found(information_plane(table, ""), "caption")
+
+
+def test_empty_tables_are_refused():
+    with pytest.raises(InfoplaneError, match="nothing to draw"):
+        information_plane(plane_table(estimates()).iloc[:0])
+
+
+def test_files_are_written_and_kept(tmp_path):
+    table = plane_table(estimates())
+    figure = information_plane(table)
+    stem = tmp_path / "new" / "plane.v1"
+    paths = save(figure, stem, table)
+    assert [path.name for path in paths] == ["plane.v1.png", "plane.v1.pdf", "plane.v1.csv"]
+    assert len(pd.read_csv(paths[2])) == len(table)
+    before = [path.read_bytes() for path in paths]
+    paths[0].unlink()
+    with pytest.raises(InfoplaneError, match=r"plane\.v1\.pdf exists; use --force to overwrite"):
+        save(figure, stem, table)
+    assert not paths[0].exists()
+    save(figure, stem, table, force=True)
+    assert [path.read_bytes() for path in paths] == before
+
+
+def test_equal_tables_make_equal_files_with_embedded_fonts(tmp_path):
+    table = plane_table(estimates())
+    one, two = (save(information_plane(table), tmp_path / name, table)[1].read_bytes() for name in "ab")
+    assert one == two
+    assert b"/FontFile2" in one
+    assert b"/Subtype /Type3" not in one
+
+
+def test_a_folder_that_cannot_be_made(tmp_path):
+    (tmp_path / "file").write_text("")
+    table = plane_table(estimates())
+    with pytest.raises(InfoplaneError, match="cannot write"):
+        save(information_plane(table), tmp_path / "file" / "plane", table)
+
+
+def test_the_users_settings_stay():
+    with matplotlib.rc_context({"font.size": 31, "figure.facecolor": "black"}):
+        figure = information_plane(plane_table(estimates()))
+        assert matplotlib.rcParams["font.size"] == 31
+        assert matplotlib.rcParams["pdf.fonttype"] == 3
+    assert figure.get_facecolor()[:3] == (1, 1, 1)
+
+
+def test_time_ticks_and_their_labels():
+    assert time_ticks((0, 1, 5, 20000)) == ([0, 1, 10, 100, 1000, 10000], 1)
+    assert time_ticks((0, 100, 200, 500)) == ([0, 100, 200, 500], 100)
+    assert time_ticks((0,)) == ([0, 1], 1)
+    assert time_ticks((390, 400)) == ([0, 390], 390)
+    assert [tick_label(step) for step in (0, 500, 20000, 3_000_000)] == ["0", "500", "20k", "3M"]
+
+
+def test_wrapping_keeps_words_and_width():
+    text = "some words of different lengths " * 9
+    with style():
+        lines = wrap(text, 120, 7).split("\n")
+        assert all(text_width(line, 7) <= 120 for line in lines)
+    assert " ".join(lines) == text.strip()
+
+
+def test_20_layers_have_20_shapes():
+    assert len(set(MARKERS)) >= 20
+
+
+@pytest.mark.parametrize(
+    ("estimator", "unit", "label"),
+    [("kde", "bits", "I(X;T) (bits)"), ("cka", "dependence", "CKA(X,T) (dependence)")],
+)
+def test_other_estimators_name_themselves_and_their_unit(estimator, unit, label):
+    limit = 9.0 if unit == "bits" else np.nan
+    other = estimates(runs=2).assign(
+        estimator=estimator, unit=unit, noise="0.1", alpha=np.nan, limit_XT=limit, limit_TY=np.nan
+    )
+    table = plane_table(other)
+    figure = information_plane(table)
+    axes = figure.findobj(matplotlib.axes.Axes)[0]
+    assert axes.get_xlabel() == label
+    assert any("log₂ n" in note.get_text() for note in axes.texts) == (unit == "bits")
+    time = information_over_time(table, None)
+    assert label in [ax.get_ylabel().replace("\n", " ") for ax in time.findobj(matplotlib.axes.Axes)]
+    caption = plane_caption(table)
+    assert {"kde": "pairwise-distance upper bound, noise 0.1", "cka": "linear CKA"}[estimator] in caption
+    assert "α" not in caption
+    assert_on_the_page(figure)
+
+
+def test_batches_give_bars_and_are_named():
+    rows = estimates(runs=1).assign(batches=3, batch_size=512)
+    shifted = [rows.assign(batch=batch, I_XT=rows["I_XT"] + 0.1 * batch) for batch in range(3)]
+    table = plane_table(pd.concat(shifted, ignore_index=True))
+    assert (table["I_XT_low"] < table["I_XT"]).all()
+    assert (table["I_XT"] < table["I_XT_high"]).all()
+    for caption in (plane_caption(table), time_caption(table)):
+        assert "One run. Means over 3 batches of n samples" in caption
+        assert "n = 512 samples a batch" in caption
+    assert found(information_over_time(table, None), "band:")

@@ -1,0 +1,40 @@
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from infoplane.errors import InfoplaneError
+from infoplane.recording.schedule import log_spaced, snapshot_steps
+
+
+@given(st.integers(1, 10**6), st.integers(2, 200))
+def test_log_spaced_steps(total, count):
+    steps = log_spaced(total, count)
+    assert steps == sorted(set(steps))
+    assert steps[0] == 0
+    assert steps[-1] == total
+    assert len(steps) <= count or len(steps) <= 1.2 * count
+    assert len(steps) >= min(count, total + 1)
+
+
+def test_gaps_grow():
+    steps = log_spaced(10_000, 30)
+    late = steps[12:]
+    ratios = [b / a for a, b in itertools.pairwise(late)]
+    assert max(ratios) / min(ratios) < 1.2
+    # Evenly in the logarithm: half of the snapshots are before the square root of the number of steps.
+    assert min(ratios) > 1.2
+    assert steps[14] < 100 < steps[15]
+
+
+def test_snapshot_steps():
+    assert snapshot_steps("2", 50, 10) == [0, 50]
+    assert snapshot_steps("epochs", 30, 10) == [0, 10, 20, 30]
+    assert snapshot_steps("every:20", 50, 10) == [0, 20, 40, 50]
+
+
+@pytest.mark.parametrize("spec", ["1", "0", "every:0", "every:x", "often", ""])
+def test_refused(spec):
+    with pytest.raises(InfoplaneError, match="give a count"):
+        snapshot_steps(spec, 50, 10)

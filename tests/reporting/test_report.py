@@ -1,0 +1,164 @@
+"""infoplane analyze's engine on tiny recorded runs: the report, its numbers, and what it refuses."""
+
+import json
+import re
+
+import pytest
+import torch
+from conftest import small_net
+from torch.nn import functional
+
+from infoplane import Recorder
+from infoplane.analysis.analyze import analyze
+from infoplane.analysis.runset import default_batches
+from infoplane.analysis.verdict import OUTCOMES, Verdict, json_value
+from infoplane.errors import InfoplaneError
+from infoplane.estimators.batches import Batches
+from infoplane.estimators.renyi import Settings
+from infoplane.reporting.report import as_json, write_report
+from infoplane.trainers.session import RecordSettings, record
+
+QUICK = {"settings": Settings(permutations=2), "jobs": 1}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Two seeds of a small CNN on digits, recorded by `infoplane record`."""
+    folder = tmp_path_factory.mktemp("runs")
+    paths = [folder / f"seed{seed}.h5" for seed in range(2)]
+    for seed, path in enumerate(paths):
+        record(RecordSettings(epochs=1, snapshots="6", probe_size=40, eval_size=50, seed=seed), path)
+    return paths
+
+
+@pytest.fixture(scope="module")
+def report(runs):
+    return analyze(runs, {"the same again": runs}, **QUICK)
+
+
+def own_run(path, seed=0, steps=6, size=30, breaks=None):
+    """A run of a loop of one's own."""
+    torch.manual_seed(seed)
+    model, generator = small_net(), torch.Generator().manual_seed(seed)
+    inputs, labels = torch.randn(size, 1, 8, 8, generator=generator), torch.arange(size) % 3
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with Recorder(model, (inputs, labels), path) as recorder:
+        for step in range(steps):
+            if step == breaks:
+                with torch.no_grad():
+                    model[6].weight.fill_(float("nan"))
+            recorder.snapshot(step=step)
+            optimizer.zero_grad()
+            functional.cross_entropy(model(inputs), labels).backward()
+            optimizer.step()
+    return path
+
+
+def flat(value):
+    if isinstance(value, dict):
+        return [number for item in value.values() for number in flat(item)]
+    if isinstance(value, list):
+        return [number for item in value for number in flat(item)]
+    return [float(value)] if isinstance(value, int | float) and not isinstance(value, bool) else []
+
+
+def test_report_round_trip(report, tmp_path):
+    text_path, json_path = write_report(report, tmp_path / "new" / "report")
+    text, numbers = text_path.read_text(encoding="utf-8"), json.loads(json_path.read_text(encoding="utf-8"))
+    assert numbers == json.loads(json.dumps(as_json(report)))
+    assert numbers["verdicts"][0]["outcome"] == "undecidable"
+    assert "### Bottom-up convergence: **undecidable**" in text
+    assert "### Markov information bottleneck: **undecidable**" in text
+    assert "the rule asks for 5 runs" in text
+    assert "learning-rate schedule: constant, the same in all runs" in text
+    assert [one["quantity"] for one in numbers["convergence"]] == ["I_XT", "cka", "svcca", "parameters"]
+    assert numbers["about"]["batches"] == 3
+    assert [one["varied"] for one in numbers["variants"]] == [
+        "tolerance",
+        "tolerance",
+        "bandwidth",
+        "estimator",
+        "probe size",
+        "runs",
+    ]
+    assert all(one["verdict"]["outcome"] in OUTCOMES for one in numbers["variants"])
+    assert [row["layer"] for row in numbers["phases"]] == ["conv1", "conv2", "conv3", "conv4", "fc1", "logits"]
+    assert list(tmp_path.rglob("*.part")) == []
+
+
+def test_every_number_in_the_words_is_in_the_json(report, tmp_path):
+    text_path, json_path = write_report(report, tmp_path / "report")
+    numbers = flat(json.loads(json_path.read_text(encoding="utf-8")))
+    numbers += [100 * number for number in numbers] + [-number for number in numbers]
+    known = {f"{number:{form}}" for number in numbers for form in ("g", "z.2f", "z.3f", ".2g")}
+    words = text_path.read_text(encoding="utf-8")
+    verdicts = words[words.index("## Verdicts") : words.index("## What this does not say")]
+    verdicts = re.sub(r"(knn|median):\S+|conv\d|fc\d|seed\d|95 % int|α = 1", " ", verdicts)
+    found = re.findall(r"(?<![\w.])-?\d+\.?\d*(?:e-?\d+)?", verdicts)
+    assert len(found) > 100
+    stray = {number for number in found if number not in known and f"{float(number):g}" not in known}
+    # Constants of the text, not results.
+    assert stray <= {"0", "5", "0.1"}
+
+
+def test_the_control_runs_are_analysed_alike(report):
+    assert report.variants[-1].verdict == report.verdicts[0]
+
+
+def test_nothing_is_overwritten_without_force(report, tmp_path):
+    write_report(report, tmp_path / "report")
+    (tmp_path / "report.json").unlink()
+    before = (tmp_path / "report.md").read_bytes()
+    with pytest.raises(InfoplaneError, match="--force"):
+        write_report(report, tmp_path / "report")
+    assert not (tmp_path / "report.json").exists()
+    write_report(report, tmp_path / "report", force=True)
+    assert (tmp_path / "report.md").read_bytes() == before
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InfoplaneError, match="cannot write"):
+        write_report(report, tmp_path / "file" / "report")
+
+
+def test_mixtures_are_refused(runs, tmp_path):
+    own = own_run(tmp_path / "own.h5", size=40)
+    with pytest.raises(InfoplaneError, match="differs from"):
+        analyze([runs[0], own], **QUICK)
+    with pytest.raises(InfoplaneError, match="different probes"):
+        analyze([own, own_run(tmp_path / "small.h5", seed=1)], **QUICK)
+    with pytest.raises(InfoplaneError, match="end at different steps"):
+        analyze([own, own_run(tmp_path / "short.h5", seed=1, size=40, steps=5)], **QUICK)
+    with pytest.raises(InfoplaneError, match="given twice"):
+        analyze([own, own], **QUICK)
+    with pytest.raises(InfoplaneError, match="name run files"):
+        analyze([], **QUICK)
+
+
+@pytest.mark.parametrize(
+    ("options", "limitation"),
+    [
+        ({"steps": 1}, "1 common snapshots, at least 5 are needed"),
+        ({"steps": 6}, "the rule asks for 5 runs|usable layers"),
+        ({"steps": 6, "breaks": 4}, "at most 0 usable layers in a run"),
+    ],
+)
+def test_what_one_run_cannot_say(tmp_path, options, limitation):
+    report = analyze([own_run(tmp_path / "own.h5", **options)], **QUICK)
+    assert report.verdicts[0].outcome == "undecidable"
+    assert re.search(limitation, " ".join(report.verdicts[0].reasons))
+    text, _ = write_report(report, tmp_path / "report")
+    words = text.read_text(encoding="utf-8")
+    assert "learning-rate schedule: not recorded" in words
+    if "breaks" in options:
+        assert "not finite at 2 of 6 snapshots" in words
+
+
+def test_default_batches(runs, tmp_path):
+    assert default_batches(runs[0]) == Batches(3, 13)
+    assert default_batches(own_run(tmp_path / "tiny.h5", size=11, steps=1)) is None
+
+
+def test_json_values():
+    found = json_value({1: (float("nan"), float("inf"), 2.5), "a": torch.ones(2).numpy()})
+    assert found == {"1": [None, None, 2.5], "a": [1.0, 1.0]}
+    with pytest.raises(ValueError, match="none of"):
+        Verdict("claim", "perhaps", (), {})

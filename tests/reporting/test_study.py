@@ -1,0 +1,214 @@
+"""The tables of a study: the numbers are those of the verdicts, runs and comparisons, and read well."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from test_estimators import make_run
+
+from infoplane.analysis.analyze import Report, Variant
+from infoplane.analysis.comparison.methods import comparison_table
+from infoplane.analysis.gather import data_text
+from infoplane.analysis.markov.controls import control_tables, planted_bottleneck
+from infoplane.analysis.markov.verdict import markov_verdict
+from infoplane.analysis.verdict import Verdict
+from infoplane.errors import InfoplaneError
+from infoplane.reporting.methods import show, show_accuracy, show_costs
+from infoplane.reporting.settings import settings_table
+from infoplane.reporting.study import show_classes, show_convergence, show_markov, show_settings
+from infoplane.reporting.tables import latex, markdown, save_table
+from infoplane.reporting.verdicts import BASE, convergence_verdicts, markov_verdicts
+from infoplane.trainers.session import RecordSettings, record
+
+LAYERS = [f"layer{place}" for place in range(1, 6)]
+
+
+def order(rho, **others):
+    numbers = {"median": rho, "low": rho - 0.1, "high": rho + 0.1, "p": 0.0004, "p_corrected": 0.03}
+    return {**numbers, "seeds": 5, "layers": 6, "shows": True, "limitation": "", **others}
+
+
+UNJUDGED = dict.fromkeys(("median", "low", "high", "p", "p_corrected", "shows"))
+
+
+def verdict(outcome="supported", **quantities):
+    return Verdict("bottom-up convergence", outcome, ("A reason.",), {"quantities": quantities})
+
+
+def report(first, variants=(), further=()):
+    return Report({}, (first, *further), tuple(variants), (), pd.DataFrame())
+
+
+@pytest.fixture
+def reports():
+    broken = order(0.0, **UNJUDGED, limitation="too few layers")
+    first = verdict(I_XT=order(0.9), cka=order(-0.004, shows=False))
+    second = verdict("undecidable", I_XT=order(0.5, shows=None), cka=broken)
+    settings = "matrix-based Rényi estimator, α = 1, bandwidth knn:10 (scope snapshot; input knn:10)"
+    variants = [Variant("bandwidth", settings, second), Variant("estimator", "kde", None, "no distances")]
+    return {"digits": report(first, variants), "fashion": report(second)}
+
+
+def test_convergence_has_a_row_for_each_quantity_and_variation(reports):
+    table = convergence_verdicts(reports)
+    assert table.groupby("runs", sort=False).size().to_dict() == {"digits": 5, "fashion": 2}
+    first = table.iloc[0]
+    assert first[["varied", "outcome", "quantity", "median", "low", "p"]].tolist() == [
+        *(BASE, "supported", "I(X;T)", 0.9, pytest.approx(0.8), 0.0004),
+    ]
+    assert table.iloc[4][["outcome", "limitation"]].tolist() == ["not possible", "no distances"]
+    assert np.isnan(table.iloc[3]["median"])
+
+
+def test_convergence_in_words(reports):
+    shown, _, note = show_convergence(convergence_verdicts(reports))
+    assert shown.iloc[0].tolist() == [
+        *("digits", "the rule", "supported", "I(X;T)", "5", "6"),
+        *("0.90 [0.80, 1.00]", "< 0.001", "0.030", "yes"),
+    ]
+    # What stands above is not said twice, and a rounded zero has no sign.
+    assert shown.iloc[1][["runs", "varied", "verdict", "median ρ [95 %]"]].tolist() == [
+        *("", "", "", "0.00 [−0.10, 0.10]")
+    ]
+    assert shown.iloc[2]["varied"] == "bandwidth knn:10"
+    assert shown.iloc[3]["median ρ [95 %]"] == shown.iloc[3]["in order"] == "–"
+    assert shown.iloc[5]["runs"] == "fashion"
+    assert "CKA: too few layers" in note
+    assert "no distances" in note
+
+
+def test_markov_numbers_are_those_of_the_verdict():
+    found = markov_verdict(*control_tables(planted_bottleneck(5, batches=2, n=64), LAYERS, draws=2))
+    undecided = Verdict(found.claim, "undecidable", ("2 seeds only", "one snapshot only"), {"seeds": 2})
+    table = markov_verdicts(
+        {"planted": report(verdict(), further=[found]), "few": report(verdict(), [], [undecided])}
+    )
+    criteria = found.numbers["criteria"]
+    held = table.dropna(subset=["holds"]).groupby("criterion")["holds"].first().to_dict()
+    assert held == {name: one["holds"] for name, one in criteria.items()}
+    values = table.set_index("measure")
+    decay, chains = criteria["decay with distance"], criteria["data-processing chains"]
+    row = values.loc["ρ of |i−j| and the change of I(i;j)"]
+    assert row[["value", "low", "high"]].tolist() == [decay["rho"], decay["rho_low"], decay["rho_high"]]
+    assert row["p"] == max(decay["rho_p"], decay["order_p"])
+    assert values.loc["of I(X;T) and both I(T;Y)", "value"] == np.mean(list(chains["shares"].values()))
+    assert values.loc["violated links of I(X;T)", "p"] == chains["p_alone"]["X"]
+    assert values.loc["links that hold", "value"] == sum(criteria["Markov residuals"]["held"])
+    shown, _, note = show_markov(table)
+    held = f"{sum(criteria['Markov residuals']['held'])} of 4"
+    assert shown.iloc[6][["measure", "value [95 %]"]].tolist() == ["links that hold", held]
+    assert shown.iloc[-1][["runs", "verdict", "seeds", "criterion"]].tolist() == ["few", "undecidable", "2", "–"]
+    assert "few is undecidable: 2 seeds only; one snapshot only." in note
+
+
+def test_without_verdicts_there_is_no_table(reports):
+    with pytest.raises(InfoplaneError, match="no verdicts"):
+        convergence_verdicts({})
+    with pytest.raises(InfoplaneError, match="no verdicts"):
+        markov_verdicts(reports)
+    with pytest.raises(InfoplaneError, match="nothing to show"):
+        show_convergence(convergence_verdicts(reports).iloc[:0])
+
+
+def test_settings_of_recorded_runs(tmp_path, probe):
+    common = {"epochs": 1, "snapshots": "2", "probe_size": 20, "eval_size": 20}
+    paths = [tmp_path / f"seed{seed}.h5" for seed in range(3)]
+    for seed, path in enumerate(paths):
+        record(RecordSettings(**common, seed=seed, permute_labels=1.0), path)
+    own = make_run(tmp_path / "own.h5", probe)
+    estimated = pd.DataFrame([{
+        "estimator": "renyi", "alpha": 1.0, "kernel": "tensor", "bandwidth": "median:1", "scope": "snapshot",
+        "input_bandwidth": "median:1", "permutations": 10, "n": 10, "batches": 2,
+    }])  # fmt: skip
+    table = settings_table({"digits": paths, "own": [own]}, {"digits": estimated}).set_index("runs")
+    assert table.loc["digits", ["data", "network", "seeds", "epochs", "samples"]].tolist() == [
+        *("digits (100 % of labels permuted)", "cnn", "0–2", "1", "2 batches of 10"),
+    ]
+    assert table.loc["own", ["data", "network", "estimator"]].tolist() == ["own data", "own model", ""]
+    shown, _, note = show_settings(table.reset_index())
+    assert "torch: " in note
+    assert "learning rate" in shown
+    assert "torch" not in shown
+    with pytest.raises(InfoplaneError, match="name run files"):
+        settings_table({"none": []})
+
+
+def test_data_in_words():
+    assert data_text({}) == "own data"
+    assert data_text({"dataset": "digits", "permute_labels": 0.0, "augment": "none"}) == "digits"
+    assert data_text({"dataset": "gtsrb", "image_size": 16, "train_size": 1500, "permute_labels": 0.5}) == (
+        "gtsrb (16×16, 1,500 training samples, 50 % of labels permuted)"
+    )
+
+
+def comparison():
+    runs = [
+        {"variant": name, "method": name, "seed": seed, "subject": "vgg6 on gtsrb", "device": "cpu", "lr": 0.1}
+        | {
+            "batch_size": 64,
+            "test_accuracy": score + 0.001 * ((seed + k) % 3),
+            "test_iou": 0.7,
+            "peak_bytes": 2**20 * (1 + k),
+        }
+        | {"seconds": 10.0 * (1 + k), "flops": 1e12, "epochs": 3.0, "parameters": 1e4, "auxiliary_parameters": 0.0}
+        | dict.fromkeys(("saved_bytes", "cache_bytes", "steps"), np.nan)
+        for k, (name, score) in enumerate({"sgd": 0.9, "greedy-dib": 0.8}.items())
+        for seed in range(3)
+    ]
+    return comparison_table(pd.DataFrame(runs))
+
+
+def test_a_comparison_in_two_tables_that_make_up_the_one():
+    table = comparison()
+    scores, caption, note = show_accuracy(table, 0.01)
+    costs, cost_caption, _ = show_costs(table)
+    whole, _, whole_note = show(table, 0.01)
+    assert list(whole) == [*scores, *(name for name in costs if name != "method")]
+    assert scores.iloc[1][["method", "test accuracy [%]", "verdict"]].tolist() == [
+        *("greedy-dib", "80.10 ± 0.10", "worse"),
+    ]
+    assert costs["peak memory [MiB]"].tolist() == ["1.0", "2.0"]
+    assert "saved for backward [MiB]" not in costs
+    assert "vgg6 on gtsrb against sgd" in caption
+    assert "vgg6 on gtsrb on cpu" in cost_caption
+    assert note in whole_note
+
+
+def test_hardest_classes_of_each_method():
+    rows = [
+        {"variant": name, "subject": "vgg6 on gtsrb", "class": k, "support": 10, "accuracy": 0.5 + k / 20}
+        | {"accuracy_sd": 0.01, "iou": 0.7, "iou_sd": 0.02, "taken_for": 1 - k if k < 2 else -1}
+        | {"taken_for_share": 0.25, "seeds": 3}
+        for name in ("sgd", "greedy-dib") for k in range(9)
+    ]  # fmt: skip
+    classes = pd.DataFrame(rows)
+    shown, caption, note = show_classes(classes, comparison(), worst=2)
+    assert shown["class"].tolist() == ["all", "0", "1"] * 2
+    assert shown["method"].tolist() == ["sgd", "", "", "greedy-dib", "", ""]
+    assert shown.iloc[0].tolist()[2:] == ["90", "90.10 ± 0.10", "70.00 ± 0.00", "–"]
+    assert shown.iloc[1].tolist()[2:] == ["10", "50.00 ± 1.00", "70.00 ± 2.00", "1 (25 %)"]
+    assert "vgg6 on gtsrb" in caption
+    assert "3 seeds" in note
+    with pytest.raises(InfoplaneError, match="no greedy-dib"):
+        show_classes(classes, comparison().iloc[:1])
+
+
+def test_saved_three_ways(reports, tmp_path):
+    table = convergence_verdicts(reports)
+    shown, caption, note = show_convergence(table)
+    csv, text, tex = save_table(table, shown, tmp_path / "T4", caption, note)
+    assert pd.read_csv(csv)["median"].tolist() == pytest.approx(table["median"].tolist(), nan_ok=True)
+    assert markdown(shown) in text.read_text(encoding="utf-8")
+    assert r"median $\rho$ [95 \%]" in tex.read_text(encoding="utf-8")
+    assert json.loads(table.to_json(orient="records"))[0]["median"] == 0.9
+
+
+def test_words_stand_on_the_left_and_numbers_on_the_right():
+    table = pd.DataFrame({"name": ["a", ""], "ρ": ["−0.51 [−0.56, −0.43]", "–"], "p": ["< 0.001", "0.047"]})
+    text = latex(table, "c")
+    assert r"\begin{tabular}{lrr}" in text
+    assert r"a & $-$0.51 [$-$0.56, $-$0.43] & < 0.001 \\" in text
+    assert markdown(pd.DataFrame({"|i−j|": ["1"]})).startswith(r"| \|i−j\| |")

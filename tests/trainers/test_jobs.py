@@ -1,0 +1,267 @@
+"""`infoplane compare`: variants, what is trained and what is kept, tuning, several trainings at once."""
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import filelock
+import pandas as pd
+import pytest
+from planted import planted_run
+
+from infoplane import open_run
+from infoplane.errors import InfoplaneError
+from infoplane.trainers import jobs as compare
+from infoplane.trainers.jobs import TUNING_SEED, plan, run_jobs, tuned, variant
+from infoplane.trainers.loop import Loop
+from infoplane.trainers.session import record
+from infoplane.trainers.settings import RecordSettings
+
+TINY = {"model": "mlp", "widths": (8,), "epochs": 1, "snapshots": "2", "probe_size": 20, "train_size": 200}
+TINY |= {"batch_size": 100, "eval_size": 50}
+ARGUMENTS = ["--model", "mlp", "--widths", "8", "--epochs", "1", "--snapshots", "2", "--probe-size", "20"]
+ARGUMENTS += ["--train-size", "200", "--batch-size", "100", "--eval-size", "50"]
+
+
+def settings(**changes):
+    return RecordSettings(**{**TINY, **changes})
+
+
+def accuracies(folder):
+    found = {}
+    for path in sorted(folder.glob("*/*.h5")):
+        with open_run(path) as run:
+            found[f"{path.parent.name}/{path.stem}"] = run.results["test_accuracy"]
+    return found
+
+
+def test_variants_take_what_their_method_has():
+    shared = {**TINY, "aux": "linear", "beta": (0.1,), "order": "sequential", "lr": 0.2, "blocks": 2}
+    found = {name: variant(name, shared, {})[name] for name in ("sgd", "greedy-ce", "greedy-dib")}
+    assert (found["sgd"].aux, found["sgd"].order, found["sgd"].beta, found["sgd"].blocks) == (None,) * 4
+    assert (found["greedy-ce"].aux, found["greedy-ce"].beta) == ("linear", None)
+    assert (found["greedy-dib"].beta, found["greedy-dib"].order) == ((0.1,), "sequential")
+    assert all(one.lr == 0.2 for one in found.values())
+    for one in found.values():
+        one.resolved()
+
+
+def test_a_variant_has_its_own_name_and_settings():
+    found = variant("wide", {**TINY, "lr": 0.2}, {"method": "sgd", "lr": 0.4, "widths": [32, 16]})
+    assert list(found) == ["wide"]
+    assert (found["wide"].method, found["wide"].lr, found["wide"].widths) == ("sgd", 0.4, (32, 16))
+
+
+def test_several_betas_make_a_variant_each():
+    found = variant("greedy-dib", {**TINY, "beta": (0.0, 1e-4, 1.0)}, {})
+    assert {name: one.beta for name, one in found.items()} == {
+        "greedy-dib-beta0": (0.0,),
+        "greedy-dib-beta0.0001": (1e-4,),
+        "greedy-dib-beta1": (1.0,),
+    }
+    assert variant("x", TINY, {"method": "greedy-dib", "beta": 0.5})["x"].beta == (0.5,)
+
+
+def test_what_is_no_variant():
+    with pytest.raises(InfoplaneError, match="did you mean greedy-dib"):
+        variant("greedy-dip", {}, {})
+    with pytest.raises(InfoplaneError, match=r"setting of 'sgd'.*did you mean lr"):
+        variant("sgd", {}, {"lrr": 1})
+    with pytest.raises(InfoplaneError, match="without slashes"):
+        plan({"a/b": settings()}, [0], Path())
+    with pytest.raises(InfoplaneError, match="lr must be positive"):
+        plan({"sgd": settings(lr=-1)}, [0], Path())
+
+
+def test_seeds_come_in_turn_and_are_the_same_for_all():
+    jobs = plan({"sgd": settings(), "greedy-ce": settings(method="greedy-ce")}, range(2), Path("d"))
+    assert [(job.variant, job.settings.seed) for job in jobs] == [
+        ("sgd", 0), ("greedy-ce", 0), ("sgd", 1), ("greedy-ce", 1),
+    ]  # fmt: skip
+    assert jobs[3].path == Path("d/greedy-ce/seed1.h5")
+
+
+def test_what_is_trained_is_kept(tmp_path, monkeypatch):
+    jobs = plan({"sgd": settings()}, range(2), tmp_path)
+    run_jobs(jobs[:1])
+    before = jobs[0].path.read_bytes()
+    trained = []
+    monkeypatch.setattr(compare, "record", lambda one, path: trained.append(path) or record(one, path))
+    run_jobs(jobs)
+    assert trained == [jobs[1].path]
+    assert jobs[0].path.read_bytes() == before
+
+
+def test_what_is_unfinished_goes_on_to_the_same_result(tmp_path, monkeypatch):
+    sizes = {"batch_size": 20, "epochs": 2}
+    whole = plan({"sgd": settings(**sizes)}, [0], tmp_path / "whole")
+    run_jobs(whole)
+    jobs = plan({"sgd": settings(**sizes)}, [0], tmp_path / "cut")
+    step = Loop._timed_step
+
+    def stop(loop, indices):
+        step(loop, indices)
+        if loop.step == 12:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Loop, "_timed_step", stop)
+        with pytest.raises(KeyboardInterrupt):
+            run_jobs(jobs)
+    with open_run(jobs[0].path) as run:
+        assert not run.results
+    run_jobs(jobs)
+    assert accuracies(tmp_path / "cut") == accuracies(tmp_path / "whole")
+
+
+def test_runs_of_other_settings_are_refused(tmp_path):
+    run_jobs(plan({"sgd": settings()}, [0], tmp_path))
+    with pytest.raises(InfoplaneError, match=r"recorded with another lr \(0\.05, now 0\.5\)"):
+        run_jobs(plan({"sgd": settings(lr=0.5)}, [0], tmp_path))
+    # Where the data are is no setting.
+    run_jobs(plan({"sgd": settings(data_root="elsewhere")}, [0], tmp_path))
+
+
+def test_a_failure_does_not_stop_the_others(tmp_path):
+    fails = settings(model="lenet5", widths=None)
+    with pytest.raises(InfoplaneError, match=r"1 of 2 runs failed; the first: .*lenet5"):
+        run_jobs(plan({"bad": fails, "sgd": settings()}, [0], tmp_path))
+    assert list(accuracies(tmp_path)) == ["sgd/seed0"]
+
+
+def test_two_at_once_give_what_one_after_the_other_gives(tmp_path):
+    variants = {"sgd": settings(), "greedy-ce": settings(method="greedy-ce", aux="linear")}
+    for processes in (1, 2):
+        run_jobs(plan(variants, range(1), tmp_path / str(processes)), processes)
+    one, two = (accuracies(tmp_path / str(processes)) for processes in (1, 2))
+    assert len(one) == 2
+    assert one == two
+
+
+@pytest.fixture
+def trials(monkeypatch):
+    """Trials are planted: the larger the learning rate, the better in validation and the worse in test."""
+    jobs = []
+
+    def plant(wanted, processes, *, progress):
+        for job in wanted:
+            jobs.append(job)
+            lr = job.settings.lr
+            own = {
+                k: v for k, v in dataclasses.asdict(job.settings).items() if k not in ("method", "seed", "epochs")
+            }
+            planted_run(job.path, 1 - lr, curve=[0.1, lr], method=job.settings.method, **own)
+
+    monkeypatch.setattr(compare, "run_jobs", plant)
+    return jobs
+
+
+def test_tuning_looks_at_validation_accuracy_only(tmp_path, trials):
+    variants = {"sgd": settings(validation=0.2), "greedy-ce": settings(method="greedy-ce", validation=0.2)}
+    found = tuned(variants, [1, 3, 0.5], tmp_path)
+    assert {name: one.lr for name, one in found.items()} == pytest.approx({"sgd": 0.15, "greedy-ce": 0.3})
+    assert len(trials) == 6
+    # Of a seed and in a place that no comparison takes for its own.
+    assert {job.settings.seed for job in trials} == {TUNING_SEED}
+    assert not list(tmp_path.glob("*/*.h5"))
+    # Nothing but the learning rate is chosen.
+    assert dataclasses.replace(found["sgd"], lr=None) == variants["sgd"]
+
+
+def test_tuning_passes_over_what_diverged(tmp_path, trials, monkeypatch):
+    values = {0.05: 0.4, 0.15: float("nan")}
+
+    def plant(wanted, processes, *, progress):
+        for job in wanted:
+            planted_run(job.path, 0.5, curve=[0.1, values[round(job.settings.lr, 3)]], method="sgd", validation=0.2)
+
+    monkeypatch.setattr(compare, "run_jobs", plant)
+    assert tuned({"sgd": settings(validation=0.2)}, [3, 1], tmp_path)["sgd"].lr == pytest.approx(0.05)
+
+
+def test_tuning_needs_a_validation_split(tmp_path):
+    with pytest.raises(InfoplaneError, match="never the test split; give --validation"):
+        tuned({"sgd": settings()}, [1, 3], tmp_path)
+
+
+def test_the_verb_trains_and_tabulates(infoplane, tmp_path):
+    code, out, complaint = infoplane("compare", *ARGUMENTS, "--methods", "sgd,greedy-ce", "--seeds", 2, "-o", "c")
+    assert code == 0, complaint
+    assert {path.name for path in (tmp_path / "c").glob("comparison.*")} == {
+        "comparison.csv", "comparison.md", "comparison.tex",
+    }  # fmt: skip
+    table = pd.read_csv(tmp_path / "c" / "comparison.csv")
+    assert table["variant"].tolist() == ["sgd", "greedy-ce"]
+    assert table["seeds"].tolist() == [2, 2]
+    means = pd.Series(accuracies(tmp_path / "c")).groupby(lambda name: name.partition("/")[0]).mean()
+    assert table["test_accuracy"].tolist() == pytest.approx([means["sgd"], means["greedy-ce"]])
+    assert "gap to sgd [points]" in out
+    assert "infoplane plot c" in out
+    # Once more, with another reference: nothing is trained.
+    before = {path: path.read_bytes() for path in (tmp_path / "c").glob("*/*.h5")}
+    arguments = ["compare", *ARGUMENTS, "--methods", "sgd,greedy-ce", "--seeds", 2, "-o", "c"]
+    code, out, _ = infoplane(*arguments, "--reference", "greedy-ce")
+    assert code == 0
+    assert "gap to greedy-ce [points]" in out
+    assert before == {path: path.read_bytes() for path in (tmp_path / "c").glob("*/*.h5")}
+
+
+def test_variants_from_a_file_with_tables(infoplane, tmp_path):
+    Path("c.toml").write_text(
+        'model = "mlp"\nwidths = [8]\nepochs = 1\nsnapshots = "2"\nprobe-size = 20\ntrain-size = 200\nseeds = 1\n'
+        'lr = 0.2\n[plain]\nmethod = "sgd"\n[narrow]\nmethod = "greedy-ce"\naux = "linear"\norder = "sequential"\n'
+        'lr = 0.1\n[dib]\nmethod = "greedy-dib"\nbeta = [0.0, 0.5]\nloss-every = 2\n'
+    )
+    code, out, complaint = infoplane("compare", "--config", "c.toml", "--epochs", 2, "-o", "c")
+    assert code == 0, complaint
+    assert "gap to plain [points]" in out
+    configs = {}
+    for path in (tmp_path / "c").glob("*/*.h5"):
+        with open_run(path) as run:
+            configs[path.parent.name] = run.config
+    assert set(configs) == {"plain", "narrow", "dib-beta0", "dib-beta0.5"}
+    assert {name: config["lr"] for name, config in configs.items()}["narrow"] == 0.1
+    assert configs["plain"]["lr"] == configs["dib-beta0"]["lr"] == 0.2
+    assert (configs["narrow"]["order"], configs["narrow"]["aux"]) == ("sequential", "linear")
+    assert configs["dib-beta0.5"]["loss_every"] == 2
+    assert all(config["epochs"] == 2 for config in configs.values())
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [('[a]\nmethod = "sdg"', "did you mean sgd"), ("[sgd]\nlrr = 1", "did you mean lr"), ("epoch = 1", "epoch")],
+)
+def test_bad_files(infoplane, text, word):
+    Path("c.toml").write_text(text)
+    code, _, complaint = infoplane("compare", "--config", "c.toml")
+    assert code == 1
+    assert word in complaint
+    assert "Traceback" not in complaint
+
+
+def test_workers_end_with_a_killed_parent(tmp_path):
+    """They would go on training on their own, unseen."""
+    long = [*ARGUMENTS, "--epochs", "5000", "--methods", "sgd", "--seeds", "2", "--jobs", "2", "--quiet"]
+    process = subprocess.Popen([sys.executable, "-m", "infoplane", "compare", *long, "-o", str(tmp_path)])
+    try:
+        wait_for(lambda: len(list(tmp_path.glob("sgd/*.ckpt"))) == 2)
+    finally:
+        process.kill()
+        process.wait()
+    time.sleep(3)
+    before = [path.stat().st_mtime_ns for path in tmp_path.glob("sgd/*.ckpt")]
+    time.sleep(2)
+    assert before == [path.stat().st_mtime_ns for path in tmp_path.glob("sgd/*.ckpt")]
+    with filelock.FileLock(tmp_path / "sgd" / ".seed0.h5.lock", timeout=0):
+        pass
+
+
+def wait_for(condition, seconds=120):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)

@@ -1,0 +1,282 @@
+import dataclasses
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from infoplane import open_run
+from infoplane.errors import InfoplaneError
+from infoplane.trainers.loop import Interrupted
+from infoplane.trainers.session import record, resume
+from infoplane.trainers.settings import RecordSettings
+from infoplane.trainers.unit import Unit
+
+# Dropout-free networks hide a wrong random state; batch norm hides nothing. The cnn has the latter, the
+# user's network below the former.
+SMALL = RecordSettings(model="cnn", epochs=2, snapshots="7", probe_size=60, batch_size=128, eval_size=100)
+NETWORK = """
+from torch import nn
+
+def dropping():
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Dropout(0.5), nn.Linear(32, 10))
+"""
+
+
+@pytest.fixture
+def dropping(tmp_path, monkeypatch):
+    (tmp_path / "mynet.py").write_text(NETWORK)
+    monkeypatch.chdir(tmp_path)
+    return dataclasses.replace(SMALL, model="mynet:dropping")
+
+
+def contents(path):
+    """Everything that a run measured."""
+    with open_run(path) as run:
+        return [
+            (snapshot.step, snapshot.metrics, [snapshot.distances(layer.name) for layer in run.layers])
+            for snapshot in run.snapshots
+        ]
+
+
+TUPLE = """
+from torch import nn
+
+class Tuple(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+
+    def forward(self, x):
+        return self.head(x), x
+
+def broken():
+    class Broken(Tuple):
+        def forward(self, x):
+            if self.training:
+                raise RuntimeError("no training")
+            return super().forward(x)
+    return Broken()
+"""
+
+
+def weights(path):
+    return torch.load(path.with_suffix(".ckpt"), weights_only=True)["model"]
+
+
+def assert_same(left, right, steps=None):
+    left = [part for part in left if steps is None or part[0] in steps]
+    right = [part for part in right if steps is None or part[0] in steps]
+    assert [part[0] for part in left] == [part[0] for part in right]
+    for (step, metrics, layers), (_, other_metrics, other_layers) in zip(left, right, strict=True):
+        assert metrics == other_metrics, step
+        for values, others in zip(layers, other_layers, strict=True):
+            np.testing.assert_array_equal(values, others)
+
+
+def assert_same_weights(left, right):
+    for name, value in weights(left).items():
+        assert torch.equal(value, weights(right)[name]), name
+
+
+def test_what_is_recorded(tmp_path):
+    accuracy = record(SMALL, tmp_path / "run.h5")
+    with open_run(tmp_path / "run.h5") as run:
+        assert RecordSettings.of(run.config) == SMALL.resolved()
+        assert len(run.layers) >= 5
+        assert [snapshot.step for snapshot in run.snapshots] == [0, 1, 2, 3, 6, 11, 20]
+        assert run.snapshots[-1].epoch == 2
+        assert np.bincount(run.probe.labels).tolist() == [6] * 10
+        first, last = run.snapshots[0].metrics, run.snapshots[-1].metrics
+    assert set(first) == {"stage", "train_loss", "test_loss", "train_accuracy", "test_accuracy"}
+    assert last["train_loss"] < first["train_loss"]
+    assert accuracy > 0.5
+
+
+def test_the_same_command_twice_gives_the_same_numbers(dropping, tmp_path):
+    for name in ("a", "b"):
+        record(dropping, tmp_path / f"{name}.h5")
+    assert_same(contents(tmp_path / "a.h5"), contents(tmp_path / "b.h5"))
+
+
+def test_another_seed_gives_others(tmp_path):
+    record(SMALL, tmp_path / "a.h5")
+    record(dataclasses.replace(SMALL, seed=1), tmp_path / "b.h5")
+    assert contents(tmp_path / "a.h5")[-1][1] != contents(tmp_path / "b.h5")[-1][1]
+
+
+def test_more_snapshots_change_no_weight(dropping, tmp_path):
+    record(dataclasses.replace(dropping, snapshots="2"), tmp_path / "few.h5")
+    record(dataclasses.replace(dropping, snapshots="every:1"), tmp_path / "many.h5")
+    assert_same_weights(tmp_path / "few.h5", tmp_path / "many.h5")
+
+
+@pytest.mark.parametrize("stop_at", [0, 3, 11])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_and_resumed(dropping, tmp_path, monkeypatch, stop_at, number):
+    record(dropping, tmp_path / "whole.h5")
+    batches = []
+
+    forward = Unit.forward
+
+    def stopping(unit, below, *others):
+        if len(batches) == stop_at:
+            os.kill(os.getpid(), number)
+        batches.append(len(below))
+        return forward(unit, below, *others)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Unit, "forward", stopping)
+        with pytest.raises(Interrupted):
+            record(dropping, tmp_path / "part.h5")
+    assert len(batches) == stop_at + 1
+    resume(tmp_path / "part.h5")
+    assert_same(contents(tmp_path / "whole.h5"), contents(tmp_path / "part.h5"))
+    assert_same_weights(tmp_path / "whole.h5", tmp_path / "part.h5")
+
+
+def test_killed_and_resumed(tmp_path):
+    """The command is killed again and again; in the end the run is that of one uninterrupted command."""
+    options = ["--epochs", "6", "--snapshots", "every:3", "--probe-size", "60", "--batch-size", "128", "--quiet"]
+    settings = dataclasses.replace(SMALL, epochs=6, snapshots="every:3", eval_size=2000)
+    record(settings, tmp_path / "whole.h5")
+    path, clock, kills = tmp_path / "part.h5", random.Random(1), 0
+    command = [sys.executable, "-m", "infoplane", "record", "-o", str(path)]
+    process = subprocess.Popen([*command, *options])
+    for _ in range(4):
+        deadline, seen = time.monotonic() + 60, _finished(path)
+        while process.poll() is None and _finished(path) <= seen and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(clock.uniform(0, 0.1))
+        if process.poll() is None:
+            process.kill()
+            kills += 1
+        process.wait()
+        process = subprocess.Popen([*command, "--resume", "--quiet"])
+    assert process.wait(timeout=120) == 0
+    assert kills >= 2
+    assert_same(contents(tmp_path / "whole.h5"), contents(path))
+    assert_same_weights(tmp_path / "whole.h5", path)
+
+
+def _finished(path):
+    if not path.exists():
+        return 0
+    with open_run(path) as run:
+        return len(run.snapshots)
+
+
+def test_a_finished_run_goes_on(dropping, tmp_path):
+    record(dataclasses.replace(dropping, epochs=4), tmp_path / "whole.h5")
+    record(dropping, tmp_path / "part.h5")
+    resume(tmp_path / "part.h5", {"epochs": 4})
+    whole, part = contents(tmp_path / "whole.h5"), contents(tmp_path / "part.h5")
+    common = {step for step, *_ in whole} & {step for step, *_ in part}
+    assert {0, 1, 40} <= common
+    assert_same(whole, part, common)
+    assert_same_weights(tmp_path / "whole.h5", tmp_path / "part.h5")
+    with open_run(tmp_path / "part.h5") as run:
+        assert run.config["epochs"] == 4
+
+
+def test_a_lost_checkpoint_costs_time_only(dropping, tmp_path, caplog):
+    path = tmp_path / "run.h5"
+    record(dropping, path)
+    before = contents(path)
+    path.with_suffix(".ckpt").unlink()
+    resume(path)
+    assert "training again from initialisation" in caplog.text
+    assert_same(before, contents(path))
+
+
+def test_resume_refuses(dropping, tmp_path):
+    path = tmp_path / "run.h5"
+    record(dataclasses.replace(dropping, schedule="cosine"), path)
+    with pytest.raises(InfoplaneError, match="depends on its 2 epochs"):
+        resume(path, {"epochs": 5})
+    with pytest.raises(InfoplaneError, match="more than 1"):
+        resume(path, {"epochs": 1})
+    with pytest.raises(InfoplaneError, match=r"keeps its settings.*--batch-size, --lr"):
+        resume(path, {"lr": 3.0, "batch_size": 7, "seed": 0})
+    record(dropping, tmp_path / "other.h5")
+    path.with_suffix(".ckpt").write_bytes((tmp_path / "other.ckpt").read_bytes())
+    with pytest.raises(InfoplaneError, match="belongs to another run"):
+        resume(path)
+    path.with_suffix(".ckpt").write_bytes(b"nonsense")
+    with pytest.raises(InfoplaneError, match="damaged"):
+        resume(path)
+
+
+def test_a_pickle_in_a_checkpoint_is_not_run(dropping, tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return (os.system, (f"touch {tmp_path}/owned",))
+
+    path = tmp_path / "run.h5"
+    record(dropping, path)
+    torch.save({"loop": Evil()}, path.with_suffix(".ckpt"))
+    with pytest.raises(InfoplaneError, match="damaged"):
+        resume(path)
+    assert not (tmp_path / "owned").exists()
+
+
+def test_divergence_is_recorded_and_named(tmp_path, caplog):
+    record(dataclasses.replace(SMALL, lr=1e30, momentum=0.0), tmp_path / "run.h5")
+    assert "NaN or infinite activations" in caplog.text
+    assert "smaller --lr" in caplog.text
+    with open_run(tmp_path / "run.h5") as run:
+        assert len(run.snapshots) == 7
+        assert any(run.snapshots[-1].nonfinite(layer.name) for layer in run.layers)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"probe_size": 5000}, "larger than the test split"),
+        ({"probe_size": 0}, "probe_size"),
+        ({"epochs": 0}, "epochs"),
+        ({"lr": -1.0}, "lr must be positive"),
+        ({"lr": float("nan")}, "lr must be positive"),
+        ({"momentum": 1.5}, "momentum"),
+        ({"weight_decay": -1.0}, "weight_decay"),
+        ({"seed": -1}, "seed"),
+        ({"layers": ()}, "list of layers is empty"),
+        ({"model": "cnm"}, "did you mean cnn"),
+        ({"dataset": "digit"}, "did you mean digits"),
+        ({"layers": ("conv9",)}, "unknown layer"),
+        ({"optimizer": "sgdd"}, "did you mean sgd"),
+        ({"schedule": "const"}, "did you mean constant"),
+        ({"snapshots": "1"}, "give a count"),
+        ({"device": "cuda:77"}, "not available"),
+        ({"device": "gpu"}, "not available"),
+        ({"widths": (3,)}, "widths"),
+        ({"model": "vgg11"}, "--image-size"),
+    ],
+)
+def test_bad_settings(tmp_path, change, message):
+    with pytest.raises(InfoplaneError, match=message):
+        record(dataclasses.replace(SMALL, **change), tmp_path / "run.h5")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_tuple_outputs_and_failing_networks(tmp_path, monkeypatch):
+    (tmp_path / "tuples.py").write_text(TUPLE)
+    monkeypatch.chdir(tmp_path)
+    record(dataclasses.replace(SMALL, model="tuples:Tuple"), tmp_path / "run.h5")
+    with pytest.raises(RuntimeError, match="no training"):
+        record(dataclasses.replace(SMALL, model="tuples:broken"), tmp_path / "other.h5")
+    with open_run(tmp_path / "other.h5") as run:
+        assert [snapshot.step for snapshot in run.snapshots] == [0]
+
+
+def test_runs_whose_names_differ_after_a_dot_keep_apart(dropping, tmp_path):
+    for name, seed in (("lr0.1", 1), ("lr0.2", 2)):
+        record(dataclasses.replace(dropping, seed=seed), tmp_path / name)
+    for name in ("lr0.1", "lr0.2"):
+        resume(tmp_path / name, {"epochs": 3})
+    assert {path.name for path in tmp_path.glob("*.ckpt")} == {"lr0.1.ckpt", "lr0.2.ckpt"}
