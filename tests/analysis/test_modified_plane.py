@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from test_estimators import make_run
+from recorded import make_run
 
 from infoplane.analysis.modified_plane import QUANTITIES, gather_interactions, modified_plane_table
 from infoplane.errors import InfoplaneError

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from test_estimators import make_run
+from recorded import make_run
 
 from infoplane.analysis.gather import gather
 from infoplane.analysis.plane import plane_table

@@ -11,7 +11,8 @@ from PIL import Image
 from scipy.io import savemat
 
 from infoplane import open_run
-from infoplane.data import DATASETS, Dataset, balanced_probe, dataset_spec, load, load_dataset, obtain
+from infoplane.data import DATASETS, Dataset, balanced_probe, dataset_spec, load, load_dataset
+from infoplane.data import download as obtain
 from infoplane.data.dataset import channel_statistics
 from infoplane.data.probe import probe_from
 from infoplane.errors import InfoplaneError

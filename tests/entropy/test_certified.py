@@ -11,8 +11,8 @@ from infoplane.entropy import (
     certified_mutual_information,
     class_joint_entropy,
     spectral_entropy,
-    symmetric,
 )
+from infoplane.entropy import stripes as symmetric
 from infoplane.entropy.lanczos import ProbeLanczos, Rule, ritz_pairs
 from infoplane.entropy.stochastic import Estimate, Level, Operator
 from infoplane.entropy.trace_functions import Polynomial

@@ -18,8 +18,8 @@ from infoplane.entropy import (
     lapack,
     linear_entropy,
     spectral_entropy,
-    spectrum,
 )
+from infoplane.entropy import eigenvalues as spectrum
 from infoplane.kernels import label_gram, squared_distances
 
 ORDERS = [0.5, 1.0, 1.01, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0]

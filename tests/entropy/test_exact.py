@@ -23,8 +23,8 @@ from infoplane.entropy import (
     entropy_with_gradient,
     gram_entropy,
     spectral_entropy,
-    spectrum,
 )
+from infoplane.entropy import eigenvalues as spectrum
 from infoplane.entropy.exact import delta_classes
 from infoplane.kernels import label_gram
 

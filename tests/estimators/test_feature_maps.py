@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
-from test_estimators import make_run
+from recorded import make_run
 
 from infoplane import gram_matrix, joint_entropy, mutual_information, open_run, renyi_entropy
 from infoplane.errors import InfoplaneError

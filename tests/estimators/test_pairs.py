@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from test_estimators import make_run
+from recorded import make_run
 
 from infoplane import (
     conditional_mutual_information,

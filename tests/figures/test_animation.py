@@ -6,8 +6,8 @@ import itertools
 
 import numpy as np
 import pytest
+from figures_seen import STEPS, assert_on_the_page, estimates, found
 from PIL import Image
-from test_figures import STEPS, assert_on_the_page, estimates, found
 
 from infoplane.analysis.plane import plane_table
 from infoplane.errors import InfoplaneError

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from test_estimators import make_run
+from recorded import make_run
 
 from infoplane.analysis.analyze import Report, Variant
 from infoplane.analysis.comparison.methods import comparison_table

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from test_convergence import STEPS, ramp, table
+from made_curves import STEPS, ramp, table
 
 from infoplane.analysis.convergence.order import depth_order
 from infoplane.analysis.convergence.order_table import order_table

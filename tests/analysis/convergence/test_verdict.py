@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from test_convergence import PLANTED, STEPS, ramp, table
+from made_curves import PLANTED, STEPS, ramp, table
 
 from infoplane.analysis.convergence.order import chance, depth_order
 from infoplane.analysis.convergence.times import Curves, curves

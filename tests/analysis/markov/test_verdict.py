@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from test_estimators import make_run
+from recorded import make_run
 
 from infoplane.analysis.arrays import pair_cube, readable_layers
 from infoplane.analysis.gather import gather, gather_pairs

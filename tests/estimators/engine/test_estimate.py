@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 import torch
 from conftest import small_net
+from recorded import make_run
 from scipy.spatial.distance import pdist
 
 from infoplane import Recorder, gram_matrix, joint_entropy, mutual_information, open_run, renyi_entropy
@@ -25,19 +26,6 @@ RULES = ["median", "median:0.4", "knn:5", "silverman", "alignment", "fixed:2"]
 
 def bandwidth(rule):
     return Bandwidth.parse(rule)
-
-
-def make_run(path, probe, steps=(0, 1, 2), keep="activations", wreck=None):
-    net = small_net()
-    with Recorder(net, probe, path, keep=keep) as recorder:
-        for step in steps:
-            with torch.no_grad():
-                for parameter in net.parameters():
-                    parameter.add_(0.2 * torch.randn_like(parameter))
-                if wreck is not None and step == steps[-1]:
-                    wreck(net)
-            recorder.snapshot(step=step, epoch=step / 2, loss=1.0)
-    return path
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
+from figures_seen import assert_on_the_page, found
 from matplotlib.colors import to_rgb
 from planted import BLOCKS, planted_comparison, planted_run
-from test_figures import assert_on_the_page, found
 
 from infoplane.analysis.comparison.accuracy import accuracy_table, depth_table
 from infoplane.analysis.comparison.classes import confusion_table, mistaken_samples, per_class

@@ -6,10 +6,10 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
-from test_convergence import STEPS as LONG
-from test_convergence import ramp
-from test_convergence import table as curves_table
-from test_figures import STEPS, assert_on_the_page, estimates, found, hollow, metrics
+from figures_seen import STEPS, assert_on_the_page, estimates, found, hollow, metrics
+from made_curves import STEPS as LONG
+from made_curves import ramp
+from made_curves import table as curves_table
 
 from infoplane.analysis.convergence.order import depth_order
 from infoplane.analysis.convergence.order_table import order_table

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from figures_seen import assert_on_the_page, found
 from matplotlib.axes import Axes
 from matplotlib.legend import Legend
-from test_figures import assert_on_the_page, found
 
 from infoplane.analysis.markov.chains import COLUMNS, chains_hold, share_table
 from infoplane.analysis.markov.controls import control_tables, planted_bottleneck
