@@ -59,18 +59,18 @@ def _measured(passes: Passes, how: str) -> tuple[str, NDArray]:
         if not tokens:
             raise InfoplaneError("input_distance 'hamming' compares whole numbers, and the inputs hold none")
     numbers = [part.reshape(len(part), -1) for name, part in data.items() if name not in tokens]
-    found = (
+    squares = (
         {HAMMING: _hamming([(data[name], _kept(passes, name)) for name in data if name in tokens])}
         if tokens
         else {}
     )
-    if numbers and (how != HAMMING or not found):
-        found[EUCLIDEAN] = condense(squared_distances(_joined(numbers)).cpu().numpy())
-    if len(found) == 1:
-        ((name, squared),) = found.items()
+    if numbers and (how != HAMMING or not squares):
+        squares[EUCLIDEAN] = condense(squared_distances(_joined(numbers)).cpu().numpy())
+    if len(squares) == 1:
+        ((name, squared),) = squares.items()
         return name, np.sqrt(squared)
-    total = sum(squared / (np.median(squared) or 1.0) for squared in found.values())
-    return " and ".join(found), np.sqrt(total)
+    total = sum(squared / (np.median(squared) or 1.0) for squared in squares.values())
+    return " and ".join(squares), np.sqrt(total)
 
 
 def _joined(parts: list[Tensor]) -> Tensor:

@@ -116,12 +116,12 @@ def writes_parameters(model: nn.Module) -> bool:
 
 def fingerprint(model: nn.Module) -> list[tuple[int, float, float]]:
     """Numbers that change when a parameter does: where it is stored, its sum, the sum of its magnitudes."""
-    found = []
+    marks = []
     for parameter in model.parameters():
         values = parameter.detach()
         sums = (values.sum(dtype=_wide(values)).abs().item(), values.abs().sum(dtype=torch.float64).item())
-        found.append((values.data_ptr(), *sums))
-    return found
+        marks.append((values.data_ptr(), *sums))
+    return marks
 
 
 def _wide(values: Tensor) -> torch.dtype:

@@ -172,20 +172,20 @@ def natural_of(traced: Trace) -> list[Layer]:
 
 def left_out(traced: Trace) -> list[str]:
     """What the natural layers lack, in one line each: layers without a row for each sample, and lost ways."""
-    found = [
+    lines = [
         f"{head.name} is left out: {head.trouble}; record a module around it, or name another layer"
         for head in recorded_calls(traced.root)[1]
         if head.trouble
     ]
     scripted = [name for name, module in traced.root.module.named_modules() if is_scripted(module)]
     if scripted:
-        found.append(f"{scripted[0]} is left out: TorchScript calls no hooks; put in the module it was made from")
+        lines.append(f"{scripted[0]} is left out: TorchScript calls no hooks; put in the module it was made from")
     if not traced.root.results:
-        found.append(
+        lines.append(
             "the way of the data to the output is lost (NumPy, numbers taken out of tensors): layers after that "
             "are left out unless they are named"
         )
-    return found
+    return lines
 
 
 def _natural(picked: Sequence[Call], counts: Mapping[str, int]) -> Iterator[Layer]:
@@ -238,11 +238,11 @@ def _named(traced: Trace, pattern: str) -> list[Layer]:
             raise InfoplaneError(f"layer {name} cannot be recorded: {calls[name][-1].trouble}; choose another")
         raise unknown("layer", pattern, [name for name in calls if calls[name][-1].outputs])
     counts = _count(traced)
-    found = []
+    layers = []
     for name in recordable:
         for call in _numbered(sorted(calls[name], key=lambda call: call.number), wanted):
-            found.append(_layer(call, counts, None if wanted is None else call.number, _path(call, path)))
-    return found
+            layers.append(_layer(call, counts, None if wanted is None else call.number, _path(call, path)))
+    return layers
 
 
 def _numbered(calls: list[Call], wanted: str | None) -> list[Call]:

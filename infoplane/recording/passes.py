@@ -60,7 +60,7 @@ class Passes:
         order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))
         straight, turned = self._collect(layers, rows), self._collect(layers, rows[order])
         for name, values in straight.items():
-            flat, other = (found.reshape(len(rows), -1).double() for found in (values, turned[name]))
+            flat, other = (part.reshape(len(rows), -1).double() for part in (values, turned[name]))
             if _are_others(flat[order], other):
                 raise InfoplaneError(
                     f"layer {name} gives its rows in another order than the samples; record another layer"
@@ -68,7 +68,7 @@ class Passes:
 
     def _collect(self, layers: Sequence[Layer], samples: Tensor) -> dict[str, Tensor]:
         device, dtype = device_and_dtype(self.model)
-        found: dict[str, Tensor] = {}
+        buffers: dict[str, Tensor] = {}
         with ExitStack() as stack:
             stack.enter_context(
                 undisturbed(self.model, gradients=self.traced.gradients, parameters=self.traced.writes)
@@ -76,20 +76,20 @@ class Passes:
             watched = [_Watched(stack, self.traced.modules[layer.port.module], layer) for layer in layers]
             padding = _Padding(stack, self.traced.modules)
             start = 0
-            # Batches of nearly one size: none of a single sample is left over.
+            # Batches of nearly watcher size: none of a single sample is left over.
             for rows in samples.tensor_split(-(-len(samples) // self.batch_size)):
                 args, kwargs = self.inputs.batch(rows, device, dtype if self.traced.cast else None)
                 self.model(*args, **kwargs)
                 given = padding.taken(len(rows))
-                for one in watched:
-                    mask = kept_positions(self.inputs, self.traced, one.layer)
-                    kept = given(one.layer.port.module) if mask is None else mask[rows]
-                    values = self._reduced(one.layer, one.taken(len(rows)), kept)
-                    if one.layer.name not in found:
-                        found[one.layer.name] = values.new_zeros(len(samples), *values.shape[1:])
-                    found[one.layer.name][start : start + len(rows)] = values
+                for watcher in watched:
+                    mask = kept_positions(self.inputs, self.traced, watcher.layer)
+                    kept = given(watcher.layer.port.module) if mask is None else mask[rows]
+                    values = self._reduced(watcher.layer, watcher.taken(len(rows)), kept)
+                    if watcher.layer.name not in buffers:
+                        buffers[watcher.layer.name] = values.new_zeros(len(samples), *values.shape[1:])
+                    buffers[watcher.layer.name][start : start + len(rows)] = values
                 start += len(rows)
-        return found
+        return buffers
 
     def _reduced(self, layer: Layer, values: Tensor, kept: Tensor | None) -> Tensor:
         """Values with padded positions left out (0), and one vector a sample where that is asked for."""
@@ -113,13 +113,13 @@ def _over_positions(values: Tensor, kept: Tensor, how: str, axis: int) -> Tensor
     return values[torch.arange(len(values), device=values.device), place]
 
 
-def _are_others(expected: Tensor, found: Tensor) -> bool:
+def _are_others(expected: Tensor, given: Tensor) -> bool:
     """Whether rows that are not what is expected are those of other samples: no noise, but another order."""
     scale = expected.abs().max()
-    wrong = (expected - found).abs().amax(1) > 1e-3 * scale
-    if not bool(torch.isfinite(found).all() & torch.isfinite(expected).all() & wrong.any()):
+    wrong = (expected - given).abs().amax(1) > 1e-3 * scale
+    if not bool(torch.isfinite(given).all() & torch.isfinite(expected).all() & wrong.any()):
         return False
-    nearest = torch.cdist(found[wrong], expected, p=torch.inf).amin(1)
+    nearest = torch.cdist(given[wrong], expected, p=torch.inf).amin(1)
     return bool((nearest <= 1e-5 * scale).any())
 
 

@@ -121,8 +121,8 @@ def _not_followed(region: set[Node], pending: set[Node], around: set[Call], join
 
 def _is_pooling(name: str, call: Call) -> bool:
     """Whether an operation pools: a largest value too, unless it is the activation of a layer (maxout)."""
-    own = any(True for _ in call.module.parameters(recurse=False))
-    return "pool" in name or (name in ("max", "amax", "min", "amin") and not own)
+    has_parameters = any(True for _ in call.module.parameters(recurse=False))
+    return "pool" in name or (name in ("max", "amax", "min", "amin") and not has_parameters)
 
 
 def _used(node: Node, around: set[Call]) -> set[Node]:
@@ -138,8 +138,8 @@ def _around(call: Call) -> Iterator[Call]:
 
 def _enters(node: Node, call: Call) -> bool:
     """Whether a module is given this tensor after the call has given it."""
-    own = next((place for place, port in enumerate(node.ports) if port[0] is call and port[1] == OUT), -1)
-    return any(side == IN for _, side, _ in node.ports[own + 1 :])
+    place_of_call = next((place for place, port in enumerate(node.ports) if port[0] is call and port[1] == OUT), -1)
+    return any(side == IN for _, side, _ in node.ports[place_of_call + 1 :])
 
 
 def _surface(node: Node, around: set[Call]) -> tuple[Call, str, Path] | None:

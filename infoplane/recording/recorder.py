@@ -293,14 +293,14 @@ def _checked_others(others: Mapping[str, Target], n: int) -> dict[str, Target]:
 
 def _different(inputs: Inputs) -> Tensor:
     """Positions of three samples that differ, as far as there are any."""
-    found = [0]
+    chosen = [0]
     for row in range(1, len(inputs)):
         parts = inputs.parts.values()
-        if all(any(not torch.equal(part[row], part[other]) for part in parts) for other in found):
-            found.append(row)
-        if len(found) == 3:
+        if all(any(not torch.equal(part[row], part[other]) for part in parts) for other in chosen):
+            chosen.append(row)
+        if len(chosen) == 3:
             break
-    return torch.tensor([*found, *(row for row in range(3) if row not in found)][:3])
+    return torch.tensor([*chosen, *(row for row in range(3) if row not in chosen)][:3])
 
 
 def _info(layer: Layer, reduced: str | None) -> LayerInfo:

@@ -105,7 +105,7 @@ def origins(node: Node) -> frozenset[str]:
         new = [source for source in stack.pop().sources if source not in seen]
         seen.update(new)
         stack.extend(new)
-    return frozenset(one.input for one in seen if one.input)
+    return frozenset(each.input for each in seen if each.input)
 
 
 @dataclass(frozen=True)
@@ -163,8 +163,8 @@ class Call:
     @property
     def outputs(self) -> list[Path]:
         """Places of the tensors it gave that have a row for each sample, those that carry data first."""
-        found = [path for side, path in self.places if side == OUT]
-        return sorted(found, key=lambda path: (OUT, path) not in self.nodes)
+        paths = [path for side, path in self.places if side == OUT]
+        return sorted(paths, key=lambda path: (OUT, path) not in self.nodes)
 
     @property
     def shape(self) -> tuple[int, ...] | None:
@@ -287,16 +287,16 @@ class _Flow(TorchDispatchMode):
 
     def node(self, tensor: Tensor) -> Node | None:
         """The node of a tensor as it is now; None for a constant of the trace."""
-        found = self._nodes.get(_key(tensor))
-        return found or self._written.get(_storage(tensor))
+        node = self._nodes.get(_key(tensor))
+        return node or self._written.get(_storage(tensor))
 
     def tokens(self) -> dict[str, int | None]:
         """The inputs that are looked up in an embedding, with its padding index."""
-        found: dict[str, int | None] = {}
+        paddings: dict[str, int | None] = {}
         for node, padding in self._looked_up:
             for name in origins(node):
-                found[name] = padding if found.get(name) is None else found[name]
-        return found
+                paddings[name] = padding if paddings.get(name) is None else paddings[name]
+        return paddings
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -464,7 +464,9 @@ class _Tracing:
         """Nodes of the first argument that carries data, and of all arguments."""
         arguments = [[self.flow.node(t) for _, t in tensors_in(value)] for value in (*args, *kwargs.values())]
         nodes = [[node for node in argument if node is not None] for argument in arguments]
-        return next((found for found in nodes if found), []), [node for found in nodes for node in found]
+        return next((argument for argument in nodes if argument), []), [
+            node for argument in nodes for node in argument
+        ]
 
 
 def _is_layer(name: str, module: nn.Module) -> bool:
@@ -491,17 +493,17 @@ def plain(tensor: Tensor) -> Tensor:
 def _compare(two: _Tracing, three: _Tracing, rotated: _Tracing) -> None:
     """Finds in the calls of the first tracing where the samples are, by comparison with the others."""
     calls = [_by_name(tracing.roots) for tracing in (two, three, rotated)]
-    for name, found in calls[0].items():
-        same = [found, calls[1].get(name, []), calls[2].get(name, [])]
+    for name, in_two in calls[0].items():
+        same = [in_two, calls[1].get(name, []), calls[2].get(name, [])]
         if not _compare_calls(*same):
             _compare_pieces(*same)
 
 
 def _by_name(roots: Sequence[Call]) -> dict[str, list[Call]]:
-    found: dict[str, list[Call]] = {}
+    calls_of: dict[str, list[Call]] = {}
     for call in walk(roots[0]):
-        found.setdefault(call.name, []).append(call)
-    return {name: sorted(calls, key=lambda call: call.number) for name, calls in found.items()}
+        calls_of.setdefault(call.name, []).append(call)
+    return {name: sorted(calls, key=lambda call: call.number) for name, calls in calls_of.items()}
 
 
 def _compare_calls(two: list[Call], three: list[Call], rotated: list[Call]) -> bool:
@@ -551,7 +553,7 @@ def _place(shapes: list[list[tuple[int, ...] | None]]) -> Place | None:
     if any(shape is None or len(shape) != len(every[0] or ()) for shape in every):
         return None
     for axis in range(len(every[0] or ())):
-        rows = [sum(shape[axis] for shape in found if shape) for found in shapes]
+        rows = [sum(shape[axis] for shape in tensors if shape) for tensors in shapes]
         rest = {shape[:axis] + shape[axis + 1 :] for shape in every if shape is not None}
         if rows == [2, 3, 3] and len(rest) == 1:
             return Place(axis, rest.pop())
