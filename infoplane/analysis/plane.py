@@ -245,7 +245,7 @@ def settings_text(row: pd.Series) -> str:
         "kde": f"pairwise-distance upper bound, noise {row.get('noise')}",
         "kde-lower": f"pairwise-distance lower bound, noise {row.get('noise')}",
         "ksg": f"nearest-neighbour estimator (KSG, Ross), {row.get('neighbours', 0):g} neighbours",
-        "gaussian": "Gaussian estimator, shrunk covariances",
+        "gaussian": "Gaussian estimator, shrinkage after Ledoit and Wolf",
         "hsic": f"HSIC, Gaussian kernels, {kernels}",
         "nhsic": f"normalised HSIC, Gaussian kernels, {kernels}",
         "cka": "linear CKA",
