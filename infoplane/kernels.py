@@ -294,9 +294,10 @@ def gram_matrix(x: Array, sigma: float | None = None) -> Array:
         (n, n) float64, trace 1, of the same kind as x.
 
     Raises:
-        ValueError: x is empty or not finite, σ is not positive and finite, or the median distance is 0.
+        ValueError: x is no array of numbers, empty or not finite, σ is not positive and finite, or there is none
+            given and the median distance is 0 or there is one sample only.
     """
-    tensor = torch.as_tensor(x)
+    tensor = as_tensor(x, "samples")
     if tensor.ndim == 0 or tensor.numel() == 0:
         raise ValueError(f"expected samples of shape (n, ...), got shape {tuple(tensor.shape)}")
     tensor = _rows(tensor).to(torch.float64)
@@ -307,6 +308,8 @@ def gram_matrix(x: Array, sigma: float | None = None) -> Array:
     scale = scale or 1.0
     squared = squared_distances(tensor / scale)
     if sigma is None:
+        if len(tensor) == 1:
+            raise ValueError("one sample has no pairwise distances: give sigma, or more samples")
         condensed = condense(squared.detach().cpu().numpy())
         relative = Bandwidth("median", 1.0).sigma(np.sqrt(condensed, out=condensed))
         if relative == 0:
@@ -320,6 +323,15 @@ def gram_matrix(x: Array, sigma: float | None = None) -> Array:
     else:
         gram = squared.div_(relative).div_(relative).mul_(-0.5).exp_().div_(len(tensor))
     return gram if isinstance(x, torch.Tensor) else gram.numpy()
+
+
+def as_tensor(values: object, what: str) -> torch.Tensor:
+    """An array or a list as a tensor; of others one line says `what` was expected as an array of numbers."""
+    try:
+        return torch.as_tensor(values)
+    except (TypeError, ValueError, RuntimeError):
+        kind = f"an array of {values.dtype}" if isinstance(values, np.ndarray) else type(values).__name__
+        raise ValueError(f"expected {what} as a NumPy array or a tensor of numbers, got {kind}") from None
 
 
 def distance_gram(distances: NDArray, sigma: float) -> NDArray:
@@ -377,12 +389,19 @@ def label_gram(labels: Array) -> Array:
     """Normalised Gram matrix of labels under the delta kernel (1 where labels agree).
 
     Args:
-        labels: Class labels, (n,), NumPy array or tensor.
+        labels: Class labels, (n,), NumPy array (of strings too) or tensor.
 
     Returns:
         (n, n) float64, trace 1, of the same kind as the labels.
+
+    Raises:
+        ValueError: These are no labels of an array.
     """
-    tensor = torch.as_tensor(labels)
+    if isinstance(labels, np.ndarray) and labels.dtype.kind in "OSU":
+        labels = np.unique(labels, return_inverse=True)[1]
+    tensor = as_tensor(labels, "labels")
+    if tensor.ndim != 1 or not len(tensor):
+        raise ValueError(f"expected class labels of shape (n,), got shape {tuple(tensor.shape)}")
     gram = (tensor[:, None] == tensor[None, :]).to(torch.float64) / len(tensor)
     return gram if isinstance(labels, torch.Tensor) else gram.numpy()
 

@@ -10,12 +10,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("infoplane", "torch", "torchvision", "numpy", "scipy", "h5py", "scikit-learn")
+import infoplane
+
+PACKAGES = ("torch", "torchvision", "numpy", "scipy", "h5py", "scikit-learn")
 
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that decide the numbers."""
-    found = {"python": platform.python_version()}
+    # An editable install keeps its first metadata, which may be older than the code.
+    found = {"python": platform.python_version(), "infoplane": infoplane.__version__}
     for package in PACKAGES:
         try:
             found[package] = importlib.metadata.version(package)

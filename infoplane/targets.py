@@ -78,11 +78,14 @@ def as_target(values: Any, kind: str = AUTO) -> Target:
         InfoplaneError: Missing values, fractions that are to be classes, samples without a class among others that
             have one, values that do not vary, or a class for every sample.
     """
+    if not isinstance(kind, str):
+        raise InfoplaneError(f"target must be one of {', '.join((AUTO, *KINDS))}, got {kind}")
     if kind not in (AUTO, *KINDS):
         raise unknown("target", kind, [AUTO, *KINDS])
     if kind == REGRESSION:
-        return Target(kind, _continuous(_array(values)))
+        return Target(kind, _continuous(_array(values, "targets")))
     if kind == MULTILABEL:
+        _refuse_names(values)
         columns = values.columns if isinstance(values, pd.DataFrame) else None
         return _sets(_array(values), None if columns is None else [str(column) for column in columns])
     if isinstance(values, pd.DataFrame) and values.shape[1] == 1:
@@ -99,26 +102,29 @@ def as_target(values: Any, kind: str = AUTO) -> Target:
     return Target(CLASSES, found, names)
 
 
-def _array(values: Any) -> NDArray:
+def _array(values: Any, what: str = "labels") -> NDArray:
     """Values as they are, (n, …): booleans, whole numbers, floats or complex, or objects that are all str or bytes.
 
-    Missing values are refused; NaN among floats is left to whoever knows what the values are.
+    Missing values are refused; NaN among floats is left to whoever knows what the values are. Messages call the
+    values `what`.
     """
     if isinstance(values, torch.Tensor):
         values = _of_tensor(values)
     elif isinstance(values, pd.DataFrame | pd.Series | pd.Index | pd.api.extensions.ExtensionArray):
         values = np.asarray(values, dtype=object)
     elif isinstance(values, list | tuple):
-        values = _of_list(values)
+        values = _of_list(values, what)
     array = np.asarray(values)
     if array.ndim == 0:
         raise InfoplaneError(
-            f"labels are one value a sample, not one {type(values).__name__}; give a list or an array"
+            f"{what} are one value a sample, not one {type(values).__name__}; give a list or an array"
         )
-    _refuse_empty(array.size)
+    _refuse_empty(array.size, what)
+    if array.dtype.kind in "mM":
+        raise _times(what, str(array.dtype))
     if np.ma.isMaskedArray(values):
-        _refuse_missing(np.ma.getmaskarray(values))
-    return _typed(array.astype(object)) if array.dtype.kind not in "biufc" else array
+        _refuse_missing(np.ma.getmaskarray(values), what)
+    return _typed(array.astype(object), what) if array.dtype.kind not in "biufc" else array
 
 
 def _of_tensor(tensor: torch.Tensor) -> NDArray:
@@ -129,36 +135,56 @@ def _of_tensor(tensor: torch.Tensor) -> NDArray:
     return (tensor.double() if tensor.is_floating_point() else tensor.resolve_conj()).numpy()
 
 
-def _of_list(values: Sequence[Any]) -> NDArray:
+def _of_list(values: Sequence[Any], what: str) -> NDArray:
     """A list as objects: NumPy would make strings of numbers beside strings, and of None."""
     items = [_of_tensor(item)[()] if isinstance(item, torch.Tensor) else item for item in values]
     rows = [item for item in items if isinstance(item, list | tuple | np.ndarray)]
+    for row in rows:
+        if isinstance(row, np.ndarray) and row.dtype.kind in "mM":
+            raise _times(what, str(row.dtype))  # as objects they would be whole numbers
     try:
         if len(rows) in (0, len(items)) and len({np.shape(row) for row in rows}) < 2:
             return np.array(items, dtype=object)
     except ValueError:
         pass
-    raise InfoplaneError("labels are lists of unlike length; give as many values for each sample")
+    raise InfoplaneError(f"{what} are lists of unlike length; give as many values for each sample")
 
 
-def _typed(objects: NDArray) -> NDArray:
+def _typed(objects: NDArray, what: str) -> NDArray:
     """An array of objects as numbers where they are numbers."""
-    _refuse_missing(np.asarray(pd.isna(objects)))
+    _refuse_missing(np.asarray(pd.isna(objects)), what)
     kinds = {_type_name(item) for item in objects.flat}
     if kinds == {"whole numbers", "fractions"}:
         kinds = {"fractions"}
     if len(kinds) > 1:
-        raise InfoplaneError(f"labels are a mixture of {' and '.join(sorted(kinds))}; give them one type")
+        raise InfoplaneError(f"{what} are a mixture of {' and '.join(sorted(kinds))}; give them one type")
     (kind,) = kinds
     if kind in ("strings", "bytes"):
         return objects
     dtypes = {"booleans": np.bool_, "whole numbers": np.int64, "fractions": np.float64, "complex numbers": complex}
     if kind not in dtypes:
-        raise InfoplaneError(f"labels of type {kind} cannot be read; give numbers, strings or categories")
+        if kind in ("Timestamp", "Timedelta", "datetime", "date", "timedelta", "datetime64", "timedelta64"):
+            raise _times(what, kind)
+        raise InfoplaneError(f"{what} of type {kind} cannot be read; give numbers, strings or categories")
     try:
         return objects.astype(dtypes[kind])
     except OverflowError:
-        raise _too_large() from None
+        raise _too_large(what) from None
+
+
+def _times(what: str, kind: str) -> InfoplaneError:
+    return InfoplaneError(f"{what} are times ({kind}); make classes of them, or numbers with target='regression'")
+
+
+def _refuse_names(values: Any) -> None:
+    """Refuses sets of labels that are lists of their names."""
+    if isinstance(values, list | tuple) and any(isinstance(row, list | tuple | set | frozenset) for row in values):
+        items = [item for row in values if isinstance(row, list | tuple | set | frozenset) for item in row]
+        if any(isinstance(item, str | bytes) for item in items):
+            raise InfoplaneError(
+                "target='multilabel' takes rows of 0 and 1, not lists of names; make a row for each sample with a "
+                "column for each label"
+            )
 
 
 def _type_name(item: Any) -> str:
@@ -176,21 +202,22 @@ def _type_name(item: Any) -> str:
     return type(item).__name__
 
 
-def _refuse_empty(size: int) -> None:
+def _refuse_empty(size: int, what: str = "labels") -> None:
     if not size:
-        raise InfoplaneError("there are no labels; give one value a sample")
+        raise InfoplaneError(f"there are no {what}; give one value a sample")
 
 
-def _refuse_missing(missing: NDArray) -> None:
+def _refuse_missing(missing: NDArray, what: str = "labels") -> None:
     count = np.count_nonzero(missing)
     if count:
         raise InfoplaneError(
-            f"{count} of {missing.size} labels are missing (None, NaN or infinite); leave those samples out"
+            f"{count} of {missing.size} {what} are missing (None, NaN or infinite); leave those samples out"
         )
 
 
-def _too_large() -> InfoplaneError:
-    return InfoplaneError("labels are beyond 64-bit whole numbers; number the classes from 0")
+def _too_large(what: str = "labels") -> InfoplaneError:
+    advice = "number the classes from 0" if what == "labels" else "give them as fractions"
+    return InfoplaneError(f"{what} are beyond 64-bit whole numbers; {advice}")
 
 
 def _is_categorical(values: Any) -> bool:

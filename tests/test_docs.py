@@ -72,7 +72,7 @@ def test_every_attribute_and_dataset_is_explained(folder):
 def test_every_column_of_the_estimates_is_explained(folder):
     estimates, _ = gather([folder / "run.h5"], Settings(permutations=2))
     assert set(estimates.columns) <= NAMED
-    for status in ("ok", "at null", "constant", "not finite", "no bandwidth"):
+    for status in ("ok", "at null", "constant", "not finite", "infinite", "outlier", "no value", "no bandwidth"):
         assert status in NAMED
 
 

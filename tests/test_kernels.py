@@ -3,6 +3,7 @@ import math
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
@@ -324,6 +325,9 @@ def test_gram_matrix_takes_the_median_by_default():
         (np.ones((3, 2)), None, "median"),
         (np.float64(3.0), 1.0, "shape"),
         (np.empty((0, 2)), 1.0, "shape"),
+        (np.ones((1, 2)), None, "one sample has no pairwise distances"),
+        (pd.DataFrame({"a": [1.0, 2.0]}), None, "samples as a NumPy array or a tensor of numbers, got DataFrame"),
+        (np.array(["a", "b"]), None, "got an array of <U1"),
     ],
 )
 def test_gram_matrix_refuses(x, sigma, message):

@@ -120,7 +120,11 @@ def test_minus_one_may_be_a_class(labels):
         ([1 + 1j, 2, 2], "a mixture of complex numbers and whole numbers"),
         (np.array([1j, 1j, 2]), "complex"),
         (torch.tensor([1j, 2, 2]).conj(), "complex"),
-        (pd.to_datetime(["2020-01-01", "2021-01-01"]), "type Timestamp cannot be read"),
+        (pd.to_datetime(["2020-01-01", "2021-01-01"]), "labels are times .*; make classes"),
+        (np.array(["2020-01-01", "2021-01-01"] * 2, "datetime64[ns]"), r"times \(datetime64\[ns\]\)"),
+        (np.array(["2020-01-01", "2021-01-01"] * 2, "datetime64[D]"), r"times \(datetime64\[D\]\)"),
+        ([np.array(["2020"], "datetime64[ns]"), np.array(["2021"], "datetime64[ns]")], "are times"),
+        (np.array([1, 2, 1], "timedelta64[ns]"), "are times"),
         ([{"a"}, {"b"}], "type set cannot be read"),
         ([2**70, 1, 1], "beyond 64-bit"),
         (np.array([1e30, 1, 1]), "beyond 64-bit"),
@@ -176,6 +180,9 @@ def test_sets_are_named_by_the_columns_of_a_table():
         (np.array([[0.2, 1], [1, 0], [1, 0]]), "0 and 1 only"),
         (np.array([["a", "b"]] * 3), "0 and 1 only"),
         (np.array([[np.nan, 1], [1, 0], [1, 0]]), "1 of 6 labels are missing"),
+        ([["a"], ["a", "b"]], "rows of 0 and 1, not lists of names"),
+        ([["a", "c"], ["a", "b"]], "rows of 0 and 1, not lists of names"),
+        ([{"a"}, {"a", "b"}], "rows of 0 and 1, not lists of names"),
         ([[1, 0], [1, 0]], "all samples have the same set"),
         ([[1, 0], [0, 1], [1, 1]], "a set of labels of its own"),
     ],
@@ -214,7 +221,7 @@ def test_several_continuous_values_a_sample():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ([0.5, float("nan"), 1], "1 of 3 labels are missing"),
+        ([0.5, float("nan"), 1], "1 of 3 targets are missing"),
         (np.array([0.5, np.nan, 1]), "1 of 3 target values are NaN or infinite"),
         (np.array([[0.5, np.inf], [1, -np.inf]]), "2 of 4 target values are NaN or infinite"),
         ([2, 2, 2], "all samples have the same target"),
@@ -222,11 +229,22 @@ def test_several_continuous_values_a_sample():
         (["a", "b", "c"], "strings, which are classes"),
         (np.array([1j, 2]), "complex"),
         (torch.rand(4, 3, 3), "flatten"),
+        ([0.5, None, 1], "1 of 3 targets are missing"),
+        ([], "there are no targets"),
+        ([0.5, "a"], "targets are a mixture"),
+        ([[0.5], [1, 2]], "targets are lists of unlike length"),
+        (np.array(["2020-01-01", "2021-01-01"], "datetime64[ns]"), "targets are times"),
     ],
 )
 def test_targets_that_are_no_continuous_values_are_refused(values, message):
     with pytest.raises(InfoplaneError, match=message):
         as_target(values, "regression")
+
+
+@pytest.mark.parametrize("kind", [None, 3])
+def test_a_kind_that_is_no_word_is_refused(kind):
+    with pytest.raises(InfoplaneError, match=f"one of auto, classes, multilabel, regression, got {kind}"):
+        as_target([0, 1, 1], kind)
 
 
 def test_some_of_the_samples_keep_the_names():

@@ -51,7 +51,7 @@ def mark_saturation(estimates: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         A copy with four boolean columns more: `saturated_x` (I(X;T) within 1 % of its limit or, for the Rényi
-        entropies, S(T) within 1 % of log2 n: then I(X;T) = S(X) for any network), `saturated_y`
+        entropies, S(T) within 1 % of it: then I(X;T) = S(X) for any network), `saturated_y`
         (I(T;Y) within 1 % of its limit), `at_null` (I(T;Y) at most its permuted null plus two standard deviations)
         and `uninformative` (any of the three). Rows without values are in none of them.
     """
@@ -62,8 +62,8 @@ def mark_saturation(estimates: pd.DataFrame) -> pd.DataFrame:
     limit_y = marked.get("limit_TY", marked["S_Y"])
     at_limit = i_xt >= (1 - SATURATION) * limit_x - ROUNDING
     if {"estimator", "S_T"} <= set(marked):
-        # A Gram matrix of T that is the identity gives I(X;T) = S(X) whatever the network does.
-        identity = marked["S_T"] >= (1 - SATURATION) * np.log2(marked["n"]) - ROUNDING
+        # A Gram matrix of T that tells all distinct inputs apart gives I(X;T) = S(X) whatever the network does.
+        identity = marked["S_T"] >= (1 - SATURATION) * limit_x - ROUNDING
         at_limit |= identity & (marked["estimator"] == "renyi")
     marked["saturated_x"] = ok & at_limit
     marked["saturated_y"] = ok & (i_ty >= (1 - SATURATION) * limit_y - ROUNDING)
@@ -74,7 +74,7 @@ def mark_saturation(estimates: pd.DataFrame) -> pd.DataFrame:
 
 def _at_null(rows: pd.DataFrame) -> pd.Series:
     """Where I(T;Y) is no better than its permuted null."""
-    return at_null(rows["I_TY"], rows["I_TY_null"], rows["I_TY_null_std"].fillna(0))
+    return at_null(rows["I_TY"], rows["I_TY_null"], rows["I_TY_null_std"])
 
 
 def average_batches(estimates: pd.DataFrame) -> pd.DataFrame:
@@ -87,8 +87,8 @@ def average_batches(estimates: pd.DataFrame) -> pd.DataFrame:
     Returns:
         One row where there was one for each batch, in the same order: every number its mean, and beside those of
         `SAMPLED` the standard error `<name>_se` = standard deviation / √batches (ddof=1; NaN for one batch). It
-        is the error from the choice of samples; it is too small where batches overlap. The status is "at null"
-        where the mean is no better than the mean null.
+        is the error from the choice of samples; it is too small where batches overlap. The status of several
+        batches is "at null" where the mean is no better than the mean null; a single row keeps its own.
     """
     keys = [name for name in ("run", *SETTINGS, "step", "depth", "layer") if name in estimates]
     groups = estimates.groupby(keys, sort=False, dropna=False)
@@ -97,7 +97,8 @@ def average_batches(estimates: pd.DataFrame) -> pd.DataFrame:
     table = groups[numbers].mean().astype({name: estimates[name].dtype for name in ("n",) if name in numbers})
     for name in SAMPLED:
         table[f"{name}_se"] = groups[name].sem(ddof=1)
-    table["status"] = _with_null(groups["status"].agg(_trouble), _at_null(table))
+    means = _with_null(groups["status"].agg(_trouble), _at_null(table))
+    table["status"] = means.where(groups.size() > 1, groups["status"].first())
     return table.join(groups[others].first()).reset_index()
 
 
@@ -196,7 +197,7 @@ def saturation_summary(table: pd.DataFrame) -> list[str]:
         what = quantity_names(rows)["I_TY"]
         kinds = {
             f"I(X;T) saturated at {named} = {limit_x:.2f} bits": rows["saturated_x"] & near,
-            "I(X;T) saturated at S(X), with S(T) at log2 n": rows["saturated_x"] & ~near,
+            f"I(X;T) saturated at S(X), with S(T) at {named}": rows["saturated_x"] & ~near,
             f"I(T;Y) saturated at {target_limit(rows)} = {limit_y:.2f} bits": rows["saturated_y"],
             f"{what} no better than its permuted null": rows["at_null"],
         }
@@ -244,7 +245,7 @@ def settings_text(row: pd.Series) -> str:
         "kde": f"pairwise-distance upper bound, noise {row.get('noise')}",
         "kde-lower": f"pairwise-distance lower bound, noise {row.get('noise')}",
         "ksg": f"nearest-neighbour estimator (KSG, Ross), {row.get('neighbours', 0):g} neighbours",
-        "gaussian": "Gaussian estimator, Ledoit–Wolf shrinkage",
+        "gaussian": "Gaussian estimator, shrinkage after Ledoit and Wolf",
         "hsic": f"HSIC, Gaussian kernels, {kernels}",
         "nhsic": f"normalised HSIC, Gaussian kernels, {kernels}",
         "cka": "linear CKA",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 import torch
@@ -29,8 +30,9 @@ def probe_from(data: Any, n: int = 500, seed: int = 0, target: str = AUTO) -> Sa
         in which it gave them.
 
     Raises:
-        InfoplaneError: Data or labels that cannot be read, or too few for the probe.
+        InfoplaneError: Data or labels that cannot be read, or too few for the probe; n or seed no whole number.
     """
+    n, seed = _whole("n", n), _whole("seed", seed)
     if n < 4:
         raise InfoplaneError(f"a probe of {n} samples is too small; take at least 4, better 500")
 
@@ -42,6 +44,14 @@ def probe_from(data: Any, n: int = 500, seed: int = 0, target: str = AUTO) -> Sa
         return torch.randperm(len(read), generator=torch.Generator().manual_seed(seed))[:n]
 
     return as_samples(data, choose)
+
+
+def _whole(name: str, value: Any) -> int:
+    """A whole number of any type as int."""
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise InfoplaneError(f"{name} of a probe must be a whole number, got {value!r}") from None
 
 
 def balanced_probe(labels: Tensor, size: int, seed: int, split: str = "chosen") -> Tensor:

@@ -26,9 +26,11 @@ from numpy.typing import NDArray
 
 from infoplane.entropy.differentiable import POLYNOMIAL, entropy_with_gradient, half_powers, power_trace
 from infoplane.entropy.eigenvalues import SINGLE, block_eigenvalues, checked_order, eigenvalues, entropy_of
+from infoplane.kernels import as_tensor
 
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
 CHUNK_ROWS = 256
+NEGATIVE = 1e-3  # share of the trace; rounding of kernels in float32 stays far below it
 
 
 def renyi_entropy(A: Any, alpha: float = 1.0, dtype: str = "float64") -> Any:
@@ -45,8 +47,9 @@ def renyi_entropy(A: Any, alpha: float = 1.0, dtype: str = "float64") -> Any:
         tensor.
 
     Raises:
-        ValueError: A is not a square, symmetric, finite matrix of trace 1, or α is not positive and finite, or
-            below 1 where A or `dtype` is in single precision.
+        ValueError: A is not a square, symmetric, finite matrix of real numbers and trace 1, or α is not positive
+            and finite, or below 1 where A or `dtype` is in single precision; or A has negative eigenvalues (found
+            where eigenvalues are computed: not at orders 2, 3, 4, 5, 6 and 8, nor with gradients).
     """
     return joint_entropy(A, alpha=alpha, dtype=dtype)
 
@@ -183,7 +186,7 @@ def _checked(alpha: float, dtype: str, *matrices: Any) -> tuple[float, list[_Var
         raise ValueError("expected at least one Gram matrix")
     if dtype not in DTYPES:
         raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype}")
-    tensors = [torch.as_tensor(matrix) for matrix in matrices]
+    tensors = [as_tensor(matrix, "Gram matrices") for matrix in matrices]
     alpha = checked_order(alpha, DTYPES[dtype], *[matrix.dtype for matrix in tensors])
     variables = []
     for matrix in tensors:
@@ -222,6 +225,10 @@ def delta_classes(matrix: torch.Tensor) -> torch.Tensor | None:
 
 def _check(matrix: torch.Tensor) -> None:
     """Refuses what is no normalised Gram matrix; works in stripes of rows, without a second (n, n) array."""
+    if matrix.dtype == torch.bool:
+        raise ValueError("expected a Gram matrix of numbers, got booleans; label_gram makes one of labels")
+    if matrix.is_complex():
+        raise ValueError("expected a Gram matrix of real numbers, got complex ones")
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or matrix.shape[0] == 0:
         raise ValueError(f"expected a square Gram matrix (n, n), got shape {tuple(matrix.shape)}")
     tolerance = 1e-3 if matrix.dtype in SINGLE else 1e-8
@@ -258,11 +265,11 @@ def _joint(variables: list[_Variable], alpha: float) -> torch.Tensor:
     matrices = [variable.matrix for variable in variables]
     known = [variable.classes for variable in variables if variable.classes is not None]
     if not known or any(matrix.requires_grad for matrix in matrices):
-        return _entropy(hadamard(matrices), alpha)
+        return _entropy(hadamard(matrices), alpha, checked=True)
     classes = torch.unique(torch.stack(known, 1), dim=0, return_inverse=True)[1]
     others = [variable.matrix for variable in variables if variable.classes is None]
     if others:
-        value = _block_entropy(class_blocks(hadamard(others), classes), alpha)
+        value = _block_entropy(class_blocks(hadamard(others), classes), alpha, checked=True)
     else:
         value = _frequency_entropy(classes, alpha)
     return value.to(matrices[0].dtype)
@@ -273,24 +280,40 @@ def _frequency_entropy(classes: torch.Tensor, alpha: float) -> torch.Tensor:
     return entropy_of(torch.unique(classes, return_counts=True)[1] / torch.tensor(len(classes)).double(), alpha)
 
 
-def _block_entropy(blocks: list[torch.Tensor], alpha: float) -> torch.Tensor:
-    """Entropy of a block-diagonal matrix of any trace, 0-dimensional float64."""
+def _block_entropy(blocks: list[torch.Tensor], alpha: float, checked: bool = False) -> torch.Tensor:
+    """Entropy of a block-diagonal matrix of any trace, 0-dimensional float64; the rest as in `_entropy`."""
     if alpha not in POLYNOMIAL:
-        return entropy_of(block_eigenvalues(blocks), alpha, blocks[0].dtype)
+        values = block_eigenvalues(blocks)
+        if checked:
+            _refuse_negative(values)
+        return entropy_of(values, alpha, blocks[0].dtype)
     trace = sum(block.diagonal().sum(dtype=torch.float64) for block in blocks)
     power = sum(power_trace(block.double(), int(alpha)) for block in blocks)
     return -torch.log2(power / trace**alpha) / (alpha - 1)
 
 
-def _entropy(matrix: torch.Tensor, alpha: float) -> torch.Tensor:
+def _entropy(matrix: torch.Tensor, alpha: float, checked: bool = False) -> torch.Tensor:
+    """Entropy of a matrix of any trace, 0-dimensional; negative eigenvalues are refused if `checked`."""
     if matrix.requires_grad:
         return entropy_with_gradient(matrix, alpha)
     trace = matrix.diagonal().sum(dtype=torch.float64)
     if alpha in POLYNOMIAL:
         # The trace enters with its power: dividing by a power of n is right for a unit diagonal only.
         return -torch.log2(_power_trace(matrix, int(alpha)) / trace**alpha).to(matrix.dtype) / (alpha - 1)
-    # Eigenvalues are scaled to sum 1 in there, which divides out the trace.
-    return entropy_of(eigenvalues(matrix), alpha, matrix.dtype).to(matrix.dtype)
+    values = eigenvalues(matrix)
+    if checked:
+        _refuse_negative(values)
+    # They are scaled to sum 1 in there, which divides out the trace.
+    return entropy_of(values, alpha, matrix.dtype).to(matrix.dtype)
+
+
+def _refuse_negative(values: torch.Tensor) -> None:
+    """Refuses eigenvalues (n,) that no kernel has; what rounding leaves below 0 is let pass."""
+    if -values.clamp(max=0).sum() > NEGATIVE * values.sum():
+        raise ValueError(
+            f"the Gram matrix is not positive semi-definite: an eigenvalue is {values.min() / values.sum():.3g} of "
+            "its trace"
+        )
 
 
 def _power_trace(matrix: torch.Tensor, alpha: int) -> torch.Tensor:

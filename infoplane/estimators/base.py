@@ -21,7 +21,7 @@ from scipy.spatial.distance import pdist, squareform
 
 from infoplane.entropy import class_entropy
 from infoplane.errors import InfoplaneError, unknown
-from infoplane.estimators.nulls import AT_NULL, OK, at_null, input_numbers, pairings, share_of_repeats
+from infoplane.estimators.nulls import MEASURED, OK, input_numbers, judged, pairings, share_of_repeats
 from infoplane.kernels import Bandwidth, condense
 from infoplane.runfile import Probe, Run, Snapshot
 from infoplane.targets import Target
@@ -89,8 +89,12 @@ class BatchView(LayerView):
     def __init__(self, whole: LayerView, members: NDArray) -> None:
         self.step, self.layer, self.features = whole.step, whole.layer, whole.features
         self._shared = True
-        self.trouble = whole.trouble
         self._whole, self._members = whole, members
+
+    @functools.cached_property
+    def trouble(self) -> str:
+        """Why nothing can be estimated here: a layer may be constant on these samples alone."""
+        return self._whole.trouble or ("" if self.square.any() else "constant")
 
     @functools.cached_property
     def activations(self) -> NDArray:
@@ -196,7 +200,9 @@ class LayerEstimator(ABC):
         n: Number of samples.
         target: Y.
         labels: Its classes, (n,) int64; None where it is continuous.
-        orders: Permuted pairings, shared by all layers and snapshots: (n,) each, sample i is paired with order[i].
+        orders: Permuted pairings, shared by all layers and snapshots: (n,) each, sample i is paired with the Y of
+            order[i]. Where inputs repeat they may name samples several times (`is_permutation`).
+        input_orders: The same for X in the place of Y; other ones only where copies of an input differ in Y.
         entropy_y: Shannon entropy of the classes, or of which distinct value one has, in bits.
     """
 
@@ -207,26 +213,42 @@ class LayerEstimator(ABC):
         self.entropy_y = (
             input_entropy(self.target_distances()) if self.labels is None else class_entropy(self.labels)
         )
-        self.orders = pairings(probe.distances, settings.permutations)
+        self.orders = pairings(probe.distances, settings.permutations, self.target.values)
+        self.input_orders = pairings(probe.distances, settings.permutations)
         self.repeats = share_of_repeats(probe.distances)
 
     def target_distances(self, order: NDArray | None = None) -> NDArray:
-        """Condensed Euclidean distances of a continuous Y, (n (n−1) / 2,) float64, in a given order of samples."""
-        values = self.target.values
+        """Condensed Euclidean distances of a continuous Y in a given order of samples, (n (n−1) / 2,) float64.
+
+        They are in units of `target_unit`, as squares of 1e±200 are out of range.
+        """
+        values = self.target.values / self.target_unit
         return np.asarray(pdist(values if order is None else values[order]))
+
+    @property
+    def target_unit(self) -> float:
+        """The size of a continuous Y, a power of 2: dividing by it changes no digit."""
+        return math.ldexp(1.0, math.frexp(float(np.abs(self.target.values).max()))[1] - 1)
 
     def target_sigma(self, distances: NDArray, bandwidth: Bandwidth, source: Path) -> float:
         """Bandwidth of a continuous Y.
 
         Args:
-            distances: Those of Y, condensed.
+            distances: Those of Y, condensed, as `target_distances` gives them.
             bandwidth: The rule.
             source: The run file, for messages.
+
+        Returns:
+            σ in units of `target_unit`.
 
         Raises:
             InfoplaneError: The rule finds none.
         """
+        if not distances.any():
+            return 1.0  # a batch in which Y does not vary: any will do
         sigma = bandwidth.sigma(distances, self.target.values.shape[1])
+        if bandwidth.rule == "fixed":
+            sigma /= self.target_unit
         if not sigma > 0:
             raise InfoplaneError(
                 f"{source}: '{bandwidth}' finds no bandwidth for the continuous target (more than half of its "
@@ -250,7 +272,11 @@ class LayerEstimator(ABC):
         """
         if view.trouble:
             return self.row(view.trouble)
-        return self.measure(view, told)
+        row = self.measure(view, told)
+        status = judged(row) if row["status"] == OK else row["status"]
+        if status not in MEASURED:
+            row |= {name: math.nan for name in row if name.startswith("I_")}
+        return {**row, "status": status}
 
     @abstractmethod
     def measure(self, view: LayerView, told: Any) -> dict[str, Any]:
@@ -271,14 +297,14 @@ class LayerEstimator(ABC):
         """One row of the table.
 
         Args:
-            status: "ok", or why there are no values; "at null" is found here.
+            status: "ok", or why there are no values; `estimate` looks further where it is "ok".
             i_xt: Information (or dependence) between layer and input as a function of the order of the inputs,
                 called for the true order and for each permuted pairing; a number where these say nothing.
             i_ty: The same between the layer and the target.
             columns: Other columns: S_T, sigma_T, …
         """
-        value_xt, null_xt, null_xt_std = self._with_null(i_xt)
-        value, null, null_std = self._with_null(i_ty)
+        value_xt, null_xt, null_xt_std = self._with_null(i_xt, self.input_orders)
+        value, null, null_std = self._with_null(i_ty, self.orders)
         empty = dict.fromkeys(("sigma_T", "sigma_X", "S_T", "S_X", "S_Y", "limit_XT", "limit_TY"), math.nan)
         return {
             "repeats": self.repeats,
@@ -293,15 +319,16 @@ class LayerEstimator(ABC):
             "I_TY_null": null,
             "I_TY_null_std": null_std,
             "I_TY_corrected": value - null,
-            "status": AT_NULL if status == OK and at_null(value, null, null_std) else status,
+            "status": status,
         }
 
-    def _with_null(self, quantity: InOrder | float) -> tuple[float, float, float]:
+    def _with_null(self, quantity: InOrder | float, orders: Sequence[NDArray]) -> tuple[float, float, float]:
         """A value, and mean and standard deviation of what permuted pairings give; NaN without."""
         if not callable(quantity):
             return quantity, math.nan, math.nan
-        nulls = [quantity(order) for order in self.orders]
-        return quantity(np.arange(self.n)), float(np.mean(nulls)), float(np.std(nulls, ddof=1))
+        nulls = [quantity(order) for order in orders]
+        with np.errstate(invalid="ignore"):  # of infinite ones, of which `judged` hears
+            return quantity(np.arange(self.n)), float(np.mean(nulls)), float(np.std(nulls, ddof=1))
 
 
 def one_hot(labels: NDArray) -> tuple[NDArray, NDArray]:
@@ -310,10 +337,11 @@ def one_hot(labels: NDArray) -> tuple[NDArray, NDArray]:
     return np.eye(classes.max() + 1)[classes], classes
 
 
-def input_entropy(distances: NDArray) -> float:
-    """Shannon entropy of which distinct sample one has, in bits: log2 n where no sample repeats.
+def input_entropy(distances: NDArray, alpha: float = 1.0) -> float:
+    """Entropy of which distinct sample one has, in bits: log2 n where no sample repeats.
 
     Args:
         distances: Condensed distances, (n (n−1) / 2,); repeated samples stand at distance 0.
+        alpha: Order of the Rényi entropy; 1 is Shannon's.
     """
-    return class_entropy(input_numbers(distances))
+    return class_entropy(input_numbers(distances), alpha)

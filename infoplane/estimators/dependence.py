@@ -31,11 +31,34 @@ from scipy.spatial.distance import squareform
 
 from infoplane.estimators.base import DEPENDENCE, EstimatorSettings, InOrder, LayerEstimator, LayerView, one_hot
 from infoplane.estimators.gaussian import centred
+from infoplane.estimators.nulls import is_permutation
 from infoplane.kernels import Bandwidth
 from infoplane.runfile import Probe, Run
 
 EPSILON = 1e-5
 Map = Callable[[NDArray], NDArray]
+
+
+@dataclass(frozen=True)
+class Variable:
+    """The kernel of X or of a continuous Y.
+
+    Attributes:
+        mapped: f(K̃), (n, n).
+        centred: K̃, (n, n).
+        prepared: The map f.
+    """
+
+    mapped: NDArray
+    centred: NDArray
+    prepared: Map
+
+    def __call__(self, order: NDArray) -> NDArray:
+        """f(K̃) of the samples in some order."""
+        if is_permutation(order):
+            return self.mapped[np.ix_(order, order)]
+        # With other samples in it the kernel has another mean.
+        return self.prepared(centred(self.centred[np.ix_(order, order)]))
 
 
 @dataclass(frozen=True)
@@ -121,14 +144,15 @@ class Dependence(LayerEstimator):
         if isinstance(settings, KernelSettings):
             self.bandwidth = settings.bandwidth
             self.sigma_x = settings.input_bandwidth.sigma(probe.distances, probe.features, self.labels)
-        self.inputs = self._kernel(squareform(probe.distances), self.sigma_x)
+        self.inputs = self._variable(squareform(probe.distances), self.sigma_x)
         if self.labels is not None:
             self.pairs = class_pairs(self.labels, prepared)
+            self._pairs_of_orders: dict[bytes, NDArray] = {}
             return
         distances, sigma = self.target_distances(), math.nan
         if isinstance(settings, KernelSettings):
             sigma = self.target_sigma(distances, settings.target_bandwidth, source)
-        self.values = self._kernel(squareform(distances), sigma)
+        self.values = self._variable(squareform(distances), sigma)
 
     def shared(self) -> dict[str, float]:
         """The bandwidth of X; entropies have no place here."""
@@ -139,29 +163,44 @@ class Dependence(LayerEstimator):
         sigma = math.nan
         if self.bandwidth is not None:
             sigma = self.bandwidth.sigma(view.distances, view.features, self.labels)
-        kernel = self._kernel(view.square, sigma)
-        if kernel is None:
+        found = self._kernel(view.square, sigma)
+        if found is None or self.inputs is None:
             return self.row("no bandwidth" if self.bandwidth else "constant")
+        kernel, inputs = self.prepared(found), self.inputs
 
-        return self.row(i_xt=_product(self.inputs, kernel), i_ty=self._with_target(kernel), sigma_T=sigma)
+        def i_xt(order: NDArray) -> float:
+            return float(np.vdot(inputs(order), kernel))
 
-    def _with_target(self, kernel: NDArray) -> InOrder | float:
-        """The inner product of a layer's kernel and that of Y."""
+        return self.row(i_xt=i_xt, i_ty=self._with_target(kernel), sigma_T=sigma)
+
+    def _with_target(self, kernel: NDArray) -> InOrder:
+        """The inner product of a layer's kernel and that of Y; 0 where Y does not vary."""
         if self.labels is not None:
             indicator, _ = one_hot(self.labels)
-            return lambda order: float(np.vdot(self.pairs, indicator[order].T @ kernel @ indicator[order]))
-        return _product(self.values, kernel)
+            return lambda order: float(np.vdot(self._pairs(order), indicator[order].T @ kernel @ indicator[order]))
+        values = self.values
+        return lambda order: 0.0 if values is None else float(np.vdot(values(order), kernel))
+
+    def _pairs(self, order: NDArray) -> NDArray:
+        """`class_pairs` of the labels in some order; other ones where the classes have other counts in it."""
+        assert self.labels is not None
+        if is_permutation(order):
+            return self.pairs
+        key = order.tobytes()
+        if key not in self._pairs_of_orders:
+            self._pairs_of_orders[key] = class_pairs(self.labels[order], self.prepared)
+        return self._pairs_of_orders[key]
+
+    def _variable(self, square: NDArray, sigma: float) -> Variable | None:
+        """The kernel of X or Y; None as for `_kernel`."""
+        found = self._kernel(square, sigma)
+        return None if found is None else Variable(self.prepared(found), found, self.prepared)
 
     def _kernel(self, square: NDArray, sigma: float) -> NDArray | None:
-        """The map f of the centred kernel of a variable; None where there is no bandwidth or nothing varies."""
+        """The centred kernel of a variable, (n, n); None where there is no bandwidth or nothing varies."""
         if self.bandwidth is not None:
-            return self.prepared(centred(np.exp(-np.square(square / sigma) / 2))) if sigma > 0 else None
-        return self.prepared(centred(-0.5 * np.square(square))) if square.any() else None
-
-
-def _product(other: NDArray | None, kernel: NDArray) -> InOrder | float:
-    """The inner product of two kernels as a function of the order of the first; NaN where there is none."""
-    return math.nan if other is None else lambda order: float(np.vdot(other[np.ix_(order, order)], kernel))
+            return centred(np.exp(-np.square(square / sigma) / 2)) if sigma > 0 else None
+        return centred(-0.5 * np.square(square)) if square.any() else None
 
 
 def class_pairs(labels: NDArray, prepared: Map) -> NDArray:

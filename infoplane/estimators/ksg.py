@@ -18,7 +18,8 @@ stay near 0, and discrete ones give about their plug-in information, with a litt
 The noise is the same in every call.
 
 **Saturation.** The estimator cannot exceed ψ(n) − ψ(k) for I(X;T), about log2(n/k) bits, while the true value of a
-deterministic network is infinite or huge: a strongly dependent layer shows the limit. In high dimension
+deterministic network is infinite or huge: a strongly dependent layer shows the limit. Where inputs repeat, H(X) of
+the distinct ones may be below that, and the same is true of the values of a continuous Y. In high dimension
 neighbourhoods are so wide that it is biased low instead. I(T;Y) cannot exceed about H(Y), reached where classes are
 further apart than neighbours, but permuted labels stay near 0.
 """
@@ -83,11 +84,12 @@ class Ksg(LayerEstimator):
         self.inputs = _scaled(squareform(probe.distances))
         self.values = None if self.target.discrete else _scaled(squareform(self.target_distances()))
         self.entropy_x = input_entropy(probe.distances)
-        self.limit_x = float(digamma(self.n) - digamma(self.k)) / LN2
+        self.limit = float(digamma(self.n) - digamma(self.k)) / LN2
 
     def shared(self) -> dict[str, float]:
         """The limits of the two informations."""
-        limits = {"limit_XT": self.limit_x, "limit_TY": self.entropy_y if self.values is None else self.limit_x}
+        of_y = self.entropy_y if self.values is None else min(self.limit, self.entropy_y)
+        limits = {"limit_XT": min(self.limit, self.entropy_x), "limit_TY": of_y}
         return {"S_X": self.entropy_x, "S_Y": self.entropy_y, **limits}
 
     def measure(self, view: LayerView, told: Any) -> dict[str, Any]:
@@ -100,6 +102,8 @@ class Ksg(LayerEstimator):
         def i_ty(order: NDArray) -> float:
             if self.values is None:
                 return ross_information(layer, self.target.classes[order], self.k)
+            if not self.values.any():
+                return 0.0  # a batch in which Y does not vary, of which ties would be all that is counted
             return ksg_information(layer, self.values[np.ix_(order, order)], self.k)
 
         return self.row(i_xt=i_xt, i_ty=i_ty)

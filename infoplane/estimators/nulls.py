@@ -2,14 +2,16 @@
 
 A permutation pairs each sample with the target (or the input) of another. **Repeated samples** stay together:
 copies of one input have one activation, so that labels dealt out one by one would part what is never apart in the
-data, and the null would come out too low. Copies therefore give and take their labels as a block, among inputs that
-stand as often. A block of a size that no other has is cut into pieces of the largest sizes that others have.
+data, and the null would come out too low. So each distinct input takes the labels of another distinct input,
+however often they stand. Where it stands more often than that one, the rest of its copies get the same label as far
+as copies in the data agree: always, where the label is a function of the input. An order of the samples then names
+some several times and others never, and Y has other class frequencies in it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -23,6 +25,7 @@ NULL_DEVIATIONS = 2.0
 ROUNDING = 1e-9
 OK, AT_NULL = "ok", "at null"
 MEASURED = (OK, AT_NULL)
+NO_VALUE, INFINITE = "no value", "infinite"
 Values = TypeVar("Values", float, pd.Series)
 
 
@@ -31,10 +34,29 @@ def at_null(value: Values, null: Values, deviation: Values) -> Values:
 
     Args:
         value: I(T;Y), a number or a column.
-        null: Mean over permutations; NaN, where there was none, gives False.
-        deviation: Its standard deviation.
+        null: Mean over permutations; where there was none (NaN), or it is infinite, the answer is no.
+        deviation: Its standard deviation; where there is none (NaN), the mean alone counts.
     """
-    return value <= null + NULL_DEVIATIONS * deviation + ROUNDING
+    bound: Any = null + NULL_DEVIATIONS * np.where(np.isnan(deviation), 0.0, deviation) + ROUNDING
+    found: Any = np.isfinite(bound) & (value <= bound)
+    return found
+
+
+def judged(row: Mapping[str, Any]) -> str:
+    """The status of a measured row: whether it has values at all, and whether these are better than their null.
+
+    Args:
+        row: I_XT, I_TY, their nulls and deviations. I_XT may be without a null (NaN), as for some estimators
+            permuted pairings say nothing of it; all others must be finite.
+    """
+    target = [row[name] for name in ("I_TY", "I_TY_null", "I_TY_null_std")]
+    inputs = [row[name] for name in ("I_XT", "I_XT_null", "I_XT_null_std")]
+    # The deviation of infinite nulls is NaN.
+    if np.isinf([*inputs, *target]).any():
+        return INFINITE
+    if np.isnan([inputs[0], *target]).any():
+        return NO_VALUE
+    return AT_NULL if at_null(*target) else OK
 
 
 def measured(statuses: pd.Series) -> pd.Series:
@@ -62,40 +84,76 @@ def share_of_repeats(distances: NDArray) -> float:
     return 1 - len(np.unique(input_numbers(distances))) / samples(distances)
 
 
-def pairings(distances: NDArray, count: int, seed: int = PERMUTATION_SEED) -> list[NDArray]:
+def pairings(
+    distances: NDArray, count: int, values: NDArray | None = None, seed: int = PERMUTATION_SEED
+) -> list[NDArray]:
     """Permutations of which sample is paired with which target; copies of an input stay together.
 
     Args:
         distances: Condensed distances between the inputs, (n (n−1) / 2,).
         count: Number of permutations.
+        values: The target, (n,) or (n, k); None stands for the inputs themselves, which copies share.
         seed: Seed.
 
     Returns:
-        `count` orders, (n,) int64 each: sample i gets the target of sample order[i].
+        `count` orders, (n,) int64 each: sample i gets the target of sample order[i]. Where some inputs repeat more
+        often than others, an order need not name each sample once: see `is_permutation`.
     """
     rng = np.random.default_rng(seed)
     numbers = input_numbers(distances)
     copies = [np.flatnonzero(numbers == number) for number in np.unique(numbers)]
     if len(copies) == len(numbers):
         return [rng.permutation(len(numbers)) for _ in range(count)]
-    blocks = _by_size(copies)
-    orders = [np.arange(len(numbers)) for _ in range(count)]
-    for order in orders:
-        for block in blocks:
-            order[block] = block[rng.permutation(len(block))]
-    return orders
+    share = 1.0 if values is None else agreement(values, copies)
+    return [_dealt(copies, share, rng) for _ in range(count)]
 
 
-def _by_size(copies: Sequence[NDArray]) -> list[NDArray]:
-    """Blocks that may change places: for each size those of this size, (blocks, size)."""
-    sizes: dict[int, list[NDArray]] = {}
-    for block in copies:
-        sizes.setdefault(len(block), []).append(block)
-    for size in range(max(sizes), 1, -1):
-        if len(sizes.get(size, ())) == 1:
-            [alone] = sizes.pop(size)
-            piece = max((other for other in sizes if other < size), default=1)
-            for start in range(0, size, piece):
-                part = alone[start : start + piece]
-                sizes.setdefault(len(part), []).append(part)
-    return [np.array(blocks) for blocks in sizes.values()]
+def is_permutation(order: NDArray) -> bool:
+    """Whether an order (n,) names each sample once, so that what does not depend on the order is kept."""
+    return bool(np.bincount(order, minlength=len(order)).max() == 1)
+
+
+def agreement(values: NDArray, copies: Sequence[NDArray]) -> float:
+    """How far copies of an input agree in their target: from 0, no more than others do, to 1, entirely.
+
+    This is the intraclass correlation: 1 less the mean squared distance of two copies in units of that of samples
+    of two inputs. All classes are equally far from each other.
+
+    Args:
+        values: Classes, (n,), or continuous values, (n, k).
+        copies: The samples of each distinct input, of which some stand several times.
+    """
+    if values.ndim == 1:
+        codes = np.unique(values, return_inverse=True)[1]
+        points = np.eye(codes.max() + 1)[codes]
+    else:
+        points = values / (np.abs(values).max() or 1.0)
+    points = points - points.mean(axis=0)
+    blocks = [points[block] for block in copies if len(block) > 1]
+    within, beside = sum(map(_squares, blocks)), sum(len(block) * (len(block) - 1) for block in blocks)
+    across, pairs = _squares(points) - within, len(points) * (len(points) - 1) - beside
+    return float(np.clip(1 - within / beside / (across / pairs), 0, 1)) if pairs and across > 0 else 1.0
+
+
+def _squares(points: NDArray) -> float:
+    """Sum of the squared distances of all ordered pairs of points, (m, k); exactly 0 where all are alike."""
+    if (points == points[0]).all():
+        return 0.0
+    return float(2 * len(points) * np.square(points - points.mean(axis=0)).sum())
+
+
+def _dealt(copies: Sequence[NDArray], share: float, rng: np.random.Generator) -> NDArray:
+    """An order in which the copies of each input get what those of another have, (n,).
+
+    Where these are fewer, the rest agree with them and among each other as far as copies do: each takes a value
+    that all of them have in common, or that of any sample.
+    """
+    n, keeps = sum(map(len, copies)), np.sqrt(share)
+    order = np.empty(n, dtype=np.int64)
+    for block, giver in zip(copies, rng.permutation(len(copies)), strict=True):
+        given = rng.permutation(copies[giver])[: len(block)]
+        common = given[0] if rng.random() < keeps else rng.integers(n)
+        missing = len(block) - len(given)
+        rest = np.where(rng.random(missing) < keeps, common, rng.integers(n, size=missing))
+        order[block] = [*given, *rest]
+    return order

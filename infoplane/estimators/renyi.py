@@ -13,7 +13,8 @@ of a continuous Y, which are computed once and whose errors are the same in all 
 tolerance; a joint entropy gets all that they left, often more than the rest, as few probes do more than was asked.
 
 **Saturation.** A bandwidth far below the distances makes every Gram matrix the identity: I(X;T) = log2 n and
-I(T;Y) = H(Y) for any labels; one far above makes it constant, and everything 0.
+I(T;Y) = H(Y) for any labels; one far above makes it constant, and everything 0. Where inputs repeat, copies share a
+block of ones, and the entropy of order α of the distinct inputs stands in the place of log2 n.
 """
 
 from __future__ import annotations
@@ -32,8 +33,8 @@ from infoplane.entropy import Interval, class_entropy
 from infoplane.entropy.certified import combine
 from infoplane.errors import InfoplaneError
 from infoplane.estimators import bandwidths as scopes
-from infoplane.estimators.base import EstimatorSettings, Item, LayerEstimator, LayerView
-from infoplane.estimators.nulls import pairings
+from infoplane.estimators.base import EstimatorSettings, Item, LayerEstimator, LayerView, input_entropy
+from infoplane.estimators.nulls import is_permutation, pairings
 from infoplane.estimators.solver import Solver
 from infoplane.kernels import Bandwidth, condense, multiply_kernel, squared_distances
 from infoplane.runfile import Probe, Run
@@ -137,6 +138,8 @@ class RunEstimator(LayerEstimator):
             )
         self.solver = settings.solver
         self._input_distances = probe.distances
+        self.limit_x = input_entropy(probe.distances, settings.alpha) if self.repeats else math.log2(self.n)
+        self._entropies_y: dict[bytes, Interval] = {}
         with self.solver.turn():
             self.entropy_x = self.solver.entropy(self.input_gram(), SHARE_X * settings.tolerance, SEED_X)
             self._known_y = self._target_entropy(source)
@@ -148,6 +151,18 @@ class RunEstimator(LayerEstimator):
             return Interval.of_exact(class_entropy(self.labels, self.settings.alpha))
         self.sigma_y = self.target_sigma(self.target_distances(), self.settings.target_bandwidth, source)
         return self.solver.entropy(self.target_gram(), SHARE_X * self.settings.tolerance, SEED_Y)
+
+    def _entropy_of_order(self, order: NDArray) -> Interval:
+        """S(Y) in an order of the samples: another one where some stand several times in it and others never."""
+        if is_permutation(order):
+            return self._known_y
+        if self.labels is not None:
+            return Interval.of_exact(class_entropy(self.labels[order], self.settings.alpha))
+        key = order.tobytes()
+        if key not in self._entropies_y:
+            gram = self.solver.gram(self.target_distances(order), self.sigma_y)
+            self._entropies_y[key] = self.solver.entropy(gram, SHARE_X * self.settings.tolerance, SEED_Y)
+        return self._entropies_y[key]
 
     def input_gram(self) -> torch.Tensor:
         """Normalised Gram matrix of X, (n, n) float64, made anew."""
@@ -163,7 +178,7 @@ class RunEstimator(LayerEstimator):
 
     def shared(self) -> dict[str, float]:
         """Bandwidth and entropies of X and Y, and the limits of the two informations."""
-        limits = {"limit_XT": math.log2(self.n), "limit_TY": self.entropy_y}
+        limits = {"limit_XT": self.limit_x, "limit_TY": self.entropy_y}
         return {"sigma_X": self.sigma_x, "S_X": self.entropy_x.value, "S_Y": self.entropy_y, **limits}
 
     def survey(self, view: LayerView) -> tuple[float, float]:
@@ -208,15 +223,17 @@ class RunEstimator(LayerEstimator):
         found: list[Interval] = []
 
         def i_ty(order: NDArray) -> float:
-            joint = self._joint_entropy(gram, order, left - self._known_y.halfwidth, SEED_TY + len(found))
-            found.append(combine([s_t, self._known_y, joint], [1, 1, -1]))
+            s_y = self._entropy_of_order(order)
+            joint = self._joint_entropy(gram, order, left - s_y.halfwidth, SEED_TY + len(found))
+            found.append(combine([s_t, s_y, joint], [1, 1, -1]))
             return found[-1].value
 
         row = self.row(i_ty=i_ty, S_T=s_t.value, sigma_T=sigma)
         multiply_kernel(gram, self._input_distances, self.sigma_x)
         joint = self.solver.entropy(gram, left - self.entropy_x.halfwidth, SEED_XT)
         i_xt = combine([self.entropy_x, s_t, joint], [1, 1, -1])
-        widths = {"I_XT_halfwidth": i_xt.halfwidth, "I_TY_halfwidth": found[0].halfwidth}
+        # The true order comes last.
+        widths = {"I_XT_halfwidth": i_xt.halfwidth, "I_TY_halfwidth": found[-1].halfwidth}
         return {**row, "I_XT": i_xt.value, **widths}
 
     def _joint_entropy(self, gram: torch.Tensor, order: NDArray, room: float, seed: int) -> Interval:

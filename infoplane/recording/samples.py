@@ -26,6 +26,8 @@ LABEL_NAMES = ("labels", "label")
 # How a network is called: parts one after another, parts by name, or all parts in one dict.
 POSITIONAL, KEYWORDS, WHOLE = "positional", "keywords", "whole"
 
+SHOWN = 4  # of several inputs in a message
+
 COMPLEX = {torch.float16: torch.complex32, torch.float64: torch.complex128}
 
 FORMS = (
@@ -240,7 +242,8 @@ def _is_array(value: Any) -> bool:
 def _shapes(parts: Mapping[str, Tensor]) -> str:
     if len(parts) == 1:
         return str(tuple(next(iter(parts.values())).shape))
-    return ", ".join(f"{name}: {tuple(part.shape)}" for name, part in parts.items())
+    shown = [f"{name}: {tuple(part.shape)}" for name, part in itertools.islice(parts.items(), SHOWN)]
+    return ", ".join(shown) + (f", … {len(parts)} in all" if len(parts) > SHOWN else "")
 
 
 def _tensor(value: Any, what: str) -> Tensor:
@@ -422,7 +425,14 @@ def _of_dataset(dataset: Dataset, choose: Callable[[Any], Tensor] | None) -> Sam
         raise InfoplaneError("a Dataset without a length cannot be a probe; give a DataLoader over a part of it")
 
     def item(place: int) -> tuple[Any, Any]:
-        return _pair(dataset[place], "a Dataset's items are (input, label), or dicts with 'labels'")
+        try:
+            found = dataset[place]
+        except IndexError as error:
+            raise InfoplaneError(
+                f"the Dataset says that it has {len(dataset)} items, but gives none at {place} ({error}); mend its "
+                "__len__"
+            ) from error
+        return _pair(found, "a Dataset's items are (input, label), or dicts with 'labels'")
 
     with _undisturbed():
         rows = None

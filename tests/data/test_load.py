@@ -439,6 +439,8 @@ def test_a_probe_of_continuous_values_and_of_sets():
         ({"n": 91, "target": "regression"}, "choose n=90 or less"),
         ({"n": 5}, "under two for each of 3 classes; choose n=6 or more"),
         ({"n": -1}, "too small"),
+        ({"n": 30.0}, "n of a probe must be a whole number, got 30.0"),
+        ({"n": 30, "seed": None}, "seed of a probe must be a whole number, got None"),
         ({"target": "clases"}, "did you mean classes"),
     ],
 )

@@ -219,11 +219,23 @@ def test_gradients_flow_to_the_samples():
         (np.full((2, 2), np.nan), "NaN"),
         (np.array([[0.5, 0.4], [0.0, 0.5]]), "symmetric"),
         (np.empty((0, 0)), "square"),
+        (np.diag([0.6, 0.6, -0.2]), "not positive semi-definite: an eigenvalue is -0.2"),
+        (torch.tensor([[0.5, 0.8], [0.8, 0.5]]), "not positive semi-definite: an eigenvalue is -0.3"),
+        (np.eye(2) / 2 + 0j, "real numbers"),
+        (np.eye(2, dtype=bool), "booleans; label_gram makes one"),
+        (np.array([["a"]]), "expected Gram matrices as a NumPy array or a tensor of numbers, got an array of <U1"),
     ],
 )
 def test_refuses_what_is_no_gram_matrix(A, message):
     with pytest.raises(ValueError, match=message):
         renyi_entropy(A)
+
+
+def test_a_block_of_a_class_that_is_no_gram_matrix_is_refused():
+    A = np.eye(4) / 4
+    A[2, 3] = A[3, 2] = 0.5
+    with pytest.raises(ValueError, match="semi-definite"):
+        mutual_information(A, label_gram(np.array([0, 0, 1, 1])))
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.spatial.distance import pdist
+from written import classes, continuous, made
 
 from infoplane import conditional_mutual_information, gram_matrix, mutual_information, open_run, renyi_entropy
 from infoplane.analysis.gather import gather
@@ -11,39 +11,15 @@ from infoplane.analysis.plane import average_batches, plane_table
 from infoplane.errors import InfoplaneError
 from infoplane.estimators.batches import Batches
 from infoplane.estimators.engine.estimate import estimate_run, estimates_path
-from infoplane.estimators.nulls import measured, pairings, share_of_repeats
+from infoplane.estimators.nulls import measured, pairings
 from infoplane.estimators.pairs import estimate_pairs
 from infoplane.estimators.registry import NAMES, make_settings
 from infoplane.estimators.renyi import Settings
 from infoplane.kernels import Bandwidth
-from infoplane.runfile import LayerInfo, Probe, RunWriter
-from infoplane.targets import Target
 
 CLASSES_ONLY = ("binning", "kde", "kde-lower")
 ANY_TARGET = tuple(name for name in NAMES if name not in CLASSES_ONLY)
 N = 150
-
-
-def made(path, inputs, layer, target, **others):
-    """A run of one snapshot of one layer, or of several of as many features."""
-    layers = np.atleast_3d(layer).transpose(2, 0, 1)
-    probe = Probe(target, pdist(inputs), np.arange(len(inputs)), inputs.shape[1:], others=others)
-    infos = [LayerInfo(f"layer{place}", values.shape[1:]) for place, values in enumerate(layers)]
-    with (
-        RunWriter.create(path, infos, probe, config={}, provenance={}) as writer,
-        writer.snapshot(0, 0.0, {}) as out,
-    ):
-        for info, values in zip(infos, layers, strict=True):
-            out.layer(info.name, "activations", values, nonfinite=0, constant=False)
-    return path
-
-
-def continuous(values):
-    return Target("regression", np.asarray(values, dtype=float).reshape(len(values), -1))
-
-
-def classes(labels, kind="classes"):
-    return Target(kind, np.asarray(labels))
 
 
 @pytest.fixture
@@ -171,33 +147,6 @@ def test_labels_at_random_of_repeated_inputs_are_no_information(tmp_path, name):
     if name != "kde":
         row = estimate_run(path, make_settings(name, permutations=30, target="value")).iloc[0]
         assert abs(row["I_TY_corrected"]) < 3 * row["I_TY_null_std"]
-
-
-def test_without_repeats_the_permutations_are_plain_ones():
-    rng = np.random.default_rng(0)
-    distances = pdist(np.random.default_rng(5).standard_normal((40, 3)))
-    labels = np.arange(40) % 3
-    for order in pairings(distances, 4):
-        np.testing.assert_array_equal(labels[order], rng.permutation(labels))
-    assert share_of_repeats(distances) == 0
-
-
-@pytest.mark.parametrize(
-    "sizes", [[3] * 20, [1] * 30 + [2] * 10 + [5] * 4, [1] * 30 + [3], [2] * 12 + [3], [9, 4, 2]]
-)
-def test_copies_change_places_together(sizes):
-    numbers = np.random.default_rng(0).permutation(np.repeat(np.arange(len(sizes)), sizes))
-    lone = {size for size in sizes if sizes.count(size) == 1}
-    orders = pairings(pdist(numbers[:, None].astype(float)), 6)
-    for order in orders:
-        assert sorted(order) == list(range(len(numbers)))
-        for number, size in enumerate(sizes):
-            if size not in lone:
-                came = numbers[order[numbers == number]]
-                assert len({*came}) == 1 or lone
-    moved = [(numbers[order] != numbers).mean() for order in orders]
-    assert np.mean(moved) > (0.5 if len(sizes) > 3 else 0.2)
-    assert share_of_repeats(pdist(numbers[:, None].astype(float))) == pytest.approx(1 - len(sizes) / sum(sizes))
 
 
 def test_the_null_of_pairings_is_that_of_independent_layers(tmp_path, drawn):

@@ -41,6 +41,13 @@ class Listed(Dataset):
         return self.items[place]
 
 
+class Boasting(Listed):
+    """A data set that says that it has more items."""
+
+    def __len__(self):
+        return 9
+
+
 @pytest.mark.parametrize(
     ("value", "dtype"),
     [
@@ -361,7 +368,7 @@ def test_reading_leaves_random_states_alone(make, own):
         ((X, Y[:-1]), r"inputs \(6, 4\) and labels \(5,\)"),
         ((X, list("abc")), r"inputs \(6, 4\) and labels \(3,\)"),
         (({"a": X, "b": IDS}, Y[:-1]), r"inputs a: \(6, 4\), b: \(6, 3\) and labels \(5,\)"),
-        ((list(X[:, :3, None]), Y), r"and labels \(6,\); torch.stack a list of samples"),
+        ((list(X[:, :3, None]), Y), r"3: \(3, 1\), … 6 in all and labels \(6,\); torch.stack a list of samples"),
         ((X, torch.tensor(1)), "the labels are one value a sample, not one Tensor"),
         ((X, "ababab"), "the labels are one value a sample, not one str"),
         ((X, None), "the labels are one value a sample, not one NoneType"),
@@ -373,6 +380,7 @@ def test_reading_leaves_random_states_alone(make, own):
         (TensorDataset(X), "a Dataset's items are .*this tuple has 1 items"),
         (TensorDataset(X, Y, Y), "a Dataset's items are .*this tuple has 3 items"),
         (Listed([]), "the Dataset is empty"),
+        (Boasting([(X[0], 0), (X[1], 1)]), "says that it has 9 items, but gives none at 2"),
         (Listed([(object(), 0)]), "of type object; give it a transform"),
         (Listed([("text", 0), ("more", 1)]), "tokenise"),
         (Listed([(X[0], 0), (X[0, :2], 1)]), "unlike shapes"),
