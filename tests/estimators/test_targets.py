@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.spatial.distance import pdist
 from written import classes, continuous, made
 
 from infoplane import conditional_mutual_information, gram_matrix, mutual_information, open_run, renyi_entropy
