@@ -1,7 +1,8 @@
 """A network as a chain of blocks X → T_1 → … → T_L, so that each can be trained by a loss of its own.
 
-Blocks end where layers are recorded: after the natural units of the architecture (`infoplane.recording.layers`).
-They share their modules with the network, which stays what is recorded, evaluated and saved.
+Blocks end where layers are recorded: after the natural units of the architecture (`infoplane.recording.layers`),
+with the activation that `forward` applies to them. They share their modules with the network, which stays what is
+recorded, evaluated and saved.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ import torch
 from torch import Tensor, fx, nn
 
 from infoplane.errors import InfoplaneError
-from infoplane.recording.layers import eval_mode, natural_layers, tensor_of
+from infoplane.recording.layers import Layer, eval_mode, natural_layers, tensor_of
+from infoplane.recording.trace import OUT
 
 
 @dataclass(frozen=True)
@@ -50,9 +52,10 @@ def split_into_blocks(
         InfoplaneError: The network cannot be traced, has a single unit, is no chain, or two blocks share
             parameters.
     """
-    names = [layer.name for layer in natural_layers(model, example)]
+    layers = natural_layers(model, example)
+    names = [layer.name for layer in layers]
     trace = _trace(model, names, example)
-    cuts = [_node_of(trace, name) for name in names[:-1]]
+    cuts = [_end_of(trace, layer) for layer in layers[:-1]]
     if between is not None:
         for cut in cuts:
             _insert_after(trace.graph, cut, between)
@@ -274,6 +277,7 @@ class _Tracer(fx.Tracer):
         return iter([obj[place] for place in range(len(self.values.env[obj.node]))])
 
 
+FLATTENING = (torch.flatten, torch.reshape, "flatten", "view", "reshape", "contiguous")
 _METADATA = ("shape", "dtype", "device", "ndim")
 
 
@@ -297,6 +301,21 @@ def _node_of(trace: _Trace, name: str) -> fx.Node:
         if values.get(node) is recorded:
             return node
     raise InfoplaneError(f"{name} gives several results, so the network is no chain of blocks")
+
+
+def _end_of(trace: _Trace, layer: Layer) -> fx.Node:
+    """The node that ends a unit: where `forward` applies an activation to it, what the next module receives."""
+    end = _node_of(trace, layer.name)
+    receiving = [
+        node for node in trace.graph.nodes if node.op == "call_module" and node.target == layer.port.module
+    ]
+    if layer.port.side == OUT or len(receiving) != 1:
+        return end
+    data = [node for node in receiving[0].all_input_nodes if node not in trace.free]
+    # A flattened map stays a map for the auxiliary classifier.
+    while len(data) == 1 and data[0].target in FLATTENING:
+        data = [node for node in data[0].all_input_nodes if node not in trace.free]
+    return data[0] if len(data) == 1 else end
 
 
 def _insert_after(graph: fx.Graph, cut: fx.Node, function: Callable[[Tensor], Tensor]) -> None:

@@ -3,6 +3,7 @@ import copy
 import pytest
 import torch
 import torchvision
+from networks import Functional, FunctionalPooled
 from torch import nn
 
 from infoplane.errors import InfoplaneError
@@ -304,3 +305,18 @@ def test_one_of_several_results_goes_on():
     assert torch.equal(run_through(chain.blocks, x), model(x))
     with pytest.raises(InfoplaneError, match="what comes after lstm also uses"):
         split_into_blocks(Recurrent(tell_all=True), torch.randn(2, 7, 4))
+
+
+@pytest.mark.parametrize("activation", [torch.relu, lambda x: x * torch.sigmoid(x), lambda x: x.clamp_(min=0)])
+def test_an_activation_in_forward_belongs_to_the_block_before_it(activation):
+    model, x = Functional(activation), torch.randn(3, 20)
+    chain = split_into_blocks(model, x)
+    assert chain.names == ("fc1", "fc2", "fc3")
+    torch.testing.assert_close(chain.blocks[0](x), activation(model.fc1(x)))
+
+
+def test_a_flattened_map_stays_a_map():
+    model, x = FunctionalPooled(), torch.randn(3, 1, 8, 8)
+    chain = split_into_blocks(model, x)
+    assert chain.shapes == ((1, 8, 8), (4, 4, 4), (3,))
+    assert (chain.blocks[0](x) >= 0).all()
