@@ -12,7 +12,8 @@ from scipy.spatial.distance import pdist
 
 from infoplane import Recorder, gram_matrix, joint_entropy, open_run, renyi_entropy
 from infoplane.analysis.plane import settings_text
-from infoplane.entropy import Interval, spectrum
+from infoplane.entropy import Interval
+from infoplane.entropy import eigenvalues as spectrum
 from infoplane.errors import InfoplaneError
 from infoplane.estimators import solver as solver_module
 from infoplane.estimators.base import LayerView

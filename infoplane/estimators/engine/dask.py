@@ -8,8 +8,8 @@ scheduler gives the tasks of a worker that died to others. Only this module know
 from __future__ import annotations
 
 import contextlib
-import importlib.metadata
 import logging
+import pkgutil
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
@@ -193,15 +193,16 @@ class Cluster:
         Raises:
             InfoplaneError: One has no infoplane, or of another version.
         """
-        ask = (importlib.metadata.version, "infoplane")
+        # Of the code that runs there, not of what is installed by that name.
+        ask = (pkgutil.resolve_name, "infoplane:__version__")
         workers: dict[str, Any] = self._client.run(*ask, on_error="return")
         found = {f"worker {address}": version for address, version in workers.items()}
         try:
             found["the scheduler"] = self._client.run_on_scheduler(*ask)
-        except importlib.metadata.PackageNotFoundError as error:
+        except ModuleNotFoundError as error:
             found["the scheduler"] = error
         for place, version in found.items():
-            if isinstance(version, importlib.metadata.PackageNotFoundError):
+            if isinstance(version, ModuleNotFoundError):
                 raise InfoplaneError(f'{place} has no infoplane; install it there: pip install "infoplane[dask]"')
             # Any other error is that of a worker which died meanwhile.
             if not isinstance(version, Exception):

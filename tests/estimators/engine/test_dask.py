@@ -290,9 +290,9 @@ def test_a_worker_that_sees_no_file_or_another(dask, tmp_path, probe):
 
 
 def test_workers_of_another_version_are_refused(dask, run_path, tmp_path):
-    other = tmp_path / "other" / "infoplane-9.9.dist-info"
+    other = tmp_path / "other" / "infoplane"
     other.mkdir(parents=True)
-    (other / "METADATA").write_text("Metadata-Version: 2.1\nName: infoplane\nVersion: 9.9\n")
+    (other / "__init__.py").write_text('__version__ = "9.9"\n')
     [address] = dask.start_workers(1, path=other.parent)
     try:
         with pytest.raises(InfoplaneError, match=rf"worker {address} has infoplane 9\.9, this machine has"):
