@@ -119,8 +119,9 @@ def fingerprint(model: nn.Module) -> list[tuple[int, float, float]]:
     marks = []
     for parameter in model.parameters():
         values = parameter.detach()
+        values = values.cpu() if values.device.type == "mps" else values  # which has no float64
         sums = (values.sum(dtype=_wide(values)).abs().item(), values.abs().sum(dtype=torch.float64).item())
-        marks.append((values.data_ptr(), *sums))
+        marks.append((parameter.data_ptr(), *sums))
     return marks
 
 

@@ -60,7 +60,7 @@ class Passes:
         order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))
         straight, turned = self._collect(layers, rows), self._collect(layers, rows[order])
         for name, values in straight.items():
-            flat, other = (part.reshape(len(rows), -1).double() for part in (values, turned[name]))
+            flat, other = (part.reshape(len(rows), -1).cpu().double() for part in (values, turned[name]))
             if _are_others(flat[order], other):
                 raise InfoplaneError(
                     f"layer {name} gives its rows in another order than the samples; record another layer"
