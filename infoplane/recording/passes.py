@@ -76,7 +76,7 @@ class Passes:
             watched = [_Watched(stack, self.traced.modules[layer.port.module], layer) for layer in layers]
             padding = _Padding(stack, self.traced.modules)
             start = 0
-            # Batches of nearly watcher size: none of a single sample is left over.
+            # Batches of nearly one size: none of a single sample is left over.
             for rows in samples.tensor_split(-(-len(samples) // self.batch_size)):
                 args, kwargs = self.inputs.batch(rows, device, dtype if self.traced.cast else None)
                 self.model(*args, **kwargs)
