@@ -15,6 +15,7 @@ from infoplane.recording.layers import Layer
 from infoplane.recording.samples import Inputs
 from infoplane.recording.trace import IN, Trace, argument_names, plain, tensors_in
 
+Change = Callable[[ExitStack, Mapping[str, nn.Module]], None]
 REDUCTIONS = ("flatten", "first", "last", "mean")
 # Arguments of attention layers that say which positions are padding (True).
 PADDED = ("src_key_padding_mask", "tgt_key_padding_mask", "key_padding_mask")
@@ -47,7 +48,17 @@ class Passes:
         Raises:
             InfoplaneError: A layer did not bring exactly the rows of a batch, or rows of another shape.
         """
-        return self._collect(layers, torch.arange(len(self.inputs)))
+        return self._collect(layers, torch.arange(len(self.inputs)), self._reduced)
+
+    def raw(self, layers: Sequence[Layer], samples: Tensor, change: Change | None = None) -> dict[str, Tensor]:
+        """Values of some layers on some samples, with padding and all positions.
+
+        Args:
+            layers: The layers.
+            samples: Positions in the probe, (m,).
+            change: Puts hooks on the modules, given by name, that change values on their way, before they are read.
+        """
+        return self._collect(layers, samples, lambda layer, values, kept: values, change)
 
     def check_order(self, layers: Sequence[Layer]) -> None:
         """Makes sure that rows come in the order of the samples, by samples from all over the probe in two orders.
@@ -58,7 +69,7 @@ class Passes:
         n = len(self.inputs)
         rows = torch.linspace(0, n - 1, min(n, CHECKED_ROWS)).long()
         order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))
-        straight, turned = self._collect(layers, rows), self._collect(layers, rows[order])
+        straight, turned = self.raw(layers, rows), self.raw(layers, rows[order])
         for name, values in straight.items():
             flat, other = (part.reshape(len(rows), -1).cpu().double() for part in (values, turned[name]))
             if _are_others(flat[order], other):
@@ -66,13 +77,22 @@ class Passes:
                     f"layer {name} gives its rows in another order than the samples; record another layer"
                 )
 
-    def _collect(self, layers: Sequence[Layer], samples: Tensor) -> dict[str, Tensor]:
+    def _collect(
+        self,
+        layers: Sequence[Layer],
+        samples: Tensor,
+        finish: Callable[[Layer, Tensor, Tensor | None], Tensor],
+        change: Change | None = None,
+    ) -> dict[str, Tensor]:
+        """What `finish` makes of each layer's values of a batch and of which positions are kept, (m, …) each."""
         device, dtype = device_and_dtype(self.model)
         buffers: dict[str, Tensor] = {}
         with ExitStack() as stack:
             stack.enter_context(
                 undisturbed(self.model, gradients=self.traced.gradients, parameters=self.traced.writes)
             )
+            if change is not None:
+                change(stack, self.traced.modules)
             watched = [_Watched(stack, self.traced.modules[layer.port.module], layer) for layer in layers]
             padding = _Padding(stack, self.traced.modules)
             start = 0
@@ -84,7 +104,7 @@ class Passes:
                 for watcher in watched:
                     mask = kept_positions(self.inputs, self.traced, watcher.layer)
                     kept = given(watcher.layer.port.module) if mask is None else mask[rows]
-                    values = self._reduced(watcher.layer, watcher.taken(len(rows)), kept)
+                    values = finish(watcher.layer, watcher.taken(len(rows)), kept)
                     if watcher.layer.name not in buffers:
                         buffers[watcher.layer.name] = values.new_zeros(len(samples), *values.shape[1:])
                     buffers[watcher.layer.name][start : start + len(rows)] = values

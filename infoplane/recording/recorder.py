@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from infoplane.recording.layers import Layer, left_out, parameter_names, selecte
 from infoplane.recording.passes import Passes, reductions
 from infoplane.recording.samples import Inputs, Samples, as_samples
 from infoplane.recording.sketch import SKETCH_SIZE, sketch
+from infoplane.recording.swap_test import swap_test
 from infoplane.recording.trace import trace
 from infoplane.runfile import SLOTS, Closing, LayerInfo, Probe, RunWriter, SnapshotWriter, open_run
 from infoplane.targets import Target, as_target
@@ -129,6 +131,7 @@ class Recorder(Closing):
             self._passes.check_order(group)
         infos = [_info(layer, reduced.get(layer.name)) for layer in self.layers]
         measure, distances = input_distances(self._passes, input_distance)
+        self._moved = False
         where = samples.indices if indices is None else torch.as_tensor(indices)
         if where is not None and where.shape != (len(inputs),):
             raise InfoplaneError(f"indices are one position a sample, ({len(inputs)},), got {tuple(where.shape)}")
@@ -194,6 +197,20 @@ class Recorder(Closing):
                 for layer in group:
                     self._store(out, layer, values.pop(layer.name), int(number))
             self._store_parameters(out)
+        self._moved = True
+        if len(self.steps) == 1:
+            self._measure_links("first")
+
+    def _measure_links(self, when: str) -> None:
+        """Stores δ of the links between layers; what it takes is never worth the end of a recording."""
+        if len(self.layers) < 2:
+            return
+        try:
+            deltas = swap_test(self._passes, self.layers)
+        except Exception as error:  # whatever a network raises whose values were changed on their way
+            logger.warning("the links between layers cannot be measured: %s", " ".join(str(error).split())[:200])
+            return
+        self._writer.set_links(when, deltas)
 
     def set_config(self, config: Mapping[str, Any]) -> None:
         """Replaces the settings kept in the run file."""
@@ -212,8 +229,18 @@ class Recorder(Closing):
         self._writer.set_results(numbers, arrays or {})
 
     def close(self) -> None:
-        """Closes the run file."""
+        """Measures the links between layers once more (`infoplane.recording.swap_test`) and closes the run file."""
+        if self._moved:
+            self._moved = False
+            self._measure_links("last")
         self._writer.close()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        # After an error the network may be in any state, and no time is to be lost.
+        self._moved = self._moved and kind is None
+        self.close()
 
     def _check_same(self, layers: list[LayerInfo], probe: Probe) -> None:
         """A run goes on only with the layers and the probe that it began with."""

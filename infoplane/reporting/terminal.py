@@ -7,11 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from infoplane.analysis.gather import data_text
 from infoplane.analysis.plane import average_batches, quantity_names, settings_text, target_text
 from infoplane.estimators.nulls import share_of_repeats
+from infoplane.recording.swap_test import EXACT
 from infoplane.runfile import Run, open_run
 from infoplane.targets import MULTILABEL, Target
 
@@ -55,6 +57,8 @@ def _about(opened: Run) -> list[str]:
         lines.append(f"snapshots  {len(snapshots)}, step {first.step} to {last.step} (epoch {last.epoch:g})")
         metrics = ", ".join(f"{name} {value:.4g}" for name, value in last.metrics.items())
         lines.append(f"last       {metrics or 'no metrics'}")
+    if opened.links:
+        lines.append(f"chain      {_chain(opened)}")
     if opened.results:
         lines.append(f"results    {_results(opened.results)}")
     return lines
@@ -68,6 +72,22 @@ def _target(target: Target) -> str:
     balance = f"{min(counts)}" if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
     what = "sets of labels" if target.kind == MULTILABEL else "classes"
     return f"of {len(counts)} {what}, {balance} each"
+
+
+def _chain(opened: Run) -> str:
+    """What the swap test says of the links between layers: exact, or which are none of a chain."""
+    names = [layer.name for layer in opened.layers]
+    worst = np.fmax.reduce([*opened.links.values()])
+    times = " and ".join({"first": "at the first snapshot", "last": "at the end"}[when] for when in opened.links)
+    leaks = [
+        f"{before} → {after} {delta:.2g}"
+        for before, after, delta in zip(names, names[1:], worst, strict=False)
+        if delta > EXACT
+    ]
+    unknown = int(np.isnan(worst).sum())
+    parts = [f"leaks (δ): {', '.join(leaks)}"] if leaks else ["exact"] if unknown < len(worst) else []
+    parts += [f"{unknown} of {len(worst)} links unknown"] if unknown else []
+    return f"{'; '.join(parts)} ({times})"
 
 
 def _results(results: Mapping[str, Any]) -> str:

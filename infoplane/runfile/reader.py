@@ -156,6 +156,8 @@ class Run(Closing):
         config: The resolved configuration.
         provenance: Versions, command, device.
         layers: The recorded layers, from input to output.
+        links: δ of the swap test for each pair of neighbouring layers, (L − 1,) float64, NaN where it is unknown,
+            at the "first" snapshot and when the recording ended ("last"); without what was not measured.
         snapshots: The finished snapshots in the order of their steps.
     """
 
@@ -178,6 +180,11 @@ class Run(Closing):
             self.layers = [
                 LayerInfo(name, tuple(shape), *note) for name, shape, *note in json.loads(attrs["layers"])
             ]
+            self.links = {
+                when: np.asarray(attrs[f"links_{when}"], np.float64)
+                for when in ("first", "last")
+                if np.shape(attrs.get(f"links_{when}")) == (len(self.layers) - 1,)
+            }
             self.left_open = bool(group(self._file, "writer").attrs["open"])
             self.snapshots = sorted(self._finished(), key=lambda snapshot: snapshot.step)
 

@@ -175,6 +175,20 @@ class RunWriter(Closing):
             with self._guarded(self.path.stat().st_size):
                 self._reopen(len(self.steps) + SLOTS, config=text)
 
+    def set_links(self, when: str, deltas: NDArray) -> None:
+        """Stores δ of the links between neighbouring layers, in the place of what was measured before.
+
+        Args:
+            when: "first", at the first snapshot, or "last", when the recording ended.
+            deltas: (L − 1,) float64, NaN where it is unknown.
+
+        Raises:
+            RunFileError: The disk is full.
+        """
+        with self._guarded():
+            self._file.attrs[f"links_{when}"] = np.asarray(deltas, np.float64)
+            self._file.flush()
+
     def set_results(self, numbers: Mapping[str, Any], arrays: Mapping[str, NDArray]) -> None:
         """Stores what the finished training is judged by, in the place of earlier results, all at once.
 
