@@ -12,14 +12,14 @@ from infoplane import open_run
 from infoplane.analysis.gather import gather
 from infoplane.estimators.renyi import Settings
 from infoplane.trainers.session import record
-from infoplane.trainers.settings import RecordSettings
+from infoplane.trainers.settings import TrainingSettings
 
 PAGE = Path(__file__).parents[1] / "docs" / "run-file.md"
 TEXT = PAGE.read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```python\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
 NAMED = set(re.findall(r"^\| `([^`]+)`", TEXT, re.MULTILINE))
 
-RUN = RecordSettings(
+RUN = TrainingSettings(
     model="mlp", widths=(32, 8), epochs=1, snapshots="3", probe_size=40, eval_size=100, layers=("fc?", "logits")
 )
 

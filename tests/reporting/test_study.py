@@ -21,7 +21,7 @@ from infoplane.reporting.settings import settings_table
 from infoplane.reporting.study import show_classes, show_convergence, show_markov, show_settings
 from infoplane.reporting.tables import latex, markdown, save_table
 from infoplane.reporting.verdicts import BASE, convergence_verdicts, markov_verdicts
-from infoplane.trainers.session import RecordSettings, record
+from infoplane.trainers.session import TrainingSettings, record
 
 LAYERS = [f"layer{place}" for place in range(1, 6)]
 
@@ -117,7 +117,7 @@ def test_settings_of_recorded_runs(tmp_path, probe):
     common = {"epochs": 1, "snapshots": "2", "probe_size": 20, "eval_size": 20}
     paths = [tmp_path / f"seed{seed}.h5" for seed in range(3)]
     for seed, path in enumerate(paths):
-        record(RecordSettings(**common, seed=seed, permute_labels=1.0), path)
+        record(TrainingSettings(**common, seed=seed, permute_labels=1.0), path)
     own = make_run(tmp_path / "own.h5", probe)
     estimated = pd.DataFrame([{
         "estimator": "renyi", "alpha": 1.0, "kernel": "tensor", "bandwidth": "median:1", "scope": "snapshot",
