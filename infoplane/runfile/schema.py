@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infoplane.errors import RunFileError
+from infoplane.kernels import share_of_repeats
 from infoplane.targets import Target
 
 FORMAT = "infoplane run"
@@ -72,6 +73,11 @@ class Probe:
     def labels(self) -> NDArray:
         """Class labels of the target, (n,) int64; an `InfoplaneError` where it is continuous."""
         return self.target.classes
+
+    @property
+    def repeats(self) -> float:
+        """Share of the samples whose input repeats that of another, 1 − distinct / n."""
+        return share_of_repeats(self.distances)
 
     @property
     def features(self) -> int:

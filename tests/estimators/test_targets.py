@@ -11,11 +11,11 @@ from infoplane.analysis.plane import average_batches, plane_table
 from infoplane.errors import InfoplaneError
 from infoplane.estimators.batches import Batches
 from infoplane.estimators.engine.estimate import estimate_run, estimates_path
-from infoplane.estimators.nulls import measured, pairings, share_of_repeats
+from infoplane.estimators.nulls import measured, pairings
 from infoplane.estimators.pairs import estimate_pairs
 from infoplane.estimators.registry import NAMES, make_settings
 from infoplane.estimators.renyi import Settings
-from infoplane.kernels import Bandwidth
+from infoplane.kernels import Bandwidth, share_of_repeats
 from infoplane.runfile import LayerInfo, Probe, RunWriter
 from infoplane.targets import Target
 

@@ -11,7 +11,6 @@ from recorded import make_run
 
 from infoplane.analysis.analyze import Report, Variant
 from infoplane.analysis.comparison.methods import comparison_table
-from infoplane.analysis.gather import data_text
 from infoplane.analysis.markov.controls import control_tables, planted_bottleneck
 from infoplane.analysis.markov.verdict import markov_verdict
 from infoplane.analysis.verdict import Verdict
@@ -21,6 +20,7 @@ from infoplane.reporting.settings import settings_table
 from infoplane.reporting.study import show_classes, show_convergence, show_markov, show_settings
 from infoplane.reporting.tables import latex, markdown, save_table
 from infoplane.reporting.verdicts import BASE, convergence_verdicts, markov_verdicts
+from infoplane.runfile import data_text
 from infoplane.trainers.session import TrainingSettings, record
 
 LAYERS = [f"layer{place}" for place in range(1, 6)]
