@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Processes that share the tests out: half each in their order, as neighbours share what they train, then what is left.
 WORKERS ?= 2
 
-.PHONY: demo test lint install dev clean
+.PHONY: demo test lint architecture install dev clean
 
 demo: install
 	$(BIN)/infoplane record -o runs/demo.h5 --force
@@ -20,6 +20,9 @@ lint: dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+architecture: dev
+	$(BIN)/python docs/architecture.py
 
 install: $(VENV)/installed
 dev: $(VENV)/installed-dev

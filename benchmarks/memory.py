@@ -28,7 +28,7 @@ from infoplane.trainers.build import build_units
 from infoplane.trainers.loop import Loop, Recipe, stages
 from infoplane.trainers.meter import Cost
 from infoplane.trainers.optim import build_optimizer
-from infoplane.trainers.settings import RecordSettings
+from infoplane.trainers.settings import TrainingSettings
 from infoplane.trainers.task import Task
 
 DEPTHS = (2, 4, 8, 12, 16)
@@ -73,7 +73,7 @@ def noise(batch: int) -> Dataset:
 def cost_of(model: str, variant: str, dataset: Dataset, device: str) -> Cost:
     """Cost of the second of two steps."""
     name, batch = variant.split()[0], len(dataset.train) // 2
-    settings = RecordSettings(model=model, method=name, batch_size=batch, lr=0.01, **VARIANTS[variant]).resolved()
+    settings = TrainingSettings(model=model, method=name, batch_size=batch, lr=0.01, **VARIANTS[variant]).resolved()
     torch.manual_seed(0)
     _, units = build_units(settings, Task(CLASSES), dataset.batch(dataset.train, slice(2), "cpu")[0])
     recipe = Recipe(

@@ -33,7 +33,7 @@ from infoplane.trainers.build import end_to_end
 from infoplane.trainers.loop import Loop, Recipe, count_steps, stages
 from infoplane.trainers.optim import build_optimizer
 from infoplane.trainers.session import record
-from infoplane.trainers.settings import RecordSettings
+from infoplane.trainers.settings import TrainingSettings
 from infoplane.trainers.task import Task
 
 BATCH = 250  # samples of one forward pass, as in the recorder
@@ -101,7 +101,7 @@ class Training:
 
 def time_table(quick: bool) -> pd.DataFrame:
     """Wall time with recording over wall time without, the two measured in turn."""
-    settings = RecordSettings(epochs=2 if quick else 30).resolved()
+    settings = TrainingSettings(epochs=2 if quick else 30).resolved()
     digits = load_dataset("digits", Path("data"))
     cnn = Training(
         name="CNN, digits",

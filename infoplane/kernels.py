@@ -334,6 +334,26 @@ def as_tensor(values: object, what: str) -> torch.Tensor:
         raise ValueError(f"expected {what} as a NumPy array or a tensor of numbers, got {kind}") from None
 
 
+def input_numbers(distances: NDArray) -> NDArray:
+    """Which distinct input each sample has, as the position of the first one, (n,) int64.
+
+    Args:
+        distances: Condensed distances, (n (n−1) / 2,); repeated samples stand at distance 0.
+    """
+    if distances.all():
+        return np.arange(samples(distances))
+    return np.asarray((squareform(distances) == 0).argmax(axis=1))
+
+
+def share_of_repeats(distances: NDArray) -> float:
+    """Share of the samples that repeat others, 1 − distinct / n.
+
+    Args:
+        distances: Condensed distances, (n (n−1) / 2,).
+    """
+    return 1 - len(np.unique(input_numbers(distances))) / samples(distances)
+
+
 def distance_gram(distances: NDArray, sigma: float) -> NDArray:
     """Normalised Gaussian Gram matrix from condensed distances.
 

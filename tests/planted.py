@@ -7,7 +7,7 @@ from scipy.spatial.distance import pdist
 
 from infoplane.runfile import LayerInfo, Probe, RunWriter
 from infoplane.targets import Target
-from infoplane.trainers.settings import RecordSettings
+from infoplane.trainers.settings import TrainingSettings
 
 CLASSES, SAMPLES = 4, 200
 INPUTS = np.random.default_rng(0).standard_normal((40, 5))
@@ -24,7 +24,7 @@ def planted_run(
     wrong answers go to the next class. `noise` blurs the hidden layers.
     """
     seed = int("".join(filter(str.isdigit, path.stem)) or 0)
-    settings = RecordSettings(**{"method": path.parent.name, "seed": seed, "epochs": 10, **config}).resolved()
+    settings = TrainingSettings(**{"method": path.parent.name, "seed": seed, "epochs": 10, **config}).resolved()
     path.parent.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(seed)
     layers = [LayerInfo(name, (6,)) for name in BLOCKS]

@@ -12,14 +12,14 @@ from infoplane import open_run
 from infoplane.analysis.gather import gather
 from infoplane.estimators.renyi import Settings
 from infoplane.trainers.session import record
-from infoplane.trainers.settings import RecordSettings
+from infoplane.trainers.settings import TrainingSettings
 
 PAGE = Path(__file__).parents[1] / "docs" / "run-file.md"
 TEXT = PAGE.read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```python\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
 NAMED = set(re.findall(r"^\| `([^`]+)`", TEXT, re.MULTILINE))
 
-RUN = RecordSettings(
+RUN = TrainingSettings(
     model="mlp", widths=(32, 8), epochs=1, snapshots="3", probe_size=40, eval_size=100, layers=("fc?", "logits")
 )
 
@@ -82,3 +82,15 @@ def test_every_test_that_the_page_of_what_is_supported_names_is_there():
     assert len(named) > 30
     for file, test in named:
         assert f"\ndef {test}(" in (Path(__file__).parent / file).read_text(), f"{file}::{test}"
+
+
+@pytest.mark.parametrize("page", sorted(PAGE.parent.glob("*.md")), ids=lambda page: page.name)
+def test_the_links_of_every_page_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text(encoding="utf-8")):
+        assert target.startswith("http") or (page.parent / target).exists(), target
+
+
+def test_every_page_is_in_the_index():
+    index = (PAGE.parent / "README.md").read_text(encoding="utf-8")
+    for page in PAGE.parent.glob("*.md"):
+        assert page.name == "README.md" or f"]({page.name})" in index, page.name

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -14,7 +13,7 @@ from infoplane.estimators.batches import Batches
 from infoplane.estimators.engine.estimate import estimate_run
 from infoplane.estimators.pairs import DRAWS, estimate_pairs
 from infoplane.estimators.renyi import Settings
-from infoplane.runfile import open_run, run_names
+from infoplane.runfile import data_text, open_run, run_names
 
 MAY_DIFFER = {"seed", "data_root", "device"}
 
@@ -99,23 +98,6 @@ def gather_pairs(
         for path in paths
     ]
     return pd.concat([table.assign(run=name) for table, name in zip(tables, names, strict=True)], ignore_index=True)
-
-
-def data_text(config: Mapping[str, Any]) -> str:
-    """The data of a run in words, such as "gtsrb (16×16, 100 % of labels permuted)"."""
-    size, count, augment = config.get("image_size"), config.get("train_size"), config.get("augment", "none")
-    permuted, held_out = config.get("permute_labels", 0), config.get("validation", 0)
-    details = [
-        f"{size}×{size}" if size else "",
-        "cut to the sign" if config.get("region") == "sign" else "",
-        f"{count:,} training samples" if count else "",
-        f"{100 * held_out:g} % held out" if held_out else "",
-        f"{100 * permuted:g} % of labels permuted" if permuted else "",
-        "with boxes" if config.get("task") == "classes+boxes" else "",
-        f"augmentation {augment}" if augment != "none" else "",
-    ]
-    known = ", ".join(filter(None, details))
-    return f"{config.get('dataset', 'own data')}" + (f" ({known})" if known else "")
 
 
 def refuse_other_training(paths: Sequence[Path]) -> None:

@@ -13,7 +13,7 @@ from infoplane.cli.training_options import METHODS, training_options
 from infoplane.errors import unknown
 
 if TYPE_CHECKING:
-    from infoplane.trainers.settings import RecordSettings
+    from infoplane.trainers.settings import TrainingSettings
 
 
 @click.command(
@@ -92,11 +92,11 @@ def compare(
     click.echo(f"now: infoplane plot {output}")
 
 
-def _variants(tables: dict[str, dict[str, Any]], options: dict[str, Any]) -> dict[str, RecordSettings]:
+def _variants(tables: dict[str, dict[str, Any]], options: dict[str, Any]) -> dict[str, TrainingSettings]:
     """Settings by variant: those that all share and the method has, then those of the variant's own table."""
     from infoplane.trainers.jobs import variant
 
-    found: dict[str, RecordSettings] = {}
+    found: dict[str, TrainingSettings] = {}
     for name, own in tables.items():
         found |= variant(name, options, {key.replace("-", "_"): value for key, value in own.items()})
     return found

@@ -74,7 +74,7 @@ def estimate(
     fill one table. hsic, nhsic, cka and kernel-cka are dependence measures, not bits. binning
     needs recorded activations (infoplane record --keep activations); the others do with distances.
     """
-    from tqdm import tqdm
+    from tqdm.auto import tqdm
 
     from infoplane.estimators.engine.estimate import estimate_runs, estimates_path
     from infoplane.reporting import terminal as describe

@@ -43,7 +43,7 @@ def record(
     from infoplane.trainers.loop import Interrupted
     from infoplane.trainers.session import record as start
     from infoplane.trainers.session import resume
-    from infoplane.trainers.settings import RecordSettings
+    from infoplane.trainers.settings import TrainingSettings
 
     try:
         if go_on and force:
@@ -51,7 +51,7 @@ def record(
         if go_on:
             accuracy = resume(output, given(ctx, options), progress=not quiet)
         else:
-            accuracy = start(RecordSettings(**options), output, force=force, progress=not quiet)
+            accuracy = start(TrainingSettings(**options), output, force=force, progress=not quiet)
     except Interrupted as stopped:
         click.echo(
             f"stopped by {stopped}; every finished snapshot is safe; go on with: "

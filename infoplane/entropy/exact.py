@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import torch
@@ -31,9 +31,14 @@ from infoplane.kernels import as_tensor
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
 CHUNK_ROWS = 256
 NEGATIVE = 1e-3  # share of the trace; rounding of kernels in float32 stays far below it
+Matrix = NDArray[Any] | torch.Tensor
 
 
-def renyi_entropy(A: Any, alpha: float = 1.0, dtype: str = "float64") -> Any:
+@overload
+def renyi_entropy(A: torch.Tensor, alpha: float = ..., dtype: str = ...) -> torch.Tensor: ...
+@overload
+def renyi_entropy(A: NDArray[Any], alpha: float = ..., dtype: str = ...) -> np.float64: ...
+def renyi_entropy(A: Matrix, alpha: float = 1.0, dtype: str = "float64") -> torch.Tensor | np.float64:
     """Matrix-based Rényi entropy S_α(A) = 1/(1−α) · log2 tr(A^α).
 
     Args:
@@ -66,7 +71,11 @@ def gram_entropy(gram: torch.Tensor, alpha: float = 1.0, dtype: str = "float64")
     return _entropy(gram.detach().to(DTYPES[dtype]), alpha).item()
 
 
-def joint_entropy(*matrices: Any, alpha: float = 1.0, dtype: str = "float64") -> Any:
+@overload
+def joint_entropy(*matrices: torch.Tensor, alpha: float = ..., dtype: str = ...) -> torch.Tensor: ...
+@overload
+def joint_entropy(*matrices: NDArray[Any], alpha: float = ..., dtype: str = ...) -> np.float64: ...
+def joint_entropy(*matrices: Matrix, alpha: float = 1.0, dtype: str = "float64") -> torch.Tensor | np.float64:
     """Joint entropy S_α(A_1, …, A_k) = S_α(A_1 ∘ … ∘ A_k / tr(A_1 ∘ … ∘ A_k)) of any number of variables.
 
     Args:
@@ -84,7 +93,13 @@ def joint_entropy(*matrices: Any, alpha: float = 1.0, dtype: str = "float64") ->
     return _like(_joint(variables, alpha), matrices[0])
 
 
-def mutual_information(A: Any, B: Any, alpha: float = 1.0, dtype: str = "float64") -> Any:
+@overload
+def mutual_information(A: torch.Tensor, B: Matrix, alpha: float = ..., dtype: str = ...) -> torch.Tensor: ...
+@overload
+def mutual_information(A: NDArray[Any], B: Matrix, alpha: float = ..., dtype: str = ...) -> np.float64: ...
+def mutual_information(
+    A: Matrix, B: Matrix, alpha: float = 1.0, dtype: str = "float64"
+) -> torch.Tensor | np.float64:
     """Mutual information I_α(A;B) = S_α(A) + S_α(B) − S_α(A,B).
 
     Never negative at α = 1 (sub-additivity of the von Neumann entropy); it can be at other α.
@@ -105,7 +120,17 @@ def mutual_information(A: Any, B: Any, alpha: float = 1.0, dtype: str = "float64
     return _like(_joint([a], alpha) + _joint([b], alpha) - _joint([a, b], alpha), A)
 
 
-def conditional_mutual_information(A: Any, B: Any, C: Any, alpha: float = 1.0, dtype: str = "float64") -> Any:
+@overload
+def conditional_mutual_information(
+    A: torch.Tensor, B: Matrix, C: Matrix, alpha: float = ..., dtype: str = ...
+) -> torch.Tensor: ...
+@overload
+def conditional_mutual_information(
+    A: NDArray[Any], B: Matrix, C: Matrix, alpha: float = ..., dtype: str = ...
+) -> np.float64: ...
+def conditional_mutual_information(
+    A: Matrix, B: Matrix, C: Matrix, alpha: float = 1.0, dtype: str = "float64"
+) -> torch.Tensor | np.float64:
     """Conditional mutual information I_α(A;B|C) = S(A,C) + S(B,C) − S(C) − S(A,B,C).
 
     Never negative at α = 1 (strong sub-additivity, with real matrices); it can be at other α.
@@ -142,7 +167,7 @@ def class_entropy(labels: NDArray, alpha: float = 1.0) -> float:
     return _frequency_entropy(torch.from_numpy(classes), checked_order(alpha)).item()
 
 
-def class_joint_entropy(A: Any, labels: Any, alpha: float = 1.0, dtype: str = "float64") -> float:
+def class_joint_entropy(A: Matrix, labels: Any, alpha: float = 1.0, dtype: str = "float64") -> float:
     """S_α(T, Y) of a variable and labels under the delta kernel, by class blocks.
 
     A ∘ A_Y is block-diagonal once sorted by class, so its spectrum is the union of the spectra of the class
@@ -180,7 +205,7 @@ class _Variable:
     classes: torch.Tensor | None
 
 
-def _checked(alpha: float, dtype: str, *matrices: Any) -> tuple[float, list[_Variable]]:
+def _checked(alpha: float, dtype: str, *matrices: Matrix) -> tuple[float, list[_Variable]]:
     """The order and the matrices in a dtype, after the checks that every public function promises."""
     if not matrices:
         raise ValueError("expected at least one Gram matrix")
@@ -245,7 +270,7 @@ def _check(matrix: torch.Tensor) -> None:
         raise ValueError("the Gram matrix is not symmetric")
 
 
-def _like(value: torch.Tensor, given: Any) -> Any:
+def _like(value: torch.Tensor, given: Matrix) -> torch.Tensor | np.float64:
     return value if isinstance(given, torch.Tensor) else np.float64(value.item())
 
 

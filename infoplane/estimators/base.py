@@ -21,8 +21,8 @@ from scipy.spatial.distance import pdist, squareform
 
 from infoplane.entropy import class_entropy
 from infoplane.errors import InfoplaneError, unknown
-from infoplane.estimators.nulls import MEASURED, OK, input_numbers, judged, pairings, share_of_repeats
-from infoplane.kernels import Bandwidth, condense
+from infoplane.estimators.nulls import MEASURED, OK, judged, pairings
+from infoplane.kernels import Bandwidth, condense, input_numbers, share_of_repeats
 from infoplane.runfile import Probe, Run, Snapshot
 from infoplane.targets import Target
 

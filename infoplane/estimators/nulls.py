@@ -16,9 +16,8 @@ from typing import Any, TypeVar
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.spatial.distance import squareform
 
-from infoplane.kernels import samples
+from infoplane.kernels import input_numbers
 
 PERMUTATION_SEED = 0
 NULL_DEVIATIONS = 2.0
@@ -62,26 +61,6 @@ def judged(row: Mapping[str, Any]) -> str:
 def measured(statuses: pd.Series) -> pd.Series:
     """Where there are values: the status is "ok" or "at null"; any other says why there are none."""
     return statuses.isin(MEASURED)
-
-
-def input_numbers(distances: NDArray) -> NDArray:
-    """Which distinct input each sample has, as the position of the first one, (n,) int64.
-
-    Args:
-        distances: Condensed distances, (n (n−1) / 2,); repeated samples stand at distance 0.
-    """
-    if distances.all():
-        return np.arange(samples(distances))
-    return np.asarray((squareform(distances) == 0).argmax(axis=1))
-
-
-def share_of_repeats(distances: NDArray) -> float:
-    """Share of the samples that repeat others, 1 − distinct / n.
-
-    Args:
-        distances: Condensed distances, (n (n−1) / 2,).
-    """
-    return 1 - len(np.unique(input_numbers(distances))) / samples(distances)
 
 
 def pairings(

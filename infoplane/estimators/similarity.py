@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from scipy.linalg import eigh, svdvals
 from scipy.spatial.distance import squareform
 from threadpoolctl import threadpool_limits
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from infoplane.errors import InfoplaneError
 from infoplane.estimators.batches import Batches, strata

@@ -26,10 +26,11 @@ from infoplane.recording.isolation import device_and_dtype
 from infoplane.recording.layers import Layer, left_out, parameter_names, selected_of
 from infoplane.recording.passes import Passes, reductions
 from infoplane.recording.samples import Inputs, Samples, as_samples
+from infoplane.recording.schedule import endless
 from infoplane.recording.sketch import SKETCH_SIZE, sketch
 from infoplane.recording.swap_test import swap_test
 from infoplane.recording.trace import trace
-from infoplane.runfile import SLOTS, Closing, LayerInfo, Probe, RunWriter, SnapshotWriter, open_run
+from infoplane.runfile import Closing, LayerInfo, Probe, RunWriter, SnapshotWriter, open_run
 from infoplane.targets import Target, as_target
 
 logger = logging.getLogger(__name__)
@@ -47,9 +48,27 @@ class Recorder(Closing):
     no recorder. A snapshot runs the network in eval mode without gradients, on copies of the probe, and puts back
     what `infoplane.recording.isolation` names, so recorded and unrecorded training end with the same weights.
 
+    Attributes:
+        model: The network, without its wrappers.
+        layers: The layers that are recorded, from input to output.
+        steps_taken: Number of optimiser steps so far, as `step` counts them; a recording that goes on starts at its
+            last snapshot. Set it where a training goes on from elsewhere.
+
     Example:
-        >>> with Recorder(model, (inputs, labels), "run.h5") as recorder:
-        ...     recorder.snapshot(step=0, loss=2.3)
+        `step` stands before the optimiser's own, so that the metrics are those of the recorded weights:
+
+        >>> model = nn.Sequential(OrderedDict(hidden=nn.Linear(20, 8), act=nn.Tanh(), logits=nn.Linear(8, 2)))
+        >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        >>> with ip.Recorder(model, (x, y), "loop.h5", snapshots=40) as recorder:
+        ...     for _ in range(10):
+        ...         loss = nn.functional.cross_entropy(model(x), y)
+        ...         recorded = recorder.step(loss=loss)
+        ...         optimizer.zero_grad()
+        ...         loss.backward()
+        ...         _ = optimizer.step()
+        ...     recorder.snapshot()  # the end
+        ...     recorder.steps
+        [0, 1, 2, 3, 4, 5, 6, 8, 9, 10]
     """
 
     def __init__(
@@ -67,7 +86,7 @@ class Recorder(Closing):
         batch_size: int = 250,
         indices: Tensor | None = None,
         config: Mapping[str, Any] | None = None,
-        snapshots: int = SLOTS,
+        snapshots: int = 40,
         force: bool = False,
         resume: bool = False,
     ) -> None:
@@ -97,7 +116,8 @@ class Recorder(Closing):
             batch_size: Number of probe samples in one forward pass.
             indices: Positions of the probe samples in their data set, (n,); for the record only.
             config: Settings to keep in the run file (JSON values).
-            snapshots: Number of snapshots to make room for; more may be taken.
+            snapshots: Number of snapshots that `step` takes in the first 10,000 steps, log-spaced, and some more in
+                each ten times as many (`infoplane.recording.schedule.endless`); the file has room for more.
             force: Overwrite an existing file.
             resume: Go on with an existing file.
 
@@ -156,6 +176,8 @@ class Recorder(Closing):
                 snapshots=snapshots,
                 force=force,
             )
+        self.steps_taken = max(self.steps, default=0)
+        self._schedule, self._due = endless(snapshots), -1
 
     @property
     def path(self) -> Path:
@@ -172,13 +194,41 @@ class Recorder(Closing):
         """Steps of the snapshots that are recorded."""
         return list(self._writer.steps)
 
-    def snapshot(self, step: int, epoch: float = float("nan"), **metrics: float | Tensor) -> None:
+    def step(self, epoch: float = float("nan"), **metrics: float | Tensor) -> bool:
+        """Counts an optimiser step that is about to be taken, and takes a snapshot before it when one is due.
+
+        Called once in each turn of the training loop, before the step of the optimiser: the first call records
+        initialisation, and the metrics are those of the weights that are recorded. `snapshot()` after the loop
+        records the end.
+
+        Args:
+            epoch: Number of epochs passed, may be fractional.
+            metrics: Loss, accuracy and whatever else was measured, one number each.
+
+        Returns:
+            Whether a snapshot was taken; what is recorded already is not taken again.
+
+        Raises:
+            InfoplaneError: As for `snapshot`.
+            RunFileError: As for `snapshot`.
+        """
+        step = self.steps_taken
+        self.steps_taken += 1
+        while self._due < step:
+            self._due = next(self._schedule)
+        if step != self._due or step in self._writer.steps:
+            return False
+        self.snapshot(step, epoch, **metrics)
+        return True
+
+    def snapshot(self, step: int | None = None, epoch: float = float("nan"), **metrics: float | Tensor) -> None:
         """Records every layer as the network is now.
 
         NaN, infinite or constant activations are recorded and marked; a warning names layer and step.
 
         Args:
-            step: Number of optimiser steps taken; 0 is initialisation. Each step is recorded once.
+            step: Number of optimiser steps taken; 0 is initialisation. Each step is recorded once. None takes the
+                number that `step` counted.
             epoch: Number of epochs passed, may be fractional.
             metrics: Loss, accuracy and whatever else was measured, one number each.
 
@@ -187,7 +237,7 @@ class Recorder(Closing):
                 sample; earlier snapshots are safe.
             RunFileError: The step is recorded already, or the disk is full; earlier snapshots are safe.
         """
-        number = _number("step", step)
+        number = _number("step", self.steps_taken if step is None else step)
         if not (math.isfinite(number) and 0 <= number == int(number) < 2**63):
             raise InfoplaneError(f"step must be a whole number from 0, got {step}")
         numbers = {name: _number(f"metric '{name}'", value) for name, value in metrics.items()}

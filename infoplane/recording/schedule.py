@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
+
 import numpy as np
 
 from infoplane.errors import InfoplaneError
+
+# A training of unknown length has the number of snapshots that is asked for when it comes to this step.
+HORIZON = 10_000
 
 
 def log_spaced(total_steps: int, count: int) -> list[int]:
@@ -29,6 +35,31 @@ def log_spaced(total_steps: int, count: int) -> list[int]:
         if len(steps) >= wanted - 1:
             break
     return [0, *steps.tolist()]
+
+
+def endless(count: int) -> Iterator[int]:
+    """The steps of the snapshots of a training whose length is not known: ever further apart, by a constant factor.
+
+    They are those of `log_spaced` for 10,000 steps, and go on from there by the same factor: whatever the length,
+    the early part is as dense, and a training ten times as long has a few more. 40 give 0, 1, 2, 3, 4, 5, 6, 8,
+    9, 12, 15, 19, …: 19 up to step 100, 29 up to 1,000, 40 up to 10,000 and 50 up to 100,000.
+
+    Args:
+        count: Number of snapshots up to step 10,000, at least 2.
+
+    Yields:
+        Rising steps without repeats, from 0 on.
+
+    Raises:
+        InfoplaneError: The count is below 2.
+    """
+    if count < 2:
+        raise InfoplaneError(f"snapshots must be at least 2, got {count}")
+    steps = log_spaced(HORIZON, count)
+    yield from steps
+    factor = HORIZON / max(steps[-2], 1)
+    for power in itertools.count(1):
+        yield round(HORIZON * factor**power)
 
 
 def snapshot_steps(spec: str, total_steps: int, steps_per_epoch: int) -> list[int]:

@@ -26,8 +26,6 @@ from infoplane.recording.passes import Passes
 from infoplane.recording.trace import IN, tensors_in
 
 SAMPLES = 64
-# δ of a chain in single precision is far below it.
-EXACT = 1e-5
 
 
 def swap_test(passes: Passes, layers: Sequence[Layer], samples: int = SAMPLES, seed: int = 0) -> NDArray:

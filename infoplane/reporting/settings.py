@@ -8,10 +8,9 @@ from typing import Any
 
 import pandas as pd
 
-from infoplane.analysis.gather import data_text
 from infoplane.analysis.plane import settings_text
 from infoplane.errors import InfoplaneError
-from infoplane.runfile import Run, open_run
+from infoplane.runfile import Run, data_text, open_run
 
 # Settings that decide what is trained, by the names they have in a configuration.
 TRAINING = (

@@ -3,6 +3,7 @@
 from infoplane.runfile.names import beside, refuse_existing, run_names
 from infoplane.runfile.reader import Run, Snapshot, open_run
 from infoplane.runfile.schema import Closing, LayerInfo, Probe
+from infoplane.runfile.summary import data_text
 from infoplane.runfile.writer import SLOTS, RunWriter, SnapshotWriter
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "Snapshot",
     "SnapshotWriter",
     "beside",
+    "data_text",
     "open_run",
     "refuse_existing",
     "run_names",

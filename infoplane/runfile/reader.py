@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import html
 import itertools
 import json
 import os
@@ -34,6 +35,7 @@ from infoplane.runfile.schema import (
     reading,
     stored_name,
 )
+from infoplane.runfile.summary import run_html, run_text
 from infoplane.targets import CLASSES, KINDS, REGRESSION, Target
 
 READ_BYTES = 64 * 2**20
@@ -264,6 +266,13 @@ class Run(Closing):
                 return layer
         raise unknown("layer", name, [layer.name for layer in self.layers])
 
+    def __repr__(self) -> str:
+        return run_text(self) if self._file else f"{self.path}: closed"
+
+    def _repr_html_(self) -> str:
+        """The run in a notebook."""
+        return run_html(self) if self._file else f"<pre>{html.escape(repr(self))}</pre>"
+
     def close(self) -> None:
         """Closes the file."""
         self._file.close()
@@ -302,9 +311,14 @@ def open_run(path: str | os.PathLike[str]) -> Run:
         path: The run file; it may still be being written.
 
     Returns:
-        The run; close it, or use it as a context manager.
+        The run; close it, or use it as a context manager. Python shows what `infoplane info` prints of it.
 
     Raises:
         RunFileError: The file is missing, truncated, foreign, or of a newer schema.
+
+    Example:
+        >>> with ip.open_run("own.h5") as run:
+        ...     print([layer.name for layer in run.layers], run.snapshots[-1].step)
+        ['hidden', 'logits'] 19
     """
     return Run(Path(path))

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infoplane.errors import RunFileError
+from infoplane.kernels import share_of_repeats
 from infoplane.targets import Target
 
 FORMAT = "infoplane run"
@@ -22,6 +23,9 @@ FORMAT = "infoplane run"
 SCHEMA_VERSION = 2
 # No layer can be called so: every module has a method of this name.
 PARAMETERS = "parameters"
+# δ of a link between layers (`Run.links`) up to which it counts as that of a chain: rounding in single precision
+# stays far below it.
+EXACT = 1e-5
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,11 @@ class Probe:
     def labels(self) -> NDArray:
         """Class labels of the target, (n,) int64; an `InfoplaneError` where it is continuous."""
         return self.target.classes
+
+    @property
+    def repeats(self) -> float:
+        """Share of the samples whose input repeats that of another, 1 − distinct / n."""
+        return share_of_repeats(self.distances)
 
     @property
     def features(self) -> int:

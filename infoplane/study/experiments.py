@@ -19,7 +19,7 @@ import torch
 
 from infoplane.errors import unknown
 from infoplane.trainers.jobs import plan, run_jobs, tuned, variant
-from infoplane.trainers.settings import RecordSettings
+from infoplane.trainers.settings import TrainingSettings
 
 SEEDS = 5
 RATES = (0.2, 1.0, 5.0)
@@ -39,14 +39,14 @@ class Group:
         rates: Multiples of each variant's own learning rate to choose from on the validation split; empty for none.
     """
 
-    variants: Mapping[str, RecordSettings]
+    variants: Mapping[str, TrainingSettings]
     seeds: int = SEEDS
     rates: tuple[float, ...] = ()
 
 
 def quick() -> dict[str, Group]:
     """A small CNN on the digits that come with scikit-learn: minutes on two cores."""
-    base = RecordSettings(dataset="digits", model="cnn", probe_size=600)
+    base = TrainingSettings(dataset="digits", model="cnn", probe_size=600)
     # At the usual rate of 0.05 the networks of the control with shuffled labels collapse instead of memorising.
     training = dataclasses.replace(base, epochs=20, snapshots="25", lr=0.01)
     compared = dataclasses.replace(
@@ -61,7 +61,7 @@ def quick() -> dict[str, Group]:
 
 def full(data_root: str = "data") -> dict[str, Group]:
     """VGG-11 and ResNet-18 on CIFAR-10 and CIFAR-100, and traffic signs: for a GPU."""
-    base = RecordSettings(
+    base = TrainingSettings(
         dataset="cifar10", data_root=data_root, model="vgg11", probe_size=1280, probe_split="test", amp=True
     )
     training = dataclasses.replace(base, epochs=40, snapshots="40", batch_size=128, amp=False)
@@ -136,7 +136,7 @@ def runs_of(folder: Path, group: str, variant_name: str) -> list[Path]:
     return sorted(found, key=lambda path: (len(path.name), path.name))
 
 
-def _training(base: RecordSettings, drop: str) -> Group:
+def _training(base: TrainingSettings, drop: str) -> Group:
     # The modified information plane asks for the activations of the maps, which are large: few of them.
     maps = dataclasses.replace(base, keep="activations", probe_size=300, snapshots="9")
     return Group(
@@ -149,15 +149,15 @@ def _training(base: RecordSettings, drop: str) -> Group:
     )
 
 
-def _comparison(base: RecordSettings, rates: Mapping[str, float]) -> Group:
+def _comparison(base: TrainingSettings, rates: Mapping[str, float]) -> Group:
     """All methods; `rates` are learning rates to begin the choice from in the place of the published ones."""
     shared = {field.name: getattr(base, field.name) for field in dataclasses.fields(base)}
-    variants: dict[str, RecordSettings] = {}
+    variants: dict[str, TrainingSettings] = {}
     for name in METHODS:
         variants |= variant(name, shared, {"lr": rates[name]} if name in rates else {})
     return Group(variants, rates=RATES)
 
 
-def _sweep(base: RecordSettings) -> Group:
+def _sweep(base: TrainingSettings) -> Group:
     shared = {field.name: getattr(base, field.name) for field in dataclasses.fields(base)}
     return Group(variant("greedy-dib", shared, {"beta": list(BETAS)}))

@@ -11,12 +11,12 @@ from infoplane.errors import InfoplaneError
 from infoplane.models import build_model
 from infoplane.trainers.blocks import Chain, grouped, merge, saved_bytes, split_into_blocks
 from infoplane.trainers.objectives.base import Knobs, OwnClassifier, Place, read_options
-from infoplane.trainers.settings import RecordSettings
+from infoplane.trainers.settings import TrainingSettings
 from infoplane.trainers.task import Task
 from infoplane.trainers.unit import Checkpointed, Unit
 
 
-def build_units(settings: RecordSettings, task: Task, example: Tensor) -> tuple[nn.Module, list[Unit]]:
+def build_units(settings: TrainingSettings, task: Task, example: Tensor) -> tuple[nn.Module, list[Unit]]:
     """The network with random weights from the global random state, and what is trained of it.
 
     Args:
@@ -54,7 +54,7 @@ def end_to_end(model: nn.Module, task: Task) -> list[Unit]:
     return [Unit("network", model, OwnClassifier(task))]
 
 
-def _chain(settings: RecordSettings, model: nn.Module, example: Tensor) -> Chain:
+def _chain(settings: TrainingSettings, model: nn.Module, example: Tensor) -> Chain:
     chain = split_into_blocks(model, example, settings.how.between)
     if settings.blocks is None:
         return chain
@@ -84,7 +84,7 @@ def _places(chain: Chain, task: Task) -> list[Place]:
     ]
 
 
-def _knobs(settings: RecordSettings, places: Sequence[Place]) -> list[Knobs]:
+def _knobs(settings: TrainingSettings, places: Sequence[Place]) -> list[Knobs]:
     make = partial(Knobs, aux=settings.aux or "linear", options=settings.options())
     if settings.beta is None:
         return [make()] * len(places)

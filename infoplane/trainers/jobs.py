@@ -17,14 +17,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from infoplane.errors import InfoplaneError, unknown
 from infoplane.runfile import open_run
 from infoplane.trainers.loop import Interrupted
 from infoplane.trainers.methods import method
 from infoplane.trainers.session import record, resume
-from infoplane.trainers.settings import AUXILIARY, DIB, LOCAL, RecordSettings
+from infoplane.trainers.settings import AUXILIARY, DIB, LOCAL, TrainingSettings
 
 logger = logging.getLogger(__name__)
 
@@ -46,10 +46,10 @@ class Job:
 
     variant: str
     path: Path
-    settings: RecordSettings
+    settings: TrainingSettings
 
 
-def plan(variants: Mapping[str, RecordSettings], seeds: Iterable[int], folder: Path) -> list[Job]:
+def plan(variants: Mapping[str, TrainingSettings], seeds: Iterable[int], folder: Path) -> list[Job]:
     """The trainings of a comparison, seed by seed, so that an interrupted one is balanced.
 
     Args:
@@ -71,7 +71,7 @@ def plan(variants: Mapping[str, RecordSettings], seeds: Iterable[int], folder: P
     ]
 
 
-def variant(name: str, shared: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, RecordSettings]:
+def variant(name: str, shared: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, TrainingSettings]:
     """The settings of one variant, or of one for each β where several are given.
 
     Args:
@@ -82,7 +82,7 @@ def variant(name: str, shared: Mapping[str, Any], own: Mapping[str, Any]) -> dic
     Raises:
         InfoplaneError: No such method or setting.
     """
-    known = [field.name for field in dataclasses.fields(RecordSettings)]
+    known = [field.name for field in dataclasses.fields(TrainingSettings)]
     for key in own:
         if key not in known:
             raise unknown(f"setting of '{name}':", key, known)
@@ -94,7 +94,7 @@ def variant(name: str, shared: Mapping[str, Any], own: Mapping[str, Any]) -> dic
     values |= {key: tuple(value) if isinstance(value, list) else value for key, value in own.items()}
     beta = values.get("beta")
     betas = beta if isinstance(beta, tuple) else None if beta is None else (beta,)
-    settings = RecordSettings(**{**values, "method": chosen.name, "beta": betas})
+    settings = TrainingSettings(**{**values, "method": chosen.name, "beta": betas})
     if betas is None or len(betas) < 2:
         return {name: settings}
     return {f"{name}-beta{beta:g}": dataclasses.replace(settings, beta=(beta,)) for beta in betas}
@@ -129,13 +129,13 @@ def run_jobs(jobs: Sequence[Job], processes: int = 1, *, progress: bool = False)
 
 
 def tuned(
-    variants: Mapping[str, RecordSettings],
+    variants: Mapping[str, TrainingSettings],
     factors: Sequence[float],
     folder: Path,
     processes: int = 1,
     *,
     progress: bool = False,
-) -> dict[str, RecordSettings]:
+) -> dict[str, TrainingSettings]:
     """Each variant with the learning rate that is best on the validation split, from as many trials as the others.
 
     Args:
@@ -184,7 +184,7 @@ def _is_finished(job: Job) -> bool:
     if not job.path.exists():
         return False
     with open_run(job.path) as run:
-        stored = RecordSettings.of(run.config)
+        stored = TrainingSettings.of(run.config)
         unlike = dataclasses.replace(stored, data_root=job.settings.data_root, device=job.settings.device)
         names = [
             field.name

@@ -65,7 +65,7 @@ class Method:
         summary: One line with the source.
         local: Whether every block has a loss of its own; else the whole network is one block.
         make: The objective of a hidden block.
-        defaults: Training settings that it was published with, by the names of `RecordSettings`.
+        defaults: Training settings that it was published with, by the names of `TrainingSettings`.
         last: The objective of the last block, which ends in the network's own classifier.
         expand: Makes more samples of a batch before the first block sees it, with a generator on the CPU.
         between: What is put between two blocks.

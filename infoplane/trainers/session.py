@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from infoplane.data import Dataset, augmentation, balanced_probe, hold_out, load_dataset, permute_labels, subset
 from infoplane.device import device_of
@@ -27,7 +27,7 @@ from infoplane.trainers.evaluate import predict, scores
 from infoplane.trainers.loop import Interrupted, Loop, Recipe, count_steps, stages
 from infoplane.trainers.optim import build_optimizer, is_length_free, lr_factor
 from infoplane.trainers.results import results_of
-from infoplane.trainers.settings import RecordSettings
+from infoplane.trainers.settings import TrainingSettings
 from infoplane.trainers.task import Task
 
 logger = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 CHANGEABLE = {"epochs", "data_root", "device", "cache_mib"}
 
 
-def record(settings: RecordSettings, path: Path, *, force: bool = False, progress: bool = False) -> float:
+def record(settings: TrainingSettings, path: Path, *, force: bool = False, progress: bool = False) -> float:
     """Trains a network from initialisation and records it.
 
     Args:
@@ -75,7 +75,7 @@ def resume(path: Path, changes: Mapping[str, Any] | None = None, *, progress: bo
         Interrupted: Asked to stop again.
     """
     with open_run(path) as run:
-        settings = RecordSettings.of(run.config)
+        settings = TrainingSettings.of(run.config)
     changed = {name: value for name, value in (changes or {}).items() if value != getattr(settings, name)}
     refused = sorted(changed.keys() - CHANGEABLE)
     if refused:
@@ -87,7 +87,7 @@ def resume(path: Path, changes: Mapping[str, Any] | None = None, *, progress: bo
         return _Session(settings, path, device).train(progress, going_on=True)
 
 
-def _refuse_length(path: Path, settings: RecordSettings, epochs: int) -> None:
+def _refuse_length(path: Path, settings: TrainingSettings, epochs: int) -> None:
     """A run may become longer, where what it did so far does not depend on its length."""
     if epochs < settings.epochs:
         raise InfoplaneError(f"{path} is planned for {settings.epochs} epochs, which is more than {epochs}")
@@ -109,7 +109,7 @@ def _refuse_length(path: Path, settings: RecordSettings, epochs: int) -> None:
 class _Session:
     """One process's share of a run: builds everything from the settings, trains, records, saves."""
 
-    def __init__(self, settings: RecordSettings, path: Path, device: str) -> None:
+    def __init__(self, settings: TrainingSettings, path: Path, device: str) -> None:
         self.settings = settings
         self.path = path
         self.checkpoint = beside(path, ".ckpt")
@@ -278,7 +278,7 @@ class _Session:
             ) from error
 
 
-def _load(settings: RecordSettings) -> Dataset:
+def _load(settings: TrainingSettings) -> Dataset:
     dataset = load_dataset(settings.dataset, Path(settings.data_root), settings.image_size, settings.region)
     if settings.train_size is not None:
         dataset = subset(dataset, settings.train_size)

@@ -30,7 +30,7 @@ BLOCKWISE = ("blocks", "group")
 
 
 @dataclass(frozen=True)
-class RecordSettings:
+class TrainingSettings:
     """The settings of a run; its fields are the options of `infoplane record`.
 
     None stands for the method's own value, which `resolved` fills in; where a method has no such setting it stays.
@@ -80,7 +80,7 @@ class RecordSettings:
     keep: str = "auto"
 
     @classmethod
-    def of(cls, config: dict[str, Any]) -> RecordSettings:
+    def of(cls, config: dict[str, Any]) -> TrainingSettings:
         """The settings that a run file keeps; those that an older infoplane did not know have their defaults.
 
         Raises:
@@ -101,7 +101,7 @@ class RecordSettings:
         """The method."""
         return method(self.method)
 
-    def resolved(self) -> RecordSettings:
+    def resolved(self) -> TrainingSettings:
         """These settings with every None that the method has a value for filled in.
 
         Raises:
@@ -149,7 +149,7 @@ class RecordSettings:
         return found
 
 
-def _check_types(settings: RecordSettings) -> None:
+def _check_types(settings: TrainingSettings) -> None:
     """Configuration files give whatever type they hold."""
     kinds: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "str": (str,), "bool": (bool,)}
     for field in dataclasses.fields(settings):
@@ -159,7 +159,7 @@ def _check_types(settings: RecordSettings) -> None:
             raise InfoplaneError(f"{field.name} must be of type {kind}, got {value!r}")
 
 
-def _check(settings: RecordSettings) -> None:
+def _check(settings: TrainingSettings) -> None:
     _check_types(settings)
     for name in ("probe_size", "batch_size", "epochs", "eval_size", "micro_batches"):
         if getattr(settings, name) < 1:

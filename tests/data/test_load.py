@@ -17,7 +17,7 @@ from infoplane.data.dataset import channel_statistics
 from infoplane.data.probe import probe_from
 from infoplane.errors import InfoplaneError
 from infoplane.trainers.session import record
-from infoplane.trainers.settings import RecordSettings
+from infoplane.trainers.settings import TrainingSettings
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -260,7 +260,7 @@ def test_gtsrb_boxes_and_tracks(tmp_path, offline, scale):
 def test_a_recording_keeps_the_boxes_of_its_probe(tmp_path, offline, task):
     write_signs(tmp_path)
     data = {"dataset": "gtsrb", "data_root": str(tmp_path), "image_size": 8, "probe_split": "all", "probe_size": 6}
-    settings = RecordSettings(**data, model="mlp", widths=(4,), epochs=1, snapshots="2", batch_size=2, task=task)
+    settings = TrainingSettings(**data, model="mlp", widths=(4,), epochs=1, snapshots="2", batch_size=2, task=task)
     record(settings, tmp_path / "run.h5")
     data = load_dataset("gtsrb", tmp_path, image_size=8)
     with open_run(tmp_path / "run.h5") as run:

@@ -251,7 +251,7 @@ def test_a_metric_is_one_number(net, probe, tmp_path, metric, message):
         assert run.snapshots[0].metrics["best"] == 1.0
 
 
-@pytest.mark.parametrize("step", [float("nan"), float("inf"), -1, 0.5, None, "3", 2**63])
+@pytest.mark.parametrize("step", [float("nan"), float("inf"), -1, 0.5, "3", 2**63])
 def test_a_step_is_a_whole_number(net, probe, tmp_path, step):
     with (
         Recorder(net, probe, tmp_path / "run.h5") as recorder,
@@ -417,3 +417,27 @@ def test_a_network_without_parameters_is_recorded_without(probe, tmp_path):
         recorder.snapshot(step=0)
     with open_run(tmp_path / "run.h5") as run:
         assert run.snapshots[0].parameters("1") is None
+
+
+def test_step_counts_and_records_by_the_schedule(net, probe, tmp_path):
+    with Recorder(net, probe, tmp_path / "run.h5", snapshots=10) as recorder:
+        taken = [recorder.step(loss=float(step)) for step in range(40)]
+        assert [step for step, recorded in enumerate(taken) if recorded] == [0, 1, 3, 10, 32]
+        assert recorder.steps_taken == 40
+        recorder.snapshot(loss=40.0)
+    with open_run(tmp_path / "run.h5") as run:
+        assert [(one.step, one.metrics["loss"]) for one in run.snapshots] == [
+            (step, float(step)) for step in (0, 1, 3, 10, 32, 40)
+        ]
+
+
+def test_step_goes_on_after_the_last_snapshot_and_from_where_it_is_told(net, probe, tmp_path):
+    with Recorder(net, probe, tmp_path / "run.h5", snapshots=10) as recorder:
+        for _ in range(4):
+            recorder.step()
+    with Recorder(net, probe, tmp_path / "run.h5", snapshots=10, resume=True) as recorder:
+        assert recorder.steps_taken == 3
+        assert not recorder.step()
+        recorder.steps_taken = 10
+        assert recorder.step()
+        assert recorder.steps == [0, 1, 3, 10]

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from infoplane.errors import InfoplaneError
-from infoplane.recording.schedule import log_spaced, snapshot_steps
+from infoplane.recording.schedule import endless, log_spaced, snapshot_steps
 
 
 @given(st.integers(1, 10**6), st.integers(2, 200))
@@ -26,6 +26,23 @@ def test_gaps_grow():
     # Evenly in the logarithm: half of the snapshots are before the square root of the number of steps.
     assert min(ratios) > 1.2
     assert steps[14] < 100 < steps[15]
+
+
+@given(st.integers(2, 200))
+def test_endless_steps_rise_by_one_factor_and_as_many_as_asked_for_fall_into_the_first_10_000(count):
+    steps = list(itertools.islice(endless(count), count + 20))
+    assert steps == sorted(set(steps))
+    assert steps[: len(log_spaced(10_000, count))] == log_spaced(10_000, count)
+    late = [b / a for a, b in itertools.pairwise(steps) if a >= 10_000]
+    assert max(late) / min(late) < 1.001
+
+
+def test_endless_steps_as_documented():
+    steps = list(itertools.islice(endless(40), 60))
+    assert steps[:12] == [0, 1, 2, 3, 4, 5, 6, 8, 9, 12, 15, 19]
+    assert [sum(step <= last for step in steps) for last in (100, 1000, 10_000, 100_000)] == [19, 29, 40, 50]
+    with pytest.raises(InfoplaneError, match="at least 2, got 1"):
+        next(endless(1))
 
 
 def test_snapshot_steps():

@@ -11,9 +11,10 @@ from infoplane.models import build_model
 from infoplane.recording.layers import natural_of, selected_of
 from infoplane.recording.passes import Passes
 from infoplane.recording.samples import as_inputs
-from infoplane.recording.swap_test import EXACT, swap_test
+from infoplane.recording.swap_test import swap_test
 from infoplane.recording.trace import trace
 from infoplane.reporting import terminal
+from infoplane.runfile.schema import EXACT
 
 
 def deltas(model: nn.Module, inputs: Tensor, layers: list[str] | None = None) -> np.ndarray:

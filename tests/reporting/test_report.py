@@ -16,7 +16,7 @@ from infoplane.errors import InfoplaneError
 from infoplane.estimators.batches import Batches
 from infoplane.estimators.renyi import Settings
 from infoplane.reporting.report import as_json, write_report
-from infoplane.trainers.session import RecordSettings, record
+from infoplane.trainers.session import TrainingSettings, record
 
 QUICK = {"settings": Settings(permutations=2), "jobs": 1}
 
@@ -27,7 +27,7 @@ def runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
     paths = [folder / f"seed{seed}.h5" for seed in range(2)]
     for seed, path in enumerate(paths):
-        record(RecordSettings(epochs=1, snapshots="6", probe_size=40, eval_size=50, seed=seed), path)
+        record(TrainingSettings(epochs=1, snapshots="6", probe_size=40, eval_size=50, seed=seed), path)
     return paths
 
 

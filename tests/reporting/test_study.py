@@ -11,7 +11,6 @@ from recorded import make_run
 
 from infoplane.analysis.analyze import Report, Variant
 from infoplane.analysis.comparison.methods import comparison_table
-from infoplane.analysis.gather import data_text
 from infoplane.analysis.markov.controls import control_tables, planted_bottleneck
 from infoplane.analysis.markov.verdict import markov_verdict
 from infoplane.analysis.verdict import Verdict
@@ -21,7 +20,8 @@ from infoplane.reporting.settings import settings_table
 from infoplane.reporting.study import show_classes, show_convergence, show_markov, show_settings
 from infoplane.reporting.tables import latex, markdown, save_table
 from infoplane.reporting.verdicts import BASE, convergence_verdicts, markov_verdicts
-from infoplane.trainers.session import RecordSettings, record
+from infoplane.runfile import data_text
+from infoplane.trainers.session import TrainingSettings, record
 
 LAYERS = [f"layer{place}" for place in range(1, 6)]
 
@@ -117,7 +117,7 @@ def test_settings_of_recorded_runs(tmp_path, probe):
     common = {"epochs": 1, "snapshots": "2", "probe_size": 20, "eval_size": 20}
     paths = [tmp_path / f"seed{seed}.h5" for seed in range(3)]
     for seed, path in enumerate(paths):
-        record(RecordSettings(**common, seed=seed, permute_labels=1.0), path)
+        record(TrainingSettings(**common, seed=seed, permute_labels=1.0), path)
     own = make_run(tmp_path / "own.h5", probe)
     estimated = pd.DataFrame([{
         "estimator": "renyi", "alpha": 1.0, "kernel": "tensor", "bandwidth": "median:1", "scope": "snapshot",

@@ -9,9 +9,9 @@ from infoplane import open_run
 from infoplane.errors import InfoplaneError
 from infoplane.study import experiments as runs
 from infoplane.study.experiments import Group, groups_of, make_runs, runs_of
-from infoplane.trainers.settings import RecordSettings
+from infoplane.trainers.settings import TrainingSettings
 
-TINY = RecordSettings(
+TINY = TrainingSettings(
     model="cnn", epochs=1, snapshots="5", probe_size=40, batch_size=300, eval_size=50, train_size=600, lr=0.05
 )
 

@@ -19,7 +19,7 @@ from infoplane.trainers import jobs as compare
 from infoplane.trainers.jobs import TUNING_SEED, plan, run_jobs, tuned, variant
 from infoplane.trainers.loop import Loop
 from infoplane.trainers.session import record
-from infoplane.trainers.settings import RecordSettings
+from infoplane.trainers.settings import TrainingSettings
 
 TINY = {"model": "mlp", "widths": (8,), "epochs": 1, "snapshots": "2", "probe_size": 20, "train_size": 200}
 TINY |= {"batch_size": 100, "eval_size": 50}
@@ -28,7 +28,7 @@ ARGUMENTS += ["--train-size", "200", "--batch-size", "100", "--eval-size", "50"]
 
 
 def settings(**changes):
-    return RecordSettings(**{**TINY, **changes})
+    return TrainingSettings(**{**TINY, **changes})
 
 
 def accuracies(folder):

@@ -19,11 +19,11 @@ from infoplane.trainers.build import block_betas, build_units
 from infoplane.trainers.loop import Loop, Recipe, count_steps, stages
 from infoplane.trainers.optim import build_optimizer
 from infoplane.trainers.session import record, resume
-from infoplane.trainers.settings import RecordSettings
+from infoplane.trainers.settings import TrainingSettings
 from infoplane.trainers.task import Task
 from infoplane.trainers.unit import Unit
 
-SMALL = RecordSettings(
+SMALL = TrainingSettings(
     epochs=1, snapshots="2", probe_size=40, batch_size=128, eval_size=50, lr=0.05, schedule="constant"
 )
 LAYERWISE = dataclasses.replace(SMALL, method="greedy-ce", aux="linear")

@@ -14,12 +14,12 @@ from infoplane import open_run
 from infoplane.errors import InfoplaneError
 from infoplane.trainers.loop import Interrupted
 from infoplane.trainers.session import record, resume
-from infoplane.trainers.settings import RecordSettings
+from infoplane.trainers.settings import TrainingSettings
 from infoplane.trainers.unit import Unit
 
 # Dropout-free networks hide a wrong random state; batch norm hides nothing. The cnn has the latter, the
 # user's network below the former.
-SMALL = RecordSettings(model="cnn", epochs=2, snapshots="7", probe_size=60, batch_size=128, eval_size=100)
+SMALL = TrainingSettings(model="cnn", epochs=2, snapshots="7", probe_size=60, batch_size=128, eval_size=100)
 NETWORK = """
 from torch import nn
 
@@ -87,7 +87,7 @@ def assert_same_weights(left, right):
 def test_what_is_recorded(tmp_path):
     accuracy = record(SMALL, tmp_path / "run.h5")
     with open_run(tmp_path / "run.h5") as run:
-        assert RecordSettings.of(run.config) == SMALL.resolved()
+        assert TrainingSettings.of(run.config) == SMALL.resolved()
         assert len(run.layers) >= 5
         assert [snapshot.step for snapshot in run.snapshots] == [0, 1, 2, 3, 6, 11, 20]
         assert run.snapshots[-1].epoch == 2

@@ -17,11 +17,11 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from infoplane.analysis.gather import MAY_DIFFER, data_text
+from infoplane.analysis.gather import MAY_DIFFER
 from infoplane.analysis.inference import holm
 from infoplane.analysis.seeds import LEVEL, over_seeds, student_interval
 from infoplane.errors import InfoplaneError
-from infoplane.runfile import Run, open_run
+from infoplane.runfile import Run, data_text, open_run
 
 MARGIN = 0.01
 # Settings in which variants may differ; the runs of one variant differ in MAY_DIFFER only.

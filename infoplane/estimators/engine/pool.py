@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from infoplane.device import cores
 from infoplane.estimators.base import EstimatorSettings, Item, LayerEstimator, LayerView

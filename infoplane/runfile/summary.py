@@ -1,0 +1,172 @@
+"""A run file in words: what `infoplane info` prints, and what Python shows of an open run."""
+
+from __future__ import annotations
+
+import html
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from infoplane.runfile.schema import EXACT
+from infoplane.targets import MULTILABEL, Target
+
+if TYPE_CHECKING:
+    from infoplane.runfile.reader import Run
+
+
+def run_text(run: Run) -> str:
+    """A run in plain text, readable at a glance.
+
+    Args:
+        run: An open run.
+    """
+    if not run.snapshots:
+        return "\n".join([*_about(run), "no finished snapshot yet"])
+    return "\n".join([*_about(run), "", plain_table(_layers(run))])
+
+
+def run_html(run: Run) -> str:
+    """A run as HTML, for a notebook: the same words, and the layers as a table.
+
+    Args:
+        run: An open run.
+    """
+    lines = html.escape("\n".join(_about(run)))
+    layers = _layers(run).to_html(index=False) if run.snapshots else "<p>no finished snapshot yet</p>"
+    return f"<pre>{lines}</pre>\n{layers}"
+
+
+def data_text(config: Mapping[str, Any]) -> str:
+    """The data of a run in words, such as "gtsrb (16×16, 100 % of labels permuted)".
+
+    Args:
+        config: The configuration that a run file keeps.
+    """
+    size, count, augment = config.get("image_size"), config.get("train_size"), config.get("augment", "none")
+    permuted, held_out = config.get("permute_labels", 0), config.get("validation", 0)
+    details = [
+        f"{size}×{size}" if size else "",
+        "cut to the sign" if config.get("region") == "sign" else "",
+        f"{count:,} training samples" if count else "",
+        f"{100 * held_out:g} % held out" if held_out else "",
+        f"{100 * permuted:g} % of labels permuted" if permuted else "",
+        "with boxes" if config.get("task") == "classes+boxes" else "",
+        f"augmentation {augment}" if augment != "none" else "",
+    ]
+    known = ", ".join(filter(None, details))
+    return f"{config.get('dataset', 'own data')}" + (f" ({known})" if known else "")
+
+
+def _about(opened: Run) -> list[str]:
+    """Where the run is from and what was recorded, a line each."""
+    config, provenance, snapshots = opened.config, opened.provenance, opened.snapshots
+    made = provenance.get("versions", {})
+    probe = opened.probe
+    samples = f"{len(probe)} samples{repeats_text(probe.repeats)}"
+    lines = [
+        f"{opened.path}: {opened.path.stat().st_size / 2**20:.1f} MiB",
+        f"recorded   {provenance.get('created', '?')} on {provenance.get('device', '?')}, "
+        f"infoplane {made.get('infoplane', '?')}, torch {made.get('torch', '?')}",
+        f"command    {provenance.get('command', '?')}",
+        f"probe      {samples} {_target(probe.target)}",
+        *(f"target     {name}: {len(target)} samples {_target(target)}" for name, target in probe.others.items()),
+    ]
+    if {"model", "dataset", "epochs", "optimizer", "lr", "schedule", "batch_size", "seed"} <= config.keys():
+        lines.append(
+            f"training   {config['model']} on {data_text(config)} by {config.get('method', 'sgd')}, "
+            f"{config['epochs']} epochs, "
+            f"{config['optimizer']}, lr {config['lr']:g} ({config['schedule']}), batch {config['batch_size']}, "
+            f"seed {config['seed']}"
+        )
+    if snapshots:
+        first, last = snapshots[0], snapshots[-1]
+        lines.append(f"snapshots  {len(snapshots)}, step {first.step} to {last.step} (epoch {last.epoch:g})")
+        metrics = ", ".join(f"{name} {value:.4g}" for name, value in last.metrics.items())
+        lines.append(f"last       {metrics or 'no metrics'}")
+    if opened.links:
+        lines.append(f"chain      {_chain(opened)}")
+    if opened.results:
+        lines.append(f"results    {_results(opened.results)}")
+    return lines
+
+
+def _target(target: Target) -> str:
+    """What the samples are asked for: "of 10 classes, 50 each"."""
+    if not target.discrete:
+        return f"with {target.values.shape[1]} continuous values each"
+    counts = Counter(target.classes.tolist()).values()
+    balance = f"{min(counts)}" if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
+    what = "sets of labels" if target.kind == MULTILABEL else "classes"
+    return f"of {len(counts)} {what}, {balance} each"
+
+
+def _chain(opened: Run) -> str:
+    """What the swap test says of the links between layers: exact, or which are none of a chain."""
+    names = [layer.name for layer in opened.layers]
+    worst = np.fmax.reduce([*opened.links.values()])
+    times = " and ".join({"first": "at the first snapshot", "last": "at the end"}[when] for when in opened.links)
+    leaks = [
+        f"{before} → {after} {delta:.2g}"
+        for before, after, delta in zip(names, names[1:], worst, strict=False)
+        if delta > EXACT
+    ]
+    unknown = int(np.isnan(worst).sum())
+    parts = [f"leaks (δ): {', '.join(leaks)}"] if leaks else ["exact"] if unknown < len(worst) else []
+    parts += [f"{unknown} of {len(worst)} links unknown"] if unknown else []
+    return f"{'; '.join(parts)} ({times})"
+
+
+def _results(results: Mapping[str, Any]) -> str:
+    """Test accuracy and cost of a finished training."""
+    peak, seconds = results.get("peak_bytes"), results.get("seconds")
+    parts = [
+        f"test accuracy {results['test_accuracy']:.2%}" if "test_accuracy" in results else "",
+        f"{seconds:.1f} s of training" if seconds else "",
+        f"a step takes {peak / 2**20:.1f} MiB" if peak else "",
+    ]
+    return ", ".join(filter(None, parts))
+
+
+def _layers(opened: Run) -> pd.DataFrame:
+    """One row per recorded layer, from the input to the output."""
+    rows = []
+    for depth, layer in enumerate(opened.layers, start=1):
+        marks = Counter(
+            "not finite" if snapshot.nonfinite(layer.name) else "constant"
+            for snapshot in opened.snapshots
+            if snapshot.nonfinite(layer.name) or snapshot.constant(layer.name)
+        )
+        rows.append(
+            {
+                "": f"T{depth}",
+                "layer": layer.name,
+                "shape": "×".join(map(str, layer.shape)) or "1",
+                "features": layer.features,
+                "kept": opened.snapshots[-1].kind(layer.name),
+                "note": "; ".join(filter(None, [layer.note, *(f"{m} at {k} snapshots" for m, k in marks.items())])),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def repeats_text(share: float) -> str:
+    """How many of the samples repeat others, to stand behind their number; "" where none does."""
+    return f" ({100 * share:.2g} % repeat others)" if share > 0 else ""
+
+
+def plain_table(table: pd.DataFrame) -> str:
+    """A table in plain text: words to the left, numbers to the right.
+
+    Args:
+        table: The table; its index is left out.
+    """
+    words = {name: _padder(table[name]) for name in table.columns if not pd.api.types.is_numeric_dtype(table[name])}
+    return table.to_string(index=False, formatters=words, float_format="{:.4f}".format, justify="left")
+
+
+def _padder(column: pd.Series) -> Callable[[object], str]:
+    width = int(column.astype(str).str.len().max())
+    return lambda value: f"{value!s:<{width}}"
