@@ -79,7 +79,7 @@ class Snapshot:
         if self.kind(layer) != "activations":
             raise MissingData(
                 f"{self._run.path}: layer '{layer}' was recorded as distances; "
-                "its activations need `infoplane record --keep activations`"
+                "record it with `keep='activations'` to have its activations"
             )
         return self._read(layer)
 

@@ -152,7 +152,7 @@ def tuned(
     for name, settings in variants.items():
         resolved = settings.resolved()
         if not resolved.validation:
-            raise InfoplaneError("tuning needs a validation split, never the test split; give --validation 0.1")
+            raise InfoplaneError("tuning needs a validation split, never the test split; give `validation=0.1`")
         rates = [float(resolved.lr or 0) * factor for factor in factors]
         trials[name] = [
             Job(
