@@ -295,6 +295,11 @@ def gram_matrix(x: Array, sigma: float | None = None) -> Array:
 
     Raises:
         ValueError: x is empty or not finite, σ is not positive and finite, or the median distance is 0.
+
+    Example:
+        >>> gram = ip.gram_matrix(torch.randn(30, 1, 8, 8))
+        >>> tuple(gram.shape), round(gram.trace().item(), 6)
+        ((30, 30), 1.0)
     """
     tensor = torch.as_tensor(x)
     if tensor.ndim == 0 or tensor.numel() == 0:

@@ -30,6 +30,11 @@ def probe_from(data: Any, n: int = 500, seed: int = 0, target: str = AUTO) -> Sa
 
     Raises:
         InfoplaneError: Data or labels that cannot be read, or too few for the probe.
+
+    Example:
+        >>> probe = ip.probe_from((x, y), n=20)
+        >>> len(probe.labels), int(probe.labels.sum())  # as many of each class
+        (20, 10)
     """
     if n < 4:
         raise InfoplaneError(f"a probe of {n} samples is too small; take at least 4, better 500")

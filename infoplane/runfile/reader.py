@@ -159,6 +159,11 @@ class Run(Closing):
         provenance: Versions, command, device.
         layers: The recorded layers, from input to output.
         snapshots: The finished snapshots in the order of their steps.
+
+    Example:
+        >>> with ip.open_run("own.h5") as run:
+        ...     run.metrics["loss"].iloc[-1] < run.metrics["loss"].iloc[0], len(run.probe)
+        (np.True_, 64)
     """
 
     def __init__(self, path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +35,11 @@ class TrainingSettings:
     """The settings of a run; its fields are the options of `infoplane record`.
 
     None stands for the method's own value, which `resolved` fills in; where a method has no such setting it stays.
+
+    Example:
+        >>> settings = ip.TrainingSettings(method="greedy-dib", beta=(0.01,), epochs=5)
+        >>> settings.resolved().loss_bandwidth
+        'knn:10'
     """
 
     dataset: str = "digits"
@@ -95,6 +101,22 @@ class TrainingSettings:
             if name in names
         }
         return cls(**values)
+
+    @classmethod
+    def refuse_unknown(cls, names: Iterable[str], whose: str = "setting") -> None:
+        """Lets no name pass that is no setting of a training.
+
+        Args:
+            names: The names.
+            whose: What they are called in the error.
+
+        Raises:
+            InfoplaneError: One of them is none, with the nearest names.
+        """
+        known = [field.name for field in dataclasses.fields(cls)]
+        for name in names:
+            if name not in known:
+                raise unknown(whose, name, known)
 
     @property
     def how(self) -> Method:
