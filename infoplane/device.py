@@ -21,7 +21,7 @@ def device_of(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise InfoplaneError(f"device '{name}' is not available here; use --device auto or cpu") from error
+        raise InfoplaneError(f"device '{name}' is not available here; use `device='auto'` or cpu") from error
     return device
 
 

@@ -9,8 +9,15 @@ from collections.abc import Iterable
 class InfoplaneError(Exception):
     """What went wrong and what to do, in one line.
 
-    The command line prints the message and exits with code 1, without a traceback; in Python it is an
-    ordinary exception.
+    A message names settings as Python does, between backticks: `force=True`. The command line prints it in its own
+    words, `--force` (`infoplane.cli.options.in_options`), and exits with code 1, without a traceback.
+
+    Example:
+        >>> try:
+        ...     ip.open_run("missing.h5")
+        ... except ip.InfoplaneError as error:
+        ...     print(error)
+        missing.h5 does not exist; record it first: infoplane record -o missing.h5
     """
 
 

@@ -296,6 +296,11 @@ def gram_matrix(x: Array, sigma: float | None = None) -> Array:
     Raises:
         ValueError: x is no array of numbers, empty or not finite, σ is not positive and finite, or there is none
             given and the median distance is 0 or there is one sample only.
+
+    Example:
+        >>> gram = ip.gram_matrix(torch.randn(30, 1, 8, 8))
+        >>> tuple(gram.shape), round(gram.trace().item(), 6)
+        ((30, 30), 1.0)
     """
     tensor = as_tensor(x, "samples")
     if tensor.ndim == 0 or tensor.numel() == 0:

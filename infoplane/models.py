@@ -111,13 +111,13 @@ def _options(name: str, widths: Sequence[int] | None, activation: str) -> dict[s
     if activation not in ACTIVATIONS:
         raise unknown("activation", activation, ACTIVATIONS)
     if widths is not None and name != "mlp":
-        raise InfoplaneError(f"widths are for the model 'mlp', not for '{name}'; leave out --widths")
+        raise InfoplaneError(f"widths are for the model 'mlp', not for '{name}'; leave out `widths`")
     if widths is not None and (not widths or min(widths) < 1):
         raise InfoplaneError(f"widths {list(widths)} are impossible; give one or more positive numbers")
     if name not in ("mlp", "cnn"):
         if activation != "relu":
             raise InfoplaneError(
-                f"the activation of model '{name}' cannot be chosen; leave out --activation or use mlp or cnn"
+                f"the activation of model '{name}' cannot be chosen; leave out `activation` or use mlp or cnn"
             )
         return {}
     options: dict[str, Any] = {"activation": ACTIVATIONS[activation]}
@@ -134,9 +134,9 @@ def _check(model: nn.Module, input_shape: Shape, classes: int) -> None:
 def _advice(name: str, input_shape: Shape) -> str:
     """What may help a model that refuses the inputs."""
     if len(input_shape) != 3:
-        return "try --model mlp"
+        return "try `model='mlp'`"
     usual = 224 if _is_torchvision(name) else 32
-    return "try --model cnn" if usual in input_shape[1:] else f"try --image-size {usual} or --model cnn"
+    return "try `model='cnn'`" if usual in input_shape[1:] else f"try `image_size={usual}` or `model='cnn'`"
 
 
 def _reason(error: Exception) -> str:

@@ -121,18 +121,18 @@ def test_input_channels():
         (("vgg99", (3, 32, 32), 10), {}, "unknown model 'vgg99'; did you mean"),
         (("torchvision:resnet19", (3, 32, 32), 10), {}, "unknown torchvision model 'resnet19'; did you mean"),
         (("mlp", (4,), 2), {"activation": "rellu"}, "unknown activation 'rellu'; did you mean relu"),
-        (("resnet20", (3, 32, 32), 10), {"activation": "tanh"}, "leave out --activation"),
+        (("resnet20", (3, 32, 32), 10), {"activation": "tanh"}, "leave out `activation`"),
         (("cnn", (1, 8, 8), 10), {"widths": (3,)}, "widths are for the model 'mlp'"),
         (("mlp", (4,), 2), {"widths": (3, 0)}, "impossible"),
         (
             ("vgg11", (1, 8, 8), 10),
             {},
-            "'vgg11' does not take inputs of 1×8×8: .*; try --image-size 32 or --model cnn",
+            "'vgg11' does not take inputs of 1×8×8: .*; try `image_size=32` or `model='cnn'`",
         ),
-        (("lenet5", (1, 8, 8), 10), {}, "28×28 or 32×32; try --image-size 32"),
-        (("alexnet", (3, 32, 32), 10), {}, "try --image-size 224"),
+        (("lenet5", (1, 8, 8), 10), {}, "28×28 or 32×32; try `image_size=32`"),
+        (("alexnet", (3, 32, 32), 10), {}, "try `image_size=224`"),
         (("alexnet", (1, 32, 32), 10), {}, "it takes images of 3 channels"),
-        (("resnet20", (12,), 2), {}, "it takes images; try --model mlp"),
+        (("resnet20", (12,), 2), {}, "it takes images; try `model='mlp'`"),
     ],
 )
 def test_errors_in_one_line(arguments, options, message):

@@ -8,7 +8,9 @@ estimates say so too.
 
 from __future__ import annotations
 
+import html
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -37,6 +39,88 @@ _NEEDED = ("run", "layer", "depth", "step", "dataset", "model", "n", "classes", 
 _MEASURES = {"hsic": "HSIC", "nhsic": "nHSIC", "cka": "CKA", "kernel-cka": "kCKA"}
 _LIMITS = ("limit_XT", "limit_TY")
 _NOT_METRICS = ("run", "seed", "snapshot", "step", "epoch")
+
+
+@dataclass(frozen=True)
+class Plane:
+    """The information plane of one run, or of several as their mean.
+
+    Attributes:
+        table: One row per layer and step, as `plane_table` gives it.
+        metrics: One row per step, as `metrics_table` gives it; None without.
+
+    Example:
+        >>> plane = ip.information_plane("own.h5")
+        >>> plane.layers
+        ('hidden', 'logits')
+        >>> plane.names["I_XT"], round(plane.limits["I_XT"], 2)  # log2 of the 64 samples of the probe
+        ('I(X;T)', 6.0)
+    """
+
+    table: pd.DataFrame
+    metrics: pd.DataFrame | None = None
+
+    @classmethod
+    def of(cls, estimates: pd.DataFrame, metrics: pd.DataFrame | None = None) -> Plane:
+        """The plane of runs from what was estimated and measured.
+
+        Args:
+            estimates: One row per run, snapshot, layer and batch.
+            metrics: One row per run and snapshot; None without.
+
+        Raises:
+            InfoplaneError: As for `plane_table` and `metrics_table`.
+        """
+        return cls(plane_table(estimates), None if metrics is None else metrics_table(metrics))
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Names of the layers, from the input to the output."""
+        return tuple(self.table.sort_values("depth")["layer"].unique())
+
+    @property
+    def names(self) -> dict[str, str]:
+        """What the columns I_XT and I_TY hold: informations, or dependence measures."""
+        return quantity_names(self.table)
+
+    @property
+    def limits(self) -> dict[str, float]:
+        """The largest I_XT and I_TY that the estimator can give, in their unit; NaN where it has no limit."""
+        return dict(zip(("I_XT", "I_TY"), limits(self.table), strict=True))
+
+    @property
+    def settings(self) -> str:
+        """The estimator and the settings that decided the numbers, in words."""
+        return settings_text(self.table.iloc[0])
+
+    @property
+    def with_metrics(self) -> pd.DataFrame:
+        """The table with the metrics of each step beside its layers; names that both have end in `_metric`."""
+        if self.metrics is None:
+            return self.table
+        return self.table.merge(self.metrics, on="step", how="left", suffixes=("", "_metric"))
+
+    @property
+    def final(self) -> pd.DataFrame:
+        """The last step, a row for each layer: the quantities, the null of I_TY, what is above it, the status."""
+        last = self.table[self.table["step"] == self.table["step"].max()].set_index("layer")
+        return last[["I_XT", "I_TY", "I_TY_null", "I_TY_corrected", "status"]]
+
+    def __repr__(self) -> str:
+        return f"{self._heading()}\n{self.final.to_string(float_format='{:.3f}'.format)}"
+
+    def _repr_html_(self) -> str:
+        """The plane in a notebook."""
+        return f"<p>{html.escape(self._heading())}</p>\n{self.final.to_html(float_format='{:.3f}'.format)}"
+
+    def _heading(self) -> str:
+        """What was measured, of how many runs, and which step is shown."""
+        row, steps, runs = self.table.iloc[0], self.table["step"], int(self.table["runs"].max())
+        return (
+            f"{row['model']} on {row['dataset']}: {len(self.layers)} layers at {steps.nunique()} steps, "
+            f"n = {row['n']}, {target_text(row)}, {runs} run{'s' if runs > 1 else ''}; {self.settings}; "
+            f"at step {steps.max()}:"
+        )
 
 
 def mark_saturation(estimates: pd.DataFrame) -> pd.DataFrame:

@@ -105,7 +105,7 @@ class RunSet:
             InfoplaneError: The settings are not of matrix-based entropies.
         """
         if not isinstance(self.settings, Settings):
-            raise InfoplaneError("information between layers needs the matrix-based entropies: --estimator renyi")
+            raise InfoplaneError("information between layers needs the matrix-based entropies: `estimator='renyi'`")
         return gather_pairs(self.paths, self.settings, self.batches, jobs=self.jobs, progress=self.progress)
 
     @property

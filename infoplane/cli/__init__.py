@@ -20,7 +20,7 @@ from infoplane.cli.completion import completion
 from infoplane.cli.estimate import estimate
 from infoplane.cli.figures import figures
 from infoplane.cli.info import info
-from infoplane.cli.options import CONTEXT, examples
+from infoplane.cli.options import CONTEXT, examples, in_options
 from infoplane.cli.plot import plot
 from infoplane.cli.record import record
 from infoplane.cli.verify import verify
@@ -68,7 +68,7 @@ def main() -> None:
 def _failed(error: Exception, verbose: bool) -> int:
     if verbose:
         traceback.print_exc()
-    line = " ".join(str(error).split()) or type(error).__name__
+    line = in_options(" ".join(str(error).split())) or type(error).__name__
     if not isinstance(error, InfoplaneError):
         line = f"{type(error).__name__}: {line} (unexpected; --verbose shows where)"
     click.echo(f"error: {line}", err=True)

@@ -58,8 +58,8 @@ def analyze(
     which layers were left out and why, and how the verdict changes with tolerance, bandwidth, estimator and probe
     size. The exit code is 0 whatever the verdict.
     """
-    from infoplane.analysis.analyze import analyze as judge
-    from infoplane.reporting.report import report_paths, write_report
+    from infoplane.api import analyze as judge
+    from infoplane.reporting.report import report_paths
     from infoplane.runfile import beside
 
     jobs, batches = options.pop("jobs"), batches_of(options)
@@ -68,7 +68,7 @@ def analyze(
     report = judge(
         runs,
         dict(_control(text) for text in controls),
-        settings=estimator_settings([estimator], **options)[0],
+        estimator_settings([estimator], **options)[0],
         batches=batches,
         jobs=jobs,
         progress=not quiet,
@@ -77,7 +77,7 @@ def analyze(
         click.echo(f"{verdict.claim}: {verdict.outcome}")
         for reason in verdict.reasons if not quiet else ():
             click.echo(f"  {reason}")
-    for path in write_report(report, stem, force):
+    for path in report.save(stem, force=force):
         click.echo(path)
 
 

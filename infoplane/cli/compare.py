@@ -10,7 +10,6 @@ import click
 
 from infoplane.cli.options import CONTEXT, RUN_FILE, CommaList, config_option, examples, tables_of, talkative
 from infoplane.cli.training_options import METHODS, training_options
-from infoplane.errors import unknown
 
 if TYPE_CHECKING:
     from infoplane.trainers.settings import TrainingSettings
@@ -72,18 +71,21 @@ def compare(
     What is trained already is kept, what is unfinished goes on. A --config file may hold a table for each variant,
     named as the variant, with settings that differ from the others (method = ..., lr = ..., aux = ...).
     """
-    from infoplane.analysis.comparison.methods import compared_runs, comparison_table, runs_table
+    from infoplane.api import compare as train_all
     from infoplane.reporting.methods import show
     from infoplane.reporting.tables import markdown, save_table
-    from infoplane.trainers.jobs import plan, run_jobs, tuned
 
     wanted = _variants(tables_of(ctx) or {method: {} for method in methods}, options)
-    if reference and reference not in wanted:
-        raise unknown("variant", reference, wanted)
-    if tune_lr:
-        wanted = tuned(wanted, tune_lr, output, jobs, progress=not quiet)
-    run_jobs(plan(wanted, range(seeds), output), jobs, progress=not quiet)
-    table = comparison_table(runs_table(compared_runs(output)), reference or next(iter(wanted)), margin)
+    table = train_all(
+        wanted,
+        output,
+        seeds=seeds,
+        reference=reference,
+        margin=margin,
+        tune_lr=tune_lr,
+        jobs=jobs,
+        progress=not quiet,
+    )
     shown, caption, note = show(table, margin)
     name = f"comparison-to-{reference}" if reference else "comparison"
     for path in save_table(table, shown, output / name, caption, note):

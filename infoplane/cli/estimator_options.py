@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from infoplane.errors import InfoplaneError
-
 if TYPE_CHECKING:
     from infoplane.estimators.base import EstimatorSettings
     from infoplane.estimators.batches import Batches
@@ -95,26 +93,11 @@ def estimator_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def estimator_settings(
-    estimators: Sequence[str],
-    bandwidth: str,
-    input_bandwidth: str | None,
-    target_bandwidth: str,
-    tolerance: float,
-    **options: Any,
-) -> list[EstimatorSettings]:
+def estimator_settings(estimators: Sequence[str], **options: Any) -> list[EstimatorSettings]:
     """The settings of estimators from the options, each named once."""
-    from infoplane.estimators.registry import make_settings
-    from infoplane.kernels import Bandwidth
+    from infoplane.estimators.registry import named_settings
 
-    options["bandwidth"] = Bandwidth.parse(bandwidth)
-    options["input_bandwidth"] = Bandwidth.parse(input_bandwidth or bandwidth)
-    options["target_bandwidth"] = Bandwidth.parse(target_bandwidth)
-    names = dict.fromkeys(estimators)
-    settings = [make_settings(name, tolerance=tolerance, **options) for name in names]
-    if tolerance and "renyi" not in names:
-        raise InfoplaneError(f"--tolerance is for renyi; {', '.join(names)} computes exactly: leave it out")
-    return settings
+    return named_settings(estimators, **options)
 
 
 def batches_of(options: dict[str, Any]) -> Batches | None:

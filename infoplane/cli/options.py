@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -37,6 +38,21 @@ class CommaList(click.ParamType):
 def examples(*lines: str) -> str:
     """The epilog of a verb's help."""
     return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+def in_options(message: str) -> str:
+    """A message that names settings as Python does, in the words of the command line.
+
+    Args:
+        message: Text with settings such as `` `force=True` ``, `` `keep='activations'` `` and `` `widths` ``, which
+            become `--force`, `--keep activations` and `--widths`.
+    """
+
+    def option(found: re.Match[str]) -> str:
+        name, value = "--" + found[1].replace("_", "-"), (found[2] or "").strip("'")
+        return name if value in ("", "True") else f"{name} {value}"
+
+    return re.sub(r"`(\w+)(?:=([^`]*))?`", option, message)
 
 
 def talkative(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from infoplane.cli.estimator_options import ESTIMATORS, batches_of, estimator_options, estimator_settings
-from infoplane.cli.options import CONTEXT, RUN_FILE, examples, talkative
+from infoplane.cli.options import CONTEXT, RUN_FILE, examples, in_options, talkative
 from infoplane.errors import InfoplaneError, MissingData
 
 if TYPE_CHECKING:
@@ -119,11 +119,9 @@ def _plot_runs(
     how: dict[str, Any],
 ) -> None:
     """The plane, the informations over time, and the plane in motion where it is asked for."""
-    from infoplane.analysis.gather import gather
-    from infoplane.analysis.plane import metrics_table, plane_table, saturation_summary
+    from infoplane.analysis.plane import saturation_summary
+    from infoplane.api import information_plane, plot_over_time, plot_plane
     from infoplane.figures import animation as animate
-    from infoplane.figures import plane, time
-    from infoplane.figures.parts import captions as caption
     from infoplane.figures.parts import style
 
     stems = {kind: (output or runs[0].parent) / f"{stem}-{kind}" for kind in ("plane", "time")}
@@ -132,20 +130,16 @@ def _plot_runs(
     target = (output or runs[0].parent) / f"{stem}-plane.{film}"
     if film:
         animate.film_writer(target, force)
-    estimates, metrics = gather(runs, settings, **how)
-    table, measured = plane_table(estimates), metrics_table(metrics)
-    figures = {
-        "plane": plane.information_plane(table, caption.plane_caption(table)),
-        "time": time.information_over_time(table, measured, caption.time_caption(table)),
-    }
-    tables = {"plane": table, "time": table.merge(measured, on="step", how="left", suffixes=("", "_metric"))}
-    for sentence in saturation_summary(table):
+    plane = information_plane(runs, settings, **how)
+    figures = {"plane": plot_plane(plane, caption=True), "time": plot_over_time(plane, caption=True)}
+    tables = {"plane": plane.table, "time": plane.with_metrics}
+    for sentence in saturation_summary(plane.table):
         click.echo(f"carries no information: {sentence}", err=True)
     for kind, figure in figures.items():
         for path in style.save(figure, stems[kind], tables[kind], force):
             click.echo(path)
     if film:
-        click.echo(animate.save_animation(animate.animated_plane(table), target, force))
+        click.echo(animate.save_animation(animate.animated_plane(plane), target, force))
 
 
 def _plot_comparison(
@@ -171,7 +165,7 @@ def _plot_comparison(
             material = replace(material, pictures=hard_pictures(material.paths, data_root))
     for drawing in gallery.comparison_drawings(material):
         if drawing.missing:
-            click.echo(f"not drawn: {drawing.name}: {drawing.missing}", err=True)
+            click.echo(in_options(f"not drawn: {drawing.name}: {drawing.missing}"), err=True)
             continue
         target = output / f"{prefix}{drawing.name}"
         style.writable(target, force)

@@ -40,18 +40,17 @@ def record(
 
     Under torchrun several processes share the training; the first one records.
     """
+    from infoplane.api import resume, train
     from infoplane.trainers.loop import Interrupted
-    from infoplane.trainers.session import record as start
-    from infoplane.trainers.session import resume
     from infoplane.trainers.settings import TrainingSettings
 
     try:
         if go_on and force:
             raise click.UsageError("--force overwrites, --resume goes on: give one of them")
         if go_on:
-            accuracy = resume(output, given(ctx, options), progress=not quiet)
+            accuracy = resume(output, progress=not quiet, **given(ctx, options))
         else:
-            accuracy = start(TrainingSettings(**options), output, force=force, progress=not quiet)
+            accuracy = train(TrainingSettings(**options), output, force=force, progress=not quiet)
     except Interrupted as stopped:
         click.echo(
             f"stopped by {stopped}; every finished snapshot is safe; go on with: "

@@ -45,9 +45,9 @@ def dataset_spec(name: str, image_size: int | None = None) -> DatasetSpec:
     if image_size is None:
         return spec
     if len(spec.shape) != 3:
-        raise InfoplaneError(f"data set '{name}' holds no images; leave out --image-size")
+        raise InfoplaneError(f"data set '{name}' holds no images; leave out `image_size`")
     if image_size < 1:
-        raise InfoplaneError(f"an image size of {image_size} is impossible; choose --image-size 1 or more")
+        raise InfoplaneError(f"an image size of {image_size} is impossible; choose `image_size=1` or more")
     return replace(spec, shape=(spec.shape[0], image_size, image_size))
 
 

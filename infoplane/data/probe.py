@@ -31,6 +31,11 @@ def probe_from(data: Any, n: int = 500, seed: int = 0, target: str = AUTO) -> Sa
 
     Raises:
         InfoplaneError: Data or labels that cannot be read, or too few for the probe; n or seed no whole number.
+
+    Example:
+        >>> probe = ip.probe_from((x, y), n=20)
+        >>> len(probe.labels), int(probe.labels.sum())  # as many of each class
+        (20, 10)
     """
     n, seed = _whole("n", n), _whole("seed", seed)
     if n < 4:
@@ -39,8 +44,8 @@ def probe_from(data: Any, n: int = 500, seed: int = 0, target: str = AUTO) -> Sa
     def choose(labels: Any) -> Tensor:
         read = as_target(labels, target)
         if read.discrete:
-            return _draw(torch.from_numpy(read.classes), n, seed, "the data", "n=")
-        _refuse_larger(n, len(read), "the data", "n=")
+            return _draw(torch.from_numpy(read.classes), n, seed, "the data", "n")
+        _refuse_larger(n, len(read), "the data", "n")
         return torch.randperm(len(read), generator=torch.Generator().manual_seed(seed))[:n]
 
     return as_samples(data, choose)
@@ -72,7 +77,7 @@ def balanced_probe(labels: Tensor, size: int, seed: int, split: str = "chosen") 
     Raises:
         InfoplaneError: The split is too small or has a single class, or the size is under two per class.
     """
-    return _draw(labels, size, seed, f"the {split} split", "--probe-size ")
+    return _draw(labels, size, seed, f"the {split} split", "probe_size")
 
 
 def _draw(labels: Tensor, size: int, seed: int, source: str, option: str) -> Tensor:
@@ -87,7 +92,7 @@ def _draw(labels: Tensor, size: int, seed: int, source: str, option: str) -> Ten
     if size < 2 * classes:
         raise InfoplaneError(
             f"probe of {size} samples is under two for each of {classes} classes; "
-            f"choose {option}{2 * classes} or more"
+            f"choose `{option}={2 * classes}` or more"
         )
     return balanced_order(labels, seed)[:size]
 
@@ -95,7 +100,7 @@ def _draw(labels: Tensor, size: int, seed: int, source: str, option: str) -> Ten
 def _refuse_larger(size: int, total: int, source: str, option: str) -> None:
     if size > total:
         raise InfoplaneError(
-            f"probe of {size} samples is larger than {source} ({total} samples); choose {option}{total} or less"
+            f"probe of {size} samples is larger than {source} ({total} samples); choose `{option}={total}` or less"
         )
 
 

@@ -162,7 +162,7 @@ class EstimatorSettings(ABC):
         if not (target.discrete or self.takes_values):
             raise InfoplaneError(
                 f"{source}: {self.name} needs classes, and the target '{name}' is continuous; "
-                "take renyi, ksg or gaussian, or name a target of classes with --target"
+                "take renyi, ksg or gaussian, or name one of classes by `target`"
             )
         return target
 
@@ -252,7 +252,7 @@ class LayerEstimator(ABC):
         if not sigma > 0:
             raise InfoplaneError(
                 f"{source}: '{bandwidth}' finds no bandwidth for the continuous target (more than half of its "
-                "pairs of values are equal); give one with --target-bandwidth fixed:NUMBER"
+                "pairs of values are equal); give one with `target_bandwidth='fixed:NUMBER'`"
             )
         return sigma
 

@@ -48,7 +48,7 @@ class Batches:
         """
         n = len(labels)
         if self.size >= n:
-            raise InfoplaneError(f"batches of {self.size} need a larger probe than {n} samples; lower --batch-size")
+            raise InfoplaneError(f"batches of {self.size} need a larger probe than {n} samples; lower `batch_size`")
         rng = np.random.default_rng(BATCH_SEED)
         if self.count * self.size <= n:
             order = stratified_order(labels, rng)

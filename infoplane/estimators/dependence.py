@@ -5,8 +5,8 @@ They stand in the columns of I(X;T) and I(T;Y) with `unit` = "dependence". K̃ =
     nhsic       tr(R_K R_L), R_K = K̃ (K̃ + ε n 1)⁻¹, ε = 1e-5      Ma, Lewis and Kleijn, AAAI 2020
     cka         tr(K̃ L̃) / (‖K̃‖ ‖L̃‖) of linear kernels            Kornblith et al., ICML 2019
     kernel-cka  the same of Gaussian kernels                    (as above)
-Gaussian kernels exp(−d²/2σ²) take `--bandwidth` for the layer, at each snapshot, and `--input-bandwidth` for X; the
-labels have the delta kernel, a continuous Y a Gaussian one with `--target-bandwidth` (for cka a linear one). All of
+Gaussian kernels exp(−d²/2σ²) take `bandwidth` for the layer, at each snapshot, and `input_bandwidth` for X; the
+labels have the delta kernel, a continuous Y a Gaussian one with `target_bandwidth` (for cka a linear one). All of
 it needs distances only (the centred linear kernel is −½ H D² H).
 
 **Saturation.** CKA lies between 0 and 1, and 1 is no failure: the two are alike up to rotation and scale. With few

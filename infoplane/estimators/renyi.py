@@ -134,7 +134,7 @@ class RunEstimator(LayerEstimator):
         if self.sigma_x == 0:
             raise InfoplaneError(
                 f"{source}: '{settings.input_bandwidth}' finds no bandwidth for the probe's inputs (more than "
-                "half of them repeat); give one with --input-bandwidth fixed:NUMBER"
+                "half of them repeat); give one with `input_bandwidth='fixed:NUMBER'`"
             )
         self.solver = settings.solver
         self._input_distances = probe.distances

@@ -68,7 +68,7 @@ class Solver:
                 "what is exact nevertheless in float64"
             )
         if self.place.type not in ("cpu", "cuda"):
-            raise InfoplaneError(f"device '{self.device}' has no float64; use --device auto, cpu or cuda")
+            raise InfoplaneError(f"device '{self.device}' has no float64; use `device='auto'`, cpu or cuda")
 
     @property
     def place(self) -> torch.device:

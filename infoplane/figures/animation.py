@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.colors import to_hex, to_rgba
 
+from infoplane.analysis.plane import Plane
 from infoplane.errors import InfoplaneError
 from infoplane.figures.parts.captions import measured
 from infoplane.figures.parts.curves import curve_columns, curve_legend
@@ -29,14 +30,14 @@ TRAIL = 8
 
 
 @style()
-def animated_plane(table: pd.DataFrame, quantity: str = "I_TY") -> FuncAnimation:
+def animated_plane(plane: Plane, quantity: str = "I_TY") -> FuncAnimation:
     """The way of all layers through the information plane, a frame a snapshot.
 
     A layer is a marker at where it is, hollow where it is uninformative, with a trail of its last snapshots that
     fades; the step stands above. Nothing is drawn between snapshots, where nothing was measured.
 
     Args:
-        table: A table of `infoplane.analysis.plane.plane_table`.
+        plane: The plane.
         quantity: The column on the left axis.
 
     Returns:
@@ -45,6 +46,7 @@ def animated_plane(table: pd.DataFrame, quantity: str = "I_TY") -> FuncAnimation
     Raises:
         InfoplaneError: If the table is empty, nothing in it was measured, or it holds a single snapshot.
     """
+    table = plane.table
     layers = layers_of(table)
     steps = sorted(table["step"].unique())
     if len(steps) < 2:
@@ -96,11 +98,11 @@ def film_writer(path: Path, force: bool = False) -> AbstractMovieWriter:
     if path.suffix not in FORMATS:
         raise InfoplaneError(f"{path.name}: an animation is written as {' or '.join(FORMATS)}")
     if path.exists() and not force:
-        raise InfoplaneError(f"{path} exists; use --force to overwrite")
+        raise InfoplaneError(f"{path} exists; use `force=True` to overwrite")
     if path.suffix == ".gif":
         return PillowWriter(fps=FRAMES_PER_SECOND)
     if not FFMpegWriter.isAvailable():
-        raise InfoplaneError("MP4 needs the program ffmpeg, which was not found; install it or take --animate gif")
+        raise InfoplaneError("MP4 needs the program ffmpeg, which was not found; install it or take GIF")
     return FFMpegWriter(fps=FRAMES_PER_SECOND)
 
 

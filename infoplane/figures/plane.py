@@ -9,12 +9,13 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from infoplane.analysis.plane import limits, target_limit
+from infoplane.analysis.plane import Plane, limits, target_limit
 from infoplane.figures.parts.captions import plane_caption
 from infoplane.figures.parts.layers import (
     colour_bar,
     legend_shape,
     name_layers,
+    shape_handles,
     shape_legend,
     time_norm,
     trajectory,
@@ -24,8 +25,10 @@ from infoplane.figures.parts.style import (
     GREY,
     LEGEND_LINE,
     SMALL,
+    Layer,
     axis_labels,
     canvas,
+    figure_of,
     layers_of,
     panels_of,
     style,
@@ -33,7 +36,9 @@ from infoplane.figures.parts.style import (
 
 
 @style()
-def information_plane(table: pd.DataFrame, caption: str | None = None) -> Figure:
+def information_plane(
+    plane: Plane, caption: str | None = None, *, ax: Axes | None = None, quantity: str = "I_TY"
+) -> Figure:
     """Draw I(X;T) against I(T;Y), raw and null-corrected, in bits (or two dependence measures).
 
     A layer is a thin line through one marker per snapshot, coloured by training time, named at its last point,
@@ -41,38 +46,58 @@ def information_plane(table: pd.DataFrame, caption: str | None = None) -> Figure
     H(Y) are dashed where they are near the data and otherwise named at the edge.
 
     Args:
-        table: A table of `infoplane.analysis.plane.plane_table`.
-        caption: Printed underneath; None builds one from the table, "" prints none.
+        plane: The plane.
+        caption: Printed underneath; None builds one from the plane, "" prints none.
+        ax: Axes to draw one plane into, without a caption; None makes a figure with both.
+        quantity: The column on the left axis of `ax`.
 
     Returns:
-        A figure in double column width (6.75 in).
+        A figure in double column width (6.75 in), or that of `ax`.
 
     Raises:
         InfoplaneError: If the table is empty.
     """
+    table = plane.table
     layers = layers_of(table)
+    if ax is not None:
+        return _into(ax, table, layers, quantity)
     text = plane_caption(table) if caption is None else caption
     columns, rows = legend_shape(layers, "I_XT")
     figure, body = canvas(DOUBLE_COLUMN, 2.75 + rows * LEGEND_LINE, text)
-    name_x, name_y = axis_labels(table)
-    shown = panels_of(table, {"I_TY": name_y, "I_TY_corrected": name_y.replace(" (", " − permuted null (")})
+    shown = panels_of(table, dict.fromkeys(("I_TY", "I_TY_corrected"), ""))
     panels: list[Axes] = list(np.atleast_1d(body.subplots(1, len(shown), sharex=True)))
-    norm = time_norm(table["step"])
-    for axes, (quantity, label) in zip(panels, shown.items(), strict=True):
-        for layer in layers:
-            trajectory(axes, layer, ("I_XT", quantity), norm)
-        axes.set(xlabel=name_x, ylabel=label)
-        # Room for the layers' names.
-        axes.margins(x=0.06, y=0.1)
-        _limits(axes, table, quantity)
-    colour_bar(body, panels, norm, table["step"])
+    for axes, shown_quantity in zip(panels, shown, strict=True):
+        _draw(axes, table, layers, shown_quantity)
+    colour_bar(body, panels, time_norm(table["step"]), table["step"])
     shape_legend(body, layers, "I_XT", columns)
     # Labels are placed on the finished page: lay it out once, and leave it so.
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
-    for axes, quantity in zip(panels, shown, strict=True):
-        name_layers(axes, layers, ("I_XT", quantity))
+    for axes, shown_quantity in zip(panels, shown, strict=True):
+        name_layers(axes, layers, ("I_XT", shown_quantity))
     return figure
+
+
+def _into(axes: Axes, table: pd.DataFrame, layers: list[Layer], quantity: str) -> Figure:
+    """One plane in axes that the caller laid out, with the layers' markers in a legend."""
+    _draw(axes, table, layers, quantity)
+    axes.legend(handles=shape_handles(layers, "I_XT"), handletextpad=0.2)
+    figure = figure_of(axes)
+    figure.draw_without_rendering()
+    name_layers(axes, layers, ("I_XT", quantity))
+    return figure
+
+
+def _draw(axes: Axes, table: pd.DataFrame, layers: list[Layer], quantity: str) -> None:
+    """Trajectories, labels and limits of one plane."""
+    name_x, name_y = axis_labels(table)
+    for layer in layers:
+        trajectory(axes, layer, ("I_XT", quantity), time_norm(table["step"]))
+    corrected = quantity == "I_TY_corrected"
+    axes.set(xlabel=name_x, ylabel=name_y.replace(" (", " − permuted null (") if corrected else name_y)
+    # Room for the layers' names.
+    axes.margins(x=0.06, y=0.1)
+    _limits(axes, table, quantity)
 
 
 def _limits(axes: Axes, table: pd.DataFrame, quantity: str) -> None:

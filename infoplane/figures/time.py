@@ -11,9 +11,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from infoplane.analysis.convergence.profile import median_time
+from infoplane.analysis.plane import Plane
 from infoplane.errors import InfoplaneError
 from infoplane.figures.parts.captions import time_caption
-from infoplane.figures.parts.curves import curve_columns, curve_legend, draw_curve
+from infoplane.figures.parts.curves import curve_columns, curve_handles, curve_legend, draw_curve
 from infoplane.figures.parts.style import (
     BLUE,
     COLUMN,
@@ -23,6 +24,7 @@ from infoplane.figures.parts.style import (
     Layer,
     axis_labels,
     canvas,
+    figure_of,
     layers_of,
     panels_of,
     style,
@@ -37,12 +39,13 @@ _PANEL = 1.15
 
 @style()
 def information_over_time(
-    table: pd.DataFrame,
-    metrics: pd.DataFrame | None,
+    plane: Plane,
     caption: str | None = None,
     *,
     times: pd.DataFrame | None = None,
     turns: pd.DataFrame | None = None,
+    ax: Axes | None = None,
+    quantity: str = "I_XT",
 ) -> Figure:
     """Draw I(X;T), I(T;Y) raw and null-corrected (bits), and loss and accuracy, over training steps.
 
@@ -51,36 +54,38 @@ def information_over_time(
     permuted null; bands: 95 % intervals over runs and batches, of loss and accuracy ± 1 standard deviation.
 
     Args:
-        table: A table of `infoplane.analysis.plane.plane_table`.
-        metrics: A table of `infoplane.analysis.plane.metrics_table`, or None; columns with "loss" in their name
-            are drawn on the left axis of the last panel and those with "acc" on the right, without those of parts
-            of the network ("validation_accuracy@conv1").
-        caption: Printed underneath; None builds one from the tables, "" prints none.
+        plane: The plane; of its metrics, columns with "loss" in their name are drawn on the left axis of the last
+            panel and those with "acc" on the right, without those of parts of the network
+            ("validation_accuracy@conv1").
+        caption: Printed underneath; None builds one from the plane, "" prints none.
         times: A table of `infoplane.analysis.convergence.times.layer_times` for I(X;T): marked on the curves, and
             shown run by run in a panel of their own.
         turns: A table of `infoplane.analysis.convergence.phases.phases`, drawn in that panel.
+        ax: Axes to draw one quantity into, without a caption; None makes a figure with all.
+        quantity: The column that `ax` shows.
 
     Returns:
-        A figure in single column width (3.25 in).
+        A figure in single column width (3.25 in), or that of `ax`.
 
     Raises:
         InfoplaneError: If the table is empty, or the convergence times are of other layers.
     """
+    table, metrics = plane.table, plane.metrics
     layers = layers_of(table)
+    if ax is not None:
+        return _into(ax, table, layers, quantity)
     _refuse_other_layers(layers, times)
     text = time_caption(table, times=times, turns=turns) if caption is None else caption
     lines = _metric_lines(metrics)
     columns = curve_columns(layers, COLUMN)
-    name_x, name_y = axis_labels(table)
-    panel_names = {"I_XT": name_x, "I_TY": name_y, "I_TY_corrected": name_y.replace(" (", " − null (")}
-    shown = panels_of(table, panel_names)
+    shown = panels_of(table, _labels(table))
     heights = [_PANEL] * len(shown) + [strip_height(layers)] * (times is not None) + [_PANEL] * bool(lines)
     figure, body = canvas(COLUMN, sum(heights) + 0.5 + -(-len(layers) // columns) * LEGEND_LINE, text)
     grid = {"height_ratios": heights}
     panels: list[Axes] = list(np.atleast_1d(body.subplots(len(heights), 1, sharex=True, gridspec_kw=grid)))
-    for axes, (quantity, label) in zip(panels, shown.items(), strict=False):
+    for axes, (name, label) in zip(panels, shown.items(), strict=False):
         for layer in layers:
-            draw_curve(axes, layer, quantity)
+            draw_curve(axes, layer, name)
         # A long unit would run into the next panel's label.
         axes.set_ylabel(label.replace(" (dependence)", "\n(dependence)"))
     if times is not None:
@@ -95,6 +100,22 @@ def information_over_time(
     body.align_ylabels(panels)
     figure.draw_without_rendering()
     return figure
+
+
+def _labels(table: pd.DataFrame) -> dict[str, str]:
+    """The labels of the quantities."""
+    name_x, name_y = axis_labels(table)
+    return {"I_XT": name_x, "I_TY": name_y, "I_TY_corrected": name_y.replace(" (", " − null (")}
+
+
+def _into(axes: Axes, table: pd.DataFrame, layers: list[Layer], quantity: str) -> Figure:
+    """One quantity in axes that the caller laid out."""
+    for layer in layers:
+        draw_curve(axes, layer, quantity)
+    axes.set_ylabel(_labels(table)[quantity])
+    time_axis(axes, table["step"])
+    axes.legend(handles=curve_handles(layers))
+    return figure_of(axes)
 
 
 def _mark(axes: Axes, layer: Layer, time: float) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,38 @@ from infoplane.files import write_text
 from infoplane.reporting.report_text import layer_summary, markdown, records
 
 ENDINGS = (".md", ".json")
+
+
+class ReadableReport(Report):
+    """A report that Python and notebooks show in words.
+
+    Example:
+        >>> report = ip.analyze(["seed0.h5", "seed1.h5"])
+        >>> report.verdicts[0].claim, report.verdicts[0].outcome
+        ('bottom-up convergence', 'undecidable')
+        >>> _ = report.save("report")  # report.md and report.json
+    """
+
+    def __repr__(self) -> str:
+        return "\n".join(
+            "\n  ".join([f"{verdict.claim}: {verdict.outcome}", *verdict.reasons]) for verdict in self.verdicts
+        )
+
+    def _repr_markdown_(self) -> str:
+        """The whole report in a notebook."""
+        return markdown(self)
+
+    def save(self, stem: str | os.PathLike[str], *, force: bool = False) -> tuple[Path, Path]:
+        """Writes the report, see `write_report`.
+
+        Args:
+            stem: Path without ending.
+            force: Overwrite what is there.
+
+        Raises:
+            InfoplaneError: As for `write_report`.
+        """
+        return write_report(self, Path(stem), force)
 
 
 def report_paths(stem: Path, force: bool = False) -> tuple[Path, Path]:
@@ -31,7 +64,7 @@ def report_paths(stem: Path, force: bool = False) -> tuple[Path, Path]:
     text, numbers = (stem.with_name(stem.name + ending) for ending in ENDINGS)
     for path in (text, numbers):
         if path.exists() and not force:
-            raise InfoplaneError(f"{path} exists; use --force to overwrite")
+            raise InfoplaneError(f"{path} exists; use `force=True` to overwrite")
     return text, numbers
 
 

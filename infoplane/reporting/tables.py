@@ -47,7 +47,7 @@ def refuse_existing_table(stem: Path, force: bool) -> None:
     for ending in ENDINGS:
         target = stem.with_name(stem.name + ending)
         if target.exists() and not force:
-            raise InfoplaneError(f"{target} exists; use --force to overwrite it")
+            raise InfoplaneError(f"{target} exists; use `force=True` to overwrite it")
 
 
 def save_table(numbers: pd.DataFrame, shown: pd.DataFrame, stem: Path, caption: str, note: str = "") -> list[Path]:

@@ -33,6 +33,6 @@ def refuse_existing(path: Path, force: bool) -> None:
         RunFileError: The path exists (and not `force`), or is a folder.
     """
     if path.exists() and not force:
-        raise RunFileError(f"{path} exists; use --force to overwrite it or --resume to go on with it")
+        raise RunFileError(f"{path} exists; use `force=True` to overwrite it or `resume=True` to go on with it")
     if path.is_dir():
         raise RunFileError(f"{path} is a folder; give the name of a file")

@@ -79,7 +79,7 @@ class Snapshot:
         if self.kind(layer) != "activations":
             raise MissingData(
                 f"{self._run.path}: layer '{layer}' was recorded as distances; "
-                "its activations need `infoplane record --keep activations`"
+                "record it with `keep='activations'` to have its activations"
             )
         return self._read(layer)
 
@@ -161,6 +161,11 @@ class Run(Closing):
         links: δ of the swap test for each pair of neighbouring layers, (L − 1,) float64, NaN where it is unknown,
             at the "first" snapshot and when the recording ended ("last"); without what was not measured.
         snapshots: The finished snapshots in the order of their steps.
+
+    Example:
+        >>> with ip.open_run("own.h5") as run:
+        ...     run.metrics["loss"].iloc[-1] < run.metrics["loss"].iloc[0], len(run.probe)
+        (np.True_, 64)
     """
 
     def __init__(self, path: Path) -> None:

@@ -225,14 +225,16 @@ class RunWriter(Closing):
         if free < needed + 2**20:
             raise RunFileError(
                 f"disk full: {1 + needed / 2**20:.0f} MiB are needed, {free / 2**20:.0f} MiB are free; "
-                f"{safe}; free some space, then go on with --resume"
+                f"{safe}; free some space, then "
+                "go on with `resume=True`"
             )
         try:
             yield
         except (OSError, RuntimeError) as error:
             self._failed = True
             raise WriteFailed(
-                f"cannot write {self.path} ({reason(error)}); {safe}; free some space, then go on with --resume"
+                f"cannot write {self.path} ({reason(error)}); {safe}; free some space, then "
+                "go on with `resume=True`"
             ) from error
 
 

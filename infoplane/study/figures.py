@@ -17,7 +17,7 @@ from infoplane.analysis.convergence.profile import profile_table
 from infoplane.analysis.convergence.times import layer_times
 from infoplane.analysis.markov.tables import MarkovTables, markov_tables
 from infoplane.analysis.modified_plane import gather_interactions, modified_plane_table
-from infoplane.analysis.plane import metrics_table, plane_table
+from infoplane.analysis.plane import Plane
 from infoplane.analysis.runset import RunSet
 from infoplane.analysis.sensitivity import sensitivity_table
 from infoplane.errors import InfoplaneError, MissingData, RunFileError
@@ -136,8 +136,8 @@ def drawings(study: Study) -> Iterator[Drawing]:
 
 
 def _planes(study: Study, name: str) -> Iterator[Drawing]:
-    table = plane_table(study.trained.estimates)
-    yield Drawing(name, table, partial(information_plane, table, plane_caption(table)))
+    plane = Plane.of(study.trained.estimates)
+    yield Drawing(name, plane.table, partial(information_plane, plane))
 
 
 def _modified(study: Study, name: str) -> Iterator[Drawing]:
@@ -149,9 +149,9 @@ def _modified(study: Study, name: str) -> Iterator[Drawing]:
 
 def _time(study: Study, name: str) -> Iterator[Drawing]:
     runs = study.trained
-    table, metrics = plane_table(runs.estimates), metrics_table(runs.metrics)
-    draw = partial(information_over_time, table, metrics, times=layer_times(runs.curves), turns=phases(runs.curves))
-    yield Drawing(name, table.merge(metrics, on="step", how="left", suffixes=("", "_metric")), draw)
+    plane = Plane.of(runs.estimates, runs.metrics)
+    draw = partial(information_over_time, plane, times=layer_times(runs.curves), turns=phases(runs.curves))
+    yield Drawing(name, plane.with_metrics, draw)
 
 
 def _profile(study: Study, name: str) -> Iterator[Drawing]:
@@ -205,12 +205,12 @@ def _compared(*kinds: str, groups: str) -> Callable[[Study, str], Iterator[Drawi
 def _greedy_plane(study: Study, name: str) -> Iterator[Drawing]:
     for method in PLANES:
         try:
-            table = plane_table(study.run_set("comparison", method).estimates)
+            plane = Plane.of(study.run_set("comparison", method).estimates)
         except MissingData as error:
             yield Drawing(f"{name}-plane-{method}", missing=str(error))
             continue
-        caption = f"Trained by {method}. {plane_caption(table)}"
-        yield Drawing(f"{name}-plane-{method}", table, partial(information_plane, table, caption))
+        caption = f"Trained by {method}. {plane_caption(plane.table)}"
+        yield Drawing(f"{name}-plane-{method}", plane.table, partial(information_plane, plane, caption))
     yield from _compared("depth", groups="comparison")(study, name)
 
 

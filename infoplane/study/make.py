@@ -24,7 +24,7 @@ def refuse_existing_study(output: Path, force: bool) -> None:
         InfoplaneError: Its page exists (and not `force`).
     """
     if (output / PAGE).exists() and not force:
-        raise InfoplaneError(f"{output / PAGE} exists; use --force to make the figures again")
+        raise InfoplaneError(f"{output / PAGE} exists; use `force=True` to make the figures again")
 
 
 def make_study(study: Study, output: Path, command: str) -> Iterator[str]:

@@ -60,7 +60,7 @@ def _chain(settings: TrainingSettings, model: nn.Module, example: Tensor) -> Cha
         return chain
     if settings.blocks > len(chain.blocks):
         raise InfoplaneError(
-            f"model '{settings.model}' has {len(chain.blocks)} natural units, fewer than --blocks {settings.blocks}"
+            f"model '{settings.model}' has {len(chain.blocks)} natural units, fewer than `blocks={settings.blocks}`"
         )
     costs: Sequence[float] = [1.0] * len(chain.blocks)
     if settings.group == "memory":
@@ -114,7 +114,7 @@ def block_betas(beta: Sequence[float], schedule: str | None, blocks: int) -> lis
     """
     hidden = blocks - 1
     if len(beta) not in (1, hidden):
-        raise InfoplaneError(f"--beta has {len(beta)} values for {hidden} hidden blocks; give 1 or {hidden}")
+        raise InfoplaneError(f"`beta` has {len(beta)} values for {hidden} hidden blocks; give 1 or {hidden}")
     values = list(beta) if len(beta) == hidden else [beta[0]] * hidden
     if schedule == "rising":
         values = [value * (index + 1) / hidden for index, value in enumerate(values)]

@@ -84,7 +84,7 @@ def scores(task: Task, outputs: Sequence[Tensor | None], targets: Targets) -> li
     """
     found = [NO_SCORE if one is None else _score(task, one, targets) for one in outputs]
     if any(one is not None and not math.isfinite(score.loss) for one, score in zip(outputs, found, strict=True)):
-        logger.warning("the loss is not finite any more; try a smaller --lr")
+        logger.warning("the loss is not finite any more; try a smaller learning rate")
     return found
 
 

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from tqdm.auto import tqdm
 
-from infoplane.errors import InfoplaneError, unknown
+from infoplane.errors import InfoplaneError
 from infoplane.runfile import open_run
 from infoplane.trainers.loop import Interrupted
 from infoplane.trainers.methods import method
@@ -82,10 +82,7 @@ def variant(name: str, shared: Mapping[str, Any], own: Mapping[str, Any]) -> dic
     Raises:
         InfoplaneError: No such method or setting.
     """
-    known = [field.name for field in dataclasses.fields(TrainingSettings)]
-    for key in own:
-        if key not in known:
-            raise unknown(f"setting of '{name}':", key, known)
+    TrainingSettings.refuse_unknown(own, f"setting of '{name}':")
     chosen = method(str(own.get("method", name)))
     lacking = {"seed"} | (set() if chosen.local else {*LOCAL, "blocks", "group", "option"})
     lacking |= set() if chosen.auxiliary else set(AUXILIARY)
@@ -152,7 +149,7 @@ def tuned(
     for name, settings in variants.items():
         resolved = settings.resolved()
         if not resolved.validation:
-            raise InfoplaneError("tuning needs a validation split, never the test split; give --validation 0.1")
+            raise InfoplaneError("tuning needs a validation split, never the test split; give `validation=0.1`")
         rates = [float(resolved.lr or 0) * factor for factor in factors]
         trials[name] = [
             Job(

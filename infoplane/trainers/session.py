@@ -79,7 +79,7 @@ def resume(path: Path, changes: Mapping[str, Any] | None = None, *, progress: bo
     changed = {name: value for name, value in (changes or {}).items() if value != getattr(settings, name)}
     refused = sorted(changed.keys() - CHANGEABLE)
     if refused:
-        named = ", ".join("--" + name.replace("_", "-") for name in refused)
+        named = ", ".join(f"`{name}`" for name in refused)
         raise InfoplaneError(f"{path} keeps its settings when it goes on; leave out {named}, or record a new run")
     _refuse_length(path, settings, changed.get("epochs", settings.epochs))
     settings = dataclasses.replace(settings, **changed).resolved()
@@ -94,9 +94,9 @@ def _refuse_length(path: Path, settings: TrainingSettings, epochs: int) -> None:
     if epochs == settings.epochs:
         return
     for name, value, better in (
-        ("schedule", settings.schedule, "use --schedule constant or step"),
-        ("order", settings.order, "use --order simultaneous"),
-        ("beta_schedule", settings.beta_schedule, "use --beta-schedule constant or rising"),
+        ("schedule", settings.schedule, "use `schedule='constant'` or step"),
+        ("order", settings.order, "use `order='simultaneous'`"),
+        ("beta_schedule", settings.beta_schedule, "use `beta_schedule='constant'` or rising"),
     ):
         free = is_length_free(str(value)) if name == "schedule" else value not in ("sequential", "warmup")
         if not free:
@@ -116,7 +116,7 @@ class _Session:
         self.dataset = _load(settings).to(device_of(device))
         self.task = Task(self.dataset.spec.classes, boxes=settings.task == "classes+boxes")
         if self.task.boxes and self.dataset.train.boxes is None:
-            raise InfoplaneError(f"data set '{settings.dataset}' has no boxes; leave out --task classes+boxes")
+            raise InfoplaneError(f"data set '{settings.dataset}' has no boxes; leave out `task='classes+boxes'`")
         torch.manual_seed(settings.seed)
         example = self.dataset.batch(self.dataset.train, slice(2), "cpu")[0]
         self.model, units = build_units(settings, self.task, example)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +35,11 @@ class TrainingSettings:
     """The settings of a run; its fields are the options of `infoplane record`.
 
     None stands for the method's own value, which `resolved` fills in; where a method has no such setting it stays.
+
+    Example:
+        >>> settings = ip.TrainingSettings(method="greedy-dib", beta=(0.01,), epochs=5)
+        >>> settings.resolved().loss_bandwidth
+        'knn:10'
     """
 
     dataset: str = "digits"
@@ -96,6 +102,22 @@ class TrainingSettings:
         }
         return cls(**values)
 
+    @classmethod
+    def refuse_unknown(cls, names: Iterable[str], whose: str = "setting") -> None:
+        """Lets no name pass that is no setting of a training.
+
+        Args:
+            names: The names.
+            whose: What they are called in the error.
+
+        Raises:
+            InfoplaneError: One of them is none, with the nearest names.
+        """
+        known = [field.name for field in dataclasses.fields(cls)]
+        for name in names:
+            if name not in known:
+                raise unknown(whose, name, known)
+
     @property
     def how(self) -> Method:
         """The method."""
@@ -130,11 +152,10 @@ class TrainingSettings:
     def _refuse(self, names: Any, why: str) -> None:
         given = [name for name in names if getattr(self, name) is not None]
         if given:
-            flag = "--" + given[0].replace("_", "-")
-            raise InfoplaneError(f"method '{self.method}' {why}; leave out {flag}")
+            raise InfoplaneError(f"method '{self.method}' {why}; leave out `{given[0]}`")
 
     def options(self) -> dict[str, float]:
-        """The numbers given as `--option NAME=VALUE`.
+        """The numbers given by `option`, as NAME=VALUE each.
 
         Raises:
             InfoplaneError: One is not of this form.
@@ -193,8 +214,8 @@ def _check(settings: TrainingSettings) -> None:
     if settings.loss_alpha is not None and not 0 < settings.loss_alpha < math.inf:
         raise InfoplaneError(f"loss_alpha must be positive and finite, got {settings.loss_alpha}")
     if settings.how.local and int(settings.batch_size or 0) < 2:
-        raise InfoplaneError(f"method '{settings.method}' needs --batch-size 2 or more")
+        raise InfoplaneError(f"method '{settings.method}' needs `batch_size=2` or more")
     if settings.how.expand and (settings.micro_batches or 1) > 1:
-        raise InfoplaneError(f"method '{settings.method}' learns from whole batches; leave out --micro-batches")
+        raise InfoplaneError(f"method '{settings.method}' learns from whole batches; leave out `micro_batches`")
     if settings.group and not settings.blocks:
-        raise InfoplaneError("--group says how units are merged into --blocks K; give both or neither")
+        raise InfoplaneError("`group` says how units are merged into so many `blocks`; give both or neither")

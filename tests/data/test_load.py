@@ -360,11 +360,11 @@ def test_probe_depends_on_the_seed_only():
 def test_probe_errors():
     labels = torch.arange(10).repeat(60)
     expected = (
-        r"probe of 5000 samples is larger than the test split \(600 samples\); choose --probe-size 600 or less"
+        r"probe of 5000 samples is larger than the test split \(600 samples\); choose `probe_size=600` or less"
     )
     with pytest.raises(InfoplaneError, match=expected):
         balanced_probe(labels, 5000, 0, "test")
-    with pytest.raises(InfoplaneError, match="choose --probe-size 20 or more"):
+    with pytest.raises(InfoplaneError, match="choose `probe_size=20` or more"):
         balanced_probe(labels, 19, 0)
     with pytest.raises(InfoplaneError, match="0 by definition"):
         balanced_probe(torch.zeros(50, dtype=torch.int64), 10, 0)
@@ -435,9 +435,9 @@ def test_a_probe_of_continuous_values_and_of_sets():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({}, r"probe of 500 samples is larger than the data \(90 samples\); choose n=90 or less"),
-        ({"n": 91, "target": "regression"}, "choose n=90 or less"),
-        ({"n": 5}, "under two for each of 3 classes; choose n=6 or more"),
+        ({}, r"probe of 500 samples is larger than the data \(90 samples\); choose `n=90` or less"),
+        ({"n": 91, "target": "regression"}, "choose `n=90` or less"),
+        ({"n": 5}, "under two for each of 3 classes; choose `n=6` or more"),
         ({"n": -1}, "too small"),
         ({"n": 30.0}, "n of a probe must be a whole number, got 30.0"),
         ({"n": 30, "seed": None}, "seed of a probe must be a whole number, got None"),

@@ -128,5 +128,5 @@ def test_refusals(tmp_path, probe):
     with pytest.raises(InfoplaneError, match="at least 2 pairs"):
         interaction_table(path, pairs=1)
     lean = make_run(tmp_path / "lean.h5", probe, keep="distances")
-    with pytest.raises(InfoplaneError, match="--keep activations"):
+    with pytest.raises(InfoplaneError, match="keep='activations'"):
         interaction_table(lean)

@@ -6,6 +6,7 @@ from scipy.spatial.distance import pdist
 
 from infoplane.estimators.binning import discrete_information
 from infoplane.estimators.nulls import (
+from infoplane.kernels import share_of_repeats
     agreement,
     at_null,
     is_permutation,

@@ -49,7 +49,7 @@ def test_a_function_of_the_layer_is_known_and_a_stranger_is_not(tmp_path, drawn,
 def test_what_needs_classes_says_so(tmp_path, drawn, name):
     path = made(tmp_path / "run.h5", *drawn[:3], sign=classes(np.arange(N) % 3))
     with pytest.raises(
-        InfoplaneError, match=rf"{name} needs classes, .*'labels' is continuous.*--target"
+        InfoplaneError, match=rf"{name} needs classes, .*'labels' is continuous.*`target`"
     ) as caught:
         estimate_run(path, make_settings(name))
     assert "\n" not in str(caught.value)
@@ -100,7 +100,7 @@ def test_a_tolerance_holds_for_a_continuous_target(tmp_path, drawn):
 def test_a_target_without_a_bandwidth_says_so(tmp_path, drawn):
     inputs, layer, _, _ = drawn
     path = made(tmp_path / "run.h5", inputs, layer, continuous((np.arange(N) < 10).astype(float)))
-    with pytest.raises(InfoplaneError, match="--target-bandwidth fixed"):
+    with pytest.raises(InfoplaneError, match="target_bandwidth='fixed"):
         estimate_run(path, Settings())
     rows = estimate_run(path, Settings(target_bandwidth=Bandwidth.parse("fixed:1")))
     assert measured(rows["status"]).all()

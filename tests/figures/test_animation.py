@@ -9,7 +9,7 @@ import pytest
 from figures_seen import STEPS, assert_on_the_page, estimates, found
 from PIL import Image
 
-from infoplane.analysis.plane import plane_table
+from infoplane.analysis.plane import Plane, plane_table
 from infoplane.errors import InfoplaneError
 from infoplane.figures import animation as animate
 from infoplane.figures.animation import TRAIL, animated_plane, film_writer, save_animation
@@ -37,7 +37,7 @@ def still():
 
 def test_points_stand_where_the_table_says_with_trails_behind(still):
     table = plane_table(estimates())
-    animation = still(table)
+    animation = still(Plane(table))
     for place, step in enumerate(STEPS):
         figure = frame(animation, place)
         axes = figure.axes[0]
@@ -58,7 +58,7 @@ def test_points_stand_where_the_table_says_with_trails_behind(still):
 
 
 def test_all_is_on_the_page_and_the_last_frame_is_held(still):
-    animation = still(plane_table(estimates(layers=12, spread=0.1)))
+    animation = still(Plane.of(estimates(layers=12, spread=0.1)))
     assert animation._save_count == len(STEPS) + animate.HOLD
     for place in (0, len(STEPS) + 3):
         assert_on_the_page(frame(animation, place))
@@ -67,7 +67,7 @@ def test_all_is_on_the_page_and_the_last_frame_is_held(still):
 
 def test_hollow_where_uninformative_and_absent_where_unmeasured(still):
     table = plane_table(estimates(saturated={(1, 10)}, missing={(2, 10)}))
-    animation = still(table)
+    animation = still(Plane(table))
     faces = {}
     for place in (STEPS.index(10), STEPS.index(30)):
         points = found(frame(animation, place), "point:")
@@ -79,16 +79,16 @@ def test_hollow_where_uninformative_and_absent_where_unmeasured(still):
 
 def test_nothing_to_move_is_refused():
     with pytest.raises(InfoplaneError, match="at least 2 snapshots"):
-        animated_plane(plane_table(estimates(steps=(5,))))
+        animated_plane(Plane.of(estimates(steps=(5,))))
     with pytest.raises(InfoplaneError, match="no layer was measured"):
-        animated_plane(plane_table(estimates(missing={(d, s) for d in range(1, 5) for s in STEPS})))
+        animated_plane(Plane.of(estimates(missing={(d, s) for d in range(1, 5) for s in STEPS})))
     with pytest.raises(InfoplaneError, match="no rows"):
-        animated_plane(plane_table(estimates()).iloc[:0])
+        animated_plane(Plane(plane_table(estimates()).iloc[:0]))
 
 
 def test_a_gif_is_written_once(tmp_path):
     table = plane_table(estimates(layers=2, steps=(0, 1, 3)))
-    path = save_animation(animated_plane(table), tmp_path / "new" / "plane.gif")
+    path = save_animation(animated_plane(Plane(table)), tmp_path / "new" / "plane.gif")
     with Image.open(path) as film:
         assert film.n_frames == 3
         durations = []
@@ -98,7 +98,7 @@ def test_a_gif_is_written_once(tmp_path):
     # Frames that are alike are one long one: the last is held.
     assert durations[2] > 2000 > durations[0]
     assert [one.name for one in path.parent.iterdir()] == ["plane.gif"]
-    with pytest.raises(InfoplaneError, match="use --force"):
+    with pytest.raises(InfoplaneError, match="use `force=True`"):
         film_writer(path)
 
 
@@ -115,4 +115,4 @@ def test_other_formats_and_a_missing_ffmpeg_are_refused(tmp_path, monkeypatch):
 def test_a_folder_that_cannot_be_made(tmp_path, still):
     (tmp_path / "file").write_text("")
     with pytest.raises(InfoplaneError, match="cannot write"):
-        save_animation(still(plane_table(estimates(steps=(0, 1)))), tmp_path / "file" / "plane.gif")
+        save_animation(still(Plane.of(estimates(steps=(0, 1)))), tmp_path / "file" / "plane.gif")

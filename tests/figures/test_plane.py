@@ -9,7 +9,7 @@ import pytest
 from figures_seen import STEPS, assert_on_the_page, estimates, found, hollow, metrics
 from matplotlib.text import Annotation
 
-from infoplane.analysis.plane import plane_table
+from infoplane.analysis.plane import Plane, plane_table
 from infoplane.errors import InfoplaneError
 from infoplane.figures.parts.captions import plane_caption, time_caption
 from infoplane.figures.parts.style import MARKERS, save, style, text_width, tick_label, time_ticks, wrap
@@ -22,21 +22,21 @@ def labels_of(axes):
 
 
 def test_plane_has_one_trajectory_a_layer_and_panel():
-    figure = information_plane(plane_table(estimates(layers=4)))
+    figure = information_plane(Plane.of(estimates(layers=4)))
     assert len(found(figure, "line:")) == len(found(figure, "points:")) == 2 * 4
     assert all(len(points.get_offsets()) == len(STEPS) for points in found(figure, "points:"))
 
 
 def test_plane_points_are_hollow_exactly_where_uninformative():
     saturated = {(1, 10), (1, 1000), (3, 0)}
-    figure = information_plane(plane_table(estimates(saturated=saturated)))
+    figure = information_plane(Plane.of(estimates(saturated=saturated)))
     for points in found(figure, "points:"):
         depth = int(points.get_gid().removeprefix("points:layer"))
         assert hollow(points).tolist() == [(depth, step) in saturated for step in STEPS]
 
 
 def test_plane_axes_have_units_and_the_colour_bar_shows_step_0():
-    figure = information_plane(plane_table(estimates()))
+    figure = information_plane(Plane.of(estimates()))
     raw, corrected, bar = figure.findobj(matplotlib.axes.Axes)
     assert [raw.get_xlabel(), raw.get_ylabel()] == ["I(X;T) (bits)", "I(T;Y) (bits)"]
     assert corrected.get_ylabel() == "I(T;Y) − permuted null (bits)"
@@ -46,7 +46,7 @@ def test_plane_axes_have_units_and_the_colour_bar_shows_step_0():
 
 
 def test_far_limits_are_named_and_do_not_stretch_the_axes():
-    figure = information_plane(plane_table(estimates(spread=0.1)))
+    figure = information_plane(Plane.of(estimates(spread=0.1)))
     axes = figure.findobj(matplotlib.axes.Axes)[0]
     notes = [text.get_text() for text in axes.texts]
     assert "log₂ n = 9.00 bits →" in notes
@@ -54,14 +54,14 @@ def test_far_limits_are_named_and_do_not_stretch_the_axes():
 
 
 def test_near_limits_are_drawn():
-    figure = information_plane(plane_table(estimates(saturated={(1, 0)})))
+    figure = information_plane(Plane.of(estimates(saturated={(1, 0)})))
     axes = figure.findobj(matplotlib.axes.Axes)[0]
     assert "log₂ n = 9.00 bits" in [text.get_text() for text in axes.texts]
     assert any(np.allclose(line.get_xdata(), 9.0) for line in axes.lines)
 
 
 def test_bars_only_with_several_runs():
-    single, several = (information_plane(plane_table(estimates(runs=runs))) for runs in (1, 3))
+    single, several = (information_plane(Plane.of(estimates(runs=runs))) for runs in (1, 3))
     count = [len(figure.findobj(matplotlib.collections.LineCollection)) for figure in (single, several)]
     # Two panels, two directions, two strengths (all points, the last one), per layer.
     assert (count[1] - count[0]) % (2 * 2 * 2) == 0
@@ -70,7 +70,7 @@ def test_bars_only_with_several_runs():
 
 @pytest.mark.parametrize("spread", [1.0, 0.05, 0.0])
 def test_labels_of_20_layers_do_not_overlap(spread):
-    figure = information_plane(plane_table(estimates(layers=20, spread=spread)))
+    figure = information_plane(Plane.of(estimates(layers=20, spread=spread)))
     figure.draw_without_rendering()
     for axes in figure.findobj(matplotlib.axes.Axes)[:2]:
         boxes = [matplotlib.text.Text.get_window_extent(label) for label in labels_of(axes)]
@@ -95,12 +95,12 @@ def test_labels_of_20_layers_do_not_overlap(spread):
 def test_everything_is_on_the_page(case):
     table = plane_table(estimates(**case))
     steps = case.get("steps", STEPS)
-    assert_on_the_page(information_plane(table))
-    assert_on_the_page(information_over_time(table, metrics(steps)))
+    assert_on_the_page(information_plane(Plane(table)))
+    assert_on_the_page(information_over_time(Plane(table, metrics(steps))))
 
 
 def test_a_missing_layer_is_named_and_not_drawn():
-    figure = information_plane(plane_table(estimates(missing={(2, step) for step in STEPS})))
+    figure = information_plane(Plane.of(estimates(missing={(2, step) for step in STEPS})))
     legend = figure.findobj(matplotlib.legend.Legend)[0]
     assert "T2 layer2 (constant)" in [text.get_text() for text in legend.get_texts()]
     assert not found(figure, "points:layer2")
@@ -110,12 +110,12 @@ def test_a_missing_layer_is_named_and_not_drawn():
 
 
 def test_without_permutations_there_is_no_corrected_panel():
-    figure = information_plane(plane_table(estimates(null=np.nan)))
+    figure = information_plane(Plane.of(estimates(null=np.nan)))
     assert len(found(figure, "points:")) == 4
 
 
 def test_time_panels_units_and_curves():
-    figure = information_over_time(plane_table(estimates()), metrics())
+    figure = information_over_time(Plane(plane_table(estimates()), metrics()))
     labels = [axes.get_ylabel() for axes in figure.findobj(matplotlib.axes.Axes)]
     assert labels[:4] == ["I(X;T) (bits)", "I(T;Y) (bits)", "I(T;Y) − null (bits)", "loss"]
     assert "accuracy" in labels
@@ -128,7 +128,7 @@ def test_time_panels_units_and_curves():
 
 def test_time_hollow_markers_exactly_where_uninformative():
     saturated = {(1, 10), (1, 1000), (3, 0)}
-    figure = information_over_time(plane_table(estimates(saturated=saturated)), None)
+    figure = information_over_time(Plane(plane_table(estimates(saturated=saturated)), None))
     markers = found(figure, "hollow:")
     assert len(markers) == 3 * 4
     for line in markers:
@@ -147,14 +147,14 @@ def test_time_hollow_markers_exactly_where_uninformative():
     ],
 )
 def test_time_draws_the_metrics_that_exist(columns, drawn):
-    figure = information_over_time(plane_table(estimates()), metrics(**columns))
+    figure = information_over_time(Plane(plane_table(estimates()), metrics(**columns)))
     assert [line.get_gid() for line in found(figure, "metric:")] == [f"metric:{name}" for name in drawn]
     assert_on_the_page(figure)
 
 
 def test_time_bands_show_the_intervals():
     table = plane_table(estimates(runs=3))
-    figure = information_over_time(table, None)
+    figure = information_over_time(Plane(table))
     bands = figure.findobj(matplotlib.collections.PolyCollection)
     rows = table[table["layer"] == "layer1"]
     top = max(bands[0].get_paths()[0].vertices[:, 1])
@@ -178,26 +178,26 @@ def test_a_long_list_of_layers_is_cut():
 
 
 def test_an_own_caption_or_none():
-    table = plane_table(estimates())
-    assert found(information_plane(table, "Costs $5, then $6."), "caption")[0].get_text() == "Costs $5, then $6."
-    assert not found(information_plane(table, ""), "caption")
+    plane = Plane.of(estimates())
+    assert found(information_plane(plane, "Costs $5, then $6."), "caption")[0].get_text() == "Costs $5, then $6."
+    assert not found(information_plane(plane, ""), "caption")
 
 
 def test_empty_tables_are_refused():
     with pytest.raises(InfoplaneError, match="nothing to draw"):
-        information_plane(plane_table(estimates()).iloc[:0])
+        information_plane(Plane(plane_table(estimates()).iloc[:0]))
 
 
 def test_files_are_written_and_kept(tmp_path):
     table = plane_table(estimates())
-    figure = information_plane(table)
+    figure = information_plane(Plane(table))
     stem = tmp_path / "new" / "plane.v1"
     paths = save(figure, stem, table)
     assert [path.name for path in paths] == ["plane.v1.png", "plane.v1.pdf", "plane.v1.csv"]
     assert len(pd.read_csv(paths[2])) == len(table)
     before = [path.read_bytes() for path in paths]
     paths[0].unlink()
-    with pytest.raises(InfoplaneError, match=r"plane\.v1\.pdf exists; use --force to overwrite"):
+    with pytest.raises(InfoplaneError, match=r"plane\.v1\.pdf exists; use `force=True` to overwrite"):
         save(figure, stem, table)
     assert not paths[0].exists()
     save(figure, stem, table, force=True)
@@ -206,7 +206,7 @@ def test_files_are_written_and_kept(tmp_path):
 
 def test_equal_tables_make_equal_files_with_embedded_fonts(tmp_path):
     table = plane_table(estimates())
-    one, two = (save(information_plane(table), tmp_path / name, table)[1].read_bytes() for name in "ab")
+    one, two = (save(information_plane(Plane(table)), tmp_path / name, table)[1].read_bytes() for name in "ab")
     assert one == two
     assert b"/FontFile2" in one
     assert b"/Subtype /Type3" not in one
@@ -216,12 +216,12 @@ def test_a_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "file").write_text("")
     table = plane_table(estimates())
     with pytest.raises(InfoplaneError, match="cannot write"):
-        save(information_plane(table), tmp_path / "file" / "plane", table)
+        save(information_plane(Plane(table)), tmp_path / "file" / "plane", table)
 
 
 def test_the_users_settings_stay():
     with matplotlib.rc_context({"font.size": 31, "figure.facecolor": "black"}):
-        figure = information_plane(plane_table(estimates()))
+        figure = information_plane(Plane.of(estimates()))
         assert matplotlib.rcParams["font.size"] == 31
         assert matplotlib.rcParams["pdf.fonttype"] == 3
     assert figure.get_facecolor()[:3] == (1, 1, 1)
@@ -257,11 +257,11 @@ def test_other_estimators_name_themselves_and_their_unit(estimator, unit, label)
         estimator=estimator, unit=unit, noise="0.1", alpha=np.nan, limit_XT=limit, limit_TY=np.nan
     )
     table = plane_table(other)
-    figure = information_plane(table)
+    figure = information_plane(Plane(table))
     axes = figure.findobj(matplotlib.axes.Axes)[0]
     assert axes.get_xlabel() == label
     assert any("log₂ n" in note.get_text() for note in axes.texts) == (unit == "bits")
-    time = information_over_time(table, None)
+    time = information_over_time(Plane(table))
     assert label in [ax.get_ylabel().replace("\n", " ") for ax in time.findobj(matplotlib.axes.Axes)]
     caption = plane_caption(table)
     assert {"kde": "pairwise-distance upper bound, noise 0.1", "cka": "linear CKA"}[estimator] in caption
@@ -278,4 +278,4 @@ def test_batches_give_bars_and_are_named():
     for caption in (plane_caption(table), time_caption(table)):
         assert "One run. Means over 3 batches of n samples" in caption
         assert "n = 512 samples a batch" in caption
-    assert found(information_over_time(table, None), "band:")
+    assert found(information_over_time(Plane(table)), "band:")

@@ -109,7 +109,7 @@ def test_nothing_is_overwritten_without_force(report, tmp_path):
     write_report(report, tmp_path / "report")
     (tmp_path / "report.json").unlink()
     before = (tmp_path / "report.md").read_bytes()
-    with pytest.raises(InfoplaneError, match="--force"):
+    with pytest.raises(InfoplaneError, match="force=True"):
         write_report(report, tmp_path / "report")
     assert not (tmp_path / "report.json").exists()
     write_report(report, tmp_path / "report", force=True)

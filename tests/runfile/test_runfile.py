@@ -81,7 +81,7 @@ def test_round_trip(run_path):
         np.testing.assert_allclose(
             run.snapshots[0].distances("logits"), pdist(activations(0, "logits").astype(np.float64)), rtol=1e-12
         )
-        with pytest.raises(MissingData, match="--keep activations"):
+        with pytest.raises(MissingData, match="keep='activations'"):
             run.snapshots[0].activations("features.0")
         with pytest.raises(InfoplaneError, match=r"did you mean features\.0"):
             run.snapshots[0].distances("features.1")
@@ -309,7 +309,7 @@ def test_more_snapshots_than_slots(tmp_path, monkeypatch):
 
 def test_never_overwritten_without_force(run_path):
     before = run_path.read_bytes()
-    with pytest.raises(RunFileError, match="--force"):
+    with pytest.raises(RunFileError, match="force=True"):
         create(run_path)
     assert run_path.read_bytes() == before
     create(run_path, force=True).close()
@@ -441,7 +441,7 @@ def test_a_folder_that_cannot_be_made(tmp_path):
 def test_disk_full_is_foreseen(run_path, monkeypatch):
     with RunWriter.resume(run_path) as writer:
         monkeypatch.setattr("shutil.disk_usage", lambda path: shutil._ntuple_diskusage(1, 1, 1000))
-        with pytest.raises(RunFileError, match=r"disk full.*3 snapshots are safe.*--resume"):
+        with pytest.raises(RunFileError, match=r"disk full.*3 snapshots are safe.*resume=True"):
             take(writer, 6)
     with open_run(run_path) as run:
         assert_whole(run)

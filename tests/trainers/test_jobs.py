@@ -184,7 +184,7 @@ def test_tuning_passes_over_what_diverged(tmp_path, trials, monkeypatch):
 
 
 def test_tuning_needs_a_validation_split(tmp_path):
-    with pytest.raises(InfoplaneError, match="never the test split; give --validation"):
+    with pytest.raises(InfoplaneError, match="never the test split; give `validation"):
         tuned({"sgd": settings()}, [1, 3], tmp_path)
 
 

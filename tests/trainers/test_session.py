@@ -201,7 +201,7 @@ def test_resume_refuses(dropping, tmp_path):
         resume(path, {"epochs": 5})
     with pytest.raises(InfoplaneError, match="more than 1"):
         resume(path, {"epochs": 1})
-    with pytest.raises(InfoplaneError, match=r"keeps its settings.*--batch-size, --lr"):
+    with pytest.raises(InfoplaneError, match=r"keeps its settings.*`batch_size`, `lr`"):
         resume(path, {"lr": 3.0, "batch_size": 7, "seed": 0})
     record(dropping, tmp_path / "other.h5")
     path.with_suffix(".ckpt").write_bytes((tmp_path / "other.ckpt").read_bytes())
@@ -228,7 +228,7 @@ def test_a_pickle_in_a_checkpoint_is_not_run(dropping, tmp_path):
 def test_divergence_is_recorded_and_named(tmp_path, caplog):
     record(dataclasses.replace(SMALL, lr=1e30, momentum=0.0), tmp_path / "run.h5")
     assert "NaN or infinite activations" in caplog.text
-    assert "smaller --lr" in caplog.text
+    assert "smaller learning rate" in caplog.text
     with open_run(tmp_path / "run.h5") as run:
         assert len(run.snapshots) == 7
         assert any(run.snapshots[-1].nonfinite(layer.name) for layer in run.layers)
@@ -255,7 +255,7 @@ def test_divergence_is_recorded_and_named(tmp_path, caplog):
         ({"device": "cuda:77"}, "not available"),
         ({"device": "gpu"}, "not available"),
         ({"widths": (3,)}, "widths"),
-        ({"model": "vgg11"}, "--image-size"),
+        ({"model": "vgg11"}, "image_size"),
     ],
 )
 def test_bad_settings(tmp_path, change, message):

@@ -33,10 +33,10 @@ def hard_pictures(paths: Sequence[Path], data_root: Path, count: int = 3) -> dic
         labels = run.result("labels")
     test = load_dataset(config["dataset"], data_root, config["image_size"], config["region"]).test
     if test.inputs.dim() != 4:
-        raise InfoplaneError(f"data set '{config['dataset']}' holds no images; leave out --data-root")
+        raise InfoplaneError(f"data set '{config['dataset']}' holds no images; leave out `data_root`")
     if test.labels.tolist() != labels.tolist():
         raise InfoplaneError(
-            f"the test split in {data_root} is not the one of {paths[0]}; give its own --data-root"
+            f"the test split in {data_root} is not the one of {paths[0]}; give its own `data_root`"
         )
     worst = mistaken_samples(paths, hardest_classes(per_class(paths)), count)
     images = test.inputs.permute(0, 2, 3, 1).numpy()

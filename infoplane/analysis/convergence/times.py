@@ -219,7 +219,7 @@ def _common(rows: pd.DataFrame) -> pd.DataFrame:
     if ends.nunique() > 1:
         raise InfoplaneError(
             f"the runs end at different steps ({', '.join(f'{run} at {step}' for run, step in ends.items())}); "
-            "finish them with `infoplane record --resume`"
+            "finish them with `resume=True`"
         )
     return common_steps(rows)
 

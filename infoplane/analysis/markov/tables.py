@@ -56,7 +56,7 @@ def markov_tables(estimates: pd.DataFrame, pairs: pd.DataFrame) -> MarkovTables:
     refuse_strangers(estimates, pairs)
     estimates, pairs = common_steps(estimates), common_steps(pairs)
     if estimates["batch"].nunique() < 2:
-        raise InfoplaneError("no standard errors to call a link violated by: estimate by probe batches (--batches)")
+        raise InfoplaneError("no standard errors to call a link violated by: estimate by probe batches")
     steps = sorted(pairs["step"].unique())
     layers, dropped = readable_layers(estimates, [steps[0], steps[-1]])
     if len(layers) < LEAST_LAYERS:

@@ -113,7 +113,7 @@ def _limitations(estimates: pd.DataFrame, about: dict[str, Any]) -> list[str]:
     if seeds < SEEDS:
         found.append(f"{seeds} seed{'s' if seeds > 1 else ''} only: at least {SEEDS} are needed")
     if batches < 2:
-        found.append("no standard errors: estimate by probe batches (--batches)")
+        found.append("no standard errors: estimate by probe batches")
     if len(steps) < 2:
         found.append("one snapshot only: nothing to compare with initialisation")
     elif steps[0] != 0:

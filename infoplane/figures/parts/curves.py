@@ -50,9 +50,14 @@ def curve_columns(layers: list[Layer], width: float) -> int:
 
 def curve_legend(body: Figure | SubFigure, layers: list[Layer], columns: int) -> None:
     """Colour, marker and name of each layer, below the panels."""
+    handles = curve_handles(layers)
+    body.legend(handles=handles, loc="outside lower center", ncols=columns, columnspacing=1.0, handlelength=1.6)
+
+
+def curve_handles(layers: list[Layer]) -> list[Line2D]:
+    """Colour, marker and name of each layer, for a legend."""
     looks: list[dict[str, Any]] = [{"color": one.colour, "marker": one.marker, "markersize": 3.5} for one in layers]
-    handles = [
+    return [
         Line2D([], [], label=f"{layer.short} {layer.name}", **look)
         for layer, look in zip(layers, looks, strict=True)
     ]
-    body.legend(handles=handles, loc="outside lower center", ncols=columns, columnspacing=1.0, handlelength=1.6)

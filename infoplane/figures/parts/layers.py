@@ -91,12 +91,17 @@ def legend_shape(layers: list[Layer], x: str, width: float = DOUBLE_COLUMN) -> t
 
 
 def shape_legend(body: Figure | SubFigure, layers: list[Layer], x: str, columns: int) -> None:
-    """The layers' markers below the panels, without a colour, since colour is time."""
+    """The layers' markers below the panels."""
+    handles = shape_handles(layers, x)
+    body.legend(handles=handles, loc="outside lower center", ncols=columns, columnspacing=1.2, handletextpad=0.2)
+
+
+def shape_handles(layers: list[Layer], x: str) -> list[Line2D]:
+    """The layers' markers for a legend, without a colour, since colour is time; x must be measured."""
     look: dict[str, Any] = {"markersize": 4.5, "markerfacecolor": "0.3", "markeredgecolor": "0.3", "color": "0.75"}
-    handles = [
+    return [
         Line2D([], [], marker=layer.marker, linewidth=0.5, label=_full_name(layer, x), **look) for layer in layers
     ]
-    body.legend(handles=handles, loc="outside lower center", ncols=columns, columnspacing=1.2, handletextpad=0.2)
 
 
 def _full_name(layer: Layer, x: str) -> str:

@@ -16,6 +16,7 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import seaborn
+from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.font_manager import FontProperties
@@ -176,6 +177,14 @@ def canvas(width: float, height: float, caption: str) -> tuple[Figure, Figure | 
     return figure, body
 
 
+def figure_of(axes: Axes) -> Figure:
+    """The whole figure that some axes are in, not a part of it."""
+    figure = axes.figure
+    while isinstance(figure, SubFigure):
+        figure = figure.figure
+    return figure
+
+
 def wrap(text: str, width: float, size: float) -> str:
     """Break text into lines at most `width` points wide, as the font really sets it."""
     # Between two letters, so that the word's own side bearings and the space before it count.
@@ -211,7 +220,7 @@ def writable(stem: Path, force: bool = False) -> list[Path]:
     paths = [stem.with_name(stem.name + ending) for ending in (".png", ".pdf", ".csv")]
     for path in paths:
         if path.exists() and not force:
-            raise InfoplaneError(f"{path} exists; use --force to overwrite")
+            raise InfoplaneError(f"{path} exists; use `force=True` to overwrite")
     return paths
 
 

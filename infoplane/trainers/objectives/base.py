@@ -78,7 +78,7 @@ def read_options(knobs: Knobs, defaults: Mapping[str, float]) -> dict[str, float
     for name in knobs.options:
         if name not in defaults:
             if not defaults:
-                raise InfoplaneError(f"the method has no option '{name}'; leave out --option")
+                raise InfoplaneError(f"the method has no option '{name}'; leave out `option`")
             raise unknown("option of the method", name, defaults)
     return {**defaults, **knobs.options}
 

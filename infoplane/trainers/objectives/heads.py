@@ -32,7 +32,7 @@ def build_head(spec: str, place: Place) -> nn.Module:
             which picks its layers evenly over all that follow). `pool:F`: averages over as few patches as leave F
             features or less, halving rows and columns in turn, then one linear layer that starts from zero weights
             (Nøkland and Eidnes, ICML 2019). Where the block's output is no feature map, convolutions become linear
-            layers of the same width, without normalisation as in `--model mlp`.
+            layers of the same width, without normalisation as in the model mlp.
         place: Where the block stands.
 
     Returns:

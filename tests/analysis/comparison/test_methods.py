@@ -229,7 +229,7 @@ def test_tables_are_saved_three_ways_and_kept(tmp_path):
     assert float(paths[0].read_text().split()[1]) == 1 / 3
     assert paths[1].read_text().startswith("A caption.\n\n| x |")
     assert paths[1].read_text().endswith("A note.\n")
-    with pytest.raises(InfoplaneError, match="--force"):
+    with pytest.raises(InfoplaneError, match="force=True"):
         refuse_existing_table(tmp_path / "new" / "table.v1", force=False)
     refuse_existing_table(tmp_path / "new" / "table.v1", force=True)
     (tmp_path / "file").write_text("")

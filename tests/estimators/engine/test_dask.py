@@ -261,7 +261,7 @@ def test_what_fails_on_a_worker_is_said_as_here(dask, tmp_path, probe):
     net = small_net()
     with Recorder(net, probe, tmp_path / "run.h5", keep="distances") as recorder:
         recorder.snapshot(step=0)
-    with pytest.raises(InfoplaneError, match="--keep activations"):
+    with pytest.raises(InfoplaneError, match="keep='activations'"):
         on_cluster(dask, tmp_path / "run.h5", make_settings("binning"))
 
 

@@ -188,7 +188,7 @@ def test_no_bandwidth_where_most_samples_repeat(tmp_path, probe):
     inputs = inputs.clone()
     inputs[6:] = inputs[6]
     path = make_run(tmp_path / "run.h5", (inputs, labels))
-    with pytest.raises(InfoplaneError, match="--input-bandwidth fixed"):
+    with pytest.raises(InfoplaneError, match="input_bandwidth='fixed"):
         estimate_run(path, Settings())
     rows = estimate_run(path, Settings(input_bandwidth=bandwidth("fixed:5")))
     assert set(rows["status"]) == {"no bandwidth"}
@@ -246,7 +246,7 @@ def test_multivariate_leaves_dead_channels_out():
 
 def test_multivariate_needs_activations(tmp_path, probe):
     path = make_run(tmp_path / "run.h5", probe, keep="distances")
-    with pytest.raises(InfoplaneError, match="--keep activations"):
+    with pytest.raises(InfoplaneError, match="keep='activations'"):
         estimate_run(path, Settings(kernel="multivariate"))
 
 
@@ -347,7 +347,7 @@ def test_distances_are_enough(tmp_path, probe, name):
 
 def test_binning_needs_activations(tmp_path, probe):
     path = make_run(tmp_path / "run.h5", probe, keep="distances")
-    with pytest.raises(InfoplaneError, match="--keep activations"):
+    with pytest.raises(InfoplaneError, match="keep='activations'"):
         estimate_run(path, make_settings("binning"))
 
 

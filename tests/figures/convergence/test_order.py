@@ -17,7 +17,7 @@ from infoplane.analysis.convergence.phases import phases
 from infoplane.analysis.convergence.profile import profile_table
 from infoplane.analysis.convergence.times import curves
 from infoplane.analysis.modified_plane import QUANTITIES
-from infoplane.analysis.plane import plane_table
+from infoplane.analysis.plane import Plane, plane_table
 from infoplane.errors import InfoplaneError
 from infoplane.figures.convergence.order import convergence_order, order_caption
 from infoplane.figures.convergence.profile import convergence_profile, profile_caption
@@ -95,7 +95,7 @@ def line(figure, gid):
 
 
 def test_time_marks_convergence_on_the_curves_and_run_by_run():
-    figure = information_over_time(plane_table(estimates()), metrics(), times=times_table())
+    figure = information_over_time(Plane(plane_table(estimates()), metrics()), times=times_table())
     seeds = {artist.get_gid(): list(artist.get_xdata()) for artist in found(figure, "seeds:")}
     assert seeds == {"seeds:layer1": [3, 10], "seeds:layer2": [10, 30], "seeds:layer3": [30], "seeds:layer4": []}
     assert [len(artist.get_xdata()) for artist in found(figure, "never:layer3")] == [1]
@@ -115,7 +115,7 @@ def test_turns_are_filled_only_where_they_are_established():
     rows = estimates(runs=3)
     turns = phases(curves(rows, "I_XT"))
     turns["phase"] = ["fitting, then compression", "fitting", "neither", "undecidable"]
-    figure = information_over_time(plane_table(rows), None, times=times_table(), turns=turns)
+    figure = information_over_time(Plane.of(rows), times=times_table(), turns=turns)
     drawn = found(figure, "turn:")
     assert [artist.get_xdata()[0] for artist in drawn] == turns["turn"].tolist()
     assert [artist.get_markerfacecolor() == "white" for artist in drawn] == [False, True, True, True]
@@ -124,12 +124,12 @@ def test_turns_are_filled_only_where_they_are_established():
 
 def test_time_refuses_times_of_other_layers():
     with pytest.raises(InfoplaneError, match="different layers"):
-        information_over_time(plane_table(estimates(layers=3)), None, times=times_table())
+        information_over_time(Plane.of(estimates(layers=3)), times=times_table())
 
 
 def test_metrics_of_parts_of_the_network_are_not_drawn():
     columns = {"train_loss": 1.0, "validation_accuracy@conv1": 0.5, "train_loss@conv1": 1.0, "stage": 2.0}
-    figure = information_over_time(plane_table(estimates()), metrics(**columns))
+    figure = information_over_time(Plane(plane_table(estimates()), metrics(**columns)))
     assert [artist.get_gid() for artist in found(figure, "metric:")] == ["metric:train_loss"]
 
 
