@@ -6,14 +6,13 @@ from scipy.spatial.distance import pdist
 
 from infoplane.estimators.binning import discrete_information
 from infoplane.estimators.nulls import (
-from infoplane.kernels import share_of_repeats
     agreement,
     at_null,
     is_permutation,
     judged,
     pairings,
-    share_of_repeats,
 )
+from infoplane.kernels import share_of_repeats
 
 ZIPF = [60, 30, 20, 15, 12, 10, 8, 7, 6, 5, 5, 4, 4, 3, 3, 2, 2, 1, 1, 1, 1]
 
