@@ -35,7 +35,7 @@ COUNTS = re.compile(r"(?<=<!-- counts -->\n).*?(?=<!-- end of counts -->)", re.D
 
 # Where a room stands in its layer, from left to right, so that few arrows cross; a new room stands in the middle.
 PLACES = {
-    **{"cli": 0.32, "api": 0.5, "study": 0.53, "integrations": 0.1, "figures": 1.0},
+    **{"cli": 0.2, "api": 0.33, "study": 0.58, "integrations": 0.1, "figures": 1.0},
     **{"reporting": 0.5, "verify": 0.0},
     **{"trainers": 0.2, "analysis": 0.82, "models": 0.07, "data": 0.33},
     **{"recording": 0.2, "estimators": 0.82, "runfile": 0.5, "entropy": 0.92},
