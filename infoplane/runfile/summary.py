@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -83,7 +84,8 @@ def _about(opened: Run) -> list[str]:
         )
     if snapshots:
         first, last = snapshots[0], snapshots[-1]
-        lines.append(f"snapshots  {len(snapshots)}, step {first.step} to {last.step} (epoch {last.epoch:g})")
+        epoch = f" (epoch {last.epoch:g})" if math.isfinite(last.epoch) else ""
+        lines.append(f"snapshots  {len(snapshots)}, step {first.step} to {last.step}{epoch}")
         metrics = ", ".join(f"{name} {value:.4g}" for name, value in last.metrics.items())
         lines.append(f"last       {metrics or 'no metrics'}")
     if opened.links:
