@@ -41,6 +41,8 @@ class Passes:
     ) -> None:
         self.model, self.inputs, self.traced = model, inputs, traced
         self.batch_size, self.reduce = batch_size, reduce
+        arguments = {name: argument_names(module) for name, module in traced.modules.items()}
+        self._masked = {name: names for name, names in arguments.items() if {*PADDED, KEPT} & {*names}}
 
     def collect(self, layers: Sequence[Layer]) -> dict[str, Tensor]:
         """Values of some layers on the whole probe, each (n, *shape) real, on the network's device.
@@ -94,7 +96,8 @@ class Passes:
             if change is not None:
                 change(stack, self.traced.modules)
             watched = [_Watched(stack, self.traced.modules[layer.port.module], layer) for layer in layers]
-            padding = _Padding(stack, self.traced.modules)
+            padding = _Padding(stack, self.traced.modules, self._masked)
+            masks = {layer.name: kept_positions(self.inputs, self.traced, layer) for layer in layers}
             start = 0
             # Batches of nearly one size: none of a single sample is left over.
             for rows in samples.tensor_split(-(-len(samples) // self.batch_size)):
@@ -102,7 +105,7 @@ class Passes:
                 self.model(*args, **kwargs)
                 given = padding.taken(len(rows))
                 for watcher in watched:
-                    mask = kept_positions(self.inputs, self.traced, watcher.layer)
+                    mask = masks[watcher.layer.name]
                     kept = given(watcher.layer.port.module) if mask is None else mask[rows]
                     values = finish(watcher.layer, watcher.taken(len(rows)), kept)
                     if watcher.layer.name not in buffers:
@@ -256,17 +259,23 @@ class _Watched:
 
 
 class _Padding:
-    """Listens for the masks of padding that attention layers are given, each of which speaks for what is inside."""
+    """Listens for the masks of padding that attention layers are given, each of which speaks for what is inside.
 
-    def __init__(self, stack: ExitStack, modules: Mapping[str, nn.Module]) -> None:
+    Args:
+        stack: Takes the hooks away again.
+        modules: The modules of the network by name.
+        masked: For those of them that take a mask, the names of all that they take.
+    """
+
+    def __init__(
+        self, stack: ExitStack, modules: Mapping[str, nn.Module], masked: Mapping[str, Sequence[str]]
+    ) -> None:
         self._kept: dict[str, Tensor] = {}
-        for name, module in modules.items():
-            arguments = argument_names(module)
-            if any(argument in arguments for argument in (*PADDED, KEPT)):
-                hook = module.register_forward_pre_hook(self._listener(name, arguments), with_kwargs=True)
-                stack.callback(hook.remove)
+        for name, arguments in masked.items():
+            listener = self._listener(name, arguments)
+            stack.callback(modules[name].register_forward_pre_hook(listener, with_kwargs=True).remove)
 
-    def _listener(self, module: str, arguments: list[str]) -> Callable[[nn.Module, Any, Any], None]:
+    def _listener(self, module: str, arguments: Sequence[str]) -> Callable[[nn.Module, Any, Any], None]:
         def listen(_module: nn.Module, args: Any, kwargs: Any) -> None:
             for name, mask in {**dict(zip(arguments, args, strict=False)), **kwargs}.items():
                 if not (isinstance(mask, Tensor) and mask.ndim == 2):

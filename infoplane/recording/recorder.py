@@ -158,7 +158,7 @@ class Recorder(Closing):
         described = Probe(
             target=main,
             distances=distances,
-            indices=np.arange(len(inputs)) if where is None else np.asarray(torch.as_tensor(where).cpu(), np.int64),
+            indices=np.arange(len(inputs)) if where is None else np.asarray(where.cpu(), np.int64),
             shape=inputs.shape,
             input_distance=measure,
             others=_checked_others(others or {}, len(inputs)),
