@@ -110,7 +110,7 @@ def collect(n: int, data: str, root: Path, layers: int, snapshots: int) -> tuple
     loop = Loop(end_to_end(model, Task(dataset.spec.classes)), plan, recipe, dataset)
     found = natural_layers(model, inputs[:2])
     places = np.linspace(0, len(found) - 1, min(layers, len(found)))
-    chosen = [found[round(place)].name for place in places]
+    chosen = [found[round(info)].name for info in places]
     items = []
 
     def take() -> None:

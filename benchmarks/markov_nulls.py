@@ -37,7 +37,7 @@ from infoplane.kernels import gram_matrix
 Tables = tuple[pd.DataFrame, pd.DataFrame]
 Pool = dict[tuple[str, int], Tables]
 TYPES = ((4, 0.5), (4, 2.0), (8, 0.5), (8, 2.0), (16, 0.5), (16, 2.0))  # width and gain of a feature map
-LAYERS = [f"layer{place}" for place in range(1, len(TYPES) + 1)]
+LAYERS = [f"layer{info}" for info in range(1, len(TYPES) + 1)]
 N, DIMENSION, CLASSES, BATCHES, DRAWS = 48, 8, 3, 3, 2
 ORDERS = {
     "own orders": (SEEDS, 2),
@@ -81,13 +81,13 @@ def pooled(samples: Iterable[Sample], layers: list[str]) -> Pool:
 
 
 def ordered(tables: Tables, order: NDArray) -> Tables:
-    """The same layers with other names: the layer that was at place order[k] stands at place k."""
+    """The same layers with other names: the layer that was at info order[k] stands at info k."""
     estimates, pairs = tables
-    layers = [f"layer{place}" for place in range(1, len(order) + 1)]
-    places = {layers[kind]: place for place, kind in enumerate(order)}
+    layers = [f"layer{info}" for info in range(1, len(order) + 1)]
+    places = {layers[kind]: info for info, kind in enumerate(order)}
     i, j = (pairs[end].map(places) for end in ("name_i", "name_j"))
     pairs = pairs[pairs["quantity"].isin(("information", "entropy")) | (j == i + 1)]
-    names = {layer: layers[place] for layer, place in places.items()}
+    names = {layer: layers[info] for layer, info in places.items()}
     renamed = pairs.assign(**{end: pairs[end].map(names).fillna(pairs[end]) for end in ("name_i", "name_j")})
     depth = estimates["layer"].map(places) + 1
     return estimates.assign(layer=estimates["layer"].map(names), depth=depth), renamed
@@ -99,7 +99,7 @@ def null_draw(runs: Pool, kind: str, rng: np.random.Generator) -> Tables:
     layers = next(iter(runs.values()))[0]["layer"].nunique()
     chosen = rng.choice(names, SEEDS, replace=False)
     orders = np.broadcast_to(shuffled(ORDERS[kind], layers, rng), (SEEDS, 2, layers))
-    parts = [ordered(runs[run, step], orders[place, step]) for place, run in enumerate(chosen) for step in (0, 1)]
+    parts = [ordered(runs[run, step], orders[info, step]) for info, run in enumerate(chosen) for step in (0, 1)]
     estimates, pairs = (pd.concat(tables, ignore_index=True) for tables in zip(*parts, strict=True))
     return estimates, pairs
 

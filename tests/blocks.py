@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from infoplane.trainers.objectives.base import Pass, Place
+from infoplane.trainers.objectives.base import BlockInfo, Pass
 from infoplane.trainers.task import Targets, Task
 
 IMAGE = (1, 8, 8)
@@ -11,13 +11,13 @@ MAP = (6, 4, 4)
 VECTOR = (12,)
 
 
-def place(shape=MAP, *, index=0, count=3, boxes=False, classes=3, image=IMAGE):
+def info(shape=MAP, *, index=0, count=3, boxes=False, classes=3, image=IMAGE):
     task = Task(classes, boxes)
     hidden = nn.Sequential(nn.ReLU(inplace=True), nn.Conv2d(shape[0], 8, 3, padding=1), nn.MaxPool2d(2))
     if len(shape) != 3:
         hidden = nn.Sequential(nn.ReLU(), nn.Linear(shape[-1], 8))
     following = [hidden, nn.Sequential(nn.LazyLinear(task.outputs))]
-    return Place(index, count, image, image, shape, following[-(count - 1 - index) :], task)
+    return BlockInfo(index, count, image, image, shape, following[-(count - 1 - index) :], task)
 
 
 def step(output, *, boxes=False, classes=3, image=IMAGE, seed=5, **others):

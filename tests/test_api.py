@@ -14,7 +14,7 @@ from torch import nn
 
 import infoplane as ip
 from infoplane.estimators.batches import Batches
-from infoplane.estimators.renyi import Settings
+from infoplane.estimators.renyi import RenyiSettings
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +89,7 @@ def test_estimate_takes_a_path_a_run_or_several(here):
     by_name = ip.estimate("own.h5", permutations=3)
     with ip.open_run("own.h5") as run:
         pd.testing.assert_frame_equal(ip.estimate(run, permutations=3), by_name)
-    pd.testing.assert_frame_equal(ip.estimate(here / "own.h5", Settings(permutations=3)), by_name)
+    pd.testing.assert_frame_equal(ip.estimate(here / "own.h5", RenyiSettings(permutations=3)), by_name)
     assert set(by_name["run"]) == {"own"}
     several = ip.estimate([here / "seed0.h5", "seed1.h5"], ["renyi", "gaussian"], permutations=3)
     assert several.groupby(["run", "estimator"]).size().tolist() == [24] * 4

@@ -10,7 +10,7 @@ from scipy.spatial.distance import squareform
 
 from infoplane import open_run
 from infoplane.analysis.gather import gather
-from infoplane.estimators.renyi import Settings
+from infoplane.estimators.renyi import RenyiSettings
 from infoplane.trainers.session import record
 from infoplane.trainers.settings import TrainingSettings
 
@@ -29,7 +29,7 @@ def folder(tmp_path_factory):
     """A folder with a small run, its checkpoint and its estimates."""
     folder = tmp_path_factory.mktemp("docs")
     record(RUN, folder / "run.h5")
-    gather([folder / "run.h5"], Settings(permutations=2))
+    gather([folder / "run.h5"], RenyiSettings(permutations=2))
     return folder
 
 
@@ -70,7 +70,7 @@ def test_every_attribute_and_dataset_is_explained(folder):
 
 
 def test_every_column_of_the_estimates_is_explained(folder):
-    estimates, _ = gather([folder / "run.h5"], Settings(permutations=2))
+    estimates, _ = gather([folder / "run.h5"], RenyiSettings(permutations=2))
     assert set(estimates.columns) <= NAMED
     for status in ("ok", "at null", "constant", "not finite", "infinite", "outlier", "no value", "no bandwidth"):
         assert status in NAMED

@@ -23,7 +23,7 @@ from infoplane.errors import InfoplaneError
 from infoplane.estimators.base import EstimatorSettings
 from infoplane.estimators.batches import Batches
 from infoplane.estimators.kde import KdeSettings
-from infoplane.estimators.renyi import Settings as RenyiSettings
+from infoplane.estimators.renyi import RenyiSettings
 from infoplane.kernels import Bandwidth
 from infoplane.provenance import versions
 from infoplane.runfile import open_run, run_names

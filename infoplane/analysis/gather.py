@@ -12,7 +12,7 @@ from infoplane.estimators.base import EstimatorSettings
 from infoplane.estimators.batches import Batches
 from infoplane.estimators.engine.estimate import estimate_run
 from infoplane.estimators.pairs import DRAWS, estimate_pairs
-from infoplane.estimators.renyi import Settings
+from infoplane.estimators.renyi import RenyiSettings
 from infoplane.runfile import data_text, open_run, run_names
 
 MAY_DIFFER = {"seed", "data_root", "device"}
@@ -65,7 +65,7 @@ def gather(
 
 def gather_pairs(
     paths: Sequence[Path],
-    settings: Settings | None = None,
+    settings: RenyiSettings | None = None,
     batches: Batches | None = None,
     *,
     steps: Sequence[int] | None = None,

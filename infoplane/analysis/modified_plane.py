@@ -15,7 +15,7 @@ from infoplane.errors import InfoplaneError
 from infoplane.estimators.batches import Batches
 from infoplane.estimators.engine.pool import batch_columns
 from infoplane.estimators.feature_maps import PAIRS, interaction_table
-from infoplane.estimators.renyi import Settings
+from infoplane.estimators.renyi import RenyiSettings
 from infoplane.runfile import open_run, run_names
 
 QUANTITIES = ("redundancy_synergy", "weighted_nonredundant", "total_correlation")
@@ -28,7 +28,7 @@ _SHARED = (
 def gather_interactions(
     paths: Sequence[Path],
     layers: Sequence[str] | None = None,
-    settings: Settings | None = None,
+    settings: RenyiSettings | None = None,
     batches: Batches | None = None,
     *,
     steps: Sequence[int] | None = None,
@@ -56,7 +56,7 @@ def gather_interactions(
     """
     names = run_names(paths)
     refuse_other_training(paths)
-    settings = settings or Settings()
+    settings = settings or RenyiSettings()
     tables = []
     for path, name in zip(paths, names, strict=True):
         table = interaction_table(

@@ -18,7 +18,7 @@ from infoplane.analysis.verdict import Verdict
 from infoplane.errors import InfoplaneError
 from infoplane.estimators.base import EstimatorSettings
 from infoplane.estimators.batches import Batches
-from infoplane.estimators.renyi import Settings
+from infoplane.estimators.renyi import RenyiSettings
 from infoplane.estimators.similarity import parameter_table, representation_table
 from infoplane.runfile import open_run
 
@@ -74,7 +74,7 @@ class RunSet:
         """
         if not paths:
             raise InfoplaneError("nothing to analyse: name run files")
-        return cls(tuple(paths), settings or Settings(), batches or default_batches(paths[0]), jobs, progress)
+        return cls(tuple(paths), settings or RenyiSettings(), batches or default_batches(paths[0]), jobs, progress)
 
     @functools.cached_property
     def _gathered(self) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -104,7 +104,7 @@ class RunSet:
         Raises:
             InfoplaneError: The settings are not of matrix-based entropies.
         """
-        if not isinstance(self.settings, Settings):
+        if not isinstance(self.settings, RenyiSettings):
             raise InfoplaneError("information between layers needs the matrix-based entropies: `estimator='renyi'`")
         return gather_pairs(self.paths, self.settings, self.batches, jobs=self.jobs, progress=self.progress)
 

@@ -18,7 +18,7 @@ import pandas as pd
 from infoplane.analysis.gather import gather
 from infoplane.analysis.plane import plane_table
 from infoplane.estimators.batches import Batches
-from infoplane.estimators.renyi import Settings
+from infoplane.estimators.renyi import RenyiSettings
 from infoplane.kernels import Bandwidth
 from infoplane.runfile import open_run
 
@@ -30,7 +30,7 @@ MAX_BATCHES = 10
 
 def sensitivity_table(
     paths: Sequence[Path],
-    settings: Settings | None = None,
+    settings: RenyiSettings | None = None,
     batches: Batches | None = None,
     *,
     factors: Sequence[float] = FACTORS,
@@ -58,7 +58,7 @@ def sensitivity_table(
     Raises:
         InfoplaneError: As `gather` and `plane_table`; the runs end at different steps, for example.
     """
-    settings = settings or Settings()
+    settings = settings or RenyiSettings()
     tables = []
     for varied, value, changed, cut in _choices(paths, settings, batches, factors, sizes, alphas):
         estimates, _ = gather(paths, changed, cut, last=True, jobs=jobs, progress=progress)
@@ -69,12 +69,12 @@ def sensitivity_table(
 
 def _choices(
     paths: Sequence[Path],
-    settings: Settings,
+    settings: RenyiSettings,
     batches: Batches | None,
     factors: Sequence[float],
     sizes: Sequence[int],
     alphas: Sequence[float],
-) -> Iterator[tuple[str, float, Settings, Batches | None]]:
+) -> Iterator[tuple[str, float, RenyiSettings, Batches | None]]:
     """What is varied, its value, and settings and batches with it."""
     for factor in factors:
         rule = Bandwidth("median", factor)

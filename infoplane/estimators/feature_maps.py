@@ -37,7 +37,7 @@ from infoplane.errors import InfoplaneError
 from infoplane.estimators.base import Item, LayerView
 from infoplane.estimators.batches import Batches
 from infoplane.estimators.engine.pool import Part, parallel, parts_of, solving
-from infoplane.estimators.renyi import RunEstimator, Settings
+from infoplane.estimators.renyi import Renyi, RenyiSettings
 from infoplane.kernels import Bandwidth, condense, distance_gram, squared_distances
 from infoplane.runfile import Run, open_run
 
@@ -56,7 +56,7 @@ EMPTY = dict.fromkeys(
 def interaction_table(
     path: Path,
     layers: Sequence[str] | None = None,
-    settings: Settings | None = None,
+    settings: RenyiSettings | None = None,
     batches: Batches | None = None,
     *,
     steps: Sequence[int] | None = None,
@@ -86,7 +86,7 @@ def interaction_table(
         InfoplaneError: No such layer or step, no layer of several maps, a layer of which only distances were kept,
             or settings that the multivariate kernel does not take; a tolerance, or another precision than float64.
     """
-    settings = replace(settings or Settings(), kernel="multivariate", device="cpu")
+    settings = replace(settings or RenyiSettings(), kernel="multivariate", device="cpu")
     if settings.tolerance or settings.dtype != "float64":
         raise InfoplaneError("feature maps are compared exactly, in float64; leave out tolerance and dtype")
     if pairs < 2:
@@ -130,7 +130,7 @@ def _rows(run: Run, parts: list[Part], item: Item) -> list[dict[str, Any]]:
     whole = LayerView(run, snapshot, name)
     rows = []
     for part in parts:
-        assert isinstance(part.estimator, RunEstimator)
+        assert isinstance(part.estimator, Renyi)
         view = whole.batch(part.batch, part.members)
         found = {"maps": 0, "pairs": 0, **EMPTY}
         if not view.trouble:

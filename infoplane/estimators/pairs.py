@@ -39,7 +39,7 @@ from infoplane.estimators.batches import Batches
 from infoplane.estimators.engine.pool import Part, batch_columns, parallel, parts_of, solving, survey
 from infoplane.estimators.engine.store import StoredTable, matching
 from infoplane.estimators.nulls import PERMUTATION_SEED
-from infoplane.estimators.renyi import RunEstimator, Settings
+from infoplane.estimators.renyi import Renyi, RenyiSettings
 from infoplane.provenance import versions
 from infoplane.runfile import Run, beside, open_run
 
@@ -61,7 +61,7 @@ def pairs_path(run: Path) -> Path:
 
 def estimate_pairs(
     path: Path,
-    settings: Settings | None = None,
+    settings: RenyiSettings | None = None,
     batches: Batches | None = None,
     *,
     steps: Sequence[int] | None = None,
@@ -90,7 +90,7 @@ def estimate_pairs(
             exact entropies; the table cannot be read or written; activations
             are needed where distances were kept.
     """
-    settings = settings or Settings()
+    settings = settings or RenyiSettings()
     if draws < 2:
         raise InfoplaneError(f"the null of the residual needs at least 2 draws, got {draws}")
     if settings.tolerance:
@@ -168,8 +168,8 @@ def _rows(
         yield from ({**place, **row, "name_i": names[row["i"]], "name_j": names[row["j"]]} for row in rows)
 
 
-def _renyi(part: Part) -> RunEstimator:
-    assert isinstance(part.estimator, RunEstimator)
+def _renyi(part: Part) -> Renyi:
+    assert isinstance(part.estimator, Renyi)
     return part.estimator
 
 

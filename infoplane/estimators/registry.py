@@ -12,7 +12,7 @@ from infoplane.estimators.base import EstimatorSettings
 from infoplane.kernels import Bandwidth
 
 _HOMES = {
-    "renyi": "renyi:Settings",
+    "renyi": "renyi:RenyiSettings",
     "binning": "binning:BinningSettings",
     "kde": "kde:KdeSettings",
     "kde-lower": "kde:KdeLowerSettings",

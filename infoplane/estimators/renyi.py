@@ -45,7 +45,7 @@ SEED_Y = 2**20  # from SEED_TY on they count permutations
 
 
 @dataclass(frozen=True)
-class Settings(EstimatorSettings):
+class RenyiSettings(EstimatorSettings):
     """What decides the numbers, kept beside each of them.
 
     Attributes:
@@ -104,7 +104,7 @@ class Settings(EstimatorSettings):
 
     def prepare(self, probe: Probe, source: Path) -> LayerEstimator:
         """The estimator for one probe."""
-        return RunEstimator(probe, self, source)
+        return Renyi(probe, self, source)
 
     def survey_items(self, items: Sequence[Item], layers: Sequence[str], snapshots: int) -> Iterable[Item]:
         """Where the bandwidth of a layer depends on other layers or snapshots, all those."""
@@ -115,7 +115,7 @@ class Settings(EstimatorSettings):
         return scopes.settled(found, items, self.scope, self.bandwidth)
 
 
-class RunEstimator(LayerEstimator):
+class Renyi(LayerEstimator):
     """Estimates the layers of one run; what all layers share is computed once.
 
     Args:
@@ -127,7 +127,7 @@ class RunEstimator(LayerEstimator):
         InfoplaneError: The rule finds no bandwidth for the inputs, or for a continuous target.
     """
 
-    def __init__(self, probe: Probe, settings: Settings, source: Path) -> None:
+    def __init__(self, probe: Probe, settings: RenyiSettings, source: Path) -> None:
         super().__init__(probe, settings, source)
         self.settings = settings
         self.sigma_x = settings.input_bandwidth.sigma(probe.distances, probe.features, self.labels)
@@ -200,7 +200,7 @@ class RunEstimator(LayerEstimator):
 
         Args:
             view: The layer, of finite activations that are not constant; its distances are spared afterwards.
-            told: The bandwidth that `Settings.settle` gave for it; None applies the rule.
+            told: The bandwidth that `RenyiSettings.settle` gave for it; None applies the rule.
         """
         if self.settings.kernel == "multivariate":
             sigma, distances = 1.0, channel_distances(view.activations, self.settings.bandwidth)

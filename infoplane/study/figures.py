@@ -22,7 +22,7 @@ from infoplane.analysis.runset import RunSet
 from infoplane.analysis.sensitivity import sensitivity_table
 from infoplane.errors import InfoplaneError, MissingData, RunFileError
 from infoplane.estimators.batches import Batches
-from infoplane.estimators.renyi import Settings
+from infoplane.estimators.renyi import RenyiSettings
 from infoplane.figures.convergence.order import convergence_order, order_caption
 from infoplane.figures.convergence.profile import convergence_profile, profile_caption
 from infoplane.figures.markov.decay import information_decay
@@ -112,7 +112,7 @@ class Study:
             with contextlib.suppress(InfoplaneError):
                 pictures = hard_pictures([Path(path) for path in runs["path"]], self.data_root)
         how = {"jobs": self.jobs, "progress": self.progress}
-        return Material(runs, Settings(), how, pictures)
+        return Material(runs, RenyiSettings(), how, pictures)
 
     def groups(self, start: str) -> list[str]:
         """Groups whose names begin so, such as all comparisons."""

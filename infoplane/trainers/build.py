@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from infoplane.errors import InfoplaneError
 from infoplane.models import build_model
 from infoplane.trainers.blocks import Chain, grouped, merge, saved_bytes, split_into_blocks
-from infoplane.trainers.objectives.base import Knobs, OwnClassifier, Place, read_options
+from infoplane.trainers.objectives.base import BlockInfo, LossSettings, OwnClassifier, read_options
 from infoplane.trainers.settings import TrainingSettings
 from infoplane.trainers.task import Task
 from infoplane.trainers.unit import Checkpointed, Unit
@@ -35,16 +35,18 @@ def build_units(settings: TrainingSettings, task: Task, example: Tensor) -> tupl
     model = build_model(settings.model, shape, task.outputs, widths=settings.widths, activation=settings.activation)
     how = settings.how
     if not how.local:
-        read_options(Knobs(options=settings.options()), {})
+        read_options(LossSettings(options=settings.options()), {})
         block: nn.Module = model
         if settings.method == "sgd-checkpoint":
             block = Checkpointed(_chain(settings, model, example).blocks)
         return model, end_to_end(block, task)
     chain = _chain(settings, model, example)
-    places = _places(chain, task)
+    infos = _infos(chain, task)
     units = []
-    for place, name, block, knobs in zip(places, chain.names, chain.blocks, _knobs(settings, places), strict=True):
-        objective = (how.last if place.is_last else how.make)(place, knobs)
+    for info, name, block, loss_settings in zip(
+        infos, chain.names, chain.blocks, _loss_settings(settings, infos), strict=True
+    ):
+        objective = (how.last if info.is_last else how.make)(info, loss_settings)
         units.append(Unit(name, block, objective))
     return chain.model, units
 
@@ -68,10 +70,10 @@ def _chain(settings: TrainingSettings, model: nn.Module, example: Tensor) -> Cha
     return merge(chain, grouped(costs, settings.blocks))
 
 
-def _places(chain: Chain, task: Task) -> list[Place]:
+def _infos(chain: Chain, task: Task) -> list[BlockInfo]:
     count = len(chain.blocks)
     return [
-        Place(
+        BlockInfo(
             index=index,
             count=count,
             image=chain.shapes[0],
@@ -84,10 +86,10 @@ def _places(chain: Chain, task: Task) -> list[Place]:
     ]
 
 
-def _knobs(settings: TrainingSettings, places: Sequence[Place]) -> list[Knobs]:
-    make = partial(Knobs, aux=settings.aux or "linear", options=settings.options())
+def _loss_settings(settings: TrainingSettings, infos: Sequence[BlockInfo]) -> list[LossSettings]:
+    make = partial(LossSettings, aux=settings.aux or "linear", options=settings.options())
     if settings.beta is None:
-        return [make()] * len(places)
+        return [make()] * len(infos)
     return [
         make(
             beta=beta,
@@ -97,7 +99,7 @@ def _knobs(settings: TrainingSettings, places: Sequence[Place]) -> list[Knobs]:
             bandwidth=str(settings.loss_bandwidth),
             every=int(settings.loss_every or 1),
         )
-        for beta in block_betas(settings.beta, settings.beta_schedule, len(places))
+        for beta in block_betas(settings.beta, settings.beta_schedule, len(infos))
     ]
 
 

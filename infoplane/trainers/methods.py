@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from infoplane.errors import unknown
-from infoplane.trainers.objectives.base import Knobs, Objective, OwnClassifier, Place, read_options
+from infoplane.trainers.objectives.base import BlockInfo, LossSettings, Objective, OwnClassifier, read_options
 from infoplane.trainers.objectives.forward_forward import Goodness, PlainReadout, expand, normalise
 from infoplane.trainers.objectives.greedy_ce import GreedyCE
 from infoplane.trainers.objectives.greedy_dib import GreedyDIB
@@ -44,16 +44,16 @@ PHSIC = LOCAL | {"optimizer": "adamw", "weight_decay": 1e-7, "schedule": "fracti
 INFOPRO = SGD | {"lr": 0.1, "weight_decay": 1e-4, "batch_size": 128, "schedule": "cosine", "aux": "conv:1"}
 FORWARD = LOCAL | {"lr": 1e-3, "schedule": "constant"}
 
-Make = Callable[[Place, Knobs], Objective]
+Make = Callable[[BlockInfo, LossSettings], Objective]
 
 
-def _own_classifier(place: Place, knobs: Knobs) -> Objective:
-    return OwnClassifier(place.task)
+def _own_classifier(info: BlockInfo, loss_settings: LossSettings) -> Objective:
+    return OwnClassifier(info.task)
 
 
-def _end_to_end(place: Place, knobs: Knobs) -> Objective:
-    read_options(knobs, {})
-    return OwnClassifier(place.task)
+def _end_to_end(info: BlockInfo, loss_settings: LossSettings) -> Objective:
+    read_options(loss_settings, {})
+    return OwnClassifier(info.task)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from infoplane.analysis.modified_plane import QUANTITIES, gather_interactions, m
 from infoplane.errors import InfoplaneError
 from infoplane.estimators.batches import Batches
 from infoplane.estimators.feature_maps import interaction_table
-from infoplane.estimators.renyi import Settings
+from infoplane.estimators.renyi import RenyiSettings
 
 BATCHES = Batches(2, 12)
 
@@ -26,8 +26,8 @@ def paths(tmp_path, probe):
 
 
 def test_rows_are_those_of_each_run_with_its_settings(paths):
-    found = gather_interactions(paths, settings=Settings(alpha=2.0), batches=BATCHES, steps=[0, 2])
-    own = interaction_table(paths[1], settings=Settings(alpha=2.0), batches=BATCHES, steps=[0, 2])
+    found = gather_interactions(paths, settings=RenyiSettings(alpha=2.0), batches=BATCHES, steps=[0, 2])
+    own = interaction_table(paths[1], settings=RenyiSettings(alpha=2.0), batches=BATCHES, steps=[0, 2])
     assert found["run"].unique().tolist() == ["seed0", "seed1"]
     second = found[found["run"] == "seed1"].reset_index(drop=True)
     assert second[list(own)].equals(own)

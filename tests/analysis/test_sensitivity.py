@@ -14,10 +14,10 @@ from infoplane.analysis.sensitivity import sensitivity_table
 from infoplane.errors import InfoplaneError
 from infoplane.estimators.batches import Batches
 from infoplane.estimators.engine.estimate import estimates_path
-from infoplane.estimators.renyi import Settings
+from infoplane.estimators.renyi import RenyiSettings
 from infoplane.kernels import Bandwidth
 
-SETTINGS = Settings(permutations=3)
+SETTINGS = RenyiSettings(permutations=3)
 
 
 @pytest.fixture
@@ -37,9 +37,9 @@ def test_each_choice_is_the_plane_at_the_last_snapshot(paths):
     assert (found["step"] == 2).all()
     half = Bandwidth("median", 0.5)
     settings = {
-        ("bandwidth", 0.5): (Settings(bandwidth=half, input_bandwidth=half, permutations=3), None),
+        ("bandwidth", 0.5): (RenyiSettings(bandwidth=half, input_bandwidth=half, permutations=3), None),
         ("n", 10): (SETTINGS, Batches(3, 10)),
-        ("alpha", 2.0): (Settings(alpha=2.0, permutations=3), None),
+        ("alpha", 2.0): (RenyiSettings(alpha=2.0, permutations=3), None),
     }
     for (varied, value), (changed, batches) in settings.items():
         estimates, _ = gather(paths, changed, batches)

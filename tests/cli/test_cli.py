@@ -277,7 +277,7 @@ def test_interrupted_estimation(recorded, monkeypatch):
     def stop(*_args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("infoplane.estimators.renyi.RunEstimator.estimate", stop)
+    monkeypatch.setattr("infoplane.estimators.renyi.Renyi.estimate", stop)
     code, _, complaint = recorded("estimate", "run.h5")
     assert code == 130
     assert "interrupted" in complaint

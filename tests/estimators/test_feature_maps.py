@@ -12,7 +12,7 @@ from infoplane import gram_matrix, joint_entropy, mutual_information, open_run, 
 from infoplane.errors import InfoplaneError
 from infoplane.estimators.batches import Batches
 from infoplane.estimators.feature_maps import interaction_table, map_interaction, sampled_pairs, sampling_error
-from infoplane.estimators.renyi import Settings
+from infoplane.estimators.renyi import RenyiSettings
 from infoplane.kernels import Bandwidth
 
 MEDIAN = Bandwidth("median", 1.0)
@@ -111,7 +111,7 @@ def test_the_table_of_a_run(tmp_path, probe):
         [2, "3", 0],
         [2, "3", 1],
     ]
-    whole = interaction_table(path, ["3"], Settings(alpha=2.0), steps=[0])
+    whole = interaction_table(path, ["3"], RenyiSettings(alpha=2.0), steps=[0])
     with open_run(path) as run:
         maps = run.snapshots[0].activations("3")
     expected = naive(gram_matrix(probe[0].numpy()), maps, alpha=2.0)

@@ -24,7 +24,7 @@ from infoplane.estimators.batches import Batches
 from infoplane.estimators.engine.estimate import estimate_run
 from infoplane.estimators.nulls import PERMUTATION_SEED
 from infoplane.estimators.pairs import estimate_pairs, pair_quantities, pairs_path
-from infoplane.estimators.renyi import Settings
+from infoplane.estimators.renyi import RenyiSettings
 from infoplane.kernels import label_gram
 
 
@@ -41,7 +41,7 @@ def value(rows, quantity, i, j):
 
 @pytest.mark.parametrize("alpha", [1.0, 1.01, 2.0])
 def test_against_the_public_functions(run_path, probe, alpha):
-    rows = estimate_pairs(run_path, Settings(alpha=alpha), steps=[1], draws=3)
+    rows = estimate_pairs(run_path, RenyiSettings(alpha=alpha), steps=[1], draws=3)
     with open_run(run_path) as run:
         layers = [run.snapshots[1].activations(layer.name) for layer in run.layers]
     grams = [gram_matrix(part) for part in (probe[0].numpy(), *layers)] + [label_gram(probe[1].numpy())]
@@ -79,8 +79,8 @@ def test_the_null_is_the_residual_of_permuted_rows(run_path):
 
 def test_the_same_as_the_estimates_table(run_path):
     batches = Batches(2, 12)
-    pairs = estimate_pairs(run_path, Settings(), batches)
-    estimates = estimate_run(run_path, Settings(), batches)
+    pairs = estimate_pairs(run_path, RenyiSettings(), batches)
+    estimates = estimate_run(run_path, RenyiSettings(), batches)
     for _, row in estimates.iterrows():
         same = pairs[(pairs["step"] == row["step"]) & (pairs["batch"] == row["batch"])]
         assert value(same, "information", 0, row["depth"]) == pytest.approx(row["I_XT"], abs=1e-12)
@@ -90,8 +90,8 @@ def test_the_same_as_the_estimates_table(run_path):
 
 @pytest.mark.parametrize("scope", ["final", "shared"])
 def test_bandwidths_of_other_scopes(run_path, scope):
-    pairs = estimate_pairs(run_path, Settings(scope=scope), steps=[0])
-    estimates = estimate_run(run_path, Settings(scope=scope))
+    pairs = estimate_pairs(run_path, RenyiSettings(scope=scope), steps=[0])
+    estimates = estimate_run(run_path, RenyiSettings(scope=scope))
     first = estimates[estimates["step"] == 0]
     for _, row in first.iterrows():
         assert value(pairs, "entropy", row["depth"], row["depth"]) == pytest.approx(row["S_T"], abs=1e-12)

@@ -21,7 +21,7 @@ from infoplane.estimators.engine import memory
 from infoplane.estimators.engine.estimate import estimate_run, estimates_path
 from infoplane.estimators.feature_maps import interaction_table
 from infoplane.estimators.pairs import estimate_pairs
-from infoplane.estimators.renyi import RunEstimator, Settings
+from infoplane.estimators.renyi import Renyi, RenyiSettings
 from infoplane.estimators.solver import Solver
 
 WIDTHS = ["I_XT_halfwidth", "I_TY_halfwidth"]
@@ -57,8 +57,8 @@ def test_joint_entropy_is_that_of_the_hadamard_product(alpha):
 
 
 def test_single_precision_is_close_and_kept_apart(run_path):
-    double = estimate_run(run_path, Settings())
-    single = estimate_run(run_path, Settings(dtype="float32"))
+    double = estimate_run(run_path, RenyiSettings())
+    single = estimate_run(run_path, RenyiSettings(dtype="float32"))
     assert (single[VALUES].to_numpy() != double[VALUES].to_numpy()).any()
     np.testing.assert_allclose(single[VALUES], double[VALUES], atol=1e-4)
     assert (set(double["dtype"]), set(single["dtype"])) == ({"float64"}, {"float32"})
@@ -69,16 +69,16 @@ def test_single_precision_is_close_and_kept_apart(run_path):
 
 
 def test_tables_without_the_columns_are_estimated_anew(run_path):
-    first = estimate_run(run_path, Settings())
+    first = estimate_run(run_path, RenyiSettings())
     old = pd.read_csv(estimates_path(run_path)).drop(columns=["dtype", "tolerance", *WIDTHS])
     old.assign(I_XT=-1.0).to_csv(estimates_path(run_path), index=False)
-    pd.testing.assert_frame_equal(estimate_run(run_path, Settings())[first.columns], first)
+    pd.testing.assert_frame_equal(estimate_run(run_path, RenyiSettings())[first.columns], first)
 
 
 def test_within_a_tolerance(tmp_path):
     path = make_run(tmp_path / "run.h5", 1300, classes=2, features=3)
-    exact = estimate_run(path, Settings(permutations=2)).iloc[0]
-    found = estimate_run(path, Settings(permutations=2, tolerance=0.05)).iloc[0]
+    exact = estimate_run(path, RenyiSettings(permutations=2)).iloc[0]
+    found = estimate_run(path, RenyiSettings(permutations=2, tolerance=0.05)).iloc[0]
     assert found["tolerance"] == 0.05
     for name in ("I_XT", "I_TY"):
         assert 0 < found[f"{name}_halfwidth"] <= 0.05
@@ -98,7 +98,7 @@ def test_informations_meet_the_tolerance_even_where_bounds_add_up(run_path, monk
 
     monkeypatch.setattr(solver_module, "certified_entropy", rough)
     monkeypatch.setattr(solver_module, "certified_class_joint_entropy", rough)
-    rows = estimate_run(run_path, Settings(tolerance=0.1), jobs=1)
+    rows = estimate_run(run_path, RenyiSettings(tolerance=0.1), jobs=1)
     assert len(asked) == 1 + 2 * (1 + 1 + 11)
     assert min(asked) > 0
     # Independent terms have probes of their own.
@@ -110,8 +110,8 @@ def test_informations_meet_the_tolerance_even_where_bounds_add_up(run_path, monk
 
 
 def test_below_order_one_a_tolerance_changes_nothing(run_path):
-    exact = estimate_run(run_path, Settings(alpha=0.5))
-    found = estimate_run(run_path, Settings(alpha=0.5, tolerance=0.1))
+    exact = estimate_run(run_path, RenyiSettings(alpha=0.5))
+    found = estimate_run(run_path, RenyiSettings(alpha=0.5, tolerance=0.1))
     np.testing.assert_allclose(found[VALUES], exact[VALUES], rtol=1e-12)
     assert (found[WIDTHS] == 0).all(axis=None)
 
@@ -130,30 +130,30 @@ def test_below_order_one_a_tolerance_changes_nothing(run_path):
 )
 def test_bad_settings(options, message):
     with pytest.raises(InfoplaneError, match=message):
-        Settings(**options)
+        RenyiSettings(**options)
 
 
 def test_orders_in_which_rounding_decides_are_told(caplog):
     spectrum._warn.cache_clear()
-    Settings(alpha=0.2)
+    RenyiSettings(alpha=0.2)
     assert not caplog.records
-    Settings(alpha=0.15)
+    RenyiSettings(alpha=0.15)
     assert "rounding level" in caplog.text
 
 
 def test_pairs_take_the_precision_and_refuse_a_tolerance(run_path):
-    double, single = (estimate_pairs(run_path, Settings(dtype=dtype)) for dtype in ("float64", "float32"))
+    double, single = (estimate_pairs(run_path, RenyiSettings(dtype=dtype)) for dtype in ("float64", "float32"))
     assert set(single["dtype"]) == {"float32"}
     assert (double["value"] != single["value"]).any()
     np.testing.assert_allclose(double["value"], single["value"], atol=1e-4)
     with pytest.raises(InfoplaneError, match="leave out the tolerance"):
-        estimate_pairs(run_path, Settings(tolerance=0.1))
+        estimate_pairs(run_path, RenyiSettings(tolerance=0.1))
 
 
 @pytest.mark.parametrize("options", [{"tolerance": 0.1}, {"dtype": "float32"}])
 def test_feature_maps_refuse_what_they_cannot_honour(run_path, options):
     with pytest.raises(InfoplaneError, match="exactly, in float64"):
-        interaction_table(run_path, settings=Settings(**options))
+        interaction_table(run_path, settings=RenyiSettings(**options))
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
@@ -169,7 +169,7 @@ def test_a_gpu_gives_the_same(tmp_path, options):
     path = make_run(tmp_path / "run.h5", 1300, classes=2, features=3)
     found = []
     for device in ("cpu", "cuda"):
-        settings = Settings(permutations=2, device=device, **options)
+        settings = RenyiSettings(permutations=2, device=device, **options)
         found.append(estimate_run(path, settings))
         estimates_path(path).unlink()
     np.testing.assert_allclose(found[0][VALUES], found[1][VALUES], atol=1e-4 if options else 1e-9)
@@ -187,7 +187,7 @@ def test_a_tolerance_for_estimators_that_have_none(run_path, infoplane):
 
 def test_distances_are_spared_unless_another_estimator_needs_them(run_path):
     with open_run(run_path) as run:
-        estimator = RunEstimator(run.probe, Settings(), run_path)
+        estimator = Renyi(run.probe, RenyiSettings(), run_path)
         for shared in (True, False):
             view = LayerView(run, run.snapshots[0], "1", shared=shared)
             estimator.estimate(view)
@@ -213,11 +213,11 @@ def test_as_many_solves_as_memory_holds(tmp_path, monkeypatch):
 PEAK = """
 import resource, sys
 from pathlib import Path
-from infoplane.estimators.renyi import Settings
+from infoplane.estimators.renyi import RenyiSettings
 from infoplane.estimators.engine.estimate import estimate_run
 
 def estimate(path):
-    estimate_run(Path(path), Settings(permutations=2), jobs=1)
+    estimate_run(Path(path), RenyiSettings(permutations=2), jobs=1)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 before = estimate(sys.argv[1])

@@ -15,7 +15,7 @@ from infoplane.estimators.engine.estimate import estimate_run, estimates_path
 from infoplane.estimators.nulls import measured, pairings
 from infoplane.estimators.pairs import estimate_pairs
 from infoplane.estimators.registry import NAMES, make_settings
-from infoplane.estimators.renyi import Settings
+from infoplane.estimators.renyi import RenyiSettings
 from infoplane.kernels import Bandwidth
 
 CLASSES_ONLY = ("binning", "kde", "kde-lower")
@@ -59,7 +59,7 @@ def test_what_needs_classes_says_so(tmp_path, drawn, name):
 def test_a_rule_that_needs_classes_says_so(tmp_path, drawn):
     path = made(tmp_path / "run.h5", *drawn[:3])
     with pytest.raises(InfoplaneError, match="alignment bandwidth needs class labels"):
-        estimate_run(path, Settings(bandwidth=Bandwidth.parse("alignment")))
+        estimate_run(path, RenyiSettings(bandwidth=Bandwidth.parse("alignment")))
 
 
 @pytest.mark.parametrize("name", ANY_TARGET)
@@ -78,7 +78,7 @@ def test_the_unit_of_a_continuous_target_changes_nothing(tmp_path, drawn, name):
 @pytest.mark.parametrize("alpha", [1.0, 2.0])
 def test_the_entropies_are_those_of_a_product_of_kernels(tmp_path, drawn, alpha):
     inputs, layer, told, _ = drawn
-    settings = Settings(alpha, target_bandwidth=Bandwidth.parse("median:0.5"))
+    settings = RenyiSettings(alpha, target_bandwidth=Bandwidth.parse("median:0.5"))
     row = estimate_run(made(tmp_path / "run.h5", inputs, layer, told), settings).iloc[0]
     kernel_t = gram_matrix(layer.astype(np.float32).astype(float))
     kernel_y = gram_matrix(told.values, sigma=0.5 * np.median(pdist(told.values)))
@@ -92,7 +92,7 @@ def test_the_entropies_are_those_of_a_product_of_kernels(tmp_path, drawn, alpha)
 
 def test_a_tolerance_holds_for_a_continuous_target(tmp_path, drawn):
     path = made(tmp_path / "run.h5", *drawn[:3])
-    exact, near = (estimate_run(path, Settings(tolerance=tolerance)).iloc[0] for tolerance in (0, 0.05))
+    exact, near = (estimate_run(path, RenyiSettings(tolerance=tolerance)).iloc[0] for tolerance in (0, 0.05))
     assert near["I_TY_halfwidth"] <= 0.05
     assert abs(near["I_TY"] - exact["I_TY"]) <= 0.05
 
@@ -101,8 +101,8 @@ def test_a_target_without_a_bandwidth_says_so(tmp_path, drawn):
     inputs, layer, _, _ = drawn
     path = made(tmp_path / "run.h5", inputs, layer, continuous((np.arange(N) < 10).astype(float)))
     with pytest.raises(InfoplaneError, match="target_bandwidth='fixed"):
-        estimate_run(path, Settings())
-    rows = estimate_run(path, Settings(target_bandwidth=Bandwidth.parse("fixed:1")))
+        estimate_run(path, RenyiSettings())
+    rows = estimate_run(path, RenyiSettings(target_bandwidth=Bandwidth.parse("fixed:1")))
     assert measured(rows["status"]).all()
 
 
@@ -120,8 +120,8 @@ def test_sets_of_labels_are_classes(tmp_path, drawn, name):
 def test_batches_and_pairs_of_a_continuous_target(tmp_path, drawn):
     inputs, layer, told, _ = drawn
     path = made(tmp_path / "run.h5", inputs, np.stack([layer, layer**3], axis=2), told)
-    rows = estimate_run(path, Settings(), Batches(3, 40))
-    pairs = estimate_pairs(path, Settings(), Batches(3, 40))
+    rows = estimate_run(path, RenyiSettings(), Batches(3, 40))
+    pairs = estimate_pairs(path, RenyiSettings(), Batches(3, 40))
     assert set(rows["n"]) == {40}
     for _, row in rows.iterrows():
         same = pairs[(pairs["batch"] == row["batch"]) & (pairs["quantity"] == "information")]
@@ -182,31 +182,31 @@ def test_a_target_by_its_name(tmp_path, drawn):
     inputs, layer, told, other = drawn
     path = made(tmp_path / "run.h5", inputs, layer, told, box=other)
     with pytest.raises(InfoplaneError, match="unknown target 'bix'; did you mean box"):
-        estimate_run(path, Settings(target="bix"))
-    both = estimate_run(path, [Settings(), Settings(target="box")])
+        estimate_run(path, RenyiSettings(target="bix"))
+    both = estimate_run(path, [RenyiSettings(), RenyiSettings(target="box")])
     assert list(both["target"]) == ["labels", "box"]
-    assert list(estimate_run(path, Settings(target="labels"))["I_TY"]) == [both["I_TY"].iloc[0]]
+    assert list(estimate_run(path, RenyiSettings(target="labels"))["I_TY"]) == [both["I_TY"].iloc[0]]
     assert len(pd.read_csv(estimates_path(path))) == 2
     with pytest.raises(InfoplaneError, match="differ in target"):
         plane_table(both.assign(run="a", dataset="d", model="m"))
-    stored = estimate_pairs(path, Settings(target="box"), steps=[0])
+    stored = estimate_pairs(path, RenyiSettings(target="box"), steps=[0])
     assert set(stored["target"]) == {"box"}
 
 
 def test_tables_of_before_are_of_the_main_target(tmp_path, drawn, monkeypatch):
     inputs, layer, _, _ = drawn
     path = made(tmp_path / "run.h5", inputs, layer, classes(np.arange(N) % 3))
-    rows = estimate_run(path, Settings())
+    rows = estimate_run(path, RenyiSettings())
     new = ["target", "repeats", "I_XT_null", "I_XT_null_std", "I_XT_corrected"]
     rows.drop(columns=new).assign(status="ok").to_csv(estimates_path(path), index=False)
     monkeypatch.setattr("infoplane.estimators.engine.estimate._compute", lambda *_: pytest.fail("computed twice"))
-    again = estimate_run(path, Settings())
+    again = estimate_run(path, RenyiSettings())
     assert list(again["target"]) == ["labels"]
     monkeypatch.undo()
-    estimate_run(path, Settings(alpha=2.0))
-    both = estimate_run(path, Settings())
+    estimate_run(path, RenyiSettings(alpha=2.0))
+    both = estimate_run(path, RenyiSettings())
     assert list(both["I_TY"]) == list(again["I_TY"])
-    assert len(plane_table(gather([path], Settings())[0])) == 1
+    assert len(plane_table(gather([path], RenyiSettings())[0])) == 1
 
 
 def test_the_command_estimates_and_draws_every_target(infoplane, tmp_path, drawn):

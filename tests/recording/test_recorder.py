@@ -13,7 +13,7 @@ import infoplane
 from infoplane import Recorder, open_run
 from infoplane.errors import InfoplaneError, RunFileError
 from infoplane.estimators.engine.estimate import estimate_run
-from infoplane.estimators.renyi import Settings
+from infoplane.estimators.renyi import RenyiSettings
 from infoplane.recording.recorder import _grouped
 from infoplane.targets import as_target
 
@@ -223,7 +223,7 @@ def test_a_common_offset_costs_no_digits(probe, tmp_path, keep):
         path = tmp_path / f"{offset:g}.h5"
         with Recorder(net, probe, path, layers=["2"], keep=keep) as recorder:
             recorder.snapshot(step=0)
-        table = estimate_run(path, Settings())
+        table = estimate_run(path, RenyiSettings())
         entropies.append(table["S_T"].item())
     assert entropies[0] == pytest.approx(entropies[1], abs=1e-5)
 

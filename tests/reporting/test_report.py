@@ -14,11 +14,11 @@ from infoplane.analysis.runset import default_batches
 from infoplane.analysis.verdict import OUTCOMES, Verdict, json_value
 from infoplane.errors import InfoplaneError
 from infoplane.estimators.batches import Batches
-from infoplane.estimators.renyi import Settings
+from infoplane.estimators.renyi import RenyiSettings
 from infoplane.reporting.report import as_json, write_report
 from infoplane.trainers.session import TrainingSettings, record
 
-QUICK = {"settings": Settings(permutations=2), "jobs": 1}
+QUICK = {"settings": RenyiSettings(permutations=2), "jobs": 1}
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from infoplane.models import build_model
 from infoplane.recording.layers import tensor_of
 from infoplane.trainers.blocks import grouped, merge, saved_bytes, split_into_blocks
 from infoplane.trainers.methods import method
-from infoplane.trainers.objectives.base import Knobs, Pass, Place
+from infoplane.trainers.objectives.base import BlockInfo, LossSettings, Pass
 from infoplane.trainers.task import Targets, Task
 
 
@@ -210,8 +210,10 @@ def test_transformers_train_block_by_block(build):
     inputs = below = torch.randn(6, *IMAGE)
     for index, block in enumerate(chain.blocks):
         shape = chain.shapes[index + 1]
-        place = Place(index, len(chain.blocks), IMAGE, chain.shapes[index], shape, chain.blocks[index + 1 :], task)
-        objective = method("greedy-ce").make(place, Knobs())
+        info = BlockInfo(
+            index, len(chain.blocks), IMAGE, chain.shapes[index], shape, chain.blocks[index + 1 :], task
+        )
+        objective = method("greedy-ce").make(info, LossSettings())
         output = tensor_of(block(below))
         objective.loss(Pass(output=output, inputs=inputs, below=below, targets=targets)).backward()
         for part in chain.blocks:

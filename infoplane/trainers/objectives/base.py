@@ -17,7 +17,7 @@ from infoplane.trainers.task import Targets, Task
 
 
 @dataclass(frozen=True)
-class Place:
+class BlockInfo:
     """Where a block stands in the network.
 
     Attributes:
@@ -45,7 +45,7 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Knobs:
+class LossSettings:
     """The settings of the local losses; each objective reads those that it has.
 
     Attributes:
@@ -69,18 +69,18 @@ class Knobs:
     options: Mapping[str, float] = field(default_factory=dict)
 
 
-def read_options(knobs: Knobs, defaults: Mapping[str, float]) -> dict[str, float]:
+def read_options(loss_settings: LossSettings, defaults: Mapping[str, float]) -> dict[str, float]:
     """The numbers of a method, its published defaults replaced by what the user gave.
 
     Raises:
         InfoplaneError: The user gave a number that the method does not have.
     """
-    for name in knobs.options:
+    for name in loss_settings.options:
         if name not in defaults:
             if not defaults:
                 raise InfoplaneError(f"the method has no option '{name}'; leave out `option`")
             raise unknown("option of the method", name, defaults)
-    return {**defaults, **knobs.options}
+    return {**defaults, **loss_settings.options}
 
 
 @dataclass

@@ -10,7 +10,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from infoplane.errors import InfoplaneError
-from infoplane.trainers.objectives.base import Knobs, Objective, OwnClassifier, Pass, Place, read_options
+from infoplane.trainers.objectives.base import BlockInfo, LossSettings, Objective, OwnClassifier, Pass, read_options
 from infoplane.trainers.objectives.similarities import SHORT, largest, to_float64, widened
 from infoplane.trainers.task import Targets, Task
 
@@ -32,9 +32,9 @@ class Goodness(Objective):
     networks with batch normalisation, which levels the goodness out.
     """
 
-    def __init__(self, place: Place, knobs: Knobs) -> None:
+    def __init__(self, info: BlockInfo, loss_settings: LossSettings) -> None:
         super().__init__()
-        self.threshold = read_options(knobs, {"threshold": 1.0})["threshold"]
+        self.threshold = read_options(loss_settings, {"threshold": 1.0})["threshold"]
 
     def loss(self, local: Pass) -> Tensor:
         """Mean logistic loss of positive and of negative samples, 0-dimensional float64."""
@@ -46,8 +46,8 @@ class Goodness(Objective):
 class PlainReadout(OwnClassifier):
     """The loss of the task on the last, plain third of an expanded batch."""
 
-    def __init__(self, place: Place, knobs: Knobs) -> None:
-        super().__init__(place.task)
+    def __init__(self, info: BlockInfo, loss_settings: LossSettings) -> None:
+        super().__init__(info.task)
 
     def loss(self, local: Pass) -> Tensor:
         """Loss of the task, in nats."""

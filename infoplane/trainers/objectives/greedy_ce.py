@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from infoplane.trainers.objectives.base import Knobs, Objective, Pass, Place, read_options
+from infoplane.trainers.objectives.base import BlockInfo, LossSettings, Objective, Pass, read_options
 from infoplane.trainers.objectives.heads import build_head
 
 
@@ -24,11 +24,11 @@ class GreedyCE(Objective):
 
     NUMBERS: ClassVar[Mapping[str, float]] = {}
 
-    def __init__(self, place: Place, knobs: Knobs) -> None:
+    def __init__(self, info: BlockInfo, loss_settings: LossSettings) -> None:
         super().__init__()
-        self.numbers = read_options(knobs, self.NUMBERS)
-        self.task = place.task
-        self.head = build_head(knobs.aux, place)
+        self.numbers = read_options(loss_settings, self.NUMBERS)
+        self.task = info.task
+        self.head = build_head(loss_settings.aux, info)
 
     def loss(self, local: Pass) -> Tensor:
         """Loss of the task, in nats."""

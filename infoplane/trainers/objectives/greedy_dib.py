@@ -12,7 +12,7 @@ from torch import Tensor
 from infoplane.entropy import entropy_with_gradient
 from infoplane.errors import InfoplaneError, unknown
 from infoplane.kernels import Bandwidth
-from infoplane.trainers.objectives.base import Knobs, Pass, Place
+from infoplane.trainers.objectives.base import BlockInfo, LossSettings, Pass
 from infoplane.trainers.objectives.predsim import PredSim
 from infoplane.trainers.objectives.similarities import bandwidth, batch_distances, gaussian
 
@@ -38,11 +38,11 @@ class GreedyDIB(PredSim):
 
     NUMBERS: ClassVar[Mapping[str, float]] = {"similarity_weight": 0.0}
 
-    def __init__(self, place: Place, knobs: Knobs) -> None:
-        super().__init__(place, knobs)
-        _check(knobs)
-        self.knobs = knobs
-        self.rule = Bandwidth.parse(knobs.bandwidth)
+    def __init__(self, info: BlockInfo, loss_settings: LossSettings) -> None:
+        super().__init__(info, loss_settings)
+        _check(loss_settings)
+        self.loss_settings = loss_settings
+        self.rule = Bandwidth.parse(loss_settings.bandwidth)
 
     def loss(self, local: Pass) -> Tensor:
         """Loss of the task in nats, plus the weighted information in bits."""
@@ -52,31 +52,31 @@ class GreedyDIB(PredSim):
 
     def weight(self, local: Pass) -> float:
         """Weight of the information in this step; 0 leaves it out."""
-        if local.step % self.knobs.every:
+        if local.step % self.loss_settings.every:
             return 0.0
-        rise = min(1.0, 2 * local.progress) if self.knobs.beta_schedule == "warmup" else 1.0
-        return self.knobs.beta * self.knobs.every * rise
+        rise = min(1.0, 2 * local.progress) if self.loss_settings.beta_schedule == "warmup" else 1.0
+        return self.loss_settings.beta * self.loss_settings.every * rise
 
     def information(self, local: Pass) -> Tensor:
         """The penalised information in bits, 0-dimensional float64, with its graph."""
         output = self._gram(local.output)
-        if self.knobs.penalty == "entropy_t":
-            return entropy_with_gradient(output, self.knobs.alpha)
+        if self.loss_settings.penalty == "entropy_t":
+            return entropy_with_gradient(output, self.loss_settings.alpha)
         other, known = self._given(local)
         # One eigenproblem of two matrices is faster than two, above all on a GPU.
-        own, joint = entropy_with_gradient(torch.stack([output, output * other]), self.knobs.alpha)
+        own, joint = entropy_with_gradient(torch.stack([output, output * other]), self.loss_settings.alpha)
         return own + known - joint
 
     @torch.no_grad()
     def _given(self, local: Pass) -> tuple[Tensor, Tensor]:
         """Gram matrix and entropy of what the block does not change: X, the same for all blocks, or T_{l−1}."""
-        if self.knobs.penalty == "mi_prev_t":
+        if self.loss_settings.penalty == "mi_prev_t":
             gram = self._gram(local.below)
-            return gram, entropy_with_gradient(gram, self.knobs.alpha)
-        key = f"X with {self.rule}, alpha {self.knobs.alpha}"
+            return gram, entropy_with_gradient(gram, self.loss_settings.alpha)
+        key = f"X with {self.rule}, alpha {self.loss_settings.alpha}"
         if key not in local.memo:
             gram = self._gram(local.inputs)
-            local.memo[key] = gram, entropy_with_gradient(gram, self.knobs.alpha)
+            local.memo[key] = gram, entropy_with_gradient(gram, self.loss_settings.alpha)
         known: tuple[Tensor, Tensor] = local.memo[key]
         return known
 
@@ -85,17 +85,19 @@ class GreedyDIB(PredSim):
         return gaussian(squared, bandwidth(squared, self.rule))
 
 
-def _check(knobs: Knobs) -> None:
-    if knobs.penalty not in PENALTIES:
-        raise unknown("penalty", knobs.penalty, PENALTIES)
-    if knobs.beta_schedule not in BETA_SCHEDULES:
-        raise unknown("schedule of beta", knobs.beta_schedule, BETA_SCHEDULES)
-    rule = Bandwidth.parse(knobs.bandwidth).rule
+def _check(loss_settings: LossSettings) -> None:
+    if loss_settings.penalty not in PENALTIES:
+        raise unknown("penalty", loss_settings.penalty, PENALTIES)
+    if loss_settings.beta_schedule not in BETA_SCHEDULES:
+        raise unknown("schedule of beta", loss_settings.beta_schedule, BETA_SCHEDULES)
+    rule = Bandwidth.parse(loss_settings.bandwidth).rule
     if rule not in RULES:
-        raise InfoplaneError(f"bandwidth '{knobs.bandwidth}' is not for training; choose from: {', '.join(RULES)}")
-    if not (knobs.alpha > 0 and math.isfinite(knobs.alpha)):
-        raise InfoplaneError(f"alpha must be positive and finite, got {knobs.alpha}")
-    if not math.isfinite(knobs.beta):
-        raise InfoplaneError(f"beta must be finite, got {knobs.beta}")
-    if knobs.every < 1:
-        raise InfoplaneError(f"the information term enters every 1, 2, 3 … steps, not every {knobs.every}")
+        raise InfoplaneError(
+            f"bandwidth '{loss_settings.bandwidth}' is not for training; choose from: {', '.join(RULES)}"
+        )
+    if not (loss_settings.alpha > 0 and math.isfinite(loss_settings.alpha)):
+        raise InfoplaneError(f"alpha must be positive and finite, got {loss_settings.alpha}")
+    if not math.isfinite(loss_settings.beta):
+        raise InfoplaneError(f"beta must be finite, got {loss_settings.beta}")
+    if loss_settings.every < 1:
+        raise InfoplaneError(f"the information term enters every 1, 2, 3 … steps, not every {loss_settings.every}")

@@ -14,12 +14,12 @@ from torch import nn
 
 from infoplane.errors import InfoplaneError, unknown
 from infoplane.recording.layers import eval_mode, tensor_of
-from infoplane.trainers.objectives.base import Place
+from infoplane.trainers.objectives.base import BlockInfo
 
 Shape = tuple[int, ...]
 
 
-def build_head(spec: str, place: Place) -> nn.Module:
+def build_head(spec: str, info: BlockInfo) -> nn.Module:
     """An auxiliary classifier with random weights, from the global random state, on the CPU.
 
     Args:
@@ -33,10 +33,10 @@ def build_head(spec: str, place: Place) -> nn.Module:
             features or less, halving rows and columns in turn, then one linear layer that starts from zero weights
             (Nøkland and Eidnes, ICML 2019). Where the block's output is no feature map, convolutions become linear
             layers of the same width, without normalisation as in the model mlp.
-        place: Where the block stands.
+        info: Where the block stands.
 
     Returns:
-        Maps (n, *place.shape) to (n, place.task.outputs).
+        Maps (n, *info.shape) to (n, info.task.outputs).
 
     Raises:
         InfoplaneError: No such auxiliary classifier.
@@ -48,27 +48,27 @@ def build_head(spec: str, place: Place) -> nn.Module:
     counted = number.isascii() and number.isdecimal() and int(number) > 0
     if not (counted if name in NUMBERED else not separator):
         raise InfoplaneError(f"auxiliary classifier '{spec}': write '{examples[name]}'")
-    return HEADS[name](place, int(number or 0))
+    return HEADS[name](info, int(number or 0))
 
 
-def _linear(place: Place, _: int) -> nn.Module:
-    return nn.Sequential(*_readout(place.shape, place.task.outputs))
+def _linear(info: BlockInfo, _: int) -> nn.Module:
+    return nn.Sequential(*_readout(info.shape, info.task.outputs))
 
 
-def _conv(place: Place, depth: int) -> nn.Module:
-    width = _width(place.shape)
+def _conv(info: BlockInfo, depth: int) -> nn.Module:
+    width = _width(info.shape)
     hidden: list[nn.Module] = []
     for _ in range(depth):
-        hidden += _conv_layer(width, 3) if _is_map(place.shape) else [nn.Linear(width, width), nn.ReLU()]
-    flat = [] if _is_map(place.shape) else [nn.Flatten()]
-    return nn.Sequential(*flat, *hidden, *_readout(place.shape, place.task.outputs))
+        hidden += _conv_layer(width, 3) if _is_map(info.shape) else [nn.Linear(width, width), nn.ReLU()]
+    flat = [] if _is_map(info.shape) else [nn.Flatten()]
+    return nn.Sequential(*flat, *hidden, *_readout(info.shape, info.task.outputs))
 
 
-def _mlp_sr(place: Place, _: int) -> nn.Module:
+def _mlp_sr(info: BlockInfo, _: int) -> nn.Module:
     reduced: list[nn.Module] = []
-    width = _width(place.shape)
-    if _is_map(place.shape):
-        rows, columns = place.shape[1:]
+    width = _width(info.shape)
+    if _is_map(info.shape):
+        rows, columns = info.shape[1:]
         reduced.append(nn.AdaptiveAvgPool2d((math.ceil(rows / 4), math.ceil(columns / 4))))
         for _ in range(3):
             reduced += _conv_layer(width, 1)
@@ -77,25 +77,25 @@ def _mlp_sr(place: Place, _: int) -> nn.Module:
         width *= min(2, shape[1]) * min(2, shape[2])
     perceptron: list[nn.Module] = []
     for _ in range(2):
-        norm = [nn.BatchNorm1d(width)] if _is_map(place.shape) else []
+        norm = [nn.BatchNorm1d(width)] if _is_map(info.shape) else []
         perceptron += [nn.Linear(width, width), *norm, nn.ReLU()]
-    return nn.Sequential(*reduced, nn.Flatten(), *perceptron, nn.Linear(width, place.task.outputs))
+    return nn.Sequential(*reduced, nn.Flatten(), *perceptron, nn.Linear(width, info.task.outputs))
 
 
-def _next(place: Place, depth: int) -> nn.Module:
-    copies = copy.deepcopy(nn.Sequential(*place.following[:-1][:depth])).cpu()
+def _next(info: BlockInfo, depth: int) -> nn.Module:
+    copies = copy.deepcopy(nn.Sequential(*info.following[:-1][:depth])).cpu()
     reinitialise(copies)
     for layer in copies.modules():
-        # A first layer that works in place would change the block's output for the block after it.
+        # A first layer that works in info would change the block's output for the block after it.
         if getattr(layer, "inplace", False):
             layer.inplace = False  # type: ignore[assignment]
     with eval_mode(copies), torch.no_grad():
-        shape = tuple(tensor_of(copies(torch.zeros(2, *place.shape))).shape[1:])
-    return nn.Sequential(*copies, *_readout(shape, place.task.outputs))
+        shape = tuple(tensor_of(copies(torch.zeros(2, *info.shape))).shape[1:])
+    return nn.Sequential(*copies, *_readout(shape, info.task.outputs))
 
 
-def _pool_to(place: Place, features: int) -> nn.Module:
-    shape, rows_next = place.shape, True
+def _pool_to(info: BlockInfo, features: int) -> nn.Module:
+    shape, rows_next = info.shape, True
     pool: list[nn.Module] = []
     if _is_map(shape):
         channels, rows, columns = shape
@@ -103,13 +103,13 @@ def _pool_to(place: Place, features: int) -> nn.Module:
             rows, columns = (math.ceil(rows / 2), columns) if rows_next else (rows, math.ceil(columns / 2))
             rows_next = not rows_next
         pool, shape = [nn.AdaptiveAvgPool2d((rows, columns))], (channels, rows, columns)
-    classifier = nn.Linear(math.prod(shape), place.task.outputs)
+    classifier = nn.Linear(math.prod(shape), info.task.outputs)
     nn.init.zeros_(classifier.weight)
     return nn.Sequential(*pool, nn.Flatten(), classifier)
 
 
-# Auxiliary classifiers by name: a place and the number in the specification to a module.
-HEADS: dict[str, Callable[[Place, int], nn.Module]] = {
+# Auxiliary classifiers by name: the info of a block and the number in the specification to a module.
+HEADS: dict[str, Callable[[BlockInfo, int], nn.Module]] = {
     "linear": _linear,
     "conv": _conv,
     "mlp-sr": _mlp_sr,

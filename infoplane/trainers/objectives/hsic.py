@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from infoplane.trainers.objectives.base import Knobs, Objective, Pass, Place, read_options
+from infoplane.trainers.objectives.base import BlockInfo, LossSettings, Objective, Pass, read_options
 from infoplane.trainers.objectives.similarities import batch_distances, gaussian
 
 RIDGE = 1e-5
@@ -24,11 +24,11 @@ class HSICBottleneck(Objective):
     Adam at 1e-3 with batches of 256 are the defaults here.
     """
 
-    def __init__(self, place: Place, knobs: Knobs) -> None:
+    def __init__(self, info: BlockInfo, loss_settings: LossSettings) -> None:
         super().__init__()
-        numbers = read_options(knobs, {"sigma": 5.0, "lambda_x": 1.0, "lambda_y": 50.0})
+        numbers = read_options(loss_settings, {"sigma": 5.0, "lambda_x": 1.0, "lambda_y": 50.0})
         self.sigma, self.lambda_x, self.lambda_y = numbers["sigma"], numbers["lambda_x"], numbers["lambda_y"]
-        self.task = place.task
+        self.task = info.task
 
     def loss(self, local: Pass) -> Tensor:
         """The difference, 0-dimensional float64; each nHSIC is between 0 and n."""

@@ -9,7 +9,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 from torch.nn import functional
 
-from infoplane.trainers.objectives.base import Knobs, Pass, Place
+from infoplane.trainers.objectives.base import BlockInfo, LossSettings, Pass
 from infoplane.trainers.objectives.greedy_ce import GreedyCE
 
 WIDTH = 12
@@ -41,12 +41,12 @@ class InfoPro(GreedyCE):
         "task_last": 1.0,
     }
 
-    def __init__(self, place: Place, knobs: Knobs) -> None:
-        super().__init__(place, knobs)
-        depth = place.index / max(1, place.count - 2)
+    def __init__(self, info: BlockInfo, loss_settings: LossSettings) -> None:
+        super().__init__(info, loss_settings)
+        depth = info.index / max(1, info.count - 2)
         self.reconstruction = self._at(depth, "reconstruction")
         self.prediction = self._at(depth, "task")
-        self.decoder = _decoder(place) if self.reconstruction else None
+        self.decoder = _decoder(info) if self.reconstruction else None
 
     def loss(self, local: Pass) -> Tensor:
         """The weighted sum; where the reconstruction has no weight there is no decoder."""
@@ -62,14 +62,14 @@ class InfoPro(GreedyCE):
 
 
 class _MapDecoder(nn.Module):
-    def __init__(self, place: Place) -> None:
+    def __init__(self, info: BlockInfo) -> None:
         super().__init__()
-        self.size = place.image[1:]
+        self.size = info.image[1:]
         self.layers = nn.Sequential(
-            nn.Conv2d(place.shape[0], WIDTH, 3, padding=1, bias=False),
+            nn.Conv2d(info.shape[0], WIDTH, 3, padding=1, bias=False),
             nn.BatchNorm2d(WIDTH),
             nn.ReLU(),
-            nn.Conv2d(WIDTH, place.image[0], 3, padding=1),
+            nn.Conv2d(WIDTH, info.image[0], 3, padding=1),
         )
 
     def forward(self, output: Tensor) -> Tensor:
@@ -78,15 +78,15 @@ class _MapDecoder(nn.Module):
         return image
 
 
-def _decoder(place: Place) -> nn.Module:
-    if len(place.shape) == len(place.image) == 3:
-        return _MapDecoder(place)
-    width, pixels = math.prod(place.shape), math.prod(place.image)
+def _decoder(info: BlockInfo) -> nn.Module:
+    if len(info.shape) == len(info.image) == 3:
+        return _MapDecoder(info)
+    width, pixels = math.prod(info.shape), math.prod(info.image)
     return nn.Sequential(
         nn.Flatten(),
         nn.Linear(width, width),
         nn.LayerNorm(width),
         nn.ReLU(),
         nn.Linear(width, pixels),
-        nn.Unflatten(1, place.image),
+        nn.Unflatten(1, info.image),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from infoplane.trainers.objectives.base import Knobs, Objective, Pass, Place, read_options
+from infoplane.trainers.objectives.base import BlockInfo, LossSettings, Objective, Pass, read_options
 from infoplane.trainers.objectives.similarities import cosine, full_precision, largest, widened
 
 # A variance this small, where the largest feature of the batch is at most 1, counts as this.
@@ -24,10 +24,10 @@ class PlausibleHSIC(Objective):
     is the next smaller divisor of the features, and the last block is all that the loss of the task trains.
     """
 
-    def __init__(self, place: Place, knobs: Knobs) -> None:
+    def __init__(self, info: BlockInfo, loss_settings: LossSettings) -> None:
         super().__init__()
-        self.numbers = read_options(knobs, {"gamma": 2.0, "groups": 32, "power": 0.5, "delta": 1.0})
-        self.task = place.task
+        self.numbers = read_options(loss_settings, {"gamma": 2.0, "groups": 32, "power": 0.5, "delta": 1.0})
+        self.task = info.task
 
     def loss(self, local: Pass) -> Tensor:
         """The difference, 0-dimensional."""

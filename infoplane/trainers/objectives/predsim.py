@@ -9,7 +9,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 from torch.nn import functional
 
-from infoplane.trainers.objectives.base import Knobs, Objective, Pass, Place, read_options
+from infoplane.trainers.objectives.base import BlockInfo, LossSettings, Objective, Pass, read_options
 from infoplane.trainers.objectives.greedy_ce import GreedyCE
 from infoplane.trainers.objectives.similarities import cosine, full_precision, largest, widened
 
@@ -22,14 +22,14 @@ class Similarity(nn.Module):
     Targets are one-hot classes, and boxes beside them where the task has boxes.
     """
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, info: BlockInfo) -> None:
         super().__init__()
-        self.task = place.task
+        self.task = info.task
         self.projection: nn.Module
-        if len(place.shape) == 3:
-            self.projection = nn.Conv2d(place.shape[0], place.shape[0], 3, padding=1, bias=False)
+        if len(info.shape) == 3:
+            self.projection = nn.Conv2d(info.shape[0], info.shape[0], 3, padding=1, bias=False)
         else:
-            width = math.prod(place.shape)
+            width = math.prod(info.shape)
             self.projection = nn.Sequential(nn.Flatten(), nn.Linear(width, width, bias=False))
 
     def forward(self, local: Pass) -> Tensor:
@@ -49,10 +49,10 @@ class Sim(Objective):
     block of several convolutions has one loss where the paper has one at each.
     """
 
-    def __init__(self, place: Place, knobs: Knobs) -> None:
+    def __init__(self, info: BlockInfo, loss_settings: LossSettings) -> None:
         super().__init__()
-        read_options(knobs, {})
-        self.similarity = Similarity(place)
+        read_options(loss_settings, {})
+        self.similarity = Similarity(info)
 
     def loss(self, local: Pass) -> Tensor:
         """The similarity loss."""
@@ -69,10 +69,10 @@ class PredSim(GreedyCE):
 
     NUMBERS: ClassVar[Mapping[str, float]] = {"similarity_weight": 0.99}
 
-    def __init__(self, place: Place, knobs: Knobs) -> None:
-        super().__init__(place, knobs)
+    def __init__(self, info: BlockInfo, loss_settings: LossSettings) -> None:
+        super().__init__(info, loss_settings)
         self.share = self.numbers["similarity_weight"]
-        self.similarity = Similarity(place) if self.share else None
+        self.similarity = Similarity(info) if self.share else None
 
     def loss(self, local: Pass) -> Tensor:
         """The weighted sum."""

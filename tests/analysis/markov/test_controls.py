@@ -25,7 +25,7 @@ from infoplane.analysis.markov.residuals import residuals_hold
 from infoplane.analysis.markov.verdict import markov_verdict
 from infoplane.estimators.gaussian import coordinates, gaussian_information
 from infoplane.estimators.pairs import estimate_pairs, pair_quantities
-from infoplane.estimators.renyi import Settings
+from infoplane.estimators.renyi import RenyiSettings
 from infoplane.kernels import Bandwidth, label_gram
 
 
@@ -153,7 +153,7 @@ def test_inside_a_residual_block_the_chain_is_not_markov(tmp_path):
             recorder.snapshot(step=0)
         # So narrow a kernel on bits is the delta kernel.
         sharp = Bandwidth("fixed", 0.05)
-        rows = estimate_pairs(path, Settings(bandwidth=sharp, input_bandwidth=sharp))
+        rows = estimate_pairs(path, RenyiSettings(bandwidth=sharp, input_bandwidth=sharp))
         rows = rows[rows["quantity"] == "residual_information"]
         found[name] = dict(zip(rows["name_i"] + ">" + rows["name_j"], rows["value"], strict=True))
     assert list(found["after"].values()) == pytest.approx([0, 0, 0], abs=1e-9)

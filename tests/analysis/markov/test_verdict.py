@@ -21,7 +21,7 @@ from infoplane.analysis.markov.verdict import markov_verdict, outcome
 from infoplane.analysis.verdict import OUTCOMES
 from infoplane.errors import InfoplaneError
 from infoplane.estimators.batches import Batches
-from infoplane.estimators.renyi import Settings
+from infoplane.estimators.renyi import RenyiSettings
 
 LAYERS = [f"layer{place}" for place in range(1, 6)]
 
@@ -318,8 +318,8 @@ def test_recorded_runs_go_all_the_way(tmp_path, probe):
         torch.manual_seed(seed)
         paths.append(make_run(tmp_path / f"seed{seed}.h5", probe))
     batches = Batches(2, 12)
-    table, _ = gather(paths, Settings(permutations=3), batches)
-    pairs = gather_pairs(paths, Settings(), batches, draws=2)
+    table, _ = gather(paths, RenyiSettings(permutations=3), batches)
+    pairs = gather_pairs(paths, RenyiSettings(), batches, draws=2)
     assert set(pairs["run"]) == {f"seed{seed}" for seed in range(5)}
     verdict = markov_verdict(table, pairs)
     assert verdict.outcome in OUTCOMES

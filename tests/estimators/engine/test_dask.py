@@ -29,13 +29,13 @@ from infoplane.estimators.engine.estimate import estimate_run, estimate_runs, es
 from infoplane.estimators.engine.pool import parts_of
 from infoplane.estimators.engine.store import StoredTable
 from infoplane.estimators.registry import make_settings
-from infoplane.estimators.renyi import Settings
+from infoplane.estimators.renyi import RenyiSettings
 from infoplane.kernels import Bandwidth
 
 TESTS = Path(__file__).parents[2]
-QUICK = Settings(permutations=2)
+QUICK = RenyiSettings(permutations=2)
 # Tasks so long that there is work left when the first is done.
-SLOW = Settings(permutations=60)
+SLOW = RenyiSettings(permutations=60)
 STEPS = range(10)
 
 
@@ -198,9 +198,9 @@ def at_first_result(monkeypatch, act):
 @pytest.mark.parametrize(
     ("settings", "batches"),
     [
-        ([Settings(permutations=3), make_settings("kde"), make_settings("binning")], None),
-        ([Settings(bandwidth=Bandwidth.parse("knn:5"), scope="shared", permutations=3)], Batches(3, 9)),
-        ([Settings(bandwidth=Bandwidth.parse("alignment"), scope="final", permutations=3), QUICK], None),
+        ([RenyiSettings(permutations=3), make_settings("kde"), make_settings("binning")], None),
+        ([RenyiSettings(bandwidth=Bandwidth.parse("knn:5"), scope="shared", permutations=3)], Batches(3, 9)),
+        ([RenyiSettings(bandwidth=Bandwidth.parse("alignment"), scope="final", permutations=3), QUICK], None),
     ],
 )
 def test_the_table_is_that_of_one_machine(dask, run_path, settings, batches):
@@ -247,14 +247,14 @@ def test_an_interruption_keeps_what_is_done_and_cancels_the_rest(dask, slow_run,
 
 def test_several_runs_from_the_command_line(dask, infoplane, tmp_path, probe):
     paths = [make_run(tmp_path / f"{name}.h5", probe, range(2)) for name in "abc"]
-    expected = [on_one_machine(path, Settings()) for path in paths]
+    expected = [on_one_machine(path, RenyiSettings()) for path in paths]
     code, out, complaint = infoplane("estimate", "a.h5", "b.h5", "c.h5", "--scheduler", dask.address)
     assert (code, complaint) == (0, "")
     assert [line for line in out.splitlines() if line.startswith("all")] == [
         f"all 6 rows: {name}.estimates.csv" for name in "abc"
     ]
     for path, rows in zip(paths, expected, strict=True):
-        same(estimate_run(path, Settings(), jobs=1), rows)
+        same(estimate_run(path, RenyiSettings(), jobs=1), rows)
 
 
 def test_what_fails_on_a_worker_is_said_as_here(dask, tmp_path, probe):

@@ -18,7 +18,7 @@ from infoplane.estimators.engine import estimate as table_module
 from infoplane.estimators.engine.estimate import estimate_run, estimates_path
 from infoplane.estimators.nulls import measured
 from infoplane.estimators.registry import NAMES, make_settings
-from infoplane.estimators.renyi import RunEstimator, Settings, channel_distances
+from infoplane.estimators.renyi import Renyi, RenyiSettings, channel_distances
 from infoplane.kernels import Bandwidth, distance_gram, label_gram
 
 RULES = ["median", "median:0.4", "knn:5", "silverman", "alignment", "fixed:2"]
@@ -37,13 +37,13 @@ def run_path(tmp_path, probe):
 def counted(monkeypatch):
     """Names of the layers estimated, in order."""
     calls = []
-    plain = RunEstimator.estimate
+    plain = Renyi.estimate
 
     def estimate(self, view, told=None):
         calls.append((view.step, view.layer))
         return plain(self, view, told)
 
-    monkeypatch.setattr(RunEstimator, "estimate", estimate)
+    monkeypatch.setattr(Renyi, "estimate", estimate)
     return calls
 
 
@@ -52,7 +52,7 @@ def counted(monkeypatch):
 def test_agrees_with_the_plain_computation(run_path, probe, alpha, rule):
     # Alignment is the only rule with a memory; without a past it is the plain one.
     rule = "alignment:0" if rule == "alignment" else rule
-    settings = Settings(alpha, bandwidth=bandwidth(rule), input_bandwidth=bandwidth(rule), permutations=3)
+    settings = RenyiSettings(alpha, bandwidth=bandwidth(rule), input_bandwidth=bandwidth(rule), permutations=3)
     rows = estimate_run(run_path, settings)
     inputs, labels = probe[0].double().reshape(30, -1).numpy(), probe[1].numpy()
     sigma_x = bandwidth(rule).sigma(pdist(inputs), 64, labels)
@@ -77,7 +77,7 @@ def test_agrees_with_the_plain_computation(run_path, probe, alpha, rule):
 
 
 def test_the_null_is_that_of_permuted_labels(run_path, probe):
-    settings = Settings(permutations=200)
+    settings = RenyiSettings(permutations=200)
     row = estimate_run(run_path, settings).iloc[-1]
     labels = probe[1].numpy()
     with open_run(run_path) as run:
@@ -89,7 +89,7 @@ def test_the_null_is_that_of_permuted_labels(run_path, probe):
 
 
 def test_a_bandwidth_far_too_small_is_saturated_even_for_permuted_labels(run_path):
-    rows = estimate_run(run_path, Settings(bandwidth=bandwidth("median:0.001")))
+    rows = estimate_run(run_path, RenyiSettings(bandwidth=bandwidth("median:0.001")))
     np.testing.assert_allclose(rows["I_TY"], np.log2(3), atol=1e-6)
     np.testing.assert_allclose(rows["I_TY_null"], np.log2(3), atol=1e-6)
     np.testing.assert_allclose(rows["I_TY_corrected"], 0, atol=1e-6)
@@ -99,49 +99,49 @@ def test_distances_and_activations_give_the_same_estimates(tmp_path, probe):
     tables = []
     for keep in ("activations", "distances"):
         torch.manual_seed(0)
-        tables.append(estimate_run(make_run(tmp_path / f"{keep}.h5", probe, keep=keep), Settings()))
+        tables.append(estimate_run(make_run(tmp_path / f"{keep}.h5", probe, keep=keep), RenyiSettings()))
     for name in ("I_XT", "I_TY", "S_T", "I_TY_null"):
         np.testing.assert_allclose(tables[0][name], tables[1][name], atol=1e-6)
 
 
 def test_nothing_is_computed_twice(run_path, counted):
-    first = estimate_run(run_path, Settings())
+    first = estimate_run(run_path, RenyiSettings())
     assert len(counted) == 9
-    again = estimate_run(run_path, Settings())
+    again = estimate_run(run_path, RenyiSettings())
     assert len(counted) == 9
     assert first.to_csv() == again.to_csv()
-    estimate_run(run_path, Settings(alpha=2.0))
+    estimate_run(run_path, RenyiSettings(alpha=2.0))
     assert len(counted) == 18
-    estimate_run(run_path, Settings())
-    estimate_run(run_path, Settings(alpha=2.0))
+    estimate_run(run_path, RenyiSettings())
+    estimate_run(run_path, RenyiSettings(alpha=2.0))
     assert len(counted) == 18
 
 
 def test_only_new_snapshots_are_computed(tmp_path, probe, counted):
     path = make_run(tmp_path / "run.h5", probe)
-    estimate_run(path, Settings())
+    estimate_run(path, RenyiSettings())
     torch.manual_seed(5)
     with Recorder(small_net(), probe, path, resume=True, keep="activations") as recorder:
         recorder.snapshot(step=9)
     counted.clear()
-    rows = estimate_run(path, Settings())
+    rows = estimate_run(path, RenyiSettings())
     assert {step for step, _ in counted} == {9}
     assert sorted(rows["step"].unique()) == [0, 1, 2, 9]
 
 
 def test_a_new_run_at_the_same_place_is_not_mistaken(tmp_path, probe):
     path = make_run(tmp_path / "run.h5", probe)
-    old = estimate_run(path, Settings())
+    old = estimate_run(path, RenyiSettings())
     path.unlink()
     torch.manual_seed(77)
     make_run(path, probe)
-    new = estimate_run(path, Settings())
+    new = estimate_run(path, RenyiSettings())
     assert len(new) == len(old)
     assert not np.isclose(old["I_XT"], new["I_XT"]).any()
 
 
 def test_an_interruption_keeps_what_is_done(run_path, monkeypatch, counted):
-    plain = RunEstimator.estimate
+    plain = Renyi.estimate
 
     def stopping(self, view, told=None):
         if len(counted) == 4:
@@ -149,21 +149,21 @@ def test_an_interruption_keeps_what_is_done(run_path, monkeypatch, counted):
         return plain(self, view, told)
 
     with monkeypatch.context() as patch:
-        patch.setattr(RunEstimator, "estimate", stopping)
+        patch.setattr(Renyi, "estimate", stopping)
         with pytest.raises(KeyboardInterrupt):
-            estimate_run(run_path, Settings(), jobs=1)
+            estimate_run(run_path, RenyiSettings(), jobs=1)
     assert len(counted) == 4
-    assert len(estimate_run(run_path, Settings())) == 9
+    assert len(estimate_run(run_path, RenyiSettings())) == 9
     assert len(counted) == 9
 
 
 @pytest.mark.parametrize("jobs", [1, 4])
 def test_order_and_jobs_do_not_matter(run_path, jobs, tmp_path):
-    rows = estimate_run(run_path, Settings(), jobs=jobs)
+    rows = estimate_run(run_path, RenyiSettings(), jobs=jobs)
     assert list(rows["layer"]) == ["3", "7", "8"] * 3
     assert list(rows["depth"]) == [1, 2, 3] * 3
     estimates_path(run_path).unlink()
-    assert rows.to_csv() == estimate_run(run_path, Settings(), jobs=2).to_csv()
+    assert rows.to_csv() == estimate_run(run_path, RenyiSettings(), jobs=2).to_csv()
 
 
 @pytest.mark.parametrize(
@@ -174,12 +174,12 @@ def test_order_and_jobs_do_not_matter(run_path, jobs, tmp_path):
     ],
 )
 def test_what_cannot_be_estimated_is_marked_not_invented(tmp_path, probe, wreck, status):
-    rows = estimate_run(make_run(tmp_path / "run.h5", probe, wreck=wreck), Settings())
+    rows = estimate_run(make_run(tmp_path / "run.h5", probe, wreck=wreck), RenyiSettings())
     bad = rows[(rows["step"] == 2) & (rows["layer"] == "7")].iloc[0]
     assert bad["status"] == status
     assert bad[["S_T", "I_XT", "I_TY", "I_TY_null", "I_TY_corrected", "sigma_T"]].isna().all()
     assert measured(rows[rows["step"] < 2]["status"]).all()
-    again = estimate_run(tmp_path / "run.h5", Settings())
+    again = estimate_run(tmp_path / "run.h5", RenyiSettings())
     assert list(again["status"]) == list(rows["status"])
 
 
@@ -189,32 +189,32 @@ def test_no_bandwidth_where_most_samples_repeat(tmp_path, probe):
     inputs[6:] = inputs[6]
     path = make_run(tmp_path / "run.h5", (inputs, labels))
     with pytest.raises(InfoplaneError, match="input_bandwidth='fixed"):
-        estimate_run(path, Settings())
-    rows = estimate_run(path, Settings(input_bandwidth=bandwidth("fixed:5")))
+        estimate_run(path, RenyiSettings())
+    rows = estimate_run(path, RenyiSettings(input_bandwidth=bandwidth("fixed:5")))
     assert set(rows["status"]) == {"no bandwidth"}
     assert rows["I_XT"].isna().all()
 
 
 def test_scope_final(run_path):
-    rows = estimate_run(run_path, Settings(scope="final"))
-    plain = estimate_run(run_path, Settings())
+    rows = estimate_run(run_path, RenyiSettings(scope="final"))
+    plain = estimate_run(run_path, RenyiSettings())
     final = plain[plain["step"] == 2].set_index("layer")["sigma_T"]
     np.testing.assert_array_equal(rows["sigma_T"], rows["layer"].map(final))
     assert set(rows["scope"]) == {"final:2"}
 
 
 def test_scope_shared(run_path):
-    rows = estimate_run(run_path, Settings(scope="shared", bandwidth=bandwidth("knn:5")))
-    own = estimate_run(run_path, Settings(bandwidth=bandwidth("knn:5")))
-    median = estimate_run(run_path, Settings())
+    rows = estimate_run(run_path, RenyiSettings(scope="shared", bandwidth=bandwidth("knn:5")))
+    own = estimate_run(run_path, RenyiSettings(bandwidth=bandwidth("knn:5")))
+    median = estimate_run(run_path, RenyiSettings())
     factors = rows["sigma_T"] / median["sigma_T"]
     wanted = np.log(own["sigma_T"] / median["sigma_T"]).groupby(own["step"]).mean()
     np.testing.assert_allclose(np.log(factors), rows["step"].map(wanted), rtol=1e-9)
 
 
 def test_alignment_is_averaged_over_snapshots(run_path):
-    plain = estimate_run(run_path, Settings(bandwidth=bandwidth("alignment:0")))
-    averaged = estimate_run(run_path, Settings(bandwidth=bandwidth("alignment:0.7")))
+    plain = estimate_run(run_path, RenyiSettings(bandwidth=bandwidth("alignment:0")))
+    averaged = estimate_run(run_path, RenyiSettings(bandwidth=bandwidth("alignment:0.7")))
     for layer in ("3", "7", "8"):
         raw = plain[plain["layer"] == layer]["sigma_T"].tolist()
         expected = [raw[0]]
@@ -224,7 +224,7 @@ def test_alignment_is_averaged_over_snapshots(run_path):
 
 
 def test_multivariate_kernel_is_the_product_over_channels(run_path):
-    rows = estimate_run(run_path, Settings(kernel="multivariate"))
+    rows = estimate_run(run_path, RenyiSettings(kernel="multivariate"))
     with open_run(run_path) as run:
         maps = run.snapshots[0].activations("3").astype(float)
     grams = [gram_matrix(maps[:, channel]) for channel in range(4)]
@@ -232,8 +232,8 @@ def test_multivariate_kernel_is_the_product_over_channels(run_path):
 
 
 def test_multivariate_with_one_bandwidth_is_the_tensor_kernel(run_path):
-    one = estimate_run(run_path, Settings(kernel="multivariate", bandwidth=bandwidth("fixed:2")))
-    two = estimate_run(run_path, Settings(kernel="tensor", bandwidth=bandwidth("fixed:2")))
+    one = estimate_run(run_path, RenyiSettings(kernel="multivariate", bandwidth=bandwidth("fixed:2")))
+    two = estimate_run(run_path, RenyiSettings(kernel="tensor", bandwidth=bandwidth("fixed:2")))
     np.testing.assert_allclose(one["S_T"], two["S_T"], atol=1e-9)
 
 
@@ -247,7 +247,7 @@ def test_multivariate_leaves_dead_channels_out():
 def test_multivariate_needs_activations(tmp_path, probe):
     path = make_run(tmp_path / "run.h5", probe, keep="distances")
     with pytest.raises(InfoplaneError, match="keep='activations'"):
-        estimate_run(path, Settings(kernel="multivariate"))
+        estimate_run(path, RenyiSettings(kernel="multivariate"))
 
 
 @pytest.mark.parametrize(
@@ -262,34 +262,34 @@ def test_multivariate_needs_activations(tmp_path, probe):
 )
 def test_bad_settings(options):
     with pytest.raises(InfoplaneError):
-        Settings(**options)
+        RenyiSettings(**options)
 
 
 def test_an_empty_run_and_a_damaged_table(tmp_path, probe):
     path = tmp_path / "run.h5"
     Recorder(small_net(), probe, path).close()
     with pytest.raises(InfoplaneError, match="no finished snapshot"):
-        estimate_run(path, Settings())
+        estimate_run(path, RenyiSettings())
     make_run(tmp_path / "full.h5", probe)
     estimates_path(tmp_path / "full.h5").write_text('"broken\n1,2\n')
     with pytest.raises(InfoplaneError, match="delete it"):
-        estimate_run(tmp_path / "full.h5", Settings())
+        estimate_run(tmp_path / "full.h5", RenyiSettings())
 
 
 def test_the_table_is_saved_while_it_grows(run_path, monkeypatch):
     monkeypatch.setattr(table_module, "SAVE_SECONDS", 0.0)
-    rows = estimate_run(run_path, Settings(), jobs=1)
+    rows = estimate_run(run_path, RenyiSettings(), jobs=1)
     assert len(rows) == 9
 
 
 def test_gather(tmp_path, probe):
     paths = [make_run(tmp_path / f"{name}.h5", probe) for name in ("a", "b")]
-    estimates, metrics = gather(paths, Settings())
+    estimates, metrics = gather(paths, RenyiSettings())
     assert set(estimates["run"]) == {"a", "b"}
     assert sorted(estimates["snapshot"].unique()) == [0, 1, 2]
     assert len(metrics) == 6
     with pytest.raises(InfoplaneError, match="given twice"):
-        gather([paths[0], paths[0]], Settings())
+        gather([paths[0], paths[0]], RenyiSettings())
 
 
 BITS = ("renyi", "binning", "kde", "kde-lower", "ksg", "gaussian")
@@ -386,7 +386,7 @@ def test_batches(count, size, disjoint):
 
 @pytest.mark.parametrize("scope", ["snapshot", "final"])
 def test_a_batch_is_what_a_probe_of_these_samples_gives(run_path, probe, scope):
-    settings = Settings(scope=scope)
+    settings = RenyiSettings(scope=scope)
     rows = estimate_run(run_path, settings, Batches(3, 9))
     assert len(rows) == 27
     assert set(rows["n"]) == {9}
@@ -399,11 +399,11 @@ def test_a_batch_is_what_a_probe_of_these_samples_gives(run_path, probe, scope):
 
 
 def test_batches_are_kept_apart_from_the_whole_probe(run_path, counted):
-    whole = estimate_run(run_path, Settings())
-    first = estimate_run(run_path, Settings(), Batches(3, 9))
+    whole = estimate_run(run_path, RenyiSettings())
+    first = estimate_run(run_path, RenyiSettings(), Batches(3, 9))
     assert len(counted) == 9 + 27
-    assert estimate_run(run_path, Settings(), Batches(3, 9)).to_csv() == first.to_csv()
-    assert estimate_run(run_path, Settings()).to_csv() == whole.to_csv()
+    assert estimate_run(run_path, RenyiSettings(), Batches(3, 9)).to_csv() == first.to_csv()
+    assert estimate_run(run_path, RenyiSettings()).to_csv() == whole.to_csv()
     assert len(counted) == 9 + 27
     means = average_batches(first)
     one = first[(first["step"] == 1) & (first["layer"] == "7")]["I_TY"]
@@ -427,7 +427,7 @@ def test_estimates_made_side_by_side_are_all_kept(run_path):
 
     orders = [1.0, 1.5, 2.0, 3.0]
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(lambda alpha: estimate_run(run_path, Settings(alpha), jobs=1), orders))
+        list(pool.map(lambda alpha: estimate_run(run_path, RenyiSettings(alpha), jobs=1), orders))
     stored = pd.read_csv(estimates_path(run_path))
     assert sorted(stored["alpha"].unique()) == orders
     assert len(stored) == 9 * len(orders)
@@ -440,13 +440,13 @@ def test_a_layer_may_be_called_null(tmp_path, probe, counted):
     with Recorder(net, probe, tmp_path / "run.h5", layers=["null", "None"]) as recorder:
         recorder.snapshot(step=0)
     for _ in range(2):
-        assert list(estimate_run(tmp_path / "run.h5", Settings())["layer"]) == ["null", "None"]
+        assert list(estimate_run(tmp_path / "run.h5", RenyiSettings())["layer"]) == ["null", "None"]
     assert len(counted) == 2
 
 
 def test_settings_that_differ_in_the_last_digit_are_not_mistaken(run_path):
-    one = estimate_run(run_path, Settings(bandwidth=bandwidth("fixed:3.1234567")))
-    two = estimate_run(run_path, Settings(bandwidth=bandwidth("fixed:3.1234571")))
+    one = estimate_run(run_path, RenyiSettings(bandwidth=bandwidth("fixed:3.1234567")))
+    two = estimate_run(run_path, RenyiSettings(bandwidth=bandwidth("fixed:3.1234571")))
     assert one["sigma_T"].iloc[0] != two["sigma_T"].iloc[0]
 
 
@@ -458,6 +458,6 @@ def test_a_layer_without_features_axis_is_one_channel():
 
 
 def test_a_narrow_kernel_is_saturated_even_where_x_is_wide(run_path):
-    rows = mark_saturation(estimate_run(run_path, Settings(bandwidth=bandwidth("median:0.001"))))
+    rows = mark_saturation(estimate_run(run_path, RenyiSettings(bandwidth=bandwidth("median:0.001"))))
     assert (rows["I_XT"] < 0.9 * np.log2(30)).all()
     assert rows["saturated_x"].all()

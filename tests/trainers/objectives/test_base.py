@@ -2,13 +2,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from blocks import IMAGE, MAP, VECTOR, place, step
+from blocks import IMAGE, MAP, VECTOR, info, step
 from torch import nn
 
 from infoplane.data import load_dataset
 from infoplane.errors import InfoplaneError
 from infoplane.trainers.methods import METHODS, method
-from infoplane.trainers.objectives.base import Knobs, OwnClassifier, Pass
+from infoplane.trainers.objectives.base import LossSettings, OwnClassifier, Pass
 from infoplane.trainers.objectives.heads import build_head
 from infoplane.trainers.optim import build_optimizer, lr_factor
 from infoplane.trainers.task import Targets, Task
@@ -53,7 +53,7 @@ def gradients(objective, output, dtype=None, **given):
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("boxes", [False, True])
 def test_losses_and_gradients_are_finite(name, shape, boxes):
-    objective = method(name).make(place(shape, boxes=boxes), Knobs(beta=1.0))
+    objective = method(name).make(info(shape, boxes=boxes), LossSettings(beta=1.0))
     for case, output in degenerate(shape).items():
         if method(name).expand and len(output) < 3:
             continue  # one sample is expanded to three
@@ -66,8 +66,8 @@ def test_losses_and_gradients_are_finite(name, shape, boxes):
 @pytest.mark.parametrize("penalty", ["mi_xt", "entropy_t", "mi_prev_t"])
 def test_so_are_those_of_every_information(penalty, alpha):
     for rule in ("knn:10", "median:1", "fixed:2"):
-        knobs = Knobs(beta=1.0, penalty=penalty, alpha=alpha, bandwidth=rule)
-        objective = method("greedy-dib").make(place(), knobs)
+        loss_settings = LossSettings(beta=1.0, penalty=penalty, alpha=alpha, bandwidth=rule)
+        objective = method("greedy-dib").make(info(), loss_settings)
         for case, output in degenerate(MAP).items():
             found = gradients(objective, output, below=output.detach())
             assert all(torch.isfinite(values).all() for values in found), case
@@ -75,7 +75,7 @@ def test_so_are_those_of_every_information(penalty, alpha):
 
 @pytest.mark.parametrize("name", LOCAL)
 def test_one_class_and_equal_inputs(name):
-    objective = method(name).make(place(), Knobs(beta=1.0))
+    objective = method(name).make(info(), LossSettings(beta=1.0))
     alike = {"targets": Targets(torch.ones(12, dtype=torch.int64)), "inputs": torch.ones(12, *IMAGE)}
     found = gradients(objective, torch.randn(12, *MAP), **alike)
     assert all(torch.isfinite(values).all() for values in found)
@@ -84,7 +84,7 @@ def test_one_class_and_equal_inputs(name):
 @pytest.mark.parametrize("name", LOCAL)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_mixed_precision(name, shape):
-    objective = method(name).make(place(shape), Knobs(beta=1.0))
+    objective = method(name).make(info(shape), LossSettings(beta=1.0))
     output = torch.randn(12, *shape).bfloat16()
     found = gradients(objective, output, torch.bfloat16)
     assert found[0].dtype in (torch.float32, torch.float64)
@@ -95,7 +95,7 @@ def test_mixed_precision(name, shape):
 
 @pytest.mark.parametrize("name", LOCAL)
 def test_nothing_flows_to_what_lies_below(name):
-    objective = method(name).make(place(), Knobs(penalty="mi_prev_t"))
+    objective = method(name).make(info(), LossSettings(penalty="mi_prev_t"))
     below, inputs = (torch.randn(12, *IMAGE, requires_grad=True) for _ in range(2))
     output = torch.randn(12, *MAP, requires_grad=True)
     objective.loss(step(output, below=below, inputs=inputs)).backward()
@@ -107,7 +107,7 @@ def test_nothing_flows_to_what_lies_below(name):
 @pytest.mark.parametrize("name", LOCAL)
 @pytest.mark.parametrize("boxes", [False, True])
 def test_predictions_come_with_a_classifier(name, boxes):
-    objective = method(name).make(place(boxes=boxes), Knobs())
+    objective = method(name).make(info(boxes=boxes), LossSettings())
     prediction = objective.predict(torch.randn(5, *MAP))
     has_head = any("head" in key for key in objective.state_dict())
     assert (prediction is not None) == has_head
@@ -131,8 +131,8 @@ def test_a_few_steps_on_digits_reduce_the_loss(name, kind, boxes, digits):
     block = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(2))
     if kind == "vector":
         block = nn.Sequential(nn.Flatten(), nn.Linear(64, 24), nn.Tanh())
-    spot = place(shape, classes=10, boxes=boxes)
-    objective = entry.make(spot, Knobs(beta=0.1))
+    spot = info(shape, classes=10, boxes=boxes)
+    objective = entry.make(spot, LossSettings(beta=0.1))
     optimizer = torch.optim.Adam([*block.parameters(), *objective.parameters()], lr=3e-3)
     inputs, labels = digits
     targets = Targets(labels, torch.rand(len(labels), 4) if boxes else None)
@@ -159,17 +159,17 @@ def test_the_register_is_complete(name):
     build_optimizer(kind, weights, lr, momentum, decay)
     assert 0 < lr_factor(defaults.pop("schedule"), 100, 10)(0) <= 1
     assert defaults.pop("batch_size") > 1
-    build_head(defaults.pop("aux", "linear"), place())
+    build_head(defaults.pop("aux", "linear"), info())
     assert not defaults
     assert entry.summary
-    last = entry.last(place((3,), index=2), Knobs())
+    last = entry.last(info((3,), index=2), LossSettings())
     assert isinstance(last, OwnClassifier)
     with pytest.raises(InfoplaneError, match="option"):
-        entry.make(place(), Knobs(options={"no such": 1.0}))
+        entry.make(info(), LossSettings(options={"no such": 1.0}))
 
 
 def test_sgd_is_the_loss_of_the_task():
-    objective = method("sgd").make(place((3,), count=1), Knobs())
+    objective = method("sgd").make(info((3,), count=1), LossSettings())
     local = step(torch.randn(6, 3))
     assert torch.equal(objective.loss(local), Task(3).loss(local.output, local.targets))
     assert torch.equal(objective.predict(local.output), local.output)

@@ -3,10 +3,10 @@ import math
 import numpy as np
 import pytest
 import torch
-from blocks import MAP, VECTOR, place, step
+from blocks import MAP, VECTOR, info, step
 
 from infoplane.errors import InfoplaneError
-from infoplane.trainers.objectives.base import Knobs
+from infoplane.trainers.objectives.base import LossSettings
 from infoplane.trainers.objectives.forward_forward import (
     Goodness,
     PlainReadout,
@@ -27,7 +27,7 @@ def test_the_loss_against_numpy(shape):
     output = torch.randn(9, *shape)
     squares = np.square(output.double().numpy().reshape(9, -1)).mean(axis=1) - 0.7
     expected = np.log1p(np.exp(np.concatenate([-squares[:3], squares[3:6]]))).mean()
-    objective = Goodness(place(shape), Knobs(options={"threshold": 0.7}))
+    objective = Goodness(info(shape), LossSettings(options={"threshold": 0.7}))
     assert objective.loss(step(output)).item() == pytest.approx(expected, rel=1e-6)
     assert objective.predict(output) is None
 
@@ -87,7 +87,7 @@ def test_a_batch_is_positive_negative_plain(boxes):
 def test_the_last_block_learns_from_plain_samples_alone():
     output = torch.randn(12, 3, requires_grad=True)
     local = step(output)
-    readout = PlainReadout(place(VECTOR), Knobs())
+    readout = PlainReadout(info(VECTOR), LossSettings())
     loss = readout.loss(local)
     loss.backward()
     plain = Task(3).loss(output[8:].detach(), local.targets[8:])
@@ -98,7 +98,7 @@ def test_the_last_block_learns_from_plain_samples_alone():
 
 def test_hidden_blocks_do_not_learn_from_plain_samples():
     output = torch.randn(12, *MAP, requires_grad=True)
-    Goodness(place(), Knobs()).loss(step(output)).backward()
+    Goodness(info(), LossSettings()).loss(step(output)).backward()
     assert output.grad[8:].abs().sum() == 0
     assert (output.grad[:8].flatten(1).abs().sum(1) > 0).all()
 
@@ -110,4 +110,4 @@ def test_what_cannot_be_expanded():
     with pytest.raises(InfoplaneError, match="two classes or more"):
         expand(inputs, Targets(torch.zeros(4, dtype=torch.int64)), Task(1), generator())
     with pytest.raises(InfoplaneError, match="did you mean threshold"):
-        Goodness(place(), Knobs(options={"treshold": math.pi}))
+        Goodness(info(), LossSettings(options={"treshold": math.pi}))

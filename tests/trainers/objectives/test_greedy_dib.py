@@ -3,13 +3,13 @@ import math
 import numpy as np
 import pytest
 import torch
-from blocks import MAP, VECTOR, place, step
+from blocks import MAP, VECTOR, info, step
 from scipy.spatial.distance import cdist
 
 from infoplane import gram_matrix, mutual_information, renyi_entropy
 from infoplane.errors import InfoplaneError
 from infoplane.trainers.objectives import greedy_dib as dib
-from infoplane.trainers.objectives.base import Knobs
+from infoplane.trainers.objectives.base import LossSettings
 from infoplane.trainers.objectives.greedy_ce import GreedyCE
 from infoplane.trainers.objectives.greedy_dib import GreedyDIB
 
@@ -25,9 +25,9 @@ def matrix(x, k=3):
     return gram_matrix(x.detach().double(), sigma=sigma(x, k))
 
 
-def built(**knobs):
+def built(**loss_settings):
     torch.manual_seed(1)
-    return GreedyDIB(place(), Knobs(bandwidth="knn:3", **knobs))
+    return GreedyDIB(info(), LossSettings(bandwidth="knn:3", **loss_settings))
 
 
 @pytest.mark.parametrize("alpha", [1.0, 1.01, 2.0, 0.7])
@@ -49,7 +49,7 @@ def test_the_penalty_is_the_information_of_the_library(penalty, alpha):
 @pytest.mark.parametrize("alpha", [1.0, 1.01, 2.0])
 @pytest.mark.parametrize("penalty", ["mi_xt", "entropy_t", "mi_prev_t"])
 def test_gradients(penalty, alpha):
-    objective = GreedyDIB(place(VECTOR), Knobs(penalty=penalty, alpha=alpha, bandwidth="fixed:4"))
+    objective = GreedyDIB(info(VECTOR), LossSettings(penalty=penalty, alpha=alpha, bandwidth="fixed:4"))
     output = torch.randn(7, *VECTOR, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda output: objective.information(step(output)), (output,))
 
@@ -59,7 +59,7 @@ def test_the_bandwidth_gets_no_gradient():
     output = torch.randn(20, *VECTOR, dtype=torch.float64)
     for rule in ("knn:3", f"fixed:{sigma(output, 3)!r}"):
         leaf = output.clone().requires_grad_()
-        objective = GreedyDIB(place(VECTOR), Knobs(penalty="entropy_t", bandwidth=rule))
+        objective = GreedyDIB(info(VECTOR), LossSettings(penalty="entropy_t", bandwidth=rule))
         objective.information(step(leaf)).backward()
         gradients.append(leaf.grad)
     torch.testing.assert_close(*gradients)
@@ -78,7 +78,7 @@ def test_without_weight_it_is_greedy_ce_bit_for_bit(aux):
     runs = []
     for make in (GreedyCE, GreedyDIB):
         torch.manual_seed(4)
-        objective = make(place(), Knobs(aux=aux, beta=0.0))
+        objective = make(info(), LossSettings(aux=aux, beta=0.0))
         optimizer = torch.optim.SGD(objective.parameters(), lr=0.1)
         output = torch.randn(16, *MAP, requires_grad=True)
         for _ in range(3):
@@ -123,14 +123,14 @@ def test_blocks_with_other_settings_share_nothing(other):
     memo = {}
     output = torch.randn(8, *MAP)
     built().information(step(output, memo=memo))
-    objective = GreedyDIB(place(), Knobs(**{"bandwidth": "knn:3", **other}))
+    objective = GreedyDIB(info(), LossSettings(**{"bandwidth": "knn:3", **other}))
     assert torch.equal(objective.information(step(output, memo=memo)), objective.information(step(output)))
     assert len(memo) == 2
 
 
 def test_training_by_the_penalty_alone_compresses():
     output = torch.randn(32, *VECTOR, requires_grad=True)
-    objective = GreedyDIB(place(VECTOR), Knobs(bandwidth="fixed:3"))
+    objective = GreedyDIB(info(VECTOR), LossSettings(bandwidth="fixed:3"))
     optimizer = torch.optim.SGD([output], lr=20.0)
     bits = []
     for _ in range(40):
@@ -158,7 +158,7 @@ def test_one_sample_and_copies_have_no_information():
 
 
 @pytest.mark.parametrize(
-    ("knobs", "message"),
+    ("loss_settings", "message"),
     [
         ({"penalty": "mi_tx"}, "unknown penalty 'mi_tx'; did you mean mi_xt"),
         ({"beta_schedule": "warm"}, "did you mean warmup"),
@@ -170,6 +170,6 @@ def test_one_sample_and_copies_have_no_information():
         ({"options": {"gamma": 1.0}}, "unknown option of the method 'gamma'"),
     ],
 )
-def test_bad_settings(knobs, message):
+def test_bad_settings(loss_settings, message):
     with pytest.raises(InfoplaneError, match=message):
-        GreedyDIB(place(), Knobs(**knobs))
+        GreedyDIB(info(), LossSettings(**loss_settings))

@@ -1,10 +1,10 @@
 import pytest
 import torch
-from blocks import IMAGE, MAP, VECTOR, place
+from blocks import IMAGE, MAP, VECTOR, info
 from torch import nn
 
 from infoplane.errors import InfoplaneError
-from infoplane.trainers.objectives.base import Place
+from infoplane.trainers.objectives.base import BlockInfo
 from infoplane.trainers.objectives.heads import build_head
 from infoplane.trainers.task import Task
 
@@ -21,7 +21,7 @@ def parameters(head):
 def test_outputs_of_the_task_from_any_shape(spec, shape, boxes):
     if spec.startswith("next") and min(shape[1:], default=9) < 2:
         pytest.skip("the next block halves the map")
-    head = build_head(spec, place(shape, boxes=boxes))
+    head = build_head(spec, info(shape, boxes=boxes))
     output = torch.randn(4, *shape, requires_grad=True)
     kept = output.detach().clone()
     outputs = head(output)
@@ -32,7 +32,7 @@ def test_outputs_of_the_task_from_any_shape(spec, shape, boxes):
 
 
 def test_linear_averages_over_a_grid():
-    head = build_head("linear", place((1, 4, 4)))
+    head = build_head("linear", info((1, 4, 4)))
     output = torch.arange(16.0).reshape(1, 1, 4, 4)
     means = torch.tensor([[2.5, 4.5, 10.5, 12.5]])
     torch.testing.assert_close(head(output), head[-1](means))
@@ -40,13 +40,13 @@ def test_linear_averages_over_a_grid():
 
 def test_sizes():
     classes, width = 3, MAP[0]
-    assert parameters(build_head("linear", place())) == (width * 4 + 1) * classes
-    assert parameters(build_head("conv:2", place())) == 2 * (9 * width**2 + 2 * width) + (width * 4 + 1) * classes
-    assert parameters(build_head("conv:2", place(VECTOR))) == 2 * (12 * 12 + 12) + 13 * classes
+    assert parameters(build_head("linear", info())) == (width * 4 + 1) * classes
+    assert parameters(build_head("conv:2", info())) == 2 * (9 * width**2 + 2 * width) + (width * 4 + 1) * classes
+    assert parameters(build_head("conv:2", info(VECTOR))) == 2 * (12 * 12 + 12) + 13 * classes
     # The map of 4×4 is reduced to one pixel, so the perceptron is as wide as the block.
     expected = 3 * (width**2 + 2 * width) + 2 * (width * (width + 1) + 2 * width) + (width + 1) * classes
-    assert parameters(build_head("mlp-sr", place())) == expected
-    assert parameters(build_head("mlp-sr", place((6, 16, 16)))) > parameters(build_head("linear", place())) * 10
+    assert parameters(build_head("mlp-sr", info())) == expected
+    assert parameters(build_head("mlp-sr", info((6, 16, 16)))) > parameters(build_head("linear", info())) * 10
 
 
 def test_pool_halves_rows_and_columns_in_turn_until_the_features_fit():
@@ -58,7 +58,7 @@ def test_pool_halves_rows_and_columns_in_turn_until_the_features_fit():
         ((4, 2, 2), 1, 4),
         ((100,), 10, 100),
     ]:
-        head = build_head(f"pool:{features}", place(shape))
+        head = build_head(f"pool:{features}", info(shape))
         assert head[-1].in_features == width
         assert head[-1].weight.abs().sum() == 0
 
@@ -67,12 +67,12 @@ def test_next_copies_the_following_blocks_with_new_weights_and_leaves_out_the_la
     convolutions = [nn.Conv2d(1, 1, 3, padding=1) for _ in range(3)]
     task = Task(2)
     last = nn.Sequential(nn.Flatten(), nn.Linear(16, 2))
-    spot = Place(0, 5, IMAGE, IMAGE, (1, 4, 4), [*convolutions, last], task)
+    spot = BlockInfo(0, 5, IMAGE, IMAGE, (1, 4, 4), [*convolutions, last], task)
     assert parameters(build_head("next:2", spot)) == 2 * 10 + 5 * 2
     assert parameters(build_head("next:9", spot)) == 3 * 10 + 5 * 2
     head = build_head("next:1", spot)
     assert not torch.equal(head[0].weight, convolutions[0].weight)
-    final = Place(3, 5, IMAGE, IMAGE, (1, 4, 4), [last], task)
+    final = BlockInfo(3, 5, IMAGE, IMAGE, (1, 4, 4), [last], task)
     assert parameters(build_head("next:1", final)) == 5 * 2
 
 
@@ -82,7 +82,7 @@ def test_next_resets_statistics_and_leaves_the_blocks_as_they_were():
     dropout = nn.Dropout(0.5)
     block = nn.Sequential(norm, dropout, nn.ReLU(inplace=True))
     state = torch.get_rng_state()
-    head = build_head("next:1", Place(0, 3, IMAGE, IMAGE, (1, 3, 3), [block, nn.Linear(9, 2)], Task(2)))
+    head = build_head("next:1", BlockInfo(0, 3, IMAGE, IMAGE, (1, 3, 3), [block, nn.Linear(9, 2)], Task(2)))
     assert head[0][0].running_mean.item() == 0
     assert norm.running_mean.item() != 0
     assert block[2].inplace
@@ -95,7 +95,7 @@ def test_the_same_seed_gives_the_same_head():
     heads = []
     for _ in range(2):
         torch.manual_seed(3)
-        heads.append(build_head("conv:1", place()).state_dict())
+        heads.append(build_head("conv:1", info()).state_dict())
     assert all(torch.equal(heads[0][key], heads[1][key]) for key in heads[0])
 
 
@@ -115,4 +115,4 @@ def test_the_same_seed_gives_the_same_head():
 )
 def test_bad_specifications(spec, message):
     with pytest.raises(InfoplaneError, match=message):
-        build_head(spec, place())
+        build_head(spec, info())

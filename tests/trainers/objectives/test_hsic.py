@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 import torch
-from blocks import MAP, VECTOR, place, step
+from blocks import MAP, VECTOR, info, step
 from scipy.spatial.distance import cdist
 
 from infoplane.errors import InfoplaneError
-from infoplane.trainers.objectives.base import Knobs
+from infoplane.trainers.objectives.base import LossSettings
 from infoplane.trainers.objectives.hsic import HSICBottleneck, resolvent
 
 
@@ -25,9 +25,9 @@ def normalised(x, y, sigma):
 @pytest.mark.parametrize("boxes", [False, True])
 @pytest.mark.parametrize("sigma", [5.0, 1.0])
 def test_the_loss_against_the_formula(boxes, sigma):
-    spot = place(boxes=boxes)
+    spot = info(boxes=boxes)
     local = step(torch.randn(20, *MAP), boxes=boxes)
-    objective = HSICBottleneck(spot, Knobs(options={"sigma": sigma, "lambda_x": 0.5}))
+    objective = HSICBottleneck(spot, LossSettings(options={"sigma": sigma, "lambda_x": 0.5}))
     inputs = normalised(local.output, local.inputs, sigma)
     targets = normalised(local.output, spot.task.embedding(local.targets), sigma)
     assert objective.loss(local).item() == pytest.approx(0.5 * inputs - 50 * targets, rel=1e-7)
@@ -43,14 +43,14 @@ def test_dependence_is_above_independence():
 
 
 def test_gradients():
-    objective = HSICBottleneck(place(VECTOR), Knobs(options={"sigma": 1.0}))
+    objective = HSICBottleneck(info(VECTOR), LossSettings(options={"sigma": 1.0}))
     output = torch.randn(6, *VECTOR, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda output: objective.loss(step(output)), (output,))
 
 
 def test_inputs_and_targets_are_shared_by_the_blocks():
     memo = {}
-    objective = HSICBottleneck(place(), Knobs())
+    objective = HSICBottleneck(info(), LossSettings())
     first = objective.loss(step(torch.ones(8, *MAP), memo=memo))
     (known,) = memo.values()
     objective.loss(step(torch.randn(8, *MAP), memo=memo))
@@ -61,4 +61,4 @@ def test_inputs_and_targets_are_shared_by_the_blocks():
 
 def test_unknown_options():
     with pytest.raises(InfoplaneError, match="did you mean lambda_y"):
-        HSICBottleneck(place(), Knobs(options={"lambday": 3.0}))
+        HSICBottleneck(info(), LossSettings(options={"lambday": 3.0}))

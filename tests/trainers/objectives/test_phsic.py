@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 import torch
-from blocks import MAP, VECTOR, place, step
+from blocks import MAP, VECTOR, info, step
 
 from infoplane.errors import InfoplaneError
-from infoplane.trainers.objectives.base import Knobs
+from infoplane.trainers.objectives.base import LossSettings
 from infoplane.trainers.objectives.phsic import PlausibleHSIC, group, plausible
 
 
@@ -22,9 +22,9 @@ def naive(output, embedding, groups, gamma=2.0, power=0.5, delta=1.0):
 @pytest.mark.parametrize("boxes", [False, True])
 @pytest.mark.parametrize("scale", [0.01, 1.0, 40.0])
 def test_the_loss_against_numpy(shape, wanted, groups, boxes, scale):
-    spot = place(shape, boxes=boxes)
+    spot = info(shape, boxes=boxes)
     local = step(torch.randn(10, *shape, dtype=torch.float64) * scale, boxes=boxes)
-    objective = PlausibleHSIC(spot, Knobs(options={"groups": wanted}))
+    objective = PlausibleHSIC(spot, LossSettings(options={"groups": wanted}))
     expected = naive(local.output, spot.task.embedding(local.targets), groups)
     assert objective.loss(local).item() == pytest.approx(expected, rel=1e-6)
     assert objective.predict(local.output) is None
@@ -44,11 +44,11 @@ def test_the_covariance_of_two_matrices():
 
 @pytest.mark.parametrize("shape", [MAP, VECTOR], ids=str)
 def test_gradients(shape):
-    objective = PlausibleHSIC(place(shape), Knobs())
+    objective = PlausibleHSIC(info(shape), LossSettings())
     output = (3 * torch.randn(6, *shape, dtype=torch.float64)).requires_grad_()
     assert torch.autograd.gradcheck(lambda output: objective.loss(step(output)), (output,))
 
 
 def test_unknown_options():
     with pytest.raises(InfoplaneError, match="did you mean gamma"):
-        PlausibleHSIC(place(), Knobs(options={"gama": 3.0}))
+        PlausibleHSIC(info(), LossSettings(options={"gama": 3.0}))

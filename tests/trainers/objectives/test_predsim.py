@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 import torch
-from blocks import MAP, VECTOR, place, step
+from blocks import MAP, VECTOR, info, step
 
 from infoplane.errors import InfoplaneError
-from infoplane.trainers.objectives.base import Knobs
+from infoplane.trainers.objectives.base import LossSettings
 from infoplane.trainers.objectives.predsim import PredSim, Sim
 from infoplane.trainers.task import Task
 
@@ -28,24 +28,24 @@ def naive(objective, local):
 @pytest.mark.parametrize("shape", [MAP, VECTOR, (6, 1, 1), (3, 4, 4), (5, 1, 2)], ids=str)
 @pytest.mark.parametrize("boxes", [False, True])
 def test_similarity_matching_against_numpy(shape, boxes):
-    objective = Sim(place(shape, boxes=boxes), Knobs())
+    objective = Sim(info(shape, boxes=boxes), LossSettings())
     local = step(torch.randn(10, *shape), boxes=boxes)
     assert objective.loss(local).item() == pytest.approx(naive(objective.similarity, local), rel=1e-4)
     assert objective.predict(local.output) is None
 
 
 def test_the_sum_is_weighted():
-    objective = PredSim(place(), Knobs(aux="linear"))
+    objective = PredSim(info(), LossSettings(aux="linear"))
     local = step(torch.randn(10, *MAP))
     prediction = Task(3).loss(objective.predict(local.output), local.targets).item()
     similarity = objective.similarity(local).item()
     assert objective.loss(local).item() == pytest.approx(0.01 * prediction + 0.99 * similarity, rel=1e-5)
-    half = PredSim(place(), Knobs(options={"similarity_weight": 0.5}))
+    half = PredSim(info(), LossSettings(options={"similarity_weight": 0.5}))
     assert half.numbers["similarity_weight"] == 0.5
 
 
 def test_similar_targets_are_matched_without_loss():
-    objective = Sim(place((3,)), Knobs())
+    objective = Sim(info((3,)), LossSettings())
     with torch.no_grad():
         objective.similarity.projection[1].weight.copy_(torch.eye(3))
     one_hot = torch.eye(3)[torch.arange(9) % 3]
@@ -54,13 +54,13 @@ def test_similar_targets_are_matched_without_loss():
 
 @pytest.mark.parametrize("shape", [MAP, VECTOR], ids=str)
 def test_gradients(shape):
-    objective = Sim(place(shape), Knobs()).double()
+    objective = Sim(info(shape), LossSettings()).double()
     output = torch.randn(6, *shape, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda output: objective.loss(step(output)), (output,))
 
 
 def test_unknown_options():
     with pytest.raises(InfoplaneError, match="did you mean similarity_weight"):
-        PredSim(place(), Knobs(options={"similarity": 0.5}))
+        PredSim(info(), LossSettings(options={"similarity": 0.5}))
     with pytest.raises(InfoplaneError, match="no option 'similarity_weight'"):
-        Sim(place(), Knobs(options={"similarity_weight": 0.5}))
+        Sim(info(), LossSettings(options={"similarity_weight": 0.5}))
