@@ -28,6 +28,7 @@ from infoplane.runfile import Run, open_run
 
 try:
     from distributed import Client, Future, KilledWorker, as_completed, get_worker
+    from distributed.comm import CommClosedError
 except ImportError:
     raise InfoplaneError('a cluster needs Dask; install it: pip install "infoplane[dask]"') from None
 
@@ -174,11 +175,14 @@ class Cluster:
                 f"layer '{item[1]}' at step {step} of {run.path} killed every worker that took it; "
                 "have they memory enough? their logs say more"
             ) from error
-        except CancelledError as error:
+        except (CancelledError, CommClosedError) as error:
             raise self._lost() from error
         except Exception:
             # What another version sends or understands fails in many ways.
-            self.refuse_other_versions()
+            try:
+                self.refuse_other_versions()
+            except CommClosedError as error:  # the scheduler went away before it could be asked
+                raise self._lost() from error
             raise
 
     def _lost(self) -> InfoplaneError:
