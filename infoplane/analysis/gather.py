@@ -15,7 +15,8 @@ from infoplane.estimators.pairs import DRAWS, estimate_pairs
 from infoplane.estimators.renyi import RenyiSettings
 from infoplane.runfile import data_text, open_run, run_names
 
-MAY_DIFFER = {"seed", "data_root", "device"}
+# Of these, the last two say what else was recorded, and of which run a path is.
+MAY_DIFFER = {"seed", "data_root", "device", "synchronous_path", "trajectory_of"}
 
 
 def gather(

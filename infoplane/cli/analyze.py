@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from infoplane.cli.estimator_options import batches_of, estimator_options, estimator_settings
-from infoplane.cli.options import CONTEXT, RUN_FILE, examples, talkative
+from infoplane.cli.options import CONTEXT, RUN_FILE, examples, repetitions, talkative
 from infoplane.errors import InfoplaneError
 
 
@@ -22,7 +22,7 @@ from infoplane.errors import InfoplaneError
         "infoplane analyze seed*.h5 --bandwidth knn:10 --batches 4",
     ),
 )
-@click.argument("runs", nargs=-1, required=True, type=RUN_FILE)
+@click.argument("runs", nargs=-1, required=True, type=RUN_FILE, callback=repetitions)
 @click.option(
     "--control",
     "controls",
@@ -82,11 +82,13 @@ def analyze(
 
 
 def _control(text: str) -> tuple[str, list[Path]]:
+    from infoplane.runfile import trainings
+
     name, separator, pattern = text.partition("=")
     path = Path(pattern)
     if not separator or not name or not pattern:
         raise InfoplaneError(f"--control '{text}': write NAME=PATTERN, such as 'shuffled labels=shuffled/*.h5'")
-    found = sorted(path.parent.glob(path.name))
-    if not found:
+    matches = sorted(path.parent.glob(path.name))
+    if not matches:
         raise InfoplaneError(f"--control '{text}': no file matches {pattern}")
-    return name, found
+    return name, trainings(matches) or matches

@@ -35,6 +35,13 @@ class CommaList(click.ParamType):
             self.fail(f"'{value}' is not a comma-separated list of {self.name}", param, ctx)
 
 
+def repetitions(_ctx: click.Context, _param: click.Parameter, paths: tuple[Path, ...]) -> tuple[Path, ...]:
+    """The run files without the synchronous paths beside them, which a pattern such as `seed*.h5` brings along."""
+    from infoplane.runfile import trainings
+
+    return tuple(trainings(paths)) or paths
+
+
 def examples(*lines: str) -> str:
     """The epilog of a verb's help."""
     return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from infoplane.cli.estimator_options import ESTIMATORS, batches_of, estimator_options, estimator_settings
-from infoplane.cli.options import CONTEXT, RUN_FILE, examples, in_options, talkative
+from infoplane.cli.options import CONTEXT, RUN_FILE, examples, in_options, repetitions, talkative
 from infoplane.errors import InfoplaneError, MissingData
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
         "infoplane plot signs --data-root data -o figures",
     ),
 )
-@click.argument("runs", nargs=-1, required=True, type=RUN_FILE)
+@click.argument("runs", nargs=-1, required=True, type=RUN_FILE, callback=repetitions)
 @click.option("--estimator", default="renyi", help=f"What to draw, of {ESTIMATORS}.")
 @click.option(
     "--target",

@@ -94,6 +94,12 @@ NETWORK = [
     ),
     click.option("--snapshots", default="40", help="How many (log-spaced in steps), 'epochs', or 'every:STEPS'."),
     click.option(
+        "--synchronous-path",
+        is_flag=True,
+        help="Record the way from the first to the last weights on which all layers keep step too, into "
+        "RUN.synchronous.h5: a control of the order in which layers settle.",
+    ),
+    click.option(
         "--keep",
         type=click.Choice(["auto", "activations", "distances"]),
         default="auto",

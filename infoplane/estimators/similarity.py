@@ -143,7 +143,7 @@ def parameter_table(paths: Sequence[Path]) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     for name, run in _opened(paths):
         for depth, layer in enumerate(run.layers, start=1):
-            values, status = _distances_to_end([snapshot.parameters(layer.name) for snapshot in run.snapshots])
+            values, status = _distances_to_end(run, layer.name)
             about = {"run": name, "layer": layer.name, "depth": depth, "status": status}
             rows += [
                 about | {"step": snapshot.step, "epoch": snapshot.epoch, "parameters": value}
@@ -202,14 +202,13 @@ def _correlation(a: NDArray, b: NDArray) -> float:
     return float(np.minimum(svdvals(a.T @ b), 1.0).mean())
 
 
-def _distances_to_end(vectors: Sequence[NDArray | None]) -> tuple[NDArray, str]:
-    unknown = np.full(len(vectors), np.nan)
-    if any(vector is None for vector in vectors):
+def _distances_to_end(run: Run, layer: str) -> tuple[NDArray, str]:
+    unknown = np.full(len(run.snapshots), np.nan)
+    distances, parameters = run.parameter_distances(layer), run.snapshots[-1].parameters(layer)
+    if distances is None or parameters is None:
         return unknown, NOT_RECORDED
-    stacked = np.asarray(vectors, dtype=np.float64)
-    if not stacked.shape[1]:
+    if not len(parameters):
         return unknown, "no parameters"
-    distances = np.linalg.norm(stacked - stacked[-1], axis=1)
     if not np.isfinite(distances).all():
         return unknown, "not finite"
     return (distances / distances[0], OK) if distances[0] > 0 else (unknown, "unmoved")

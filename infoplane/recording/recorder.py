@@ -29,8 +29,9 @@ from infoplane.recording.samples import Inputs, Samples, as_samples
 from infoplane.recording.schedule import endless
 from infoplane.recording.sketch import SKETCH_SIZE, sketch
 from infoplane.recording.swap_test import swap_test
+from infoplane.recording.synchronous import SynchronousPath
 from infoplane.recording.trace import trace
-from infoplane.runfile import Closing, LayerInfo, Probe, RunWriter, SnapshotWriter, open_run
+from infoplane.runfile import Closing, LayerInfo, Probe, RunWriter, Snapshot, SnapshotWriter, open_run
 from infoplane.targets import Target, as_target
 
 logger = logging.getLogger(__name__)
@@ -87,6 +88,7 @@ class Recorder(Closing):
         indices: Tensor | None = None,
         config: Mapping[str, Any] | None = None,
         snapshots: int = 40,
+        synchronous_path: bool = False,
         force: bool = False,
         resume: bool = False,
     ) -> None:
@@ -118,6 +120,10 @@ class Recorder(Closing):
             config: Settings to keep in the run file (JSON values).
             snapshots: Number of snapshots that `step` takes in the first 10,000 steps, log-spaced, and some more in
                 each ten times as many (`infoplane.recording.schedule.endless`); the file has room for more.
+            synchronous_path: At the end, record the way from the first to the last weights on which all layers keep
+                step (`infoplane.recording.synchronous`) into `NAME.synchronous.h5`, with the same snapshots. Until
+                then the weights of the first snapshot stand in `NAME.first.pt`. A recording that goes on after the
+                end makes the path again, where the network is as at the first snapshot when the recorder is made.
             force: Overwrite an existing file.
             resume: Go on with an existing file.
 
@@ -151,7 +157,8 @@ class Recorder(Closing):
             self._passes.check_order(group)
         infos = [_info(layer, reduced.get(layer.name)) for layer in self.layers]
         measure, distances = input_distances(self._passes, input_distance)
-        self._moved = False
+        self._path = SynchronousPath(self.model, Path(path))
+        self._wants_path, self._moved, self._finished = synchronous_path, False, False
         where = samples.indices if indices is None else torch.as_tensor(indices)
         if where is not None and where.shape != (len(inputs),):
             raise InfoplaneError(f"indices are one position a sample, ({len(inputs)},), got {tuple(where.shape)}")
@@ -176,6 +183,9 @@ class Recorder(Closing):
                 snapshots=snapshots,
                 force=force,
             )
+            self._path.discard()
+        if synchronous_path and self.steps and not self._path.has_first(self.run_id) and self._is_at_first():
+            self._keep_first()
         self.steps_taken = max(self.steps, default=0)
         self._schedule, self._due = endless(snapshots), -1
 
@@ -241,15 +251,66 @@ class Recorder(Closing):
         if not (math.isfinite(number) and 0 <= number == int(number) < 2**63):
             raise InfoplaneError(f"step must be a whole number from 0, got {step}")
         numbers = {name: _number(f"metric '{name}'", value) for name, value in metrics.items()}
-        with self._writer.snapshot(int(number), _number("epoch", epoch), numbers) as out:
+        self._take(self._writer, int(number), _number("epoch", epoch), numbers)
+        self._moved, self._finished = True, False
+        # It is that of a shorter training now.
+        self._path.path.unlink(missing_ok=True)
+        if len(self.steps) == 1:
+            self._measure_links("first")
+            if self._wants_path:
+                self._keep_first()
+
+    def finish(self) -> None:
+        """Records what belongs to the end of a training; `close` does so unless an error ended it.
+
+        That is the links between layers (`infoplane.recording.swap_test`), and the synchronous path where it is
+        wanted.
+        """
+        if self._finished:
+            return
+        self._finished = True
+        if self._moved:
+            self._measure_links("last")
+        if self._wants_path and len(self.steps) > 1:
+            self._record_path()
+
+    def _take(
+        self, writer: RunWriter, step: int, epoch: float, metrics: Mapping[str, float], where: str = ""
+    ) -> None:
+        """Every layer and all parameters, as the network is now, into one snapshot of a file."""
+        with writer.snapshot(step, epoch, metrics) as out:
             for group in self._groups:
                 values = self._passes.collect(group)
                 for layer in group:
-                    self._store(out, layer, values.pop(layer.name), int(number))
+                    self._store(out, layer, values.pop(layer.name), f"at step {step}{where}")
             self._store_parameters(out)
-        self._moved = True
-        if len(self.steps) == 1:
-            self._measure_links("first")
+
+    def _is_at_first(self) -> bool:
+        """Whether the network has the parameters of the first snapshot, as one that was made anew from its seed."""
+        with open_run(self.path) as run:
+            first = [run.snapshots[0].parameters(layer.name) for layer in run.layers]
+        now = [values for values, _ in self._sketches()]
+        return all(a is not None and np.array_equal(a, b) for a, b in zip(first, now, strict=True))
+
+    def _keep_first(self) -> None:
+        try:
+            self._path.keep_first(self.run_id)
+        except InfoplaneError as error:
+            logger.warning("there will be no synchronous path: %s", error)
+
+    def _record_path(self) -> None:
+        """Records the synchronous path; like the links, it is never worth the end of a recording."""
+
+        def take(writer: RunWriter, snapshot: Snapshot, progress: float) -> None:
+            place = " of the synchronous path"
+            self._take(writer, snapshot.step, snapshot.epoch, {"progress": progress}, place)
+
+        try:
+            if not self._path.path.exists():
+                self._path.record(take, _device_name(self.model))
+            self._path.first.unlink(missing_ok=True)
+        except Exception as error:  # a network may raise anything where its weights are those of no training
+            logger.warning("no synchronous path is recorded: %s", " ".join(str(error).split())[:200])
 
     def _measure_links(self, when: str) -> None:
         """Stores δ of the links between layers; what it takes is never worth the end of a recording."""
@@ -279,18 +340,20 @@ class Recorder(Closing):
         self._writer.set_results(numbers, arrays or {})
 
     def close(self) -> None:
-        """Measures the links between layers once more (`infoplane.recording.swap_test`) and closes the run file."""
-        if self._moved:
-            self._moved = False
-            self._measure_links("last")
-        self._writer.close()
+        """Records what belongs to the end, see `finish`, and closes the run file."""
+        try:
+            self.finish()
+        finally:
+            self._writer.close()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         # After an error the network may be in any state, and no time is to be lost.
-        self._moved = self._moved and kind is None
-        self.close()
+        if kind is None:
+            self.close()
+        else:
+            self._writer.close()
 
     def _check_same(self, layers: list[LayerInfo], probe: Probe) -> None:
         """A run goes on only with the layers and the probe that it began with."""
@@ -306,10 +369,10 @@ class Recorder(Closing):
             problem = "probe inputs"
         else:
             return
-        self.close()
+        self._writer.close()
         raise InfoplaneError(f"{self.path} was recorded with other {problem}; record into a new file")
 
-    def _store(self, out: SnapshotWriter, layer: Layer, values: Tensor, step: int) -> None:
+    def _store(self, out: SnapshotWriter, layer: Layer, values: Tensor, when: str) -> None:
         n = len(values)
         flat = values.reshape(n, -1)
         kind = self._keep
@@ -326,14 +389,18 @@ class Recorder(Closing):
         nonfinite = nonfinite or int(np.count_nonzero(~np.isfinite(stored)))
         constant = all(bool((part == flat[:1]).all()) for part in parts)
         if nonfinite:
-            logger.warning("layer %s at step %d: %d NaN or infinite activations", layer.name, step, nonfinite)
+            logger.warning("layer %s %s: %d NaN or infinite activations", layer.name, when, nonfinite)
         elif constant:
-            logger.warning("layer %s at step %d: constant, all samples have the same activations", layer.name, step)
+            logger.warning("layer %s %s: constant, all samples have the same activations", layer.name, when)
         out.layer(layer.name, kind, stored, nonfinite=nonfinite, constant=constant)
 
     def _store_parameters(self, out: SnapshotWriter) -> None:
-        made = [sketch(self._parameter(name) for name in names) for names in self._parameters]
+        made = self._sketches()
         out.parameters([values for values, _ in made], [count for _, count in made], SKETCH_SIZE)
+
+    def _sketches(self) -> list[tuple[NDArray, int]]:
+        """The sketch of each layer's parameters, and their number."""
+        return [sketch(self._parameter(name) for name in names) for names in self._parameters]
 
     def _parameter(self, name: str) -> Tensor:
         """A parameter as it is now; where pruning or a parametrization took its place, what that gives."""

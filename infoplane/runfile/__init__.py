@@ -1,6 +1,13 @@
 """The HDF5 run file: schema, reader, writer. Nothing outside this package knows h5py."""
 
-from infoplane.runfile.names import beside, refuse_existing, run_names
+from infoplane.runfile.names import (
+    SYNCHRONOUS,
+    beside,
+    refuse_existing,
+    run_names,
+    synchronous_path_of,
+    trainings,
+)
 from infoplane.runfile.reader import Run, Snapshot, open_run
 from infoplane.runfile.schema import Closing, LayerInfo, Probe
 from infoplane.runfile.summary import data_text
@@ -8,6 +15,7 @@ from infoplane.runfile.writer import SLOTS, RunWriter, SnapshotWriter
 
 __all__ = [
     "SLOTS",
+    "SYNCHRONOUS",
     "Closing",
     "LayerInfo",
     "Probe",
@@ -20,4 +28,6 @@ __all__ = [
     "open_run",
     "refuse_existing",
     "run_names",
+    "synchronous_path_of",
+    "trainings",
 ]

@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from infoplane.errors import InfoplaneError, RunFileError
+
+# How the configuration of a run file calls it that is of a synchronous path, no training.
+SYNCHRONOUS = "synchronous path"
+_ENDING = ".synchronous.h5"
 
 
 def beside(run: Path, ending: str) -> Path:
     """The file that stands beside a run file: `run.h5` and ".ckpt" give `run.ckpt`, `lr0.1` gives `lr0.1.ckpt`."""
     stem = run.name.removesuffix(".h5").removesuffix(".hdf5")
     return run.parent / (stem + ending)
+
+
+def synchronous_path_of(run: Path) -> Path:
+    """The run file of a training's synchronous path, there or not: `run.h5` has `run.synchronous.h5`."""
+    return beside(run, _ENDING)
+
+
+def trainings(paths: Iterable[Path]) -> list[Path]:
+    """Run files, such as those of a folder, without those of synchronous paths, which are no runs of their own."""
+    return [path for path in paths if not path.name.endswith(_ENDING)]
 
 
 def run_names(paths: Sequence[Path]) -> list[str]:

@@ -260,6 +260,21 @@ class Run(Closing):
                 raise RunFileError(f"{self.path} holds no {name}; its training is not finished, or has none")
             return np.asarray(dataset(group(self._file, "results"), name)[()])
 
+    def parameter_distances(self, layer: str) -> NDArray | None:
+        """Distances of the parameters of a layer's unit to those at the last snapshot.
+
+        Returns:
+            (snapshots,) float64, 0 at the last one; None in a run that has no parameters recorded.
+
+        Raises:
+            RunFileError: The data are damaged.
+        """
+        vectors = [snapshot.parameters(layer) for snapshot in self.snapshots]
+        if any(vector is None for vector in vectors):
+            return None
+        stacked = np.asarray(vectors, dtype=np.float64)
+        return np.asarray(np.linalg.norm(stacked - stacked[-1], axis=1))
+
     def layer(self, name: str) -> LayerInfo:
         """The recorded layer of that name.
 

@@ -75,6 +75,8 @@ def _about(opened: Run) -> list[str]:
         f"probe      {samples} {_target(probe.target)}",
         *(f"target     {name}: {len(target)} samples {_target(target)}" for name, target in probe.others.items()),
     ]
+    if "trajectory" in config:
+        lines.append(f"path       {config['trajectory']} of run {config['trajectory_of']}, no training of its own")
     if {"model", "dataset", "epochs", "optimizer", "lr", "schedule", "batch_size", "seed"} <= config.keys():
         lines.append(
             f"training   {config['model']} on {data_text(config)} by {config.get('method', 'sgd')}, "

@@ -124,6 +124,30 @@ class RunWriter(Closing):
             raise
 
     @classmethod
+    @contextlib.contextmanager
+    def whole(cls, path: Path, layers: Sequence[LayerInfo], probe: Probe, **settings: Any) -> Iterator[RunWriter]:
+        """A run file that appears, or takes the place of another, when the block ends without an error.
+
+        Args:
+            path: Where the file goes.
+            layers: The recorded layers, from input to output.
+            probe: The probe.
+            settings: Further arguments of `create`.
+
+        Raises:
+            RunFileError: It is being made by another process, or cannot be written.
+        """
+        draft = path.with_name(path.name + ".part")
+        try:
+            with cls.create(draft, layers, probe, **settings, force=True) as writer:
+                yield writer
+            with _writing(path):
+                draft.replace(path)
+        finally:
+            for leftover in (draft, _lock_file(draft)):
+                leftover.unlink(missing_ok=True)
+
+    @classmethod
     def resume(cls, path: Path) -> RunWriter:
         """Opens an existing run file to add snapshots.
 
@@ -421,12 +445,16 @@ def _writing(path: Path) -> Iterator[None]:
 def _lock(path: Path) -> filelock.BaseFileLock:
     with _writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(path.with_name(f".{path.name}.lock"))
+        lock = filelock.FileLock(_lock_file(path))
         try:
             lock.acquire(timeout=0)
         except filelock.Timeout:
             raise RunFileError(f"{path} is being written by another process") from None
     return lock
+
+
+def _lock_file(path: Path) -> Path:
+    return path.with_name(f".{path.name}.lock")
 
 
 def _release(lock: filelock.BaseFileLock) -> None:

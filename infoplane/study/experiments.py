@@ -18,6 +18,7 @@ from pathlib import Path
 import torch
 
 from infoplane.errors import unknown
+from infoplane.runfile import trainings
 from infoplane.trainers.jobs import plan, run_jobs, tuned, variant
 from infoplane.trainers.settings import TrainingSettings
 
@@ -132,8 +133,8 @@ def make_runs(groups: Mapping[str, Group], folder: Path, jobs: int = 1, *, progr
 
 def runs_of(folder: Path, group: str, variant_name: str) -> list[Path]:
     """The run files of a variant, by seed; empty where there are none."""
-    found = (folder / group / variant_name).glob("seed*.h5")
-    return sorted(found, key=lambda path: (len(path.name), path.name))
+    files = trainings((folder / group / variant_name).glob("seed*.h5"))
+    return sorted(files, key=lambda path: (len(path.name), path.name))
 
 
 def _training(base: TrainingSettings, drop: str) -> Group:

@@ -182,7 +182,8 @@ def _is_finished(job: Job) -> bool:
         return False
     with open_run(job.path) as run:
         stored = TrainingSettings.of(run.config)
-        unlike = dataclasses.replace(stored, data_root=job.settings.data_root, device=job.settings.device)
+        # What does not change the training: where data and device are, and what is recorded beside it.
+        unlike = dataclasses.replace(stored, **_free(job.settings))
         names = [
             field.name
             for field in dataclasses.fields(unlike)
@@ -193,7 +194,12 @@ def _is_finished(job: Job) -> bool:
                 f"{job.path} was recorded with another {names[0]} ({getattr(unlike, names[0])}, now "
                 f"{getattr(job.settings, names[0])}); choose another folder, or delete it"
             )
-        return bool(run.results)
+        return bool(run.results) and stored.synchronous_path >= job.settings.synchronous_path
+
+
+def _free(settings: TrainingSettings) -> dict[str, Any]:
+    """The settings with which a recorded training may go on under another value."""
+    return {name: getattr(settings, name) for name in ("data_root", "device", "synchronous_path")}
 
 
 def _results(jobs: Sequence[Job], processes: int) -> Iterable[tuple[Job, str]]:
@@ -234,10 +240,9 @@ def _train(job: Job) -> str:
     """Trains one run to its end; gives what is wrong with it."""
     with contextlib.suppress(OSError):
         job.path.parent.mkdir(parents=True, exist_ok=True)
-    changes: dict[str, Any] = {"data_root": job.settings.data_root, "device": job.settings.device}
     try:
         if job.path.exists():
-            resume(job.path, changes)
+            resume(job.path, _free(job.settings))
         else:
             record(job.settings, job.path)
     except InfoplaneError as error:

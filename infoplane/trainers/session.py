@@ -16,6 +16,7 @@ from tqdm.auto import tqdm
 from infoplane.data import Dataset, augmentation, balanced_probe, hold_out, load_dataset, permute_labels, subset
 from infoplane.device import device_of
 from infoplane.errors import InfoplaneError, RunFileError
+from infoplane.files import save_tensors
 from infoplane.models import input_channels
 from infoplane.recording.recorder import Recorder
 from infoplane.recording.schedule import snapshot_steps
@@ -32,8 +33,8 @@ from infoplane.trainers.task import Task
 
 logger = logging.getLogger(__name__)
 
-# Where a run computes and finds its data may change when it goes on, and how long it is; nothing else.
-CHANGEABLE = {"epochs", "data_root", "device", "cache_mib"}
+# When a run goes on, where it computes and finds its data may change, its length, and what is recorded beside it.
+CHANGEABLE = {"epochs", "data_root", "device", "cache_mib", "synchronous_path"}
 
 
 def record(settings: TrainingSettings, path: Path, *, force: bool = False, progress: bool = False) -> float:
@@ -64,7 +65,8 @@ def resume(path: Path, changes: Mapping[str, Any] | None = None, *, progress: bo
 
     Args:
         path: The run file.
-        changes: Settings that differ from those of the run: more `epochs`, another `data_root` or `device`.
+        changes: Settings that differ from those of the run: more `epochs`, another `data_root` or `device`, or
+            `synchronous_path`.
         progress: Show a progress bar.
 
     Returns:
@@ -75,6 +77,10 @@ def resume(path: Path, changes: Mapping[str, Any] | None = None, *, progress: bo
         Interrupted: Asked to stop again.
     """
     with open_run(path) as run:
+        if "trajectory" in run.config:
+            raise InfoplaneError(
+                f"{path} is the {run.config['trajectory']} of a training; go on with its own run file"
+            )
         settings = TrainingSettings.of(run.config)
     changed = {name: value for name, value in (changes or {}).items() if value != getattr(settings, name)}
     refused = sorted(changed.keys() - CHANGEABLE)
@@ -165,6 +171,8 @@ class _Session:
             outputs, targets = predict(self.loop.units, self.dataset, self.dataset.test, everything)
             found = scores(self.task, outputs, targets)
             if recorder:
+                # Before the results, by which a run counts as finished.
+                recorder.finish()
                 recorder.set_results(*results_of(self.loop, self.task, outputs, targets, found))
             barrier()
         return found[-1].accuracy
@@ -227,6 +235,7 @@ class _Session:
             indices=indices,
             config=dataclasses.asdict(settings),
             snapshots=len(self.plan),
+            synchronous_path=settings.synchronous_path,
             force=force,
             resume=going_on,
         )
@@ -248,16 +257,12 @@ class _Session:
         recorder.snapshot(self.loop.step, self.loop.epoch, **metrics)
 
     def _save(self, recorder: Recorder) -> None:
-        """Writes the checkpoint at once, so that a kill leaves the old one or the new one."""
-        draft = self.checkpoint.with_name(self.checkpoint.name + ".part")
+        """Writes the checkpoint; training goes on without it where that fails."""
         state = {"run_id": recorder.run_id, "model": self.model.state_dict(), "loop": self.loop.state_dict()}
         try:
-            torch.save(state, draft)
-            draft.replace(self.checkpoint)
-        except (OSError, RuntimeError) as error:
-            draft.unlink(missing_ok=True)
-            reason = (error.strerror if isinstance(error, OSError) else None) or "disk full?"
-            logger.warning("cannot write the checkpoint %s (%s)", self.checkpoint, reason)
+            save_tensors(state, self.checkpoint)
+        except InfoplaneError as error:
+            logger.warning("no checkpoint: %s", error)
 
     def _restore(self, recorder: Recorder | None) -> None:
         """Goes back to the checkpoint; without one of this run, to initialisation."""

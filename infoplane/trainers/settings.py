@@ -57,6 +57,7 @@ class TrainingSettings:
     probe_size: int = 500
     probe_split: str = "test"
     snapshots: str = "40"
+    synchronous_path: bool = False
     method: str = "sgd"
     order: str | None = None
     blocks: int | None = None

@@ -7,6 +7,7 @@ import pytest
 
 from infoplane import open_run
 from infoplane.errors import InfoplaneError
+from infoplane.runfile import synchronous_path_of
 from infoplane.study import experiments as runs
 from infoplane.study.experiments import Group, groups_of, make_runs, runs_of
 from infoplane.trainers.settings import TrainingSettings
@@ -20,7 +21,11 @@ def tiny(seeds=2):
     compared = dataclasses.replace(TINY, validation=0.2, snapshots="2")
     return {
         "training": Group(
-            {"sgd": TINY, "shuffled": dataclasses.replace(TINY, permute_labels=1.0, seed=0)}, seeds=seeds
+            {
+                "sgd": dataclasses.replace(TINY, synchronous_path=True),
+                "shuffled": dataclasses.replace(TINY, permute_labels=1.0, seed=0),
+            },
+            seeds=seeds,
         ),
         "comparison": Group(
             {
@@ -43,6 +48,8 @@ def folder(tmp_path_factory):
 def test_runs_are_made_once_and_tuned_on_validation(folder):
     trials = sorted(path.name for path in (folder / "comparison" / "tuning" / "trials").glob("*.h5"))
     assert trials == [f"{name}-lr{rate}.h5" for name in ("greedy-dib", "sgd") for rate in ("0.025", "0.05")]
+    assert [path.name for path in runs_of(folder, "training", "sgd")] == ["seed0.h5", "seed1.h5"]
+    assert synchronous_path_of(folder / "training" / "sgd" / "seed1.h5").exists()
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*.h5")}
     make_runs(tiny(), folder)
     assert before == {path: path.stat().st_mtime_ns for path in folder.rglob("*.h5")}

@@ -14,7 +14,11 @@ import pytest
 from planted import planted_run
 
 from infoplane import open_run
+from infoplane.analysis.comparison.methods import compared_runs
+from infoplane.analysis.gather import refuse_other_training
+from infoplane.cli.analyze import _control
 from infoplane.errors import InfoplaneError
+from infoplane.runfile import synchronous_path_of
 from infoplane.trainers import jobs as compare
 from infoplane.trainers.jobs import TUNING_SEED, plan, run_jobs, tuned, variant
 from infoplane.trainers.loop import Loop
@@ -208,6 +212,36 @@ def test_the_verb_trains_and_tabulates(infoplane, tmp_path):
     assert code == 0
     assert "gap to greedy-ce [points]" in out
     assert before == {path: path.read_bytes() for path in (tmp_path / "c").glob("*/*.h5")}
+
+
+def test_synchronous_paths_come_afterwards_and_are_no_runs(infoplane, tmp_path):
+    arguments = ["compare", *ARGUMENTS, "--methods", "sgd", "--seeds", 2, "-o", "c"]
+    _, plain, _ = infoplane(*arguments)
+    weights = {path: path.read_bytes() for path in (tmp_path / "c").glob("*/*.ckpt")}
+    code, out, complaint = infoplane(*arguments, "--synchronous-path")
+    assert code == 0, complaint
+    assert out.count("\n") == plain.count("\n")
+    assert weights == {path: path.read_bytes() for path in (tmp_path / "c").glob("*/*.ckpt")}
+    runs, files = (
+        [tmp_path / "c" / "sgd" / f"seed{seed}.h5" for seed in (0, 1)],
+        sorted(tmp_path.glob("c/sgd/*.h5")),
+    )
+    assert files == sorted([*runs, *map(synchronous_path_of, runs)])
+    assert compared_runs(tmp_path / "c") == runs
+    before = [path.read_bytes() for path in files]
+    infoplane(*arguments)
+    infoplane(*arguments, "--synchronous-path")
+    assert before == [path.read_bytes() for path in files]
+    # What a pattern of the shell gives: the runs are drawn. Paths alone are drawn as paths.
+    code, out, complaint = infoplane("plot", *files, "-o", tmp_path)
+    assert code == 0, complaint
+    assert "seed0-and-1-more-plane.png" in out
+    code, out, complaint = infoplane("plot", *map(synchronous_path_of, runs), "-o", tmp_path)
+    assert code == 0, complaint
+    assert "seed0.synchronous-and-1-more-plane.png" in out
+    with pytest.raises(InfoplaneError, match=r"differs from .* in trajectory; only seeds are averaged"):
+        refuse_other_training(files)
+    assert _control(f"x={tmp_path}/c/sgd/*.h5") == ("x", runs)
 
 
 def test_variants_from_a_file_with_tables(infoplane, tmp_path):

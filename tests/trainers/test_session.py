@@ -12,6 +12,7 @@ import torch
 
 from infoplane import open_run
 from infoplane.errors import InfoplaneError
+from infoplane.runfile import synchronous_path_of
 from infoplane.trainers.loop import Interrupted
 from infoplane.trainers.session import record, resume
 from infoplane.trainers.settings import TrainingSettings
@@ -280,3 +281,50 @@ def test_runs_whose_names_differ_after_a_dot_keep_apart(dropping, tmp_path):
     for name in ("lr0.1", "lr0.2"):
         resume(tmp_path / name, {"epochs": 3})
     assert {path.name for path in tmp_path.glob("*.ckpt")} == {"lr0.1.ckpt", "lr0.2.ckpt"}
+
+
+def test_the_synchronous_path_is_the_same_after_an_interruption_and_of_a_longer_training(
+    dropping, tmp_path, monkeypatch
+):
+    settings, path, whole = (
+        dataclasses.replace(dropping, synchronous_path=True),
+        tmp_path / "a.h5",
+        tmp_path / "b.h5",
+    )
+    steps = iter(range(100))
+    forward = Unit.forward
+
+    def stopping(unit, below, *others):
+        if next(steps) == 12:
+            os.kill(os.getpid(), signal.SIGINT)
+        return forward(unit, below, *others)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Unit, "forward", stopping)
+        with pytest.raises(Interrupted):
+            record(settings, path)
+    assert not synchronous_path_of(path).exists()
+    # As after a move to another machine: the weights of the first snapshot are those of the seed.
+    (tmp_path / "a.first.pt").unlink()
+    resume(path)
+    record(settings, whole)
+    assert_same(contents(synchronous_path_of(whole)), contents(synchronous_path_of(path)))
+
+    resume(path, {"epochs": 3})
+    with open_run(path) as run, open_run(synchronous_path_of(path)) as made:
+        assert [s.step for s in made.snapshots] == [s.step for s in run.snapshots]
+        assert made.snapshots[-1].metrics["progress"] == 1
+        assert made.config["epochs"] == run.config["epochs"] == 3
+        assert run.results
+    assert not list(tmp_path.glob("*.first.pt"))
+    with pytest.raises(InfoplaneError, match="is the synchronous path of a training; go on with its own run file"):
+        resume(synchronous_path_of(path))
+
+
+def test_a_finished_run_gets_its_synchronous_path_afterwards(dropping, tmp_path):
+    record(dropping, tmp_path / "late.h5")
+    resume(tmp_path / "late.h5", {"synchronous_path": True})
+    record(dataclasses.replace(dropping, synchronous_path=True), tmp_path / "at once.h5")
+    late, at_once = (synchronous_path_of(tmp_path / name) for name in ("late.h5", "at once.h5"))
+    assert_same(contents(late), contents(at_once))
+    assert_same_weights(tmp_path / "late.h5", tmp_path / "at once.h5")

@@ -21,7 +21,7 @@ from infoplane.analysis.gather import MAY_DIFFER
 from infoplane.analysis.inference import holm
 from infoplane.analysis.seeds import LEVEL, over_seeds, student_interval
 from infoplane.errors import InfoplaneError
-from infoplane.runfile import Run, data_text, open_run
+from infoplane.runfile import Run, data_text, open_run, trainings
 
 MARGIN = 0.01
 # Settings in which variants may differ; the runs of one variant differ in MAY_DIFFER only.
@@ -43,7 +43,7 @@ def compared_runs(folder: Path) -> list[Path]:
     Raises:
         InfoplaneError: There are none.
     """
-    paths = sorted(folder.glob("*/*.h5"), key=_natural) if folder.is_dir() else []
+    paths = sorted(trainings(folder.glob("*/*.h5")), key=_natural) if folder.is_dir() else []
     if not paths:
         what = "is a folder without" if folder.is_dir() else "is no folder of"
         raise InfoplaneError(
