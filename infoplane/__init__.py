@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from infoplane import entropy as entropy
     from infoplane import estimators as estimators
     from infoplane import figures as figures
+    from infoplane import integrations as integrations
     from infoplane import kernels as kernels
     from infoplane import models as models
     from infoplane import recording as recording
@@ -61,6 +62,7 @@ if TYPE_CHECKING:
     )
     from infoplane.errors import InfoplaneError
     from infoplane.kernels import gram_matrix
+    from infoplane.live import InformationPlane
     from infoplane.recording.recorder import Recorder
     from infoplane.runfile import Run, open_run
     from infoplane.trainers.settings import TrainingSettings
@@ -70,6 +72,7 @@ __version__ = "0.2.0"
 # Loaded on first use, so that the command line answers --help without loading torch.
 _HOMES = {
     "InfoplaneError": "errors",
+    "InformationPlane": "live",
     "Plane": "analysis.plane",
     "Recorder": "recording.recorder",
     "Run": "runfile",
@@ -91,12 +94,24 @@ _HOMES = {
     "train": "api",
 }
 _ROOMS = (
-    *("analysis", "data", "entropy", "estimators", "figures", "kernels", "models", "recording", "reporting"),
+    *(
+        "analysis",
+        "data",
+        "entropy",
+        "estimators",
+        "figures",
+        "integrations",
+        "kernels",
+        "models",
+        "recording",
+        "reporting",
+    ),
     *("runfile", "study", "targets", "trainers"),
 )
 
 __all__ = [
     "InfoplaneError",
+    "InformationPlane",
     "Plane",
     "Recorder",
     "Run",

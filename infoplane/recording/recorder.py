@@ -224,9 +224,13 @@ class Recorder(Closing):
         """
         step = self.steps_taken
         self.steps_taken += 1
-        while self._due < step:
-            self._due = next(self._schedule)
-        if step != self._due or step in self._writer.steps:
+        if self._due < 0:  # a training that goes on waits for the next snapshot that its schedule has
+            self._due = next(due for due in self._schedule if due >= step)
+        if step < self._due:
+            return False
+        # Some trainings count several steps at once: what they passed over is taken here.
+        self._due = next(due for due in self._schedule if due > step)
+        if step in self._writer.steps:
             return False
         self.snapshot(step, epoch, **metrics)
         return True

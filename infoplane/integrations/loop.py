@@ -1,0 +1,85 @@
+"""What the callbacks of all libraries share: a recorder that is opened, stepped and closed in a foreign loop."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from infoplane.estimators.base import EstimatorSettings
+from infoplane.estimators.renyi import RenyiSettings
+from infoplane.live import newest_values
+from infoplane.recording.recorder import Recorder
+
+Log = Callable[[dict[str, float], int], None]
+
+
+class LoopRecording:
+    """A recording in somebody else's training loop.
+
+    Attributes:
+        recorder: The recorder while training runs; None before, after, and in processes that do not record.
+    """
+
+    def __init__(
+        self, probe: Any, path: str | os.PathLike[str], estimator: EstimatorSettings | None, **recording: Any
+    ):
+        """Keeps the arguments until there is a network.
+
+        Args:
+            probe: As `Recorder` takes it.
+            path: The run file to make.
+            estimator: What makes the logged values; None is Rényi's with its defaults.
+            recording: Further arguments of `Recorder`.
+        """
+        self._probe, self._path, self._recording = probe, Path(path), recording
+        self._estimator = estimator or RenyiSettings()
+        self.recorder: Recorder | None = None
+
+    def begin(self, model: nn.Module, step: int) -> None:
+        """Opens the run file; a training that goes on from a checkpoint goes on with its file.
+
+        Args:
+            model: The network.
+            step: Number of optimiser steps taken so far.
+
+        Raises:
+            InfoplaneError: As for `Recorder`.
+        """
+        resume = step > 0 and self._path.exists()
+        arguments = {**self._recording, **({"resume": True, "force": False} if resume else {})}
+        self.recorder = Recorder(model, self._probe, self._path, **arguments)
+
+    def step(self, step: int, epoch: float, metrics: Mapping[str, Any], log: Log | None = None) -> None:
+        """Records, if a snapshot is due, and hands the newest informations to a logger.
+
+        Args:
+            step: Number of optimiser steps taken; the same number may come several times.
+            epoch: Number of epochs passed, may be fractional.
+            metrics: Numbers by name.
+            log: Is called with numbers by name, and the step.
+        """
+        if self.recorder:
+            self.recorder.steps_taken = step
+            if self.recorder.step(epoch, **metrics) and log:
+                log(self._values(), step)
+
+    def finish(self, step: int, epoch: float, metrics: Mapping[str, Any], log: Log | None = None) -> None:
+        """Records the end, and closes the run file; arguments as for `step`."""
+        if self.recorder and step not in self.recorder.steps:
+            self.recorder.snapshot(step, epoch, **metrics)
+            if log:
+                log(self._values(), step)
+        self.close()
+
+    def close(self) -> None:
+        """Closes the run file, if it is open."""
+        if self.recorder:
+            self.recorder.close()
+            self.recorder = None
+
+    def _values(self) -> dict[str, float]:
+        return {f"infoplane/{name}": value for name, value in newest_values(self._path, self._estimator).items()}
