@@ -60,9 +60,9 @@ class InformationPlane:
         >>> plane = ip.InformationPlane(model, (x, y))
         >>> plane.update()
         >>> sorted(plane.values())
-        ['I_TY/act', 'I_TY/hidden', 'I_TY/logits', 'I_XT/act', 'I_XT/hidden', 'I_XT/logits']
+        ['I_TY/act', 'I_TY/logits', 'I_XT/act', 'I_XT/logits']
         >>> plane.compute().layers
-        ('hidden', 'act', 'logits')
+        ('act', 'logits')
     """
 
     def __init__(
