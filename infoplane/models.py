@@ -37,11 +37,13 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
     "hardswish": nn.Hardswish,
     "identity": nn.Identity,
 }
-MLP_WIDTHS = (256, 128, 64, 32)
+# Widths of the hidden layers of the models in which they can be chosen.
+WIDTHS: dict[str, tuple[int, ...]] = {"mlp": (256, 128, 64, 32), "chain": (16,) * 10}
 # Channels of the 3x3 convolutions; "M" halves the image (Simonyan and Zisserman 2015, configurations A and D; vgg6
-# is a small one for images from 8x8 on).
+# and vgg9 are small ones for images from 8x8 on).
 VGG_PLANS: dict[str, tuple[int | str, ...]] = {
     "vgg6": (32, 64, "M", 128, 128, "M", 128, "M"),
+    "vgg9": (16, 16, 32, "M", 32, 32, 64, "M", 64, 64, "M"),
     "vgg11": (64, "M", 128, "M", 256, 256, "M", 512, 512, "M", 512, 512, "M"),
     "vgg16": (64, 64, "M", 128, 128, "M", *(256,) * 3, "M", *(512,) * 3, "M", *(512,) * 3, "M"),
 }
@@ -78,7 +80,8 @@ def build_model(
             with `input_shape` and `classes` if it has parameters of these names.
         input_shape: Shape of one input, (C, H, W) or (d,).
         classes: Number of logits.
-        widths: Widths of the hidden layers of `mlp`; (256, 128, 64, 32) if left out.
+        widths: Widths of the hidden layers of `mlp`, (256, 128, 64, 32) if left out, or channels of the equal
+            convolutions of `chain`, ten times 16.
         activation: A key of `ACTIVATIONS`, for `mlp` and `cnn`.
 
     Raises:
@@ -110,18 +113,22 @@ def _options(name: str, widths: Sequence[int] | None, activation: str) -> dict[s
     """The options of a built-in model; refused where they would be ignored."""
     if activation not in ACTIVATIONS:
         raise unknown("activation", activation, ACTIVATIONS)
-    if widths is not None and name != "mlp":
-        raise InfoplaneError(f"widths are for the model 'mlp', not for '{name}'; leave out `widths`")
+    if widths is not None and name not in WIDTHS:
+        raise InfoplaneError(
+            f"widths are for the models {' and '.join(WIDTHS)}, not for '{name}'; leave out `widths`"
+        )
     if widths is not None and (not widths or min(widths) < 1):
         raise InfoplaneError(f"widths {list(widths)} are impossible; give one or more positive numbers")
+    if widths is not None and name == "chain" and len(set(widths)) > 1:
+        raise InfoplaneError(f"the layers of 'chain' are equal, not {list(widths)}; repeat one of these widths")
+    options: dict[str, Any] = {"widths": widths or WIDTHS[name]} if name in WIDTHS else {}
     if name not in ("mlp", "cnn"):
         if activation != "relu":
             raise InfoplaneError(
                 f"the activation of model '{name}' cannot be chosen; leave out `activation` or use mlp or cnn"
             )
-        return {}
-    options: dict[str, Any] = {"activation": ACTIVATIONS[activation]}
-    return options | {"widths": widths or MLP_WIDTHS} if name == "mlp" else options
+        return options
+    return options | {"activation": ACTIVATIONS[activation]}
 
 
 def _check(model: nn.Module, input_shape: Shape, classes: int) -> None:
@@ -215,6 +222,24 @@ def _vgg(input_shape: Shape, classes: int, plan: Sequence[int | str]) -> nn.Modu
     return _he_initialised(model)
 
 
+def _chain(input_shape: Shape, classes: int, widths: Sequence[int]) -> nn.Module:
+    """Equal 3x3 convolutions, one after another, on maps of one size, so that layers differ in their depth alone.
+
+    Width, pooling and depth change together in other networks. A stem brings the image to the maps, which are half
+    as high and wide where it is larger than 8x8. Batch normalisation is needed: without it ten convolutions of 16
+    channels hardly learn the digits.
+    """
+    stem = _conv(_channels(input_shape), widths[0], stride=2 if max(input_shape[1:]) > 8 else 1)
+    model = nn.Sequential()
+    model.add_module("stem", nn.Sequential(*stem))
+    for number, width in enumerate(widths, 1):
+        model.add_module(f"conv{number}", nn.Sequential(*_conv(width, width)))
+    model.add_module("pool", nn.AdaptiveAvgPool2d(1))
+    model.add_module("flatten", nn.Flatten())
+    model.add_module("logits", nn.Linear(widths[-1], classes))
+    return _he_initialised(model)
+
+
 class ResidualBlock(nn.Module):
     """Two convolutions and a shortcut (He et al. 2016): relu(residual(x) + shortcut(x)).
 
@@ -272,8 +297,10 @@ def _he_initialised(model: nn.Module) -> nn.Module:
 _BUILT_IN: dict[str, Callable[..., nn.Module]] = {
     "mlp": _mlp,
     "cnn": _cnn,
+    "chain": _chain,
     "lenet5": _lenet5,
     "vgg6": partial(_vgg, plan=VGG_PLANS["vgg6"]),
+    "vgg9": partial(_vgg, plan=VGG_PLANS["vgg9"]),
     "vgg11": partial(_vgg, plan=VGG_PLANS["vgg11"]),
     "vgg16": partial(_vgg, plan=VGG_PLANS["vgg16"]),
     "resnet18": partial(_resnet, widths=(64, 128, 256, 512), blocks=2),

@@ -67,7 +67,7 @@ NETWORK = [
     click.option(
         "--model",
         default="cnn",
-        help="mlp, cnn, lenet5, vgg6, vgg11, vgg16, resnet18, resnet20, resnet32, any "
+        help="mlp, cnn, chain, lenet5, vgg6, vgg9, vgg11, vgg16, resnet18, resnet20, resnet32, any "
         "classification model of torchvision, or your own as package.module:function.",
     ),
     click.option(
@@ -75,7 +75,7 @@ NETWORK = [
         type=CommaList(int, "N,N,..."),
         default=None,
         show_default="the model's",
-        help="Layer widths of an mlp.",
+        help="Layer widths of an mlp; channels of the equal convolutions of a chain: 16,16,16.",
     ),
     click.option("--activation", default="relu", help="Activation of mlp and cnn, by its name in torch.nn."),
     click.option(

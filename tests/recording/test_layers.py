@@ -34,6 +34,8 @@ def torchvision_names(model: str, size: int = 64, **options: object) -> list[str
     [
         ("mlp", "fc1 fc2 fc3 fc4 logits"),
         ("cnn", "conv1 conv2 conv3 conv4 fc1 logits"),
+        ("chain", "stem " + " ".join(f"conv{i}" for i in range(1, 11)) + " logits"),
+        ("vgg9", " ".join(f"conv{i}" for i in range(1, 9)) + " logits"),
         ("lenet5", "conv1 conv2 fc1 fc2 logits"),
         ("vgg11", " ".join(f"conv{i}" for i in range(1, 9)) + " logits"),
         ("vgg16", " ".join(f"conv{i}" for i in range(1, 14)) + " logits"),
