@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from infoplane.analysis.comparison.methods import subjects
 from infoplane.reporting.tables import plus_minus, shown_p
 
 MIB = 2**20
@@ -79,7 +80,7 @@ def show_costs(table: pd.DataFrame) -> Shown:
 
 def _subject(table: pd.DataFrame) -> str:
     """Network and data, where the table names them."""
-    return f" {table['subject'].iloc[0]}" if "subject" in table else ""
+    return f" {subjects(table)}" if "subject" in table else ""
 
 
 def _measured(columns: dict[str, Any]) -> pd.DataFrame:

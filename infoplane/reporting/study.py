@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from infoplane.analysis.comparison.classes import hardest_classes
+from infoplane.analysis.comparison.methods import subjects
 from infoplane.analysis.convergence.verdict import RULE
 from infoplane.errors import InfoplaneError
 from infoplane.reporting.tables import plus_minus, shown_p
@@ -133,7 +134,7 @@ def show_classes(classes: pd.DataFrame, comparison: pd.DataFrame, worst: int = 5
             ]
     shown = pd.DataFrame(rows)
     shown = _blanked(shown.loc[:, [name for name in shown if not (shown[name] == "–").all()]], ["method"])
-    caption = f"{classes['subject'].iloc[0]}: accuracy on the test split, and of the {len(hard)} hardest classes."
+    caption = f"{subjects(classes)}: accuracy on the test split, and of the {len(hard)} hardest classes."
     note = (
         f"Mean ± standard deviation over {int(classes['seeds'].max())} seeds. Hardest: by accuracy over all "
         "methods. Taken for: the class that it is mistaken for most often, and the share of its samples that are. "

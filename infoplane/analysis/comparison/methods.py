@@ -24,8 +24,9 @@ from infoplane.errors import InfoplaneError
 from infoplane.runfile import Run, data_text, open_run, trainings
 
 MARGIN = 0.01
-# Settings in which variants may differ; the runs of one variant differ in MAY_DIFFER only.
+# Settings in which variants may differ, tested on the same data; the runs of one variant differ in MAY_DIFFER only.
 _VARIED = (
+    "model widths activation layers permute_labels "
     "method order blocks group aux beta beta_schedule penalty loss_alpha loss_bandwidth loss_every option epochs "
     "lr schedule optimizer momentum weight_decay batch_size micro_batches cache_mib amp"
 )
@@ -64,8 +65,8 @@ def runs_table(paths: Sequence[Path]) -> pd.DataFrame:
         docs/run-file.md, NaN where they were not measured. Runs that are not finished are left out.
 
     Raises:
-        InfoplaneError: No run is finished, runs differ in data or network, or those of one variant differ in more
-            than their seeds.
+        InfoplaneError: No run is finished, runs differ in their data, or those of one variant differ in more than
+            their seeds.
     """
     rows = []
     configs: dict[Path, dict[str, Any]] = {}
@@ -165,6 +166,15 @@ def subject(config: Mapping[str, Any]) -> str:
     return f"{config.get('model')} on {data_text(config)}"
 
 
+def subjects(table: pd.DataFrame) -> str:
+    """Networks and data of all variants in words, each once.
+
+    Args:
+        table: A table with the column `subject`, one row or more.
+    """
+    return ", ".join(table["subject"].unique())
+
+
 def _row(path: Path, run: Run) -> dict[str, Any]:
     beta = run.config.get("beta")
     about = about_run(path, run) | {n: run.config.get(n) for n in ("lr", "batch_size", "aux", "order")}
@@ -203,7 +213,7 @@ def _verdict(row: pd.Series, margin: float) -> str:
 
 
 def _refuse_mixture(configs: Mapping[Path, Mapping[str, Any]]) -> None:
-    """Variants may differ in how they train, the runs of one variant in their seeds only."""
+    """Variants may differ in network and training, the runs of one variant in their seeds only."""
     first: dict[str, Path] = {}
     anyone = next(iter(configs))
     for path, config in configs.items():

@@ -12,6 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
 from infoplane.analysis.comparison.accuracy import block_switches
+from infoplane.analysis.comparison.methods import subjects
 from infoplane.figures.parts.style import COLUMN, GREY, canvas, style
 from infoplane.figures.parts.variants import Look, band, legend, legend_height, looks_of, percent_limits, seeds_text
 
@@ -68,7 +69,7 @@ def accuracy_caption(table: pd.DataFrame) -> str:
         else ""
     )
     return (
-        f"Training of {table['subject'].iloc[0]}: accuracy of the deepest classifier that is trained yet, on "
+        f"Training of {subjects(table)}: accuracy of the deepest classifier that is trained yet, on "
         f"{'the test split or a fixed part of it' if split == 'test' else 'the validation split'}. "
         f"{seeds_text(table, 'bands')}{sequential}"
     )

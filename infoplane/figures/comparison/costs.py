@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from infoplane.analysis.comparison.methods import subjects
 from infoplane.figures.parts.style import BLUE, COLUMN, GREY, LEGEND_LINE, VERMILION, canvas, style
 from infoplane.figures.parts.variants import bars, seeds_text
 
@@ -76,7 +77,7 @@ def costs_caption(table: pd.DataFrame) -> str:
     if len(sizes) > 1:
         batches = f"Batches of {'; '.join(f'{size} samples: {names}' for size, names in sizes.items())}."
     return (
-        f"Cost of training {table['subject'].iloc[0]}, on {devices}. Memory: the most that one training step holds "
+        f"Cost of training {subjects(table)}, on {devices}. Memory: the most that one training step holds "
         f"beyond parameters, optimiser state and data. {batches}{without}{cache} Time of all steps, "
         f"without snapshots. {seeds_text(table, 'bars')}"
     )

@@ -6,6 +6,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from infoplane.analysis.comparison.methods import subjects
 from infoplane.figures.parts.style import COLUMN, SMALL, canvas, style, text_width
 from infoplane.figures.parts.variants import (
     band,
@@ -58,7 +59,7 @@ def depth_caption(table: pd.DataFrame) -> str:
     whole = list(dict.fromkeys(table.loc[table["depth"].isna(), "variant"]))
     across = f" Across: {', '.join(whole)}, trained as a whole, with one classifier at the end." if whole else ""
     return (
-        f"Test accuracy of the classifier on each block of {table['subject'].iloc[0]} after training; that of the "
+        f"Test accuracy of the classifier on each block of {subjects(table)} after training; that of the "
         f"last block is the network's own.{across} {seeds_text(table, 'bands')}"
     )
 

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from infoplane.analysis.comparison.classes import hardest_classes
+from infoplane.analysis.comparison.methods import subjects
 from infoplane.figures.parts.style import COLUMN, canvas, style
 from infoplane.figures.parts.variants import bars, legend, legend_height, looks_of, seeds_text
 
@@ -67,7 +68,7 @@ def hardest_caption(classes: pd.DataFrame, pictures: Pictures | None = None) -> 
         else ""
     )
     return (
-        f"The hardest classes of {classes['subject'].iloc[0]}, by accuracy on the test split (median over the "
+        f"The hardest classes of {subjects(classes)}, by accuracy on the test split (median over the "
         f"variants), and the class that most variants take each for. {seeds_text(classes, 'bars')}{images}"
     )
 

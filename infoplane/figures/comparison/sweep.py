@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
+from infoplane.analysis.comparison.methods import subjects
 from infoplane.figures.parts.style import COLOURS, COLUMN, GREY, MARKERS, canvas, style
 from infoplane.figures.parts.variants import Look, bars, legend, legend_height, percent_limits, seeds_text
 
@@ -73,7 +74,7 @@ def sweep_caption(table: pd.DataFrame) -> str:
         how = f" S(T) and I(X;T) at the last snapshot: n = {row['n']:.0f} probe samples; {row['estimate']}."
     zero = " β = 0, which a logarithmic axis has no place for, stands apart." if (swept["beta"] == 0).any() else ""
     return (
-        f"{swept['sweep'].iloc[0]} with different weights β of the information term: {swept['subject'].iloc[0]}."
+        f"{swept['sweep'].iloc[0]} with different weights β of the information term: {subjects(swept)}."
         f"{how} {seeds_text(accuracies, 'bars')}{zero}{hollow}{_without(swept)}{dashed}"
     )
 

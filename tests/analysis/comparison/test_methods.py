@@ -14,6 +14,7 @@ from infoplane.analysis.comparison.methods import (
     paired_difference,
     runs_table,
     subject,
+    subjects,
 )
 from infoplane.errors import InfoplaneError
 from infoplane.reporting.methods import show
@@ -159,12 +160,21 @@ def test_unfinished_runs_are_left_out(tmp_path):
 
 @pytest.mark.parametrize(
     "change",
-    [{"dataset": "mnist"}, {"model": "mlp"}, {"train_size": 100}, {"validation": 0.1}, {"augment": "flip"}],
+    [{"dataset": "mnist"}, {"image_size": 16}, {"train_size": 100}, {"validation": 0.1}, {"augment": "flip"}],
 )
-def test_other_data_or_networks_are_no_comparison(tmp_path, change):
+def test_other_data_are_no_comparison(tmp_path, change):
     planted_comparison(tmp_path, {"sgd": [0.9], "greedy-ce": [0.8]}, **{"greedy-ce": change})
     with pytest.raises(InfoplaneError, match=f"differs from .* in {next(iter(change))}"):
         runs_table(compared_runs(tmp_path))
+
+
+def test_networks_and_shuffled_labels_can_be_compared_and_the_caption_names_them_all(tmp_path):
+    own = {"chain": {"method": "sgd", "model": "chain"}, "shuffled": {"method": "sgd", "permute_labels": 1.0}}
+    planted_comparison(tmp_path, {"sgd": [0.9], "chain": [0.8], "shuffled": [0.1]}, **own)
+    table = comparison_table(runs_table(compared_runs(tmp_path)))
+    every = "cnn on digits, chain on digits, cnn on digits (100 % of labels permuted)"
+    assert subjects(table) == every
+    assert f"Methods of training {every} against sgd" in show(table, 0.01)[1]
 
 
 def test_variants_may_train_otherwise_but_not_their_repetitions(tmp_path):
