@@ -92,7 +92,11 @@ NETWORK = [
         default="test",
         help="Where the probe is from.",
     ),
-    click.option("--snapshots", default="40", help="How many (log-spaced in steps), 'epochs', or 'every:STEPS'."),
+    click.option(
+        "--snapshots",
+        default="40",
+        help="How many (log-spaced in steps), '32+8' (and some in the last tenth), 'epochs', or 'every:STEPS'.",
+    ),
     click.option(
         "--synchronous-path",
         is_flag=True,

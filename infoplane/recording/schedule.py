@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterator
 
 import numpy as np
 
 from infoplane.errors import InfoplaneError
 
+# Where the part of a training begins that shows whether it has settled.
+LATE = 0.9
 # A training of unknown length has the number of snapshots that is asked for when it comes to this step.
 HORIZON = 10_000
 
@@ -66,8 +69,9 @@ def snapshot_steps(spec: str, total_steps: int, steps_per_epoch: int) -> list[in
     """The steps after which a snapshot is taken.
 
     Args:
-        spec: "40" (that many, log-spaced), "epochs" (after every epoch) or "every:100" (every 100 steps);
-            initialisation and the end are always among them.
+        spec: "40" (that many, log-spaced), "32+8" (32 log-spaced in the first nine tenths and 8 evenly spaced in
+            the last one, which shows whether the training has settled), "epochs" (after every epoch) or "every:100"
+            (every 100 steps); initialisation and the end are always among them.
         total_steps: Number of optimiser steps of the run.
         steps_per_epoch: Number of optimiser steps of one epoch.
 
@@ -79,9 +83,15 @@ def snapshot_steps(spec: str, total_steps: int, steps_per_epoch: int) -> list[in
     """
     if spec.isdecimal() and int(spec) >= 2:
         return log_spaced(total_steps, int(spec))
+    if counts := re.fullmatch(r"(\d+)\+(\d+)", spec):
+        early, late = map(int, counts.groups())
+        begin = round(LATE * total_steps)
+        if early >= 2 and late >= 1:
+            evenly = np.linspace(begin, total_steps, late + 1).round().astype(int)
+            return sorted({*log_spaced(begin, early), *evenly.tolist()})
     every = steps_per_epoch if spec == "epochs" else 0
     if spec.startswith("every:") and spec[6:].isdecimal():
         every = int(spec[6:])
     if every < 1:
-        raise InfoplaneError(f"snapshots '{spec}': give a count from 2, 'epochs', or 'every:100' (steps)")
+        raise InfoplaneError(f"snapshots '{spec}': give a count from 2, '32+8', 'epochs', or 'every:100' (steps)")
     return sorted({*range(0, total_steps, every), total_steps})

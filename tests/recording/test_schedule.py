@@ -1,13 +1,15 @@
 import itertools
 
+import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infoplane.errors import InfoplaneError
 from infoplane.recording.schedule import endless, log_spaced, snapshot_steps
 
 
+@settings(deadline=None)
 @given(st.integers(1, 10**6), st.integers(2, 200))
 def test_log_spaced_steps(total, count):
     steps = log_spaced(total, count)
@@ -28,6 +30,7 @@ def test_gaps_grow():
     assert steps[14] < 100 < steps[15]
 
 
+@settings(deadline=None)
 @given(st.integers(2, 200))
 def test_endless_steps_rise_by_one_factor_and_as_many_as_asked_for_fall_into_the_first_10_000(count):
     steps = list(itertools.islice(endless(count), count + 20))
@@ -49,9 +52,23 @@ def test_snapshot_steps():
     assert snapshot_steps("2", 50, 10) == [0, 50]
     assert snapshot_steps("epochs", 30, 10) == [0, 10, 20, 30]
     assert snapshot_steps("every:20", 50, 10) == [0, 20, 40, 50]
+    assert snapshot_steps("4+2", 1000, 10) == [0, 1, 30, 900, 950, 1000]
+    assert snapshot_steps("4+2", 1, 1) == [0, 1]
 
 
-@pytest.mark.parametrize("spec", ["1", "0", "every:0", "every:x", "often", ""])
+@settings(deadline=None)
+@given(st.integers(100, 10**5))
+def test_the_last_tenth_can_have_more(total):
+    steps = snapshot_steps("32+8", total, 1)
+    assert len(steps) == 40
+    assert (steps[0], steps[-1]) == (0, total)
+    late = [step for step in steps if step > 0.9 * total + 0.5]
+    gaps = np.diff(late)
+    assert len(late) == 8
+    assert max(gaps) - min(gaps) <= 1
+
+
+@pytest.mark.parametrize("spec", ["1", "0", "1+8", "32+0", "+8", "8+", "every:0", "every:x", "often", ""])
 def test_refused(spec):
     with pytest.raises(InfoplaneError, match="give a count"):
         snapshot_steps(spec, 50, 10)
