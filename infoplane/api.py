@@ -22,6 +22,7 @@ from infoplane.estimators.base import EstimatorSettings
 from infoplane.estimators.batches import Batches
 from infoplane.estimators.engine.estimate import estimate_runs
 from infoplane.estimators.registry import EstimatorOptions, named_settings, refuse_foreign
+from infoplane.execution import Execution
 from infoplane.reporting.report import ReadableReport
 from infoplane.runfile import Run, run_names
 from infoplane.trainers.jobs import plan, run_jobs, tuned, variant
@@ -77,9 +78,8 @@ def estimate(
     """
     paths = _paths(runs)
     settings = _settings([estimator] if isinstance(estimator, Estimator) else estimator, options)
-    made = estimate_runs(
-        paths, settings, _batches(batches, batch_size), jobs=jobs, scheduler=scheduler, progress=progress
-    )
+    execution = Execution(jobs, scheduler, progress)
+    made = estimate_runs(paths, settings, _batches(batches, batch_size), execution=execution)
     tables = [table for _, table in made]
     names = run_names(paths)
     return pd.concat([table.assign(run=name) for table, name in zip(tables, names, strict=True)], ignore_index=True)
@@ -120,7 +120,8 @@ def information_plane(
         (24, 6)
     """
     [settings] = _settings([estimator], options)
-    return Plane.of(*gather(_paths(runs), settings, _batches(batches, batch_size), jobs=jobs, progress=progress))
+    execution = Execution(jobs, progress=progress)
+    return Plane.of(*gather(_paths(runs), settings, _batches(batches, batch_size), execution=execution))
 
 
 def plot_plane(
@@ -220,7 +221,7 @@ def analyze(
     [settings] = _settings([estimator], options)
     others = {name: _paths(control) for name, control in (controls or {}).items()}
     how: dict[str, Any] = {"settings": settings, "batches": _batches(batches, batch_size)}
-    report = judge_runs(_paths(runs), others, **how, jobs=jobs, progress=progress)
+    report = judge_runs(_paths(runs), others, **how, execution=Execution(jobs, progress=progress))
     return ReadableReport(**vars(report))
 
 
@@ -248,7 +249,7 @@ def train(
         >>> 0 <= accuracy <= 1
         True
     """
-    return record(settings, Path(path), force=force, progress=progress)
+    return record(settings, Path(path), force=force, execution=Execution(progress=progress))
 
 
 def resume(path: str | os.PathLike[str], *, progress: bool = False, **changes: Any) -> float:
@@ -272,7 +273,7 @@ def resume(path: str | os.PathLike[str], *, progress: bool = False, **changes: A
         >>> 0 <= ip.resume("longer.h5", epochs=2) <= 1
         True
     """
-    return go_on(Path(path), changes, progress=progress)
+    return go_on(Path(path), changes, execution=Execution(progress=progress))
 
 
 def compare(
@@ -317,10 +318,11 @@ def compare(
         raise InfoplaneError("name at least one variant")
     if reference and reference not in wanted:
         raise unknown("variant", reference, wanted)
+    execution = Execution(jobs, progress=progress)
     if tune_lr:
-        wanted = tuned(wanted, tune_lr, Path(folder), jobs, progress=progress)
+        wanted = tuned(wanted, tune_lr, Path(folder), execution)
     numbers = range(seeds) if isinstance(seeds, int) else list(seeds)
-    run_jobs(plan(wanted, numbers, Path(folder)), jobs, progress=progress)
+    run_jobs(plan(wanted, numbers, Path(folder)), execution)
     return comparison_table(runs_table(compared_runs(Path(folder))), reference or next(iter(wanted)), margin)
 
 

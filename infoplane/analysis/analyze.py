@@ -24,6 +24,7 @@ from infoplane.estimators.base import EstimatorSettings
 from infoplane.estimators.batches import Batches
 from infoplane.estimators.kde import KdeSettings
 from infoplane.estimators.renyi import RenyiSettings
+from infoplane.execution import QUIET, Execution
 from infoplane.kernels import Bandwidth
 from infoplane.provenance import versions
 from infoplane.runfile import open_run, run_names
@@ -74,8 +75,7 @@ def analyze(
     *,
     settings: EstimatorSettings | None = None,
     batches: Batches | None = None,
-    jobs: int | None = None,
-    progress: bool = False,
+    execution: Execution = QUIET,
 ) -> Report:
     """Judges runs that differ in their seeds: bottom-up convergence, how its verdict depends on choices, Markov.
 
@@ -85,13 +85,12 @@ def analyze(
             its own verdict beside the others, and decides nothing.
         settings: Settings of the estimator of I(X;T); None takes the default of `infoplane estimate`.
         batches: Batches of the probe; None takes up to 10 disjoint ones of 128 samples.
-        jobs: Number of parallel solves; None takes one per core.
-        progress: Show progress bars.
+        execution: How work is done.
 
     Raises:
         InfoplaneError: The runs cannot stand side by side (other networks, probes, settings or last steps).
     """
-    study = RunSet.of(paths, settings, batches, jobs=jobs, progress=progress)
+    study = RunSet.of(paths, settings, batches, execution=execution)
     sets = {name: dataclasses.replace(study, paths=tuple(runs)) for name, runs in (controls or {}).items()}
     return judge(study, sets)
 

@@ -13,6 +13,7 @@ from infoplane.estimators.batches import Batches
 from infoplane.estimators.engine.estimate import estimate_run
 from infoplane.estimators.pairs import DRAWS, estimate_pairs
 from infoplane.estimators.renyi import RenyiSettings
+from infoplane.execution import QUIET, Execution
 from infoplane.runfile import data_text, open_run, run_names
 
 # Of these, the last two say what else was recorded, and of which run a path is.
@@ -25,8 +26,7 @@ def gather(
     batches: Batches | None = None,
     *,
     last: bool = False,
-    jobs: int | None = None,
-    progress: bool = False,
+    execution: Execution = QUIET,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Estimates what is missing and puts the runs side by side.
 
@@ -35,8 +35,7 @@ def gather(
         settings: Settings of the estimator.
         batches: Batches of the probe to estimate apart; None takes the whole probe at once.
         last: Only the last snapshot of each run.
-        jobs: Number of parallel solves; None takes one per core.
-        progress: Show progress bars.
+        execution: How work is done.
 
     Returns:
         Estimates, one row per run × snapshot × layer × batch (columns as in docs/run-file.md, and run, seed,
@@ -49,7 +48,7 @@ def gather(
     refuse_other_training(paths)
     estimates, metrics = [], []
     for path, name in zip(paths, names, strict=True):
-        table = estimate_run(path, settings, batches, last=last, jobs=jobs, progress=progress)
+        table = estimate_run(path, settings, batches, last=last, execution=execution)
         with open_run(path) as run:
             about = {
                 "run": name,
@@ -71,8 +70,7 @@ def gather_pairs(
     *,
     steps: Sequence[int] | None = None,
     draws: int = DRAWS,
-    jobs: int | None = None,
-    progress: bool = False,
+    execution: Execution = QUIET,
 ) -> pd.DataFrame:
     """Estimates the pairwise quantities that are missing and puts the runs side by side.
 
@@ -82,8 +80,7 @@ def gather_pairs(
         batches: Batches of the probe to estimate apart; None takes the whole probe at once.
         steps: Steps of the snapshots; None takes the first, the middle and the last of each run.
         draws: Number of permutations behind the null of the residual.
-        jobs: Number of parallel solves; None takes one per core.
-        progress: Show progress bars.
+        execution: How work is done.
 
     Returns:
         One row per run, step, batch, quantity and pair; columns as those of
@@ -95,8 +92,7 @@ def gather_pairs(
     names = run_names(paths)
     refuse_other_training(paths)
     tables = [
-        estimate_pairs(path, settings, batches, steps=steps, draws=draws, jobs=jobs, progress=progress)
-        for path in paths
+        estimate_pairs(path, settings, batches, steps=steps, draws=draws, execution=execution) for path in paths
     ]
     return pd.concat([table.assign(run=name) for table, name in zip(tables, names, strict=True)], ignore_index=True)
 

@@ -16,6 +16,7 @@ from infoplane.estimators.batches import Batches
 from infoplane.estimators.engine.pool import batch_columns
 from infoplane.estimators.feature_maps import PAIRS, interaction_table
 from infoplane.estimators.renyi import RenyiSettings
+from infoplane.execution import QUIET, Execution
 from infoplane.runfile import open_run, run_names
 
 QUANTITIES = ("redundancy_synergy", "weighted_nonredundant", "total_correlation")
@@ -33,8 +34,7 @@ def gather_interactions(
     *,
     steps: Sequence[int] | None = None,
     pairs: int = PAIRS,
-    jobs: int | None = None,
-    progress: bool = False,
+    execution: Execution = QUIET,
 ) -> pd.DataFrame:
     """The tables of `infoplane.estimators.feature_maps.interaction_table` of several runs, under each other.
 
@@ -45,8 +45,7 @@ def gather_interactions(
         batches: Batches of the probe; None takes the whole probe at once.
         steps: Steps of the snapshots; None takes all.
         pairs: Largest number of pairs of maps.
-        jobs: Number of parallel solves; None takes one per core.
-        progress: Show progress bars.
+        execution: How work is done.
 
     Returns:
         Their rows, and for each `run`, `dataset`, `model` and the settings.
@@ -59,9 +58,7 @@ def gather_interactions(
     settings = settings or RenyiSettings()
     tables = []
     for path, name in zip(paths, names, strict=True):
-        table = interaction_table(
-            path, layers, settings, batches, steps=steps, pairs=pairs, jobs=jobs, progress=progress
-        )
+        table = interaction_table(path, layers, settings, batches, steps=steps, pairs=pairs, execution=execution)
         with open_run(path) as run:
             about = {
                 "run": name,

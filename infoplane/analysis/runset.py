@@ -20,6 +20,7 @@ from infoplane.estimators.base import EstimatorSettings
 from infoplane.estimators.batches import Batches
 from infoplane.estimators.renyi import RenyiSettings
 from infoplane.estimators.similarity import parameter_table, representation_table
+from infoplane.execution import QUIET, Execution
 from infoplane.runfile import open_run
 
 BATCH_SIZE = 128
@@ -47,15 +48,13 @@ class RunSet:
         paths: Run files, one a seed.
         settings: Settings of the estimator.
         batches: Batches of the probe; None for the whole probe.
-        jobs: Number of parallel solves; None takes one per core.
-        progress: Show progress bars.
+        execution: How work is done.
     """
 
     paths: tuple[Path, ...]
     settings: EstimatorSettings
     batches: Batches | None
-    jobs: int | None = None
-    progress: bool = False
+    execution: Execution = QUIET
 
     @classmethod
     def of(
@@ -64,8 +63,7 @@ class RunSet:
         settings: EstimatorSettings | None = None,
         batches: Batches | None = None,
         *,
-        jobs: int | None = None,
-        progress: bool = False,
+        execution: Execution = QUIET,
     ) -> RunSet:
         """A set of runs with the default settings in the place of None: Rényi, and `default_batches`.
 
@@ -74,11 +72,11 @@ class RunSet:
         """
         if not paths:
             raise InfoplaneError("nothing to analyse: name run files")
-        return cls(tuple(paths), settings or RenyiSettings(), batches or default_batches(paths[0]), jobs, progress)
+        return cls(tuple(paths), settings or RenyiSettings(), batches or default_batches(paths[0]), execution)
 
     @functools.cached_property
     def _gathered(self) -> tuple[pd.DataFrame, pd.DataFrame]:
-        tables = gather(self.paths, self.settings, self.batches, jobs=self.jobs, progress=self.progress)
+        tables = gather(self.paths, self.settings, self.batches, execution=self.execution)
         refuse_mixture(tables[0])
         _refuse_other_inputs(self.paths)
         return tables
@@ -106,7 +104,7 @@ class RunSet:
         """
         if not isinstance(self.settings, RenyiSettings):
             raise InfoplaneError("information between layers needs the matrix-based entropies: `estimator='renyi'`")
-        return gather_pairs(self.paths, self.settings, self.batches, jobs=self.jobs, progress=self.progress)
+        return gather_pairs(self.paths, self.settings, self.batches, execution=self.execution)
 
     @property
     def curves(self) -> Curves:
@@ -116,7 +114,7 @@ class RunSet:
     @functools.cached_property
     def controls(self) -> list[Curves]:
         """Those that estimate no information."""
-        similar = representation_table(self.paths, self.batches, progress=self.progress)
+        similar = representation_table(self.paths, self.batches, execution=self.execution)
         distances = parameter_table(self.paths)
         return [curves(similar, "cka"), curves(similar, "svcca"), curves(distances, "parameters")]
 

@@ -19,6 +19,7 @@ from infoplane.analysis.gather import gather
 from infoplane.analysis.plane import plane_table
 from infoplane.estimators.batches import Batches
 from infoplane.estimators.renyi import RenyiSettings
+from infoplane.execution import QUIET, Execution
 from infoplane.kernels import Bandwidth
 from infoplane.runfile import open_run
 
@@ -36,8 +37,7 @@ def sensitivity_table(
     factors: Sequence[float] = FACTORS,
     sizes: Sequence[int] = SIZES,
     alphas: Sequence[float] = ALPHAS,
-    jobs: int | None = None,
-    progress: bool = False,
+    execution: Execution = QUIET,
 ) -> pd.DataFrame:
     """I(X;T) and I(T;Y) of each layer at the last snapshot, under other choices.
 
@@ -48,8 +48,7 @@ def sensitivity_table(
         factors: Bandwidths in multiples of the median distance.
         sizes: Sizes of batches; those of which the probe holds under two are left out, the whole probe is added.
         alphas: Orders α.
-        jobs: Number of parallel solves; None takes one per core.
-        progress: Show progress bars.
+        execution: How work is done.
 
     Returns:
         For each choice the rows of `infoplane.analysis.plane.plane_table` at that snapshot, with `varied`
@@ -61,7 +60,7 @@ def sensitivity_table(
     settings = settings or RenyiSettings()
     tables = []
     for varied, value, changed, cut in _choices(paths, settings, batches, factors, sizes, alphas):
-        estimates, _ = gather(paths, changed, cut, last=True, jobs=jobs, progress=progress)
+        estimates, _ = gather(paths, changed, cut, last=True, execution=execution)
         about: dict[str, Any] = {"varied": varied, "value": value}
         tables.append(plane_table(estimates).assign(**about))
     return pd.concat(tables, ignore_index=True)

@@ -12,6 +12,7 @@ import click
 
 from infoplane.cli.estimator_options import ESTIMATORS, batches_of, estimator_options, estimator_settings
 from infoplane.cli.options import CONTEXT, RUN_FILE, CommaList, examples, given, talkative
+from infoplane.execution import Execution
 
 if TYPE_CHECKING:
     from infoplane.estimators.base import EstimatorSettings
@@ -87,9 +88,9 @@ def estimate(
             raise click.UsageError("--jobs is for this machine; with --scheduler the workers decide")
         scheduler = None  # of the environment
     plain = estimator_settings(estimators, **options)
-    how = {"jobs": jobs, "scheduler": scheduler, "progress": not quiet}
+    execution = Execution(jobs, scheduler, not quiet)
     for settings, paths in _by_targets(runs, plain, target):
-        for path, table in estimate_runs(paths, settings, batches, **how):
+        for path, table in estimate_runs(paths, settings, batches, execution=execution):
             # Other runs may have their progress bars below.
             with tqdm.external_write_mode():
                 for _, rows in table.groupby(["target", "estimator"], sort=False):

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from infoplane.cli.options import CONTEXT, RUN_FILE, examples, talkative
+from infoplane.execution import Execution
 
 
 @click.command(
@@ -62,8 +63,8 @@ def figures(
     where = runs or output / "runs"
     if name:
         groups = groups_of(name, str(data_root or "data"), device)
-        make_runs(groups, where, training_jobs(jobs, device), progress=not quiet)
-    study = Study(where, data_root, jobs, progress=not quiet)
+        make_runs(groups, where, Execution(training_jobs(jobs, device), progress=not quiet))
+    study = Study(where, data_root, Execution(jobs, progress=not quiet))
     command = f"infoplane figures{f' --run {name}' if name else ''}"
     for line in make_study(study, output, command):
         click.echo(line, err=line.startswith("missing"))

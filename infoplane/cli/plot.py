@@ -13,9 +13,11 @@ import click
 from infoplane.cli.estimator_options import ESTIMATORS, batches_of, estimator_options, estimator_settings
 from infoplane.cli.options import CONTEXT, RUN_FILE, examples, in_options, repetitions, talkative
 from infoplane.errors import InfoplaneError, MissingData
+from infoplane.execution import Execution
 
 if TYPE_CHECKING:
     from infoplane.estimators.base import EstimatorSettings
+    from infoplane.estimators.batches import Batches
 
 
 @click.command(
@@ -83,19 +85,21 @@ def plot(
     """
     jobs, batches = options.pop("jobs"), batches_of(options)
     [settings] = estimator_settings([estimator], **options)
-    how = {"batches": batches, "jobs": jobs, "progress": not quiet}
+    execution = Execution(jobs, progress=not quiet)
     if not any(run.is_dir() for run in runs):
         if data_root is not None:
             raise InfoplaneError(
                 "--data-root is for the pictures of a comparison; give its folder, or leave it out"
             )
-        _plot_runs(runs, settings, output, _stem(runs, settings, name), animate, force, how)
+        _plot_runs(runs, settings, output, _stem(runs, settings, name), animate, force, batches, execution)
     elif animate:
         raise InfoplaneError("--animate is for the plane of runs; name run files")
     elif len(runs) > 1:
         raise InfoplaneError("draw one comparison at a time: give one folder alone, or run files")
     else:
-        _plot_comparison(runs[0], settings, data_root, output or runs[0], f"{name}-" if name else "", force, how)
+        _plot_comparison(
+            runs[0], settings, data_root, output or runs[0], f"{name}-" if name else "", force, batches, execution
+        )
 
 
 def _stem(runs: Sequence[Path], settings: EstimatorSettings, name: str | None) -> str:
@@ -116,11 +120,13 @@ def _plot_runs(
     stem: str,
     film: str | None,
     force: bool,
-    how: dict[str, Any],
+    batches: Batches | None,
+    execution: Execution,
 ) -> None:
     """The plane, the informations over time, and the plane in motion where it is asked for."""
-    from infoplane.analysis.plane import saturation_summary
-    from infoplane.api import information_plane, plot_over_time, plot_plane
+    from infoplane.analysis.gather import gather
+    from infoplane.analysis.plane import Plane, saturation_summary
+    from infoplane.api import plot_over_time, plot_plane
     from infoplane.figures import animation as animate
     from infoplane.figures.parts import style
 
@@ -130,7 +136,7 @@ def _plot_runs(
     target = (output or runs[0].parent) / f"{stem}-plane.{film}"
     if film:
         animate.film_writer(target, force)
-    plane = information_plane(runs, settings, **how)
+    plane = Plane.of(*gather(runs, settings, batches, execution=execution))
     figures = {"plane": plot_plane(plane, caption=True), "time": plot_over_time(plane, caption=True)}
     tables = {"plane": plane.table, "time": plane.with_metrics}
     for sentence in saturation_summary(plane.table):
@@ -149,7 +155,8 @@ def _plot_comparison(
     output: Path,
     prefix: str,
     force: bool,
-    how: dict[str, Any],
+    batches: Batches | None,
+    execution: Execution,
 ) -> None:
     """All figures of a comparison that its runs allow."""
     from infoplane.analysis.comparison.methods import compared_runs
@@ -158,7 +165,7 @@ def _plot_comparison(
     from infoplane.study import comparison as gallery
 
     runs = gallery.finished_runs(compared_runs(folder))
-    material = gallery.Material(runs, settings, how)
+    material = gallery.Material(runs, settings, batches=batches, execution=execution)
     if data_root is not None:
         # Where no class is hard, the gallery says so.
         with contextlib.suppress(MissingData):

@@ -38,6 +38,7 @@ from infoplane.estimators.base import Item, LayerView
 from infoplane.estimators.batches import Batches
 from infoplane.estimators.engine.pool import Part, parallel, parts_of, solving
 from infoplane.estimators.renyi import Renyi, RenyiSettings
+from infoplane.execution import QUIET, Execution
 from infoplane.kernels import Bandwidth, condense, distance_gram, squared_distances
 from infoplane.runfile import Run, open_run
 
@@ -61,8 +62,7 @@ def interaction_table(
     *,
     steps: Sequence[int] | None = None,
     pairs: int = PAIRS,
-    jobs: int | None = None,
-    progress: bool = False,
+    execution: Execution = QUIET,
 ) -> pd.DataFrame:
     """The modified information plane of convolution layers.
 
@@ -73,8 +73,7 @@ def interaction_table(
         batches: Batches of the probe to estimate apart; None takes the whole probe at once.
         steps: Steps of the snapshots; None takes all.
         pairs: Largest number of pairs of maps; of more a random sample is taken, the same at all steps.
-        jobs: Number of parallel solves; None takes one per core.
-        progress: Show a progress bar.
+        execution: How work is done.
 
     Returns:
         One row per step, layer and batch: `step`, `epoch`, `layer`, `depth`, `batch`, `n`, `channels`, `maps`
@@ -94,9 +93,9 @@ def interaction_table(
     with open_run(path) as run:
         items = _items(run, layers, steps)
         parts = parts_of(run, settings, {"pairs": pairs}, items, batches)
-        with solving(jobs, len(run.probe)) as pool:
+        with solving(len(run.probe), execution) as pool:
             work = functools.partial(_rows, run, parts)
-            rows = [row for _, made in parallel(pool, items, work, "maps", progress) for row in made]
+            rows = [row for _, made in parallel(pool, items, work, "maps", execution) for row in made]
     return pd.DataFrame(rows).sort_values(["step", "depth", "batch"], ignore_index=True)
 
 

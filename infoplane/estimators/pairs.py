@@ -40,6 +40,7 @@ from infoplane.estimators.engine.pool import Part, batch_columns, parallel, part
 from infoplane.estimators.engine.store import StoredTable, matching
 from infoplane.estimators.nulls import PERMUTATION_SEED
 from infoplane.estimators.renyi import Renyi, RenyiSettings
+from infoplane.execution import QUIET, Execution
 from infoplane.provenance import versions
 from infoplane.runfile import Run, beside, open_run
 
@@ -66,8 +67,7 @@ def estimate_pairs(
     *,
     steps: Sequence[int] | None = None,
     draws: int = DRAWS,
-    jobs: int | None = None,
-    progress: bool = False,
+    execution: Execution = QUIET,
 ) -> pd.DataFrame:
     """Estimates all pairwise quantities at chosen snapshots, reusing what is there already.
 
@@ -77,8 +77,7 @@ def estimate_pairs(
         batches: Batches of the probe to estimate apart; None takes the whole probe at once.
         steps: Steps of the snapshots; None takes the first, the middle and the last.
         draws: Number of permutations behind the null of the residual.
-        jobs: Number of parallel solves; None takes one per core.
-        progress: Show a progress bar.
+        execution: How work is done.
 
     Returns:
         The rows of these settings and steps, ordered by step, batch, quantity and places: run_id, version, the
@@ -107,7 +106,7 @@ def estimate_pairs(
         missing = [index for index in chosen if run.snapshots[index].step not in have]
         if missing:
             items = [(index, layer.name) for index in missing for layer in run.layers]
-            table = _compute(run, parts_of(run, settings, columns, items, batches), missing, stored, jobs, progress)
+            table = _compute(run, parts_of(run, settings, columns, items, batches), missing, stored, execution)
         rows = matching(table, columns)
         rows = rows[rows["step"].isin({run.snapshots[index].step for index in chosen})]
     return rows.sort_values(["step", "batch", "quantity", "i", "j"], ignore_index=True)
@@ -130,19 +129,19 @@ def _snapshots(run: Run, steps: Sequence[int] | None) -> list[int]:
 
 
 def _compute(
-    run: Run, parts: list[Part], missing: list[int], stored: StoredTable, jobs: int | None, progress: bool
+    run: Run, parts: list[Part], missing: list[int], stored: StoredTable, execution: Execution
 ) -> pd.DataFrame:
     """Computes the missing snapshots one after another, and keeps each as soon as it is done."""
     table = pd.DataFrame()
-    with solving(jobs, len(run.probe)) as pool:
-        survey(run, parts, pool, progress)
+    with solving(len(run.probe), execution) as pool:
+        survey(run, parts, pool, execution)
         for index in missing:
-            table = stored.store(pd.DataFrame([*_rows(run, parts, index, pool, progress)]))
+            table = stored.store(pd.DataFrame([*_rows(run, parts, index, pool, execution)]))
     return table
 
 
 def _rows(
-    run: Run, parts: list[Part], index: int, pool: ThreadPoolExecutor, progress: bool
+    run: Run, parts: list[Part], index: int, pool: ThreadPoolExecutor, execution: Execution
 ) -> Iterator[dict[str, Any]]:
     """All rows of one snapshot; each layer is read once for all batches."""
     snapshot = run.snapshots[index]
@@ -152,7 +151,7 @@ def _rows(
         whole = LayerView(run, snapshot, item[1])
         return [_gram(part, whole.batch(part.batch, part.members), part.told.get(item)) for part in parts]
 
-    found = dict(parallel(pool, [(index, name) for name in names[1:-1]], grams, "layers", progress))
+    found = dict(parallel(pool, [(index, name) for name in names[1:-1]], grams, "layers", execution))
 
     def quantities(number: int) -> list[dict[str, Any]]:
         estimator, columns = _renyi(parts[number]), parts[number].columns
@@ -163,7 +162,7 @@ def _rows(
             target = estimator.target_gram() if estimator.labels is None else estimator.labels
             return [*pair_quantities(grams, target, settings.alpha, orders, dtype=settings.dtype)]
 
-    for number, rows in parallel(pool, range(len(parts)), quantities, f"pairs at step {snapshot.step}", progress):
+    for number, rows in parallel(pool, range(len(parts)), quantities, f"pairs at step {snapshot.step}", execution):
         place = {**parts[number].columns, **parts[number].about(), "step": snapshot.step, "epoch": snapshot.epoch}
         yield from ({**place, **row, "name_i": names[row["i"]], "name_j": names[row["j"]]} for row in rows)
 

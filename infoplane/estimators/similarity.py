@@ -24,11 +24,11 @@ from numpy.typing import NDArray
 from scipy.linalg import eigh, svdvals
 from scipy.spatial.distance import squareform
 from threadpoolctl import threadpool_limits
-from tqdm.auto import tqdm
 
 from infoplane.errors import InfoplaneError
 from infoplane.estimators.batches import Batches, strata
 from infoplane.estimators.gaussian import centred
+from infoplane.execution import QUIET, Execution
 from infoplane.runfile import Run, Snapshot, open_run, run_names
 
 VARIANCE = 0.99
@@ -99,14 +99,14 @@ def svcca(a: NDArray, b: NDArray, variance: float = VARIANCE) -> float:
 
 
 def representation_table(
-    paths: Sequence[Path], batches: Batches | None = None, *, progress: bool = False
+    paths: Sequence[Path], batches: Batches | None = None, *, execution: Execution = QUIET
 ) -> pd.DataFrame:
     """Linear CKA and SVCCA of every layer at every snapshot to the same layer at the last snapshot.
 
     Args:
         paths: Run files.
         batches: Batches of the probe to take apart; None takes the whole probe at once.
-        progress: Show a progress bar.
+        execution: How work is done.
 
     Returns:
         One row per run, snapshot, layer and batch: `run`, `step`, `epoch`, `layer`, `depth`, `batch`, `n`, `cka`
@@ -119,8 +119,7 @@ def representation_table(
     with threadpool_limits(1):
         for name, run in _opened(paths):
             cuts = batches.draw(strata(run.probe.target)) if batches else [np.arange(len(run.probe))]
-            bar = tqdm(run.layers, desc=f"CKA of {name}", disable=None if progress else True, leave=False)
-            for depth, layer in enumerate(bar, start=1):
+            for depth, layer in enumerate(execution.bar(run.layers, f"CKA of {name}"), start=1):
                 about = {"run": name, "layer": layer.name, "depth": depth}
                 rows += [about | row for row in _similarities(run, layer.name, cuts)]
     return pd.DataFrame(rows)

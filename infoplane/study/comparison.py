@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -16,6 +16,8 @@ from infoplane.analysis.comparison.methods import cost_table, runs_table
 from infoplane.analysis.comparison.sweep import sweep_tables
 from infoplane.errors import MissingData
 from infoplane.estimators.base import EstimatorSettings
+from infoplane.estimators.batches import Batches
+from infoplane.execution import QUIET, Execution
 from infoplane.figures.comparison.accuracy import accuracy_over_epochs
 from infoplane.figures.comparison.confusion import confusion_matrix
 from infoplane.figures.comparison.costs import costs
@@ -34,14 +36,16 @@ class Material:
     Attributes:
         runs: Its finished runs, a table of `infoplane.analysis.comparison.methods.runs_table`.
         settings: Settings of the estimator of informations.
-        how: Further arguments of `infoplane.analysis.comparison.sweep.sweep_tables`: batches, jobs, progress.
         pictures: Images of some classes.
+        batches: Batches of the probe to estimate apart; None takes the whole probe at once.
+        execution: How work is done.
     """
 
     runs: pd.DataFrame
     settings: EstimatorSettings
-    how: Mapping[str, Any] = field(default_factory=dict)
     pictures: Pictures | None = None
+    batches: Batches | None = None
+    execution: Execution = QUIET
 
     @property
     def paths(self) -> list[Path]:
@@ -112,7 +116,7 @@ def _depth(material: Material) -> Iterator[Drawing]:
 
 
 def _sweeps(material: Material) -> Iterator[Drawing]:
-    tables = sweep_tables(material.paths, material.settings, **material.how)
+    tables = sweep_tables(material.paths, material.settings, material.batches, execution=material.execution)
     for name, table in tables.items():
         stem = "sweep" if len(tables) == 1 else f"sweep-{name}"
         yield Drawing(stem, table, partial(beta_sweep, table))

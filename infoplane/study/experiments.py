@@ -18,6 +18,7 @@ from pathlib import Path
 import torch
 
 from infoplane.errors import unknown
+from infoplane.execution import QUIET, Execution
 from infoplane.runfile import trainings
 from infoplane.trainers.jobs import plan, run_jobs, tuned, variant
 from infoplane.trainers.settings import TrainingSettings
@@ -111,14 +112,13 @@ def training_jobs(jobs: int | None, device: str) -> int:
     return jobs or os.cpu_count() or 1
 
 
-def make_runs(groups: Mapping[str, Group], folder: Path, jobs: int = 1, *, progress: bool = False) -> None:
+def make_runs(groups: Mapping[str, Group], folder: Path, execution: Execution = QUIET) -> None:
     """Trains what is missing of a study, and goes on with what is unfinished.
 
     Args:
         groups: The groups.
         folder: Where they go.
-        jobs: Trainings at once.
-        progress: Show progress bars.
+        execution: How many trainings at once, one unless it says.
 
     Raises:
         InfoplaneError: A training failed.
@@ -127,8 +127,8 @@ def make_runs(groups: Mapping[str, Group], folder: Path, jobs: int = 1, *, progr
     for name, group in groups.items():
         variants = dict(group.variants)
         if group.rates:
-            variants = tuned(variants, group.rates, folder / name, jobs, progress=progress)
-        run_jobs(plan(variants, range(group.seeds), folder / name), jobs, progress=progress)
+            variants = tuned(variants, group.rates, folder / name, execution)
+        run_jobs(plan(variants, range(group.seeds), folder / name), execution)
 
 
 def runs_of(folder: Path, group: str, variant_name: str) -> list[Path]:

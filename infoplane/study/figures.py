@@ -23,6 +23,7 @@ from infoplane.analysis.sensitivity import sensitivity_table
 from infoplane.errors import InfoplaneError, MissingData, RunFileError
 from infoplane.estimators.batches import Batches
 from infoplane.estimators.renyi import RenyiSettings
+from infoplane.execution import QUIET, Execution
 from infoplane.figures.convergence.order import convergence_order, order_caption
 from infoplane.figures.convergence.profile import convergence_profile, profile_caption
 from infoplane.figures.markov.decay import information_decay
@@ -50,14 +51,12 @@ class Study:
     Attributes:
         runs: Folder of the runs, GROUP/VARIANT/seedN.h5.
         data_root: Folder of the data sets, for pictures; None for none.
-        jobs: Number of parallel solves; None takes one per core.
-        progress: Show progress bars.
+        execution: How work is done.
     """
 
     runs: Path
     data_root: Path | None = None
-    jobs: int | None = None
-    progress: bool = False
+    execution: Execution = QUIET
     _comparisons: dict[str, Material] = field(default_factory=dict, repr=False)
 
     def run_set(self, group: str, name: str) -> RunSet:
@@ -69,7 +68,7 @@ class Study:
         paths = runs_of(self.runs, group, name)
         if not paths:
             raise MissingData(f"there are no runs {self.runs / group / name}/seedN.h5")
-        return RunSet.of(paths, jobs=self.jobs, progress=self.progress)
+        return RunSet.of(paths, execution=self.execution)
 
     def __post_init__(self) -> None:
         if not self.runs.is_dir():
@@ -111,8 +110,7 @@ class Study:
             # Without pictures, or without hard classes, the figures are still there.
             with contextlib.suppress(InfoplaneError):
                 pictures = hard_pictures([Path(path) for path in runs["path"]], self.data_root)
-        how = {"jobs": self.jobs, "progress": self.progress}
-        return Material(runs, RenyiSettings(), how, pictures)
+        return Material(runs, RenyiSettings(), pictures, execution=self.execution)
 
     def groups(self, start: str) -> list[str]:
         """Groups whose names begin so, such as all comparisons."""
@@ -142,7 +140,7 @@ def _planes(study: Study, name: str) -> Iterator[Drawing]:
 
 def _modified(study: Study, name: str) -> Iterator[Drawing]:
     paths = study.run_set("training", "maps").paths
-    found = gather_interactions(paths, batches=MAPS, pairs=MAP_PAIRS, jobs=study.jobs, progress=study.progress)
+    found = gather_interactions(paths, batches=MAPS, pairs=MAP_PAIRS, execution=study.execution)
     table = modified_plane_table(found)
     yield Drawing(name, table, partial(modified_plane, table))
 
@@ -216,7 +214,7 @@ def _greedy_plane(study: Study, name: str) -> Iterator[Drawing]:
 
 def _sensitivity(study: Study, name: str) -> Iterator[Drawing]:
     runs = study.trained
-    table = sensitivity_table(runs.paths, batches=runs.batches, jobs=study.jobs, progress=study.progress)
+    table = sensitivity_table(runs.paths, batches=runs.batches, execution=study.execution)
     yield Drawing(name, table, partial(sensitivity, table))
 
 

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm.auto import tqdm
 
 from infoplane.errors import InfoplaneError
+from infoplane.execution import QUIET, Execution
 from infoplane.runfile import open_run
 from infoplane.trainers.loop import Interrupted
 from infoplane.trainers.methods import method
@@ -97,27 +97,25 @@ def variant(name: str, shared: Mapping[str, Any], own: Mapping[str, Any]) -> dic
     return {f"{name}-beta{beta:g}": dataclasses.replace(settings, beta=(beta,)) for beta in betas}
 
 
-def run_jobs(jobs: Sequence[Job], processes: int = 1, *, progress: bool = False) -> None:
+def run_jobs(trainings: Sequence[Job], execution: Execution = QUIET) -> None:
     """Trains what is missing and goes on with what is unfinished.
 
     Args:
-        jobs: The trainings.
-        processes: How many at once; each takes its share of the cores.
-        progress: Show a progress bar.
+        trainings: The trainings.
+        execution: How many at once, one unless it says; each takes its share of the cores.
 
     Raises:
         InfoplaneError: A training failed; the others are finished first.
         Interrupted: Asked to stop; what is recorded is safe.
     """
-    missing = [job for job in jobs if not _is_finished(job)]
+    missing = [job for job in trainings if not _is_finished(job)]
     if not missing:
         return
-    if progress:
-        logger.info("%d of %d runs are to be trained", len(missing), len(jobs))
-    bar = tqdm(total=len(missing), desc="runs", unit="run", disable=None if progress else True)
+    if execution.progress:
+        logger.info("%d of %d runs are to be trained", len(missing), len(trainings))
     failed: list[str] = []
-    with bar:
-        for job, error in _results(missing, processes):
+    with execution.counter(len(missing), "runs", "run") as bar:
+        for job, error in _results(missing, execution.jobs or 1):
             bar.update()
             if error:
                 failed.append(f"{job.path}: {error}")
@@ -129,9 +127,7 @@ def tuned(
     variants: Mapping[str, TrainingSettings],
     factors: Sequence[float],
     folder: Path,
-    processes: int = 1,
-    *,
-    progress: bool = False,
+    execution: Execution = QUIET,
 ) -> dict[str, TrainingSettings]:
     """Each variant with the learning rate that is best on the validation split, from as many trials as the others.
 
@@ -139,8 +135,7 @@ def tuned(
         variants: Settings by name of variant, with a validation split.
         factors: Multiples of each variant's own learning rate.
         folder: Where the trials go: `tuning/trials/VARIANT-lrX.h5`, with a seed that is not compared.
-        processes: How many at once.
-        progress: Show a progress bar.
+        execution: How many at once, one unless it says.
 
     Raises:
         InfoplaneError: A variant has no validation split, or a trial failed.
@@ -159,8 +154,8 @@ def tuned(
             )
             for rate in rates
         ]
-    run_jobs(list(itertools.chain.from_iterable(trials.values())), processes, progress=progress)
-    best = {name: max(jobs, key=_validation_accuracy) for name, jobs in trials.items()}
+    run_jobs(list(itertools.chain.from_iterable(trials.values())), execution)
+    best = {name: max(several, key=_validation_accuracy) for name, several in trials.items()}
     for name, job in best.items():
         logger.info("%s: learning rate %g by validation accuracy", name, job.settings.lr)
     return {name: dataclasses.replace(variants[name], lr=job.settings.lr) for name, job in best.items()}
@@ -202,10 +197,10 @@ def _free(settings: TrainingSettings) -> dict[str, Any]:
     return {name: getattr(settings, name) for name in ("data_root", "device", "synchronous_path")}
 
 
-def _results(jobs: Sequence[Job], processes: int) -> Iterable[tuple[Job, str]]:
+def _results(trainings: Sequence[Job], processes: int) -> Iterable[tuple[Job, str]]:
     """Each job with what went wrong ("" for nothing), as they end."""
     if processes == 1:
-        for job in jobs:
+        for job in trainings:
             yield job, _train(job)
         return
     # Spawned, since a forked process must not use a GPU, nor the threads of its parent.
@@ -214,7 +209,7 @@ def _results(jobs: Sequence[Job], processes: int) -> Iterable[tuple[Job, str]]:
     with ProcessPoolExecutor(
         processes, mp_context=context, initializer=_prepare, initargs=(threads, os.getpid())
     ) as pool:
-        running: dict[Future[str], Job] = {pool.submit(_train, job): job for job in jobs}
+        running: dict[Future[str], Job] = {pool.submit(_train, job): job for job in trainings}
         try:
             while running:
                 for future in wait(running, return_when=FIRST_COMPLETED).done:

@@ -11,11 +11,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from infoplane.data import Dataset, augmentation, balanced_probe, hold_out, load_dataset, permute_labels, subset
 from infoplane.device import device_of
 from infoplane.errors import InfoplaneError, RunFileError
+from infoplane.execution import QUIET, Execution
 from infoplane.files import save_tensors
 from infoplane.models import input_channels
 from infoplane.recording.recorder import Recorder
@@ -37,14 +37,14 @@ logger = logging.getLogger(__name__)
 CHANGEABLE = {"epochs", "data_root", "device", "cache_mib", "synchronous_path"}
 
 
-def record(settings: TrainingSettings, path: Path, *, force: bool = False, progress: bool = False) -> float:
+def record(settings: TrainingSettings, path: Path, *, force: bool = False, execution: Execution = QUIET) -> float:
     """Trains a network from initialisation and records it.
 
     Args:
         settings: The settings.
         path: The run file to make; the checkpoint stands beside it.
         force: Overwrite an existing run.
-        progress: Show a progress bar.
+        execution: Whether a progress bar is shown.
 
     Returns:
         Accuracy on the whole test split at the end, between 0 and 1.
@@ -57,17 +57,17 @@ def record(settings: TrainingSettings, path: Path, *, force: bool = False, progr
     refuse_existing(path, force)
     with process_group(settings.device) as device:
         resolved = settings.resolved()
-        return _Session(resolved, path, device).train(progress, force=force)
+        return _Session(resolved, path, device).train(execution, force=force)
 
 
-def resume(path: Path, changes: Mapping[str, Any] | None = None, *, progress: bool = False) -> float:
+def resume(path: Path, changes: Mapping[str, Any] | None = None, *, execution: Execution = QUIET) -> float:
     """Goes on with a recording after a kill, an interruption, or its end.
 
     Args:
         path: The run file.
         changes: Settings that differ from those of the run: more `epochs`, another `data_root` or `device`, or
             `synchronous_path`.
-        progress: Show a progress bar.
+        execution: Whether a progress bar is shown.
 
     Returns:
         Accuracy on the whole test split at the end, between 0 and 1.
@@ -90,7 +90,7 @@ def resume(path: Path, changes: Mapping[str, Any] | None = None, *, progress: bo
     _refuse_length(path, settings, changed.get("epochs", settings.epochs))
     settings = dataclasses.replace(settings, **changed).resolved()
     with process_group(settings.device) as device:
-        return _Session(settings, path, device).train(progress, going_on=True)
+        return _Session(settings, path, device).train(execution, going_on=True)
 
 
 def _refuse_length(path: Path, settings: TrainingSettings, epochs: int) -> None:
@@ -157,11 +157,11 @@ class _Session:
         recipe.optimizer([torch.nn.Parameter(torch.zeros(1))])
         return Loop(units, stages(settings.order or "simultaneous", len(units), steps), recipe, self.dataset)
 
-    def train(self, progress: bool, *, force: bool = False, going_on: bool = False) -> float:
+    def train(self, execution: Execution, *, force: bool = False, going_on: bool = False) -> float:
         """Trains to the end and gives the test accuracy; a start that fails before any snapshot leaves no file."""
         with self._recorder(force, going_on) as recorder:
             try:
-                self._train_recorded(recorder, progress, going_on)
+                self._train_recorded(recorder, execution, going_on)
             except Exception:
                 if recorder and not going_on and not recorder.steps:
                     self.path.unlink(missing_ok=True)
@@ -177,23 +177,18 @@ class _Session:
             barrier()
         return found[-1].accuracy
 
-    def _train_recorded(self, recorder: Recorder | None, progress: bool, going_on: bool) -> None:
+    def _train_recorded(self, recorder: Recorder | None, execution: Execution, going_on: bool) -> None:
         if going_on:
             self._restore(recorder)
         if recorder and going_on:
             recorder.set_config(dataclasses.asdict(self.settings))
         elif recorder:
             self.checkpoint.unlink(missing_ok=True)
-        with tqdm(
-            total=self.loop.total_steps,
-            initial=self.loop.step,
-            desc="training",
-            unit="step",
-            disable=None if progress and recorder else True,
-        ) as bar:
+        shown = execution if recorder else QUIET
+        with shown.counter(self.loop.total_steps, "training", "step", self.loop.step) as bar:
             self._train(recorder, bar)
 
-    def _train(self, recorder: Recorder | None, bar: tqdm) -> None:
+    def _train(self, recorder: Recorder | None, bar: Any) -> None:
         def at_pause() -> None:
             if recorder and self.loop.step in self.plan:
                 self._snapshot(recorder)

@@ -23,6 +23,7 @@ from infoplane.estimators.feature_maps import interaction_table
 from infoplane.estimators.pairs import estimate_pairs
 from infoplane.estimators.renyi import Renyi, RenyiSettings
 from infoplane.estimators.solver import Solver
+from infoplane.execution import Execution
 
 WIDTHS = ["I_XT_halfwidth", "I_TY_halfwidth"]
 VALUES = ["I_XT", "I_TY", "I_TY_null", "S_T", "S_X"]
@@ -98,7 +99,7 @@ def test_informations_meet_the_tolerance_even_where_bounds_add_up(run_path, monk
 
     monkeypatch.setattr(solver_module, "certified_entropy", rough)
     monkeypatch.setattr(solver_module, "certified_class_joint_entropy", rough)
-    rows = estimate_run(run_path, RenyiSettings(tolerance=0.1), jobs=1)
+    rows = estimate_run(run_path, RenyiSettings(tolerance=0.1), execution=Execution(1))
     assert len(asked) == 1 + 2 * (1 + 1 + 11)
     assert min(asked) > 0
     # Independent terms have probes of their own.
@@ -217,7 +218,7 @@ from infoplane.estimators.renyi import RenyiSettings
 from infoplane.estimators.engine.estimate import estimate_run
 
 def estimate(path):
-    estimate_run(Path(path), RenyiSettings(permutations=2), jobs=1)
+    estimate_run(Path(path), RenyiSettings(permutations=2), execution=Execution(1))
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 before = estimate(sys.argv[1])

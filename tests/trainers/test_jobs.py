@@ -18,6 +18,7 @@ from infoplane.analysis.comparison.methods import compared_runs
 from infoplane.analysis.gather import refuse_other_training
 from infoplane.cli.analyze import _control
 from infoplane.errors import InfoplaneError
+from infoplane.execution import Execution
 from infoplane.runfile import synchronous_path_of
 from infoplane.trainers import jobs as compare
 from infoplane.trainers.jobs import TUNING_SEED, plan, run_jobs, tuned, variant
@@ -140,7 +141,7 @@ def test_a_failure_does_not_stop_the_others(tmp_path):
 def test_two_at_once_give_what_one_after_the_other_gives(tmp_path):
     variants = {"sgd": settings(), "greedy-ce": settings(method="greedy-ce", aux="linear")}
     for processes in (1, 2):
-        run_jobs(plan(variants, range(1), tmp_path / str(processes)), processes)
+        run_jobs(plan(variants, range(1), tmp_path / str(processes)), Execution(processes))
     one, two = (accuracies(tmp_path / str(processes)) for processes in (1, 2))
     assert len(one) == 2
     assert one == two

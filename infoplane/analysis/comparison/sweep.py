@@ -18,6 +18,7 @@ from infoplane.errors import MissingData
 from infoplane.estimators.base import EstimatorSettings
 from infoplane.estimators.batches import Batches
 from infoplane.estimators.engine.estimate import estimate_run
+from infoplane.execution import QUIET, Execution
 from infoplane.runfile import Run, open_run
 
 QUANTITIES = ("S_T", "I_XT")
@@ -29,8 +30,7 @@ def sweep_tables(
     settings: EstimatorSettings,
     batches: Batches | None = None,
     *,
-    jobs: int | None = None,
-    progress: bool = False,
+    execution: Execution = QUIET,
 ) -> dict[str, pd.DataFrame]:
     """Test accuracy, S(T) and I(X;T) at the end of training against β, averaged over seeds.
 
@@ -40,8 +40,7 @@ def sweep_tables(
         paths: Finished runs; the name of a run's folder is that of its variant.
         settings: Settings of the estimator.
         batches: Batches of the probe to estimate apart, averaged in each run; None takes the whole probe at once.
-        jobs: Number of parallel solves; None takes one per core.
-        progress: Show progress bars.
+        execution: How work is done.
 
     Returns:
         A table for each sweep, by its name. One row per β, quantity and layer: `sweep`, `variant`, `method`,
@@ -69,7 +68,7 @@ def sweep_tables(
     found = {}
     for family in swept:
         name = _name([row["variant"] for row in rows[family]])
-        informations = _informations(rows[family], settings, batches, jobs, progress)
+        informations = _informations(rows[family], settings, batches, execution)
         accuracies = pd.DataFrame([_accuracy(row) for row in (*rows[family], *others)])
         found[name] = _averaged(name, accuracies, informations)
     return found
@@ -98,13 +97,12 @@ def _informations(
     rows: Sequence[dict[str, Any]],
     settings: EstimatorSettings,
     batches: Batches | None,
-    jobs: int | None,
-    progress: bool,
+    execution: Execution,
 ) -> pd.DataFrame:
     """One row per run, hidden layer and quantity."""
     found = []
     for row in rows:
-        estimates = estimate_run(row["path"], settings, batches, last=True, jobs=jobs, progress=progress)
+        estimates = estimate_run(row["path"], settings, batches, last=True, execution=execution)
         table = mark_saturation(average_batches(estimates))
         # The last layer holds the logits, on which there is no penalty.
         hidden = table[table["depth"] < table["depth"].max()]

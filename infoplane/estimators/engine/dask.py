@@ -22,7 +22,8 @@ from threadpoolctl import threadpool_limits
 from infoplane.errors import InfoplaneError
 from infoplane.estimators.base import EstimatorSettings, Item
 from infoplane.estimators.batches import Batches
-from infoplane.estimators.engine.pool import Part, Work, bar, parts_of
+from infoplane.estimators.engine.pool import Part, Work, parts_of
+from infoplane.execution import Execution
 from infoplane.provenance import versions
 from infoplane.runfile import Run, open_run
 
@@ -124,7 +125,13 @@ class Cluster:
         self._stopped = self._warned = False
 
     def each(
-        self, run: Run, parts: Sequence[Part], work: Work, tasks: Mapping[Item, Any], label: str, progress: bool
+        self,
+        run: Run,
+        parts: Sequence[Part],
+        work: Work,
+        tasks: Mapping[Item, Any],
+        label: str,
+        execution: Execution,
     ) -> Iterator[tuple[Item, Any]]:
         """Results as they come; what is not done when the iterator is closed is cancelled.
 
@@ -138,7 +145,7 @@ class Cluster:
             if self._stopped:
                 raise self._lost()
             results = as_completed([*futures], loop=self._client.loop)
-            for future in bar(results, len(tasks), f"{run.path.name}: {label}", progress):
+            for future in execution.bar(results, f"{run.path.name}: {label}", len(tasks)):
                 item = futures.pop(future)
                 self._waiting.discard(future)
                 yield item, self._result(future, run, item)

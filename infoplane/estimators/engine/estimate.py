@@ -20,6 +20,7 @@ from infoplane.estimators.base import MAIN, EstimatorSettings, Item, LayerView
 from infoplane.estimators.batches import Batches
 from infoplane.estimators.engine.pool import Part, Pool, batch_columns, parts_of, solving, survey
 from infoplane.estimators.engine.store import StoredTable, matching
+from infoplane.execution import QUIET, Execution
 from infoplane.provenance import versions
 from infoplane.runfile import Run, beside, open_run
 
@@ -46,10 +47,21 @@ WORDS = frozenset(
     }
 )
 INTEGERS = frozenset(
-    {"permutations", "batches", "batch_size", "batch", "n", "classes", "step", "depth", "features"}
+    {
+        "permutations",
+        "input_permutations",
+        "batches",
+        "batch_size",
+        "batch",
+        "n",
+        "classes",
+        "step",
+        "depth",
+        "features",
+    }
 )
 # What tells one row from another.
-KEYS = (INTEGERS | WORDS | {"alpha", "tolerance", "neighbours"}) - {"status"}
+KEYS = (INTEGERS | WORDS | {"alpha", "tolerance", "input_permutations", "neighbours"}) - {"status"}
 
 
 def estimates_path(run: Path) -> Path:
@@ -62,9 +74,7 @@ def estimate_runs(
     settings: EstimatorSettings | Sequence[EstimatorSettings],
     batches: Batches | None = None,
     *,
-    jobs: int | None = None,
-    scheduler: str | None = None,
-    progress: bool = False,
+    execution: Execution = QUIET,
 ) -> Iterator[tuple[Path, pd.DataFrame]]:
     """Estimates several runs, on this machine or on a Dask cluster, with the same results.
 
@@ -72,10 +82,7 @@ def estimate_runs(
         paths: The run files.
         settings: The settings of one or several estimators.
         batches: Batches of the probe to estimate apart; None takes the whole probe at once.
-        jobs: Number of parallel solves on this machine; None takes one per core.
-        scheduler: Address of the scheduler of a Dask cluster whose workers see the run files by the same paths;
-            None takes this machine.
-        progress: Show progress bars.
+        execution: How work is done.
 
     Yields:
         Each run file with its rows, as `estimate_run` gives them, in the order of `paths`.
@@ -83,16 +90,16 @@ def estimate_runs(
     Raises:
         InfoplaneError: As for `estimate_run`, and as for `infoplane.estimators.engine.dask`.
     """
-    if scheduler is None:
+    if execution.scheduler is None:
         for path in paths:
-            yield path, estimate_run(path, settings, batches, jobs=jobs, progress=progress)
+            yield path, estimate_run(path, settings, batches, execution=execution)
         return
     from infoplane.estimators.engine.dask import connected
 
     # Each run waits for its results in a thread of its own, so that the last ones of a run leave no worker idle.
-    with connected(scheduler) as cluster, ThreadPoolExecutor(RUNS_AT_ONCE) as threads:
+    with connected(execution.scheduler) as cluster, ThreadPoolExecutor(RUNS_AT_ONCE) as threads:
         tables = {
-            path: threads.submit(estimate_run, path, settings, batches, pool=cluster, progress=progress)
+            path: threads.submit(estimate_run, path, settings, batches, pool=cluster, execution=execution)
             for path in dict.fromkeys(paths)
         }
         try:
@@ -112,9 +119,8 @@ def estimate_run(
     batches: Batches | None = None,
     *,
     last: bool = False,
-    jobs: int | None = None,
     pool: Pool | None = None,
-    progress: bool = False,
+    execution: Execution = QUIET,
 ) -> pd.DataFrame:
     """Estimates every layer at every snapshot, reusing what is there already.
 
@@ -125,9 +131,8 @@ def estimate_run(
         settings: The settings of one or several estimators.
         batches: Batches of the probe to estimate apart; None takes the whole probe at once.
         last: Only the last snapshot.
-        jobs: Number of parallel solves; None takes one per core.
         pool: What does the work in place of this process.
-        progress: Show a progress bar.
+        execution: How work is done.
 
     Returns:
         The rows of these settings, estimator by estimator, ordered by step, depth and batch; columns as in
@@ -153,8 +158,8 @@ def estimate_run(
                 if items
                 for part in parts_of(run, one, about, items, batches)
             ]
-            workers = nullcontext(pool) if pool else solving(jobs, len(run.probe))
-            table = _compute(run, parts, stored, workers, progress)
+            workers = nullcontext(pool) if pool else solving(len(run.probe), execution)
+            table = _compute(run, parts, stored, workers, execution)
         steps = [run.snapshots[index].step for index in snapshots]
     order = ["step", "depth", "batch"]
     found = pd.concat([matching(table, one).sort_values(order) for one in columns], ignore_index=True)
@@ -187,7 +192,7 @@ def _stored(run: Run) -> StoredTable:
 
 
 def _compute(
-    run: Run, parts: list[Part], stored: StoredTable, workers: AbstractContextManager[Pool], progress: bool
+    run: Run, parts: list[Part], stored: StoredTable, workers: AbstractContextManager[Pool], execution: Execution
 ) -> pd.DataFrame:
     """Computes the missing rows; on an interruption what is done is kept."""
     depths = {layer.name: depth for depth, layer in enumerate(run.layers, start=1)}
@@ -195,13 +200,13 @@ def _compute(
     rows: list[dict[str, Any]] = []
     try:
         with workers as pool:
-            survey(run, parts, pool, progress)
+            survey(run, parts, pool, execution)
             tasks = {
                 item: {number: part.told.get(item) for number, part in enumerate(parts) if item in part.items}
                 for item in items
             }
             saved = time.monotonic()
-            for _, made in pool.each(run, parts, _rows, tasks, "estimates", progress):
+            for _, made in pool.each(run, parts, _rows, tasks, "estimates", execution):
                 rows += [{**parts[number].columns, **row} for number, row in made.items()]
                 if time.monotonic() - saved > SAVE_SECONDS:
                     stored.store(pd.DataFrame(rows))

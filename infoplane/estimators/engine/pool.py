@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
-from tqdm.auto import tqdm
 
 from infoplane.device import cores
 from infoplane.estimators.base import EstimatorSettings, Item, LayerEstimator, LayerView
 from infoplane.estimators.batches import Batches, strata, sub_probe
 from infoplane.estimators.engine.memory import side_by_side
+from infoplane.execution import Execution
 from infoplane.runfile import Run
 
 Key = TypeVar("Key", bound=Hashable)
@@ -73,7 +73,13 @@ class Pool(Protocol):
     """What does the work on the layers of a run: threads of this process, or a cluster."""
 
     def each(
-        self, run: Run, parts: Sequence[Part], work: Work, tasks: Mapping[Item, Any], label: str, progress: bool
+        self,
+        run: Run,
+        parts: Sequence[Part],
+        work: Work,
+        tasks: Mapping[Item, Any],
+        label: str,
+        execution: Execution,
     ) -> Iterator[tuple[Item, Any]]:
         """Results as they come, in any order.
 
@@ -84,7 +90,7 @@ class Pool(Protocol):
                 layer) pair and what `tasks` has for that pair.
             tasks: The pairs.
             label: What is being done, for the progress bar.
-            progress: Show a progress bar.
+            execution: Whether a progress bar is shown.
         """
         ...
 
@@ -93,10 +99,16 @@ class Threads(ThreadPoolExecutor):
     """A `Pool` of threads of this process."""
 
     def each(
-        self, run: Run, parts: Sequence[Part], work: Work, tasks: Mapping[Item, Any], label: str, progress: bool
+        self,
+        run: Run,
+        parts: Sequence[Part],
+        work: Work,
+        tasks: Mapping[Item, Any],
+        label: str,
+        execution: Execution,
     ) -> Iterator[tuple[Item, Any]]:
         """Results as they come."""
-        return parallel(self, [*tasks], lambda item: work(run, parts, item, tasks[item]), label, progress)
+        return parallel(self, [*tasks], lambda item: work(run, parts, item, tasks[item]), label, execution)
 
 
 def batch_columns(batches: Batches | None) -> dict[str, int]:
@@ -117,14 +129,14 @@ def parts_of(
     return [Part(run, settings, columns, batches, batch, members, items) for batch, members in enumerate(cuts)]
 
 
-def survey(run: Run, parts: Sequence[Part], pool: Pool, progress: bool) -> None:
+def survey(run: Run, parts: Sequence[Part], pool: Pool, execution: Execution) -> None:
     """Lets those estimators that ask for it look at other layers or snapshots first."""
     layers = [layer.name for layer in run.layers]
     asked = [set(part.settings.survey_items(list(part.items), layers, len(run.snapshots))) for part in parts]
     tasks = {
         item: [number for number, ask in enumerate(asked) if item in ask] for item in sorted(set.union(*asked))
     }
-    found = dict(pool.each(run, parts, _look, tasks, "bandwidths", progress)) if tasks else {}
+    found = dict(pool.each(run, parts, _look, tasks, "bandwidths", execution)) if tasks else {}
     for number, (part, ask) in enumerate(zip(parts, asked, strict=True)):
         if ask:
             part.told = part.settings.settle({item: found[item][number] for item in ask}, list(part.items))
@@ -138,32 +150,26 @@ def _look(run: Run, parts: Sequence[Part], item: Item, numbers: list[int]) -> di
 
 
 def parallel(
-    pool: ThreadPoolExecutor, items: Sequence[Key], work: Callable[[Key], Any], label: str, progress: bool
+    pool: ThreadPoolExecutor, items: Sequence[Key], work: Callable[[Key], Any], label: str, execution: Execution
 ) -> Iterator[tuple[Key, Any]]:
     """Results as they come, with a progress bar on a terminal."""
     futures = {pool.submit(work, item): item for item in items}
-    for future in bar(as_completed(futures), len(items), label, progress):
+    for future in execution.bar(as_completed(futures), label, len(items)):
         yield futures[future], future.result()
 
 
-def bar(results: Iterable[T], total: int, label: str, progress: bool) -> Iterable[T]:
-    """The same results, with a progress bar on a terminal."""
-    shown: Iterable[T] = tqdm(results, total=total, desc=label, disable=None if progress else True, leave=False)
-    return shown
-
-
 @contextmanager
-def solving(jobs: int | None, n: int) -> Iterator[Threads]:
+def solving(n: int, execution: Execution) -> Iterator[Threads]:
     """A pool of workers for solves of n samples, single-threaded each.
 
     Args:
-        jobs: Number of workers; None takes one per core or, where memory does not hold so many solves, fewer with
-            more threads each.
         n: Number of samples of the probe.
+        execution: Number of workers; without one, one per core or, where memory does not hold so many solves, fewer
+            with more threads each.
     """
     # Single-threaded solves side by side use the cores better than one solve on all of them.
-    workers = jobs or side_by_side(n, cores())
-    threads = 1 if jobs else cores() // workers
+    workers = execution.jobs or side_by_side(n, cores())
+    threads = 1 if execution.jobs else cores() // workers
     torch_threads = torch.get_num_threads()
     # OpenMP counts its threads in each worker.
     started = Threads(workers, initializer=torch.set_num_threads, initargs=(threads,))

@@ -17,6 +17,7 @@ from infoplane.analysis.comparison.sweep import sweep_tables
 from infoplane.errors import MissingData
 from infoplane.estimators.engine.estimate import estimate_run
 from infoplane.estimators.renyi import RenyiSettings
+from infoplane.execution import Execution
 
 HIDDEN = dict(zip(BLOCKS, (0.5, 0.7, 0.9), strict=True))
 
@@ -95,7 +96,7 @@ def test_a_sweep(tmp_path):
     dib(tmp_path, 0.0, [0.8, 0.9], noise=0.5)
     dib(tmp_path, 0.1, [0.6, 0.7], noise=0.05)
     planted_comparison(tmp_path, {"sgd": [0.95]})
-    tables = sweep_tables(compared_runs(tmp_path), RenyiSettings(), jobs=1)
+    tables = sweep_tables(compared_runs(tmp_path), RenyiSettings(), execution=Execution(1))
     assert list(tables) == ["greedy-dib"]
     table = tables["greedy-dib"]
     accuracy = table[table["quantity"] == "test_accuracy"].set_index("variant")["value"]
@@ -106,18 +107,21 @@ def test_a_sweep(tmp_path):
     # Samples of one class that come to lie together have less entropy; the value is that of the last snapshot.
     blurred, sharp = (hidden[hidden["beta"] == beta].set_index("layer")["value"] for beta in (0.0, 0.1))
     assert (sharp < blurred).all()
-    last = [estimate_run(path, RenyiSettings(), jobs=1) for path in (tmp_path / "greedy-dib-beta0").glob("*.h5")]
+    last = [
+        estimate_run(path, RenyiSettings(), execution=Execution(1))
+        for path in (tmp_path / "greedy-dib-beta0").glob("*.h5")
+    ]
     ends = [one[(one["step"] == 100) & (one["layer"] == "conv1")]["S_T"].item() for one in last]
     assert blurred["conv1"] == pytest.approx(np.mean(ends))
 
 
 def test_only_the_last_snapshot_is_estimated(tmp_path):
     path = planted_run(tmp_path / "sgd" / "seed0.h5", curve=[0.1, 0.5, 0.9])
-    last = estimate_run(path, RenyiSettings(), last=True, jobs=1)
+    last = estimate_run(path, RenyiSettings(), last=True, execution=Execution(1))
     assert set(last["step"]) == {100}
     stored = path.with_name("seed0.estimates.csv").read_text()
     assert len(stored.splitlines()) == 1 + len(BLOCKS)
-    everything = estimate_run(path, RenyiSettings(), jobs=1)
+    everything = estimate_run(path, RenyiSettings(), execution=Execution(1))
     assert set(everything["step"]) == {0, 50, 100}
     ends = everything[everything["step"] == 100]
     assert ends["I_XT"].tolist() == last["I_XT"].tolist()

@@ -30,6 +30,7 @@ from infoplane.estimators.engine.pool import parts_of
 from infoplane.estimators.engine.store import StoredTable
 from infoplane.estimators.registry import make_settings
 from infoplane.estimators.renyi import RenyiSettings
+from infoplane.execution import Execution
 from infoplane.kernels import Bandwidth
 
 TESTS = Path(__file__).parents[2]
@@ -163,13 +164,13 @@ def slow_run(slow, tmp_path):
 
 def on_one_machine(path, *arguments):
     """What `jobs=1` gives, nothing of it left in the table."""
-    rows = estimate_run(path, *arguments, jobs=1)
+    rows = estimate_run(path, *arguments, execution=Execution(1))
     estimates_path(path).unlink()
     return rows
 
 
 def on_cluster(dask, path, *arguments):
-    [(_, rows)] = estimate_runs([path], *arguments, scheduler=dask.address)
+    [(_, rows)] = estimate_runs([path], *arguments, execution=Execution(scheduler=dask.address))
     return rows
 
 
@@ -254,7 +255,7 @@ def test_several_runs_from_the_command_line(dask, infoplane, tmp_path, probe):
         f"all 6 rows: {name}.estimates.csv" for name in "abc"
     ]
     for path, rows in zip(paths, expected, strict=True):
-        same(estimate_run(path, RenyiSettings(), jobs=1), rows)
+        same(estimate_run(path, RenyiSettings(), execution=Execution(1)), rows)
 
 
 def test_what_fails_on_a_worker_is_said_as_here(dask, tmp_path, probe):
@@ -267,7 +268,7 @@ def test_what_fails_on_a_worker_is_said_as_here(dask, tmp_path, probe):
 
 def ask_for(cluster, run, work):
     item = (0, run.layers[0].name)
-    return [*cluster.each(run, parts_of(run, QUICK, {}, [item], None), work, {item: None}, "test", False)]
+    return [*cluster.each(run, parts_of(run, QUICK, {}, [item], None), work, {item: None}, "test", Execution())]
 
 
 def nothing(*_):
@@ -362,4 +363,4 @@ def test_a_lost_scheduler(dask, slow_run, monkeypatch):
     ):
         on_cluster(dask, path, SLOW)
     assert 0 < len(pd.read_csv(estimates_path(path))) < len(expected)
-    same(estimate_run(path, SLOW, jobs=1), expected)
+    same(estimate_run(path, SLOW, execution=Execution(1)), expected)

@@ -19,6 +19,7 @@ from infoplane.estimators.engine.estimate import estimate_run, estimates_path
 from infoplane.estimators.nulls import measured
 from infoplane.estimators.registry import NAMES, make_settings
 from infoplane.estimators.renyi import Renyi, RenyiSettings, channel_distances
+from infoplane.execution import Execution
 from infoplane.kernels import Bandwidth, distance_gram, label_gram
 
 RULES = ["median", "median:0.4", "knn:5", "silverman", "alignment", "fixed:2"]
@@ -151,7 +152,7 @@ def test_an_interruption_keeps_what_is_done(run_path, monkeypatch, counted):
     with monkeypatch.context() as patch:
         patch.setattr(Renyi, "estimate", stopping)
         with pytest.raises(KeyboardInterrupt):
-            estimate_run(run_path, RenyiSettings(), jobs=1)
+            estimate_run(run_path, RenyiSettings(), execution=Execution(1))
     assert len(counted) == 4
     assert len(estimate_run(run_path, RenyiSettings())) == 9
     assert len(counted) == 9
@@ -159,11 +160,11 @@ def test_an_interruption_keeps_what_is_done(run_path, monkeypatch, counted):
 
 @pytest.mark.parametrize("jobs", [1, 4])
 def test_order_and_jobs_do_not_matter(run_path, jobs, tmp_path):
-    rows = estimate_run(run_path, RenyiSettings(), jobs=jobs)
+    rows = estimate_run(run_path, RenyiSettings(), execution=Execution(jobs))
     assert list(rows["layer"]) == ["3", "7", "8"] * 3
     assert list(rows["depth"]) == [1, 2, 3] * 3
     estimates_path(run_path).unlink()
-    assert rows.to_csv() == estimate_run(run_path, RenyiSettings(), jobs=2).to_csv()
+    assert rows.to_csv() == estimate_run(run_path, RenyiSettings(), execution=Execution(2)).to_csv()
 
 
 @pytest.mark.parametrize(
@@ -278,7 +279,7 @@ def test_an_empty_run_and_a_damaged_table(tmp_path, probe):
 
 def test_the_table_is_saved_while_it_grows(run_path, monkeypatch):
     monkeypatch.setattr(table_module, "SAVE_SECONDS", 0.0)
-    rows = estimate_run(run_path, RenyiSettings(), jobs=1)
+    rows = estimate_run(run_path, RenyiSettings(), execution=Execution(1))
     assert len(rows) == 9
 
 
@@ -427,7 +428,7 @@ def test_estimates_made_side_by_side_are_all_kept(run_path):
 
     orders = [1.0, 1.5, 2.0, 3.0]
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(lambda alpha: estimate_run(run_path, RenyiSettings(alpha), jobs=1), orders))
+        list(pool.map(lambda alpha: estimate_run(run_path, RenyiSettings(alpha), execution=Execution(1)), orders))
     stored = pd.read_csv(estimates_path(run_path))
     assert sorted(stored["alpha"].unique()) == orders
     assert len(stored) == 9 * len(orders)

@@ -19,6 +19,7 @@ from infoplane.analysis.comparison.sweep import sweep_tables
 from infoplane.data import load_dataset
 from infoplane.errors import InfoplaneError
 from infoplane.estimators.renyi import RenyiSettings
+from infoplane.execution import Execution
 from infoplane.figures.comparison.accuracy import accuracy_caption, accuracy_over_epochs
 from infoplane.figures.comparison.confusion import confusion_caption, confusion_matrix
 from infoplane.figures.comparison.costs import costs, costs_caption
@@ -53,7 +54,7 @@ def runs(folder):
 
 @pytest.fixture(scope="module")
 def sweep(folder):
-    return sweep_tables(compared_runs(folder), RenyiSettings(), jobs=1)["greedy-dib"]
+    return sweep_tables(compared_runs(folder), RenyiSettings(), execution=Execution(1))["greedy-dib"]
 
 
 def axes_of(figure):
