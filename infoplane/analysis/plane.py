@@ -22,7 +22,7 @@ from infoplane.estimators.nulls import AT_NULL, OK, ROUNDING, at_null, measured
 
 SETTINGS = (
     *("estimator", "unit", "target", "alpha", "kernel", "bandwidth", "scope", "input_bandwidth"),
-    *("target_bandwidth", "dtype", "tolerance", "permutations"),
+    *("target_bandwidth", "dtype", "tolerance", "permutations", "input_permutations"),
     *("bins", "noise", "neighbours", "batches", "batch_size"),
 )
 FLAGS = ("saturated_x", "saturated_y", "at_null", "uninformative")

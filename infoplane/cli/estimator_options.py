@@ -73,6 +73,13 @@ def estimator_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--neighbours", type=int, default=3, help="ksg: number of nearest neighbours."),
         click.option("--permutations", type=int, default=10, help="Permuted pairings behind the nulls."),
         click.option(
+            "--input-permutations",
+            type=int,
+            default=0,
+            show_default="4, and 2 from 500 samples on",
+            help="renyi: permuted pairings behind the null of I(X;T), each of which takes a joint entropy more.",
+        ),
+        click.option(
             "--batches",
             type=int,
             default=None,

@@ -170,6 +170,10 @@ class EstimatorSettings(ABC):
         """The bandwidth rule of Y as a column; none where Y has classes, which need no bandwidth."""
         return {} if self.chosen(run.probe, run.path).discrete else {"target_bandwidth": str(bandwidth)}
 
+    def pairings_of_input(self, n: int) -> int:
+        """Number of permuted pairings behind the null of I(X;T) for so many samples."""
+        return self.permutations
+
     @abstractmethod
     def prepare(self, probe: Probe, source: Path) -> LayerEstimator:
         """The estimator for one probe, or one batch of it.
@@ -202,6 +206,7 @@ class LayerEstimator(ABC):
         labels: Its classes, (n,) int64; None where it is continuous.
         orders: Permuted pairings, shared by all layers and snapshots: (n,) each, sample i is paired with the Y of
             order[i]. Where inputs repeat they may name samples several times (`is_permutation`).
+        true_order: The order of the samples as they are, (n,).
         input_orders: The same for X in the place of Y; other ones only where copies of an input differ in Y.
         entropy_y: Shannon entropy of the classes, or of which distinct value one has, in bits.
     """
@@ -214,7 +219,8 @@ class LayerEstimator(ABC):
             input_entropy(self.target_distances()) if self.labels is None else class_entropy(self.labels)
         )
         self.orders = pairings(probe.distances, settings.permutations, self.target.values)
-        self.input_orders = pairings(probe.distances, settings.permutations)
+        self.input_orders = pairings(probe.distances, settings.pairings_of_input(self.n))
+        self.true_order = np.arange(self.n)
         self.repeats = share_of_repeats(probe.distances)
 
     def target_distances(self, order: NDArray | None = None) -> NDArray:
@@ -299,12 +305,12 @@ class LayerEstimator(ABC):
         Args:
             status: "ok", or why there are no values; `estimate` looks further where it is "ok".
             i_xt: Information (or dependence) between layer and input as a function of the order of the inputs,
-                called for the true order and for each permuted pairing; a number where these say nothing.
-            i_ty: The same between the layer and the target.
+                called for each permuted pairing and then for the true order; a number where these say nothing.
+            i_ty: The same between the layer and the target; it is called first.
             columns: Other columns: S_T, sigma_T, …
         """
-        value_xt, null_xt, null_xt_std = self._with_null(i_xt, self.input_orders)
         value, null, null_std = self._with_null(i_ty, self.orders)
+        value_xt, null_xt, null_xt_std = self._with_null(i_xt, self.input_orders)
         empty = dict.fromkeys(("sigma_T", "sigma_X", "S_T", "S_X", "S_Y", "limit_XT", "limit_TY"), math.nan)
         return {
             "repeats": self.repeats,
@@ -328,7 +334,7 @@ class LayerEstimator(ABC):
             return quantity, math.nan, math.nan
         nulls = [quantity(order) for order in orders]
         with np.errstate(invalid="ignore"):  # of infinite ones, of which `judged` hears
-            return quantity(np.arange(self.n)), float(np.mean(nulls)), float(np.std(nulls, ddof=1))
+            return quantity(self.true_order), float(np.mean(nulls)), float(np.std(nulls, ddof=1))
 
 
 def one_hot(labels: NDArray) -> tuple[NDArray, NDArray]:

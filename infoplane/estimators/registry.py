@@ -44,6 +44,7 @@ class EstimatorOptions(TypedDict, total=False):
         target_bandwidth: Rule for a continuous target Y.
         dtype: renyi: precision of exact computations, "float64" or "float32".
         tolerance: renyi: half-width in bits of a 99 % interval; 0 is exact.
+        input_permutations: renyi: permuted pairings behind the null of I(X;T); 0 takes 4, or 2 from 500 samples on.
         device: renyi: "auto", "cpu", "cuda", …
         bins: binning: "adaptive:30", "uniform:B", "neuron:B", "fixed:B" or "size:WIDTH".
         noise: kde: variance of the added noise, or a rule for its σ, "median:0.2".
@@ -60,6 +61,7 @@ class EstimatorOptions(TypedDict, total=False):
     target_bandwidth: str | Bandwidth
     dtype: str
     tolerance: float
+    input_permutations: int
     device: str
     bins: str
     noise: str
