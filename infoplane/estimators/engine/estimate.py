@@ -47,18 +47,7 @@ WORDS = frozenset(
     }
 )
 INTEGERS = frozenset(
-    {
-        "permutations",
-        "input_permutations",
-        "batches",
-        "batch_size",
-        "batch",
-        "n",
-        "classes",
-        "step",
-        "depth",
-        "features",
-    }
+    {"permutations", "batches", "batch_size", "batch", "n", "classes", "step", "depth", "features"}
 )
 # What tells one row from another.
 KEYS = (INTEGERS | WORDS | {"alpha", "tolerance", "input_permutations", "neighbours"}) - {"status"}
