@@ -109,7 +109,7 @@ class RenyiSettings(EstimatorSettings):
             "input_bandwidth": str(self.input_bandwidth),
             "dtype": self.dtype,
             "tolerance": self.tolerance,
-            "input_permutations": self.input_permutations,
+            "input_permutations": float(self.input_permutations),  # a number of which other estimators have none
             **self.target_columns(run, self.target_bandwidth),
         }
 
