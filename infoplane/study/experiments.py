@@ -1,7 +1,7 @@
 """The runs of a study, in groups: RUNS/GROUP/VARIANT/seedN.h5.
 
-`training` shows how SGD converges: with a constant learning rate, with shuffled labels (a control that must not
-look the same), and with a learning rate that drops (which makes all layers converge at once); `maps` are the first
+`training` shows how SGD converges, and each run its synchronous path: with a constant learning rate, with shuffled
+labels, and with a learning rate that drops; `maps` are the first
 runs again, with the activations of a small probe. Every `comparison`
 puts methods side by side, each with the learning rate that is best on the validation split out of as many trials.
 `sweep` varies β of GreedyDIB. `signs` is the traffic-sign task with both heads.
@@ -50,12 +50,12 @@ def quick() -> dict[str, Group]:
     """A small CNN on the digits that come with scikit-learn: minutes on two cores."""
     base = TrainingSettings(dataset="digits", model="cnn", probe_size=600)
     # At the usual rate of 0.05 the networks of the control with shuffled labels collapse instead of memorising.
-    training = dataclasses.replace(base, epochs=20, snapshots="25", lr=0.01)
+    training = dataclasses.replace(base, epochs=40, snapshots="32+8", lr=0.01, synchronous_path=True)
     compared = dataclasses.replace(
         base, epochs=15, snapshots="8", probe_size=300, batch_size=64, schedule="onecycle", validation=0.15
     )
     return {
-        "training": _training(training, drop="step:10,15"),
+        "training": _training(training, drop="fractions:0.5,0.75"),
         "comparison": _comparison(compared, SHORT),
         "sweep": _sweep(compared),
     }
@@ -66,7 +66,9 @@ def full(data_root: str = "data") -> dict[str, Group]:
     base = TrainingSettings(
         dataset="cifar10", data_root=data_root, model="vgg11", probe_size=1280, probe_split="test", amp=True
     )
-    training = dataclasses.replace(base, epochs=40, snapshots="40", batch_size=128, amp=False)
+    training = dataclasses.replace(
+        base, epochs=40, snapshots="32+8", batch_size=128, amp=False, synchronous_path=True
+    )
     compared = dataclasses.replace(
         base,
         epochs=60,
@@ -139,7 +141,7 @@ def runs_of(folder: Path, group: str, variant_name: str) -> list[Path]:
 
 def _training(base: TrainingSettings, drop: str) -> Group:
     # The modified information plane asks for the activations of the maps, which are large: few of them.
-    maps = dataclasses.replace(base, keep="activations", probe_size=300, snapshots="9")
+    maps = dataclasses.replace(base, keep="activations", probe_size=300, snapshots="9", synchronous_path=False)
     return Group(
         {
             "sgd": base,
