@@ -179,7 +179,7 @@ def _markov(study: RunSet) -> list[Verdict]:
 
 def _markov_under(study: RunSet) -> Verdict:
     try:
-        return markov_verdict(study.estimates, study.pairs)
+        return markov_verdict(study.estimates, study.pairs, study.links)
     except InfoplaneError as error:
         return Verdict(MARKOV, "undecidable", (str(error),), {})
 

@@ -33,29 +33,6 @@ def layer_cube(estimates: pd.DataFrame, columns: Sequence[str], step: int, layer
     return cube.reshape(len(layers), len(columns), len(runs), len(batches)).swapaxes(0, 1)
 
 
-def pair_cube(pairs: pd.DataFrame, quantity: str, step: int, names: Sequence[str]) -> NDArray:
-    """A pairwise quantity at one step.
-
-    Args:
-        pairs: One row per run, step, batch, quantity and pair, as `infoplane.analysis.gather.gather_pairs` gives.
-        quantity: One of those of `infoplane.estimators.pairs`.
-        step: Step of the snapshot.
-        names: Names of the variables.
-
-    Returns:
-        (names, names, runs, batches), the first axis i and the second j as they are stored (i ≤ j); NaN where
-        there is none.
-    """
-    axes = [pd.Index(axis) for axis in (names, names, np.unique(pairs["run"]), np.unique(pairs["batch"]))]
-    cube = np.full([len(axis) for axis in axes], np.nan)
-    rows = pairs[(pairs["step"] == step) & (pairs["quantity"] == quantity)]
-    keys = ("name_i", "name_j", "run", "batch")
-    places = np.array([axis.get_indexer(pd.Index(rows[key])) for axis, key in zip(axes, keys, strict=True)])
-    known = (places >= 0).all(axis=0)
-    cube[tuple(places[:, known])] = rows["value"].to_numpy()[known]
-    return cube
-
-
 def readable_layers(estimates: pd.DataFrame, steps: Sequence[int]) -> tuple[list[str], dict[str, str]]:
     """Which layers can be read at these steps, in the order of their depth, and why the others cannot.
 

@@ -11,7 +11,7 @@ from infoplane.errors import InfoplaneError
 from infoplane.estimators.base import EstimatorSettings
 from infoplane.estimators.batches import Batches
 from infoplane.estimators.engine.estimate import estimate_run
-from infoplane.estimators.pairs import DRAWS, estimate_pairs
+from infoplane.estimators.pairs import estimate_pairs
 from infoplane.estimators.renyi import RenyiSettings
 from infoplane.execution import QUIET, Execution
 from infoplane.runfile import data_text, open_run, run_names
@@ -69,21 +69,21 @@ def gather_pairs(
     batches: Batches | None = None,
     *,
     steps: Sequence[int] | None = None,
-    draws: int = DRAWS,
+    to_end: bool = False,
     execution: Execution = QUIET,
 ) -> pd.DataFrame:
-    """Estimates the pairwise quantities that are missing and puts the runs side by side.
+    """Estimates the informations between pairs that are missing and puts the runs side by side.
 
     Args:
         paths: Run files.
         settings: Order, kernel and bandwidths.
         batches: Batches of the probe to estimate apart; None takes the whole probe at once.
-        steps: Steps of the snapshots; None takes the first, the middle and the last of each run.
-        draws: Number of permutations behind the null of the residual.
+        steps: Steps of the snapshots; None takes the first, the last and three between them of each run.
+        to_end: Compare the layers at each of them with those at the last snapshot too.
         execution: How work is done.
 
     Returns:
-        One row per run, step, batch, quantity and pair; columns as those of
+        One row per run, steps, batch and pair; columns as those of
         `infoplane.estimators.pairs.estimate_pairs`, and run.
 
     Raises:
@@ -92,7 +92,7 @@ def gather_pairs(
     names = run_names(paths)
     refuse_other_training(paths)
     tables = [
-        estimate_pairs(path, settings, batches, steps=steps, draws=draws, execution=execution) for path in paths
+        estimate_pairs(path, settings, batches, steps=steps, to_end=to_end, execution=execution) for path in paths
     ]
     return pd.concat([table.assign(run=name) for table, name in zip(tables, names, strict=True)], ignore_index=True)
 

@@ -7,13 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from infoplane.analysis.convergence.order import DepthOrder, depth_order
 from infoplane.analysis.convergence.times import Curves, curves
 from infoplane.analysis.convergence.verdict import bottom_up_verdict
 from infoplane.analysis.gather import gather, gather_pairs
-from infoplane.analysis.plane import refuse_mixture
+from infoplane.analysis.markov.structure import gather_links
+from infoplane.analysis.plane import common_steps, refuse_mixture
 from infoplane.analysis.verdict import Verdict
 from infoplane.errors import InfoplaneError
 from infoplane.estimators.base import EstimatorSettings
@@ -24,20 +26,21 @@ from infoplane.execution import QUIET, Execution
 from infoplane.runfile import open_run
 
 BATCH_SIZE = 128
-MAX_BATCHES = 10
+MIN_BATCHES, MAX_BATCHES = 4, 10
+PAIRED_SNAPSHOTS = 9  # of figures over time
 
 
 def default_batches(path: Path) -> Batches | None:
-    """Up to 10 disjoint batches of 128 samples; thirds of a smaller probe; None under 12 samples.
+    """Up to 10 disjoint batches of 128 samples; quarters of a smaller probe; None under 16 samples.
 
     Args:
         path: A run file.
     """
     with open_run(path) as run:
         n = len(run.probe)
-    if n >= 3 * BATCH_SIZE:
-        return Batches(min(n // BATCH_SIZE, MAX_BATCHES), BATCH_SIZE)
-    return Batches(3, n // 3) if n >= 12 else None
+    if n < MIN_BATCHES * 4:
+        return None
+    return Batches(min(max(n // BATCH_SIZE, MIN_BATCHES), MAX_BATCHES), min(BATCH_SIZE, n // MIN_BATCHES))
 
 
 @dataclass
@@ -97,14 +100,41 @@ class RunSet:
 
     @functools.cached_property
     def pairs(self) -> pd.DataFrame:
-        """Pairwise quantities at three snapshots, as `gather_pairs` gives them.
+        """Informations between pairs of layers at the first and last snapshot and some between, as of
+        `gather_pairs`.
 
         Raises:
             InfoplaneError: The settings are not of matrix-based entropies.
         """
+        return self._pairs(None, to_end=False)
+
+    @functools.cached_property
+    def pairs_over_time(self) -> pd.DataFrame:
+        """The same at more snapshots, and between the layers at each of them and those at the end.
+
+        Raises:
+            InfoplaneError: As for `pairs`.
+        """
+        steps = sorted(common_steps(self.estimates)["step"].unique())
+        places = np.linspace(0, len(steps) - 1, PAIRED_SNAPSHOTS).round().astype(int)
+        return self._pairs([int(steps[place]) for place in places], to_end=True)
+
+    def _pairs(self, steps: Sequence[int] | None, *, to_end: bool) -> pd.DataFrame:
         if not isinstance(self.settings, RenyiSettings):
             raise InfoplaneError("information between layers needs the matrix-based entropies: `estimator='renyi'`")
-        return gather_pairs(self.paths, self.settings, self.batches, execution=self.execution)
+        return gather_pairs(
+            self.paths,
+            self.settings,
+            self.batches,
+            steps=steps,
+            to_end=to_end,
+            execution=self.execution,
+        )
+
+    @functools.cached_property
+    def links(self) -> pd.DataFrame:
+        """δ of the links between layers, as `gather_links` gives them."""
+        return gather_links(self.paths)
 
     @property
     def curves(self) -> Curves:

@@ -1,4 +1,4 @@
-"""What an analysis says about a claim: one of four outcomes, the reasons in words, the numbers behind them."""
+"""What an analysis says about a claim: one of five outcomes, the reasons in words, the numbers behind them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-OUTCOMES = ("supported", "mixed", "not supported", "undecidable")
+OUTCOMES = ("supported", "mixed", "contradicted", "not shown", "not supported", "undecidable")
 
 
 @dataclass(frozen=True)

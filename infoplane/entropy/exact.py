@@ -25,7 +25,14 @@ import torch
 from numpy.typing import NDArray
 
 from infoplane.entropy.differentiable import POLYNOMIAL, entropy_with_gradient, half_powers, power_trace
-from infoplane.entropy.eigenvalues import SINGLE, block_eigenvalues, checked_order, eigenvalues, entropy_of
+from infoplane.entropy.eigenvalues import (
+    MEASURED_FROM,
+    SINGLE,
+    block_eigenvalues,
+    checked_order,
+    eigenvalues,
+    entropy_of,
+)
 from infoplane.kernels import as_tensor
 
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
@@ -75,6 +82,22 @@ def gram_entropy(gram: torch.Tensor, alpha: float = 1.0, dtype: str = "float64")
     """
     alpha = checked_order(alpha, gram.dtype, DTYPES[dtype])
     return _entropy(gram.detach().to(DTYPES[dtype]), alpha).item()
+
+
+def gram_entropies(grams: torch.Tensor, alpha: float = 1.0, dtype: str = "float64") -> torch.Tensor:
+    """The same of many Gram matrices, (k,) float64; small ones are solved in one call.
+
+    Args:
+        grams: Gram matrices of any trace, (k, n, n).
+        alpha: Order α > 0.
+        dtype: "float64" or "float32", the precision of the computation.
+    """
+    alpha = checked_order(alpha, grams.dtype, DTYPES[dtype])
+    # A large one is worth the fastest solver of this machine.
+    if alpha in POLYNOMIAL or (grams.shape[-1] >= MEASURED_FROM and not grams.is_cuda):
+        return torch.tensor([gram_entropy(gram, alpha, dtype) for gram in grams], dtype=torch.float64)
+    matrices = grams.detach().to(DTYPES[dtype])
+    return entropy_of(eigenvalues(matrices), alpha, matrices.dtype).cpu()
 
 
 @overload

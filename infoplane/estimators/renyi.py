@@ -39,7 +39,7 @@ from infoplane.entropy.certified import combine
 from infoplane.errors import InfoplaneError
 from infoplane.estimators import bandwidths as scopes
 from infoplane.estimators.base import EstimatorSettings, Item, LayerEstimator, LayerView, input_entropy
-from infoplane.estimators.nulls import is_permutation, pairings
+from infoplane.estimators.nulls import is_permutation
 from infoplane.estimators.solver import Solver
 from infoplane.kernels import Bandwidth, condense, multiply_kernel, squared_distances
 from infoplane.runfile import Probe, Run
@@ -205,10 +205,6 @@ class Renyi(LayerEstimator):
     def target_gram(self) -> torch.Tensor:
         """Normalised Gram matrix of a continuous Y, (n, n) float64, made anew."""
         return self.solver.gram(self.target_distances(), self.sigma_y)
-
-    def permuted_pairings(self, count: int) -> list[NDArray]:
-        """So many permutations of the samples that keep copies of an input together, (n,) each."""
-        return pairings(self._input_distances, count)
 
     def shared(self) -> dict[str, float]:
         """Bandwidth and entropies of X and Y, and the limits of the two informations."""

@@ -79,11 +79,12 @@ def show_markov(table: pd.DataFrame) -> Shown:
     reasons = table.loc[table["criterion"] == "", ["runs", "note"]].itertuples(index=False)
     undecided = " ".join(f"{name} is undecidable: {why}." for name, why in reasons)
     note = (
-        "Supported: all four criteria hold; mixed: two or three; not supported: fewer. p: of a permutation test "
-        "over orders of the layers, or of a t-test over seeds where that is larger. Decay: information between "
-        "layers, normalised by √(I(i;i) I(j;j)), at the end less that at initialisation. A link holds in its "
-        "residual where that is below noise and initialisation and information is lost. Not supported is no "
-        f"evidence against a Markov chain: under Gaussian kernels the residual is strict. {undecided}"
+        "Supported: all three criteria hold; mixed: the triples and one other; contradicted: the network is "
+        "no chain and over 5 % of the triples are violated; not shown: otherwise. δ: 0 where a layer gets all "
+        "that it knows through the one before it. A triple is violated where variables further apart know "
+        "more of each other than nearer ones, after their nulls; p: share of orders of the layers with as "
+        "few. Slope and I(T;Y): null-corrected; p: of t-tests over layers and over seeds, the larger of the "
+        f"two. {undecided}"
     ).strip()
     shown = _blanked(pd.DataFrame(columns), ["runs", "verdict", "seeds", "criterion", "holds"])
     return shown, "Verdicts on the Markov information bottleneck, by criterion.", note
@@ -163,9 +164,7 @@ def _measure(row: pd.Series) -> str:
         return "–"
     if row["unit"] == "share":
         return f"{100 * row['value']:.0f} %"
-    if row["unit"] == "links":
-        return f"{row['value']:.0f} {row['note']}"
-    return _interval(row["value"], row["low"], row["high"], 2 if row["unit"] == "ρ" else 3)
+    return f"{row['value']:.2g}" if row["unit"] == "δ" else _interval(row["value"], row["low"], row["high"], 3)
 
 
 def _intervals(table: pd.DataFrame, name: str) -> list[str]:

@@ -61,8 +61,8 @@ def markov_verdicts(reports: Mapping[str, Report]) -> pd.DataFrame:
 
     Returns:
         One row per set, criterion and measure: `runs`, `outcome`, `seeds`, `criterion`, `holds`, `measure`, `unit`
-        ("share", "ρ", "ratio" or "links"), `value` with its 95 % interval `low` and `high`, `p` (the largest of
-        those that must be below 0.05), and `note`; an undecidable verdict has one row with its reasons as the note.
+        ("δ", "share" or "bits"), `value` with its 95 % interval `low` and `high`, `p` (the largest of those that
+        must be below 0.05), and `note`; an undecidable verdict has one row with its reasons as the note.
 
     Raises:
         InfoplaneError: There is no such verdict.
@@ -92,47 +92,26 @@ def _criteria(verdict: Verdict) -> Iterator[dict[str, Any]]:
             yield {"criterion": name, "holds": numbers["holds"], **row}
 
 
-def _chains(numbers: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    shares, alone = numbers["shares"], numbers["p_alone"]
-    share = {"unit": "share"}
-    yield {"measure": "violated links of I(X;T)", **share, "value": shares["X"], "p": alone["X"]}
-    yield {"measure": "of raw I(T;Y)", **share, "value": numbers["raw"]}
-    yield {"measure": "of null-corrected I(T;Y)", **share, "value": numbers["corrected"]}
-    yield {"measure": "of both I(T;Y)", **share, "value": shares["Y"], "p": alone["Y"]}
-    yield {"measure": "of I(X;T) and both I(T;Y)", **share, "value": sum(shares.values()) / 2, "p": numbers["p"]}
+def _structure(numbers: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    known = [delta for delta in numbers["delta"] if delta is not None]
+    largest = {"measure": "largest δ of a link", "unit": "δ", "value": max(known, default=None)}
+    yield {**largest, "note": f"{numbers['state']}; {len(known)} of {len(numbers['delta'])} links known"}
 
 
-def _fall(numbers: Mapping[str, Any], measure: str) -> dict[str, Any]:
-    ends = {"value": numbers["rho"], "low": numbers["rho_low"], "high": numbers["rho_high"]}
-    both = [p for p in (numbers["rho_p"], numbers["order_p"]) if p is not None]
-    return {"measure": measure, "unit": "ρ", **ends, "p": max(both, default=None)}
-
-
-def _decay(numbers: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    yield _fall(numbers, "ρ of |i−j| and the change of I(i;j)")
-
-
-def _residuals(numbers: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    held = numbers["held"]
-    read = sum(p is not None for p in numbers["p"])
-    yield {"measure": "links that hold", "unit": "links", "value": sum(held), "note": f"of {read}"}
-    for measure, key in (("at the end", ""), ("at initialisation", "_start"), ("of independent noise", "_null")):
-        yield {"measure": f"mean residual {measure}", "unit": "ratio", "value": numbers[f"residual{key}"]}
+def _triples(numbers: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    yield {"measure": "violated triples", "unit": "share", "value": numbers["share"], "p": numbers["p"]}
+    yield {"measure": "of other orders of the layers", "unit": "share", "value": numbers["shuffled"]}
 
 
 def _bottleneck(numbers: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    yield _fall(numbers, "ρ of depth and I(X;T)")
-    p = [value for value in numbers["margin_p"] if value is not None]
-    kept = {"value": numbers["kept_share"], "p": max(p, default=None)}
-    yield {"measure": "null-corrected I(T;Y) kept", "unit": "share", **kept}
+    ends = {"value": numbers["slope"], "low": numbers["slope_low"], "high": numbers["slope_high"]}
+    p = max(numbers["p_layers"], numbers["p_seeds"])
+    yield {"measure": "slope of I(X;T) a layer", "unit": "bits", **ends, "p": p}
+    kept = {"value": numbers["kept_share"], "p": numbers["p_known"]}
+    yield {"measure": "I(T;Y) kept by the last layer", "unit": "share", **kept, "note": f"of {numbers['best']}"}
 
 
-_MEASURES = {
-    "data-processing chains": _chains,
-    "decay with distance": _decay,
-    "Markov residuals": _residuals,
-    "bottleneck": _bottleneck,
-}
+_MEASURES = {"structure": _structure, "triples": _triples, "bottleneck": _bottleneck}
 
 
 def _refuse_none(found: object) -> None:

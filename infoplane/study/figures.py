@@ -28,8 +28,8 @@ from infoplane.figures.convergence.order import convergence_order, order_caption
 from infoplane.figures.convergence.profile import convergence_profile, profile_caption
 from infoplane.figures.markov.decay import information_decay
 from infoplane.figures.markov.matrices import information_matrices
-from infoplane.figures.markov.residuals import markov_residuals
-from infoplane.figures.markov.violations import chain_violations
+from infoplane.figures.markov.structure import link_structure
+from infoplane.figures.markov.triples import violated_triples
 from infoplane.figures.modified_plane import modified_plane
 from infoplane.figures.parts.captions import plane_caption
 from infoplane.figures.plane import information_plane
@@ -88,7 +88,7 @@ class Study:
     @functools.cached_property
     def markov(self) -> MarkovTables:
         """The tables of the Markov structure."""
-        return markov_tables(self.trained.estimates, self.trained.pairs)
+        return markov_tables(self.trained.estimates, self.trained.pairs_over_time, self.trained.links)
 
     def comparison(self, group: str) -> Material:
         """The material of a comparison's figures.
@@ -168,23 +168,23 @@ def _order(study: Study, name: str) -> Iterator[Drawing]:
 
 
 def _matrices(study: Study, name: str) -> Iterator[Drawing]:
-    table = study.markov.matrices
-    yield Drawing(name, table, partial(information_matrices, table))
+    tables = study.markov
+    yield Drawing(name, tables.matrices, partial(information_matrices, tables.matrices, tables.shares))
 
 
 def _decay(study: Study, name: str) -> Iterator[Drawing]:
+    table = study.markov.decay
+    yield Drawing(name, table, partial(information_decay, table))
+
+
+def _triples(study: Study, name: str) -> Iterator[Drawing]:
     tables = study.markov
-    yield Drawing(name, tables.decay, partial(information_decay, tables.decay, tables.seeds))
+    yield Drawing(name, tables.shares, partial(violated_triples, tables.shares, tables.middles))
 
 
-def _violations(study: Study, name: str) -> Iterator[Drawing]:
-    tables = study.markov
-    yield Drawing(name, tables.links, partial(chain_violations, tables.links, tables.shares))
-
-
-def _residuals(study: Study, name: str) -> Iterator[Drawing]:
-    table = study.markov.residuals
-    yield Drawing(name, table, partial(markov_residuals, table))
+def _links(study: Study, name: str) -> Iterator[Drawing]:
+    table = study.markov.links
+    yield Drawing(name, table, partial(link_structure, table))
 
 
 def _compared(*kinds: str, groups: str) -> Callable[[Study, str], Iterator[Drawing]]:
@@ -226,8 +226,8 @@ _FIGURES: dict[str, Callable[[Study, str], Iterator[Drawing]]] = {
     "F5-order": _order,
     "F6-matrices": _matrices,
     "F7-decay": _decay,
-    "F8-violations": _violations,
-    "F9-residuals": _residuals,
+    "F8-triples": _triples,
+    "F9-links": _links,
     "F10": _compared("accuracy", "costs", groups="comparison"),
     "F11": _greedy_plane,
     "F12": _compared("sweep", groups="sweep"),

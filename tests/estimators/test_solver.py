@@ -146,8 +146,8 @@ def test_orders_in_which_rounding_decides_are_told(caplog):
 def test_pairs_take_the_precision_and_refuse_a_tolerance(run_path):
     double, single = (estimate_pairs(run_path, RenyiSettings(dtype=dtype)) for dtype in ("float64", "float32"))
     assert set(single["dtype"]) == {"float32"}
-    assert (double["value"] != single["value"]).any()
-    np.testing.assert_allclose(double["value"], single["value"], atol=1e-4)
+    assert (double["information"] != single["information"]).any()
+    np.testing.assert_allclose(double["information"], single["information"], atol=1e-4)
     with pytest.raises(InfoplaneError, match="leave out the tolerance"):
         estimate_pairs(run_path, RenyiSettings(tolerance=0.1))
 

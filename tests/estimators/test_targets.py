@@ -6,7 +6,7 @@ import pytest
 from scipy.spatial.distance import pdist
 from written import classes, continuous, made
 
-from infoplane import conditional_mutual_information, gram_matrix, mutual_information, open_run, renyi_entropy
+from infoplane import gram_matrix, mutual_information, open_run, renyi_entropy
 from infoplane.analysis.gather import gather
 from infoplane.analysis.plane import average_batches, plane_table
 from infoplane.errors import InfoplaneError
@@ -124,9 +124,8 @@ def test_batches_and_pairs_of_a_continuous_target(tmp_path, drawn):
     pairs = estimate_pairs(path, RenyiSettings(), Batches(3, 40))
     assert set(rows["n"]) == {40}
     for _, row in rows.iterrows():
-        same = pairs[(pairs["batch"] == row["batch"]) & (pairs["quantity"] == "information")]
-        found = same[(same["i"] == row["depth"]) & (same["name_j"] == "Y")]["value"].iloc[0]
-        assert found == pytest.approx(row["I_TY"], abs=1e-9)
+        same = pairs[(pairs["batch"] == row["batch"]) & (pairs["i"] == 0) & (pairs["j"] == row["depth"])]
+        assert same["information"].tolist() == [pytest.approx(row["I_XT"], abs=1e-9)]
 
 
 def repeated(times=3, count=60, seed=0):
@@ -242,18 +241,13 @@ def test_the_commands_state_repeats(infoplane, tmp_path):
     assert "n = 180 (67 % repeat others), 4 classes" in infoplane("estimate", "run.h5", "--estimator", "ksg")[1]
 
 
-def test_the_null_residual_keeps_copies_together(tmp_path):
+def test_the_null_of_pairs_keeps_copies_together(tmp_path):
     inputs, layer, labels = repeated(count=20)
     path = made(tmp_path / "run.h5", inputs, np.stack([layer, layer**3], axis=2), classes(labels))
-    rows = estimate_pairs(path, draws=3)
+    rows = estimate_pairs(path)
     with open_run(path) as run:
-        orders = pairings(run.probe.distances, 3)
+        (order,) = pairings(run.probe.distances, 1)
         first, second = (gram_matrix(run.snapshots[0].activations(f"layer{i}")) for i in range(2))
-    ratios = []
-    for order in orders:
-        noise, x = second[np.ix_(order, order)], gram_matrix(inputs)
-        residual = conditional_mutual_information(x, noise, first)
-        joint = first * noise * len(noise)
-        ratios.append(residual / (renyi_entropy(joint) - renyi_entropy(first)))
-    found = rows[rows["quantity"] == "null_residual"]["value"].iloc[0]
-    assert found == pytest.approx(np.mean(ratios), abs=1e-5)
+    expected = mutual_information(first[np.ix_(order, order)], second)
+    found = rows[(rows["i"] == 1) & (rows["j"] == 2)]["information_null"].iloc[0]
+    assert found == pytest.approx(expected, abs=1e-5)

@@ -15,10 +15,11 @@ from infoplane.analysis.verdict import OUTCOMES, Verdict, json_value
 from infoplane.errors import InfoplaneError
 from infoplane.estimators.batches import Batches
 from infoplane.estimators.renyi import RenyiSettings
+from infoplane.execution import Execution
 from infoplane.reporting.report import as_json, write_report
 from infoplane.trainers.session import TrainingSettings, record
 
-QUICK = {"settings": RenyiSettings(permutations=2), "jobs": 1}
+QUICK = {"settings": RenyiSettings(permutations=2), "execution": Execution(jobs=1)}
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +28,7 @@ def runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
     paths = [folder / f"seed{seed}.h5" for seed in range(2)]
     for seed, path in enumerate(paths):
-        record(TrainingSettings(epochs=1, snapshots="6", probe_size=40, eval_size=50, seed=seed), path)
+        record(TrainingSettings(epochs=1, snapshots="6", probe_size=80, eval_size=50, seed=seed), path)
     return paths
 
 
@@ -72,7 +73,7 @@ def test_report_round_trip(report, tmp_path):
     assert "the rule asks for 5 runs" in text
     assert "learning-rate schedule: constant, the same in all runs" in text
     assert [one["quantity"] for one in numbers["convergence"]] == ["I_XT", "cka", "svcca", "parameters"]
-    assert numbers["about"]["batches"] == 3
+    assert numbers["about"]["batches"] == 4
     assert [one["varied"] for one in numbers["variants"]] == [
         "tolerance",
         "tolerance",
@@ -153,7 +154,7 @@ def test_what_one_run_cannot_say(tmp_path, options, limitation):
 
 
 def test_default_batches(runs, tmp_path):
-    assert default_batches(runs[0]) == Batches(3, 13)
+    assert default_batches(runs[0]) == Batches(4, 20)
     assert default_batches(own_run(tmp_path / "tiny.h5", size=11, steps=1)) is None
 
 

@@ -7,11 +7,11 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from made_markov import chain, control_runs
 from recorded import make_run
 
 from infoplane.analysis.analyze import Report, Variant
 from infoplane.analysis.comparison.methods import comparison_table
-from infoplane.analysis.markov.controls import control_tables, planted_bottleneck
 from infoplane.analysis.markov.verdict import markov_verdict
 from infoplane.analysis.verdict import Verdict
 from infoplane.errors import InfoplaneError
@@ -22,8 +22,6 @@ from infoplane.reporting.tables import latex, markdown, save_table
 from infoplane.reporting.verdicts import BASE, convergence_verdicts, markov_verdicts
 from infoplane.runfile import data_text
 from infoplane.trainers.session import TrainingSettings, record
-
-LAYERS = [f"layer{place}" for place in range(1, 6)]
 
 
 def order(rho, **others):
@@ -81,7 +79,7 @@ def test_convergence_in_words(reports):
 
 
 def test_markov_numbers_are_those_of_the_verdict():
-    found = markov_verdict(*control_tables(planted_bottleneck(5, batches=2, n=64), LAYERS, draws=2))
+    found = markov_verdict(*control_runs(chain))
     undecided = Verdict(found.claim, "undecidable", ("2 seeds only", "one snapshot only"), {"seeds": 2})
     table = markov_verdicts(
         {"planted": report(verdict(), further=[found]), "few": report(verdict(), [], [undecided])}
@@ -89,17 +87,19 @@ def test_markov_numbers_are_those_of_the_verdict():
     criteria = found.numbers["criteria"]
     held = table.dropna(subset=["holds"]).groupby("criterion")["holds"].first().to_dict()
     assert held == {name: one["holds"] for name, one in criteria.items()}
-    values = table.set_index("measure")
-    decay, chains = criteria["decay with distance"], criteria["data-processing chains"]
-    row = values.loc["ρ of |i−j| and the change of I(i;j)"]
-    assert row[["value", "low", "high"]].tolist() == [decay["rho"], decay["rho_low"], decay["rho_high"]]
-    assert row["p"] == max(decay["rho_p"], decay["order_p"])
-    assert values.loc["of I(X;T) and both I(T;Y)", "value"] == np.mean(list(chains["shares"].values()))
-    assert values.loc["violated links of I(X;T)", "p"] == chains["p_alone"]["X"]
-    assert values.loc["links that hold", "value"] == sum(criteria["Markov residuals"]["held"])
+    values, bottleneck = table.set_index("measure"), criteria["bottleneck"]
+    row = values.loc["slope of I(X;T) a layer"]
+    ends = [bottleneck[name] for name in ("slope", "slope_low", "slope_high")]
+    assert row[["value", "low", "high"]].tolist() == ends
+    assert row["p"] == max(bottleneck["p_layers"], bottleneck["p_seeds"])
+    assert values.loc["I(T;Y) kept by the last layer", "value"] == bottleneck["kept_share"]
+    assert values.loc["violated triples", ["value", "p"]].tolist() == [0, pytest.approx(1 / 720)]
+    assert values.loc["largest δ of a link", "note"] == "chain; 5 of 5 links known"
     shown, _, note = show_markov(table)
-    held = f"{sum(criteria['Markov residuals']['held'])} of 4"
-    assert shown.iloc[6][["measure", "value [95 %]"]].tolist() == ["links that hold", held]
+    assert shown.iloc[0][["criterion", "holds", "measure", "value [95 %]"]].tolist() == [
+        *("structure", "yes", "largest δ of a link", "0")
+    ]
+    assert shown.iloc[1][["measure", "value [95 %]", "p"]].tolist() == ["violated triples", "0 %", "0.001"]
     assert shown.iloc[-1][["runs", "verdict", "seeds", "criterion"]].tolist() == ["few", "undecidable", "2", "–"]
     assert "few is undecidable: 2 seeds only; one snapshot only." in note
 

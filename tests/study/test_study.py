@@ -62,8 +62,8 @@ def test_every_figure_and_table_is_made_or_named_as_missing(infoplane, folder, t
     code, _, complaint = infoplane("figures", "--out", tmp_path / "out", "--runs", folder, "--jobs", 1, "-q")
     assert code == 0, complaint
     names = {path.stem for path in (tmp_path / "out" / "figures").glob("*.png")}
-    assert names >= {"F1-plane", "F3-time", "F4-profile", "F5-order", "F6-matrices", "F7-decay", "F8-violations"}
-    assert names >= {"F9-residuals", "F10-accuracy", "F10-costs", "F11-depth", "F13-sensitivity"}
+    assert names >= {"F1-plane", "F3-time", "F4-profile", "F5-order", "F6-matrices", "F7-decay", "F8-triples"}
+    assert names >= {"F9-links", "F10-accuracy", "F10-costs", "F11-depth", "F13-sensitivity"}
     assert {path.stem for path in (tmp_path / "out" / "figures").glob("*.csv")} == names
     for name in ("F2-modified-plane", "F12", "F14", "T2-signs"):
         assert any(line.startswith(f"missing: {name}: ") for line in complaint.splitlines()), name

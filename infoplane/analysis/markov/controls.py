@@ -1,51 +1,109 @@
-"""Chains whose answer is known, to hold an analysis against before it is believed.
+"""Layers whose dependence is known, to hold an analysis against before it is believed.
 
-Tables of the same form as those of recorded runs are made from Gram matrices alone, so that every control goes
-through the same criteria as a network.
+Chains: networks without shortcuts, with and without noise in their layers, and linear-Gaussian ones. No chains:
+random features of the input that know of each other only through it (a star), networks in which the input leaks
+into a later layer or a layer sees the one before the last, and chains whose layers are taken in another order.
 """
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
+from scipy.spatial.distance import pdist
 
-from infoplane.entropy import class_entropy, class_joint_entropy
-from infoplane.estimators.pairs import DRAWS, pair_quantities
-from infoplane.kernels import gram_matrix, label_gram
+from infoplane.analysis.markov.triples import normalised
+from infoplane.estimators.pairs import pair_informations
+from infoplane.kernels import Bandwidth, distance_gram
 
-PERMUTATIONS = 5
+LATENT, INPUTS = 8, 64
+MEDIAN = Bandwidth("median", 1.0)
 
 
-@dataclass(frozen=True)
-class Sample:
-    """The variables of one run at one step on one batch.
+def inputs(n: int, rng: np.random.Generator) -> NDArray:
+    """Inputs that fill 8 of their 64 dimensions, bent: tanh of a random mixture, (n, 64)."""
+    mixture = rng.standard_normal((LATENT, INPUTS)) / math.sqrt(LATENT)
+    return np.tanh(rng.standard_normal((n, LATENT)) @ mixture)
 
-    Attributes:
-        run: Name of the run (a seed).
-        step: Step of the snapshot.
-        batch: Number of the batch.
-        grams: Normalised Gram matrices of X, T_1 … T_L, each (n, n).
-        labels: Class labels, (n,).
+
+def network(
+    x: NDArray,
+    widths: Sequence[int],
+    rng: np.random.Generator,
+    *,
+    noise: float = 0.0,
+    leak: float = 0.0,
+    skips: Sequence[int] = (),
+) -> list[NDArray]:
+    """The layers of a random network of rectified linear units.
+
+    Args:
+        x: Inputs, (n, d).
+        widths: Numbers of units of the layers.
+        rng: Source of the weights (normal, of variance 2 / inputs) and of the noise.
+        noise: Standard deviation of what is added to each layer, in units of the layer's own; independent in every
+            layer, so that the layers stay a chain.
+        leak: Weight with which the input enters the middle layer.
+        skips: Layers, from 1, that also see the layer before the one before them.
+
+    Returns:
+        X and the layers, (n, width) each.
     """
+    layers = [x]
+    for number, width in enumerate(widths, start=1):
+        value = layers[-1] @ _weights(layers[-1], width, rng)
+        if number == (len(widths) + 1) // 2 + 1:
+            value = value + leak * x @ _weights(x, width, rng)
+        if number in skips:
+            value = value + layers[-2] @ _weights(layers[-2], width, rng)
+        value = np.maximum(value, 0.0)
+        layers.append(value + noise * value.std() * rng.standard_normal(value.shape))
+    return layers
 
-    run: str
-    step: int
-    batch: int
-    grams: Sequence[NDArray]
-    labels: NDArray
+
+def features(x: NDArray, widths: Sequence[int], gains: Sequence[float], rng: np.random.Generator) -> list[NDArray]:
+    """A star: layers that are random features of X, tanh of a random mixture, none a function of another.
+
+    Args:
+        x: Inputs, (n, d).
+        widths: Numbers of units of the layers.
+        gains: How strongly each layer saturates.
+        rng: Source of the weights.
+
+    Returns:
+        X and the layers, (n, width) each.
+    """
+    return [
+        x,
+        *(np.tanh(gain * x @ _weights(x, width, rng)) for width, gain in zip(widths, gains, strict=True)),
+    ]
+
+
+def linear_chain(x: NDArray, widths: Sequence[int], correlation: float, rng: np.random.Generator) -> list[NDArray]:
+    """A linear chain: each layer is a random mixture of the one before, of unit variance, and noise.
+
+    Args:
+        x: Inputs, (n, d), of unit variance; the chain is Gaussian where they are.
+        widths: Numbers of units of the layers.
+        correlation: Share √(1 − noise variance) of a layer that comes from the one before, between 0 and 1.
+        rng: Source of the weights and of the noise.
+
+    Returns:
+        X and the layers, (n, width) each.
+    """
+    layers, loss = [x], math.sqrt(1 - correlation**2)
+    for width in widths:
+        signal = layers[-1] @ _weights(layers[-1], width, rng) / math.sqrt(2)
+        layers.append(correlation * signal + loss * rng.standard_normal(signal.shape))
+    return layers
 
 
 def gaussian_chain(
     n: int, layers: int, correlation: float, dimension: int, rng: np.random.Generator
 ) -> tuple[list[NDArray], list[float]]:
-    """A linear-Gaussian Markov chain X → T_1 → … → T_L, T_{l+1} = ρ T_l + √(1−ρ²) noise in each component.
+    """A linear-Gaussian chain with known informations: T_{l+1} = ρ T_l + √(1−ρ²) noise in each component.
 
     Args:
         n: Number of samples.
@@ -65,110 +123,41 @@ def gaussian_chain(
     return chain, [-dimension / 2 * math.log2(1 - correlation ** (2 * l)) for l in range(1, layers + 1)]
 
 
-def discrete_chain(n: int, layers: int, rng: np.random.Generator) -> tuple[list[NDArray], NDArray]:
-    """A deterministic chain of coarser and coarser states: T_l = ⌊X / 2^l⌋ of 2^(L+1) states, Y = T_L.
+def in_order(variables: Sequence[NDArray], order: Sequence[int]) -> list[NDArray]:
+    """X and its layers in another order; `order` numbers the layers from 1."""
+    return [variables[0], *(variables[place] for place in order)]
 
-    Under delta kernels the matrix-based entropy at α = 1 is Shannon's of the frequencies, so that I(X;T_{l+1}|T_l)
-    = 0 exactly, I(X;T_l) = S(T_l) falls and I(T_l;Y) = S(Y) is kept.
+
+def batch_informations(
+    variables: Sequence[NDArray],
+    batches: int,
+    rng: np.random.Generator,
+    bandwidth: Bandwidth = MEDIAN,
+) -> NDArray:
+    """Normalised, null-corrected informations between all pairs of variables, as `triples.triple_test` takes them.
 
     Args:
-        n: Number of samples.
-        layers: Number L of layers.
-        rng: Source of randomness.
+        variables: X and the layers, (n, d) each.
+        batches: Number of disjoint batches of consecutive samples.
+        rng: Source of the permuted pairing of each batch.
+        bandwidth: Rule of the Gaussian kernels.
 
     Returns:
-        X and the layers, (n,) int64 each, and the labels, (n,).
+        (batches, V, V).
     """
-    states = rng.integers(2 ** (layers + 1), size=n)
-    chain = [states >> level for level in range(layers + 1)]
-    return chain, chain[-1]
+    size = len(variables[0]) // batches
+    matrices = []
+    for start in range(0, batches * size, size):
+        grams = [_gram(values[start : start + size], bandwidth) for values in variables]
+        matrices.append(normalised(*pair_informations(grams, rng.permutation(size))))
+    return np.stack(matrices)
 
 
-def planted_bottleneck(
-    seeds: int, *, batches: int = 3, n: int = 128, layers: int = 5, noise: float = 0.5, seed: int = 0
-) -> Iterator[Sample]:
-    """Runs of a Markov bottleneck: random partitions of the input at step 0, the discrete chain at step 1.
-
-    Each layer is a partition of the states of X (delta kernel) times a Gaussian kernel of noise of its own, without
-    which T_{l+1} would add nothing to T_l of which a share could be taken. The noise of a layer does not enter the
-    next, so the partitions are a Markov chain and the label, the last of them, is kept by all.
-
-    Args:
-        seeds: Number of runs.
-        batches: Number of batches of each.
-        n: Samples of a batch.
-        layers: Number L of layers.
-        noise: Standard deviation of the noise in bandwidths.
-        seed: Seed of all.
-    """
-    for run, step, batch in itertools.product(range(seeds), (0, 1), range(batches)):
-        rng = np.random.default_rng([seed, run, step, batch])
-        states, labels = discrete_chain(n, layers, rng)
-        own = np.random.default_rng([seed, run])
-        if step == 0:
-            table = own.integers(2 ** (layers - 2), size=(layers, 2 ** (layers + 1)))
-            states = [states[0], *(row[states[0]] for row in table)]
-        noises = (gram_matrix(noise * rng.standard_normal(n), 1.0) for _ in range(layers))
-        grams = [n * label_gram(part) * kernel for part, kernel in zip(states[1:], noises, strict=True)]
-        yield Sample(f"seed{run}", step, batch, [label_gram(states[0]), *grams], labels)
+def _weights(values: NDArray, width: int, rng: np.random.Generator) -> NDArray:
+    """Weights that keep the scale of values (n, d) through rectified linear units, (d, width)."""
+    return rng.standard_normal((values.shape[1], width)) * math.sqrt(2 / values.shape[1])
 
 
-def control_tables(
-    samples: Iterable[Sample],
-    layers: Sequence[str],
-    *,
-    alpha: float = 1.0,
-    draws: int = DRAWS,
-    links: Sequence[tuple[int, int]] | None = None,
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Estimates and pairs of given Gram matrices, in the form of recorded runs.
-
-    Args:
-        samples: One for each run, step and batch.
-        layers: Names of T_1 … T_L.
-        alpha: Order α > 0.
-        draws: Number of permutations behind the null of the residual.
-        links: As in `infoplane.estimators.pairs.pair_quantities`.
-
-    Returns:
-        Two tables such as `infoplane.analysis.gather.gather` and `gather_pairs` give, for `markov_verdict`.
-    """
-    estimates, pairs = [], []
-    names = ["X", *layers, "Y"]
-    for sample in samples:
-        place = {"run": sample.run, "step": sample.step, "batch": sample.batch, "n": len(sample.labels)}
-        settings = {"alpha": alpha, "kernel": "given", "bandwidth": "given", "scope": "given"}
-        place |= {**settings, "input_bandwidth": "given", "batch_size": len(sample.labels)}
-        rows = [*pair_quantities(sample.grams, sample.labels, alpha, draws, links)]
-        pairs += [{**place, **row, "name_i": names[row["i"]], "name_j": names[row["j"]]} for row in rows]
-        known = {(row["quantity"], row["i"], row["j"]): row["value"] for row in rows}
-        estimates += [{**place, **row} for row in _estimates(sample, layers, known, alpha)]
-    return pd.DataFrame(estimates), pd.DataFrame(pairs)
-
-
-def _estimates(
-    sample: Sample, layers: Sequence[str], known: dict[tuple[str, int, int], float], alpha: float
-) -> Iterable[dict[str, Any]]:
-    """The rows of the estimates table, with the null of permuted labels."""
-    rng = np.random.default_rng(0)
-    last = len(layers) + 1
-    s_y = class_entropy(sample.labels, alpha)
-    about = {"dataset": "control", "model": "control", "estimator": "renyi", "permutations": PERMUTATIONS}
-    about |= {"unit": "bits", "status": "ok", "classes": len(np.unique(sample.labels)), "S_Y": s_y}
-    permuted = [rng.permutation(sample.labels) for _ in range(PERMUTATIONS)]
-    for depth, (name, gram) in enumerate(zip(layers, sample.grams[1:], strict=True), start=1):
-        s_t = known["entropy", depth, depth]
-        null = [s_t + s_y - class_joint_entropy(gram, labels, alpha) for labels in permuted]
-        yield {
-            **about,
-            "layer": name,
-            "depth": depth,
-            "epoch": float(sample.step),
-            "S_T": s_t,
-            "S_X": known["entropy", 0, 0],
-            "I_XT": known["information", 0, depth],
-            "I_TY": known["information", depth, last],
-            "I_TY_null": float(np.mean(null)),
-            "I_TY_null_std": float(np.std(null, ddof=1)),
-            "I_TY_corrected": known["information", depth, last] - float(np.mean(null)),
-        }
+def _gram(values: NDArray, bandwidth: Bandwidth) -> NDArray:
+    distances = pdist(values)
+    return distance_gram(distances, bandwidth.sigma(distances, values.shape[1]))

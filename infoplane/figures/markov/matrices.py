@@ -1,4 +1,4 @@
-"""Layer-by-layer information: X, T_1 … T_L and Y against each other, at several times."""
+"""Layer-by-layer information: X, T_1 … T_L against each other at several times, and against the end."""
 
 from __future__ import annotations
 
@@ -11,10 +11,21 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from infoplane.figures.parts.links import layers_text, refuse_empty, short, snapshot_name, subject
-from infoplane.figures.parts.style import COLOURS, COLUMN, DOUBLE_COLUMN, SMALL, canvas, style, text_width
+from infoplane.analysis.markov.matrices import INPUT
+from infoplane.figures.parts.links import layers_text, percent, refuse_empty, short, snapshot_name, some_of, subject
+from infoplane.figures.parts.style import (
+    COLOURS,
+    COLUMN,
+    DOUBLE_COLUMN,
+    MARKERS,
+    SMALL,
+    canvas,
+    style,
+    text_width,
+)
+from infoplane.figures.parts.time_axis import time_axis
 
-NORMS = {"diagonal": "I(i;j) / √(I(i;i) I(j;j))", "entropy": "I(i;j) / max(S(i), S(j))"}
+NORM = "I(i;j) / √(I(i;i) I(j;j))"
 _ACROSS = 3
 _LUMINANCE = (0.299, 0.587, 0.114)
 _DARK = 0.5  # from this luminance down, text on a cell is white
@@ -22,25 +33,29 @@ _DARK = 0.5  # from this luminance down, text on a cell is white
 
 def matrices_caption(table: pd.DataFrame) -> str:
     """The caption of `information_matrices`: what was measured, how it is normalised, and the mean's scope."""
+    runs = int(table["runs"].iloc[0])
     widest = (table["information_high"] - table["information_low"]).max()
-    norm = NORMS[table["norm"].iloc[0]]
-    batches = int(table["batches"].iloc[0])
+    interval = f" (widest 95 % interval of Student's t: {widest:.2f})" if np.isfinite(widest) else ""
+    below = "Below: layers at one time (rows) against layers at the end (columns); each against itself at the end. "
+    later = below if (table["step"] != table["step_j"]).any() else ""
     return (
-        f"Information between the input X, the layers and the labels Y of {subject(table)} Normalised: {norm}"
-        f"{', so that the diagonal is 1' if table['norm'].iloc[0] == 'diagonal' else ''}; Y by the delta kernel. "
-        f"Means over {table['runs'].iloc[0]} runs and {batches} batches of n samples; the widest 95 % interval of "
-        f"a hierarchical bootstrap spans {widest:.2f}. {layers_text(table, kind='name')}."
+        f"Information between the input X and the layers of {subject(table)} Less its permuted null, "
+        f"normalised: {NORM}. Means over {runs} runs and {int(table['batches'].iloc[0])} batches{interval}. "
+        "Above: at one time; underneath, the share of violated triples, in which variables further apart know "
+        "more of each other than nearer ones (median over runs), with p against other orders of the layers. "
+        f"{later}{layers_text(table[table['name_i'] != INPUT], kind='name')}."
     )
 
 
 @style()
-def information_matrices(table: pd.DataFrame, caption: str | None = None) -> Figure:
-    """Draw the normalised information between all pairs of X, T_1 … T_L and Y, one panel a snapshot.
+def information_matrices(table: pd.DataFrame, shares: pd.DataFrame, caption: str | None = None) -> Figure:
+    """Draw the normalised information between all pairs of X, T_1 … T_L, and between layers then and at the end.
 
     Cells hold their value where they are large enough for it; pairs that were not measured are grey.
 
     Args:
         table: `matrices` of `infoplane.analysis.markov.tables.markov_tables`.
+        shares: `shares` of the same.
         caption: Printed underneath; None builds one from the table, "" prints none.
 
     Returns:
@@ -50,22 +65,29 @@ def information_matrices(table: pd.DataFrame, caption: str | None = None) -> Fig
         InfoplaneError: If there is nothing to draw.
     """
     refuse_empty(table, ["information"])
-    steps = sorted(table["step"].unique())
-    across = min(len(steps), _ACROSS)
-    down = -(-len(steps) // across)
-    width = COLUMN if len(steps) == 1 else DOUBLE_COLUMN
+    steps, later = sorted(table["step"].unique()), table[table["step"] != table["step_j"]]
+    shown = some_of(steps, _ACROSS)
+    down, across = 1 + bool(len(later)), max(len(shown), 1 if later.empty else 2)
+    width = COLUMN if across == 1 else DOUBLE_COLUMN
     side = (width - 1.0) / across - 0.3
-    figure, body = canvas(width, down * (side + 0.45), matrices_caption(table) if caption is None else caption)
-    panels = body.subplots(down, across, squeeze=False).ravel()
+    figure, body = canvas(width, down * (side + 0.62), matrices_caption(table) if caption is None else caption)
+    panels = body.subplots(down, across, squeeze=False)
     least, most = table["information"].min(), table["information"].max()
     norm = Normalize(min(np.floor(10 * least) / 10, 0.9), max(1.0, most))
-    for axes in panels[len(steps) :]:
-        axes.remove()
-    for axes, step in zip(panels, steps, strict=False):
-        _matrix(axes, table[table["step"] == step], norm, 72 * side)
+    rows = zip(shares["step"], shares["share"], shares["p"], strict=True)
+    tests = {step: f"violated {percent(share)}, p = {p:.2g}" for step, share, p in rows}
+    for axes, step in zip(panels[0], shown, strict=False):
+        _matrix(axes, table[(table["step"] == step) & (table["step_j"] == step)], norm, 72 * side)
         axes.set_title(snapshot_name(step, steps), fontsize=SMALL + 0.5)
-    bar = body.colorbar(ScalarMappable(norm, _colours()), ax=list(panels[: len(steps)]), pad=0.02, aspect=28 * down)
-    bar.set_label(NORMS[table["norm"].iloc[0]])
+        axes.set_xlabel(tests[step], gid=f"triples:{step}")
+    for axes, step in zip(panels[-1], shown[:-1] if len(later) else [], strict=False):
+        _matrix(axes, later[later["step"] == step], norm, 72 * side)
+        axes.set_ylabel(snapshot_name(step, steps))
+        axes.set_xlabel("at the end")
+    if len(later):
+        _diagonal(panels[-1, -1], table, norm)
+    bar = body.colorbar(ScalarMappable(norm, _colours()), ax=list(panels.ravel()), pad=0.02, aspect=28 * down)
+    bar.set_label(NORM)
     bar.outline.set_linewidth(0.6)
     figure.draw_without_rendering()
     return figure
@@ -79,9 +101,9 @@ def _colours() -> Any:
 def _matrix(axes: Axes, rows: pd.DataFrame, norm: Normalize, points: float) -> None:
     """One snapshot; `points` is the side of the matrix on paper."""
     values = rows.pivot(index="i", columns="j", values="information").to_numpy(dtype=float)
-    axes.imshow(np.ma.masked_invalid(values), cmap=_colours(), norm=norm, gid=f"matrix:{rows['step'].iloc[0]}")
-    depths = rows.drop_duplicates("i").sort_values("i")["depth_i"]
-    names = [short(depth, depths.max()) for depth in depths]
+    step, step_j = rows[["step", "step_j"]].iloc[0]
+    axes.imshow(np.ma.masked_invalid(values), cmap=_colours(), norm=norm, gid=f"matrix:{step}:{step_j}")
+    names = [short(depth) for depth in rows.drop_duplicates("i").sort_values("i")["depth_i"]]
     every = -(-len(names) // max(1, int(points / 14)))
     places = range(0, len(names), every)
     axes.set_xticks(places, names[::every])
@@ -92,5 +114,23 @@ def _matrix(axes: Axes, rows: pd.DataFrame, norm: Normalize, points: float) -> N
         return
     dark = _colours()(norm(values))[..., :3] @ _LUMINANCE < _DARK
     for i, j in np.argwhere(np.isfinite(values)):
-        text = f"{values[i, j]:.2f}".removeprefix("0").replace("1.00", "1")
+        text = f"{values[i, j]:z.2f}".replace("0.", ".", 1).replace("1.00", "1")
         axes.text(j, i, text, ha="center", va="center", size=SMALL, color="white" if dark[i, j] else "black")
+
+
+def _diagonal(axes: Axes, table: pd.DataFrame, norm: Normalize) -> None:
+    """Each layer at one time against itself at the end."""
+    last = table["step"].max()
+    own = table[(table["name_i"] == table["name_j"]) & (table["step_j"] == last) & (table["name_i"] != INPUT)]
+    depths = sorted(own["depth_i"].unique())
+    colours = COLOURS(np.linspace(0, 1, len(depths)))
+    for number, (depth, colour) in enumerate(zip(depths, colours, strict=True)):
+        rows = own[own["depth_i"] == depth].sort_values("step")
+        look = {"color": colour, "marker": MARKERS[number % len(MARKERS)], "markersize": 2.5, "linewidth": 0.8}
+        axes.plot(rows["step"], rows["information"], **look, label=short(depth), gid=f"diagonal:{depth}")
+    time_axis(axes, own["step"])
+    axes.set_ylim(min(norm.vmin or 0.0, 0.0) - 0.03, 1.05)
+    axes.set_ylabel("I(T(t);T(end))")
+    axes.legend(
+        fontsize=SMALL - 1, ncols=2 if len(depths) > 5 else 1, handlelength=1.4, labelspacing=0.2, columnspacing=0.8
+    )

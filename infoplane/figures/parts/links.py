@@ -46,12 +46,23 @@ def snapshot_name(step: int, steps: Sequence[int]) -> str:
     return f"step {step:,}" + (" (end)" if step == max(steps) else "")
 
 
-def short(depth: int, last: int) -> str:
-    """The short name of the variable at a place: X, T1 … TL, Y after the last layer."""
-    return "X" if depth == 0 else "Y" if depth == last else f"T{depth}"
+def some_of(values: Sequence[int], most: int) -> list[int]:
+    """At most so many of them, the first and the last among them, evenly spread."""
+    places = np.unique(np.linspace(0, len(values) - 1, min(most, len(values))).round().astype(int))
+    return [values[place] for place in places]
 
 
-def link_names(links: pd.DataFrame) -> list[str]:
+def percent(share: float) -> str:
+    """A share in words: 5 %, 0.6 %, 12.3 %."""
+    return f"{100 * share:.3g} %"
+
+
+def short(depth: int) -> str:
+    """The short name of the variable at a place: X, T1 … TL."""
+    return f"T{depth}" if depth else "X"
+
+
+def _link_names(links: pd.DataFrame) -> list[str]:
     """The names of links: T1→T2."""
     return [f"T{i}→T{j}" for i, j in zip(links["depth_i"], links["depth_j"], strict=True)]
 
@@ -60,14 +71,14 @@ def link_ticks(axes: Axes, table: pd.DataFrame) -> None:
     """Name the links along the lower edge, some of them where they are many."""
     links = table.drop_duplicates("link").sort_values("link")
     every = -(-len(links) // _MOST_LINKS)
-    axes.set_xticks(links["link"].to_numpy()[::every], link_names(links)[::every])
+    axes.set_xticks(links["link"].to_numpy()[::every], _link_names(links)[::every])
     axes.set_xlim(0.6, len(links) + 0.4)
     axes.set_xlabel("link between layers")
 
 
 def step_ticks(axes: Axes, steps: Sequence[int], most: int) -> None:
     """Name some of the snapshots, which stand side by side, along the lower edge."""
-    places = np.unique(np.linspace(0, len(steps) - 1, min(most, len(steps))).round().astype(int))
+    places = some_of(range(len(steps)), most)
     axes.set_xticks(places, [tick_label(steps[place]) for place in places])
     axes.set_xlim(-0.5, len(steps) - 0.5)
 
@@ -76,7 +87,6 @@ def layers_text(table: pd.DataFrame, depths: Sequence[str] = ("depth_i", "depth_
     """Which layers the short names stand for."""
     ends = [table[[depth, f"{kind}_{depth[-1]}"]].set_axis(["depth", "name"], axis=1) for depth in depths]
     named = pd.concat(ends).drop_duplicates().sort_values("depth")
-    named = named[~named["name"].isin(["X", "Y"])] if kind == "name" else named
     return ", ".join(f"T{depth} {name}" for depth, name in zip(named["depth"], named["name"], strict=True))
 
 

@@ -1,0 +1,71 @@
+"""Whether the layers are a bottleneck: what they know of X falls with depth, what they know of Y is kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import ttest_1samp
+
+from infoplane.analysis.inference import SIGNIFICANCE
+from infoplane.analysis.slope import SlopeTest, slope_test
+
+KEPT_SHARE = 0.9
+
+
+@dataclass(frozen=True)
+class BottleneckTest:
+    """What the layers of several runs know of X and of Y.
+
+    Attributes:
+        fall: The slope of null-corrected I(X;T) over depth, bits a layer, and whether it is below 0.
+        kept: Null-corrected I(T;Y) of the last layer as a share of the best layer's, both means over seeds; NaN
+            where no layer has any.
+        best: Place of the best layer, from 0.
+        p_known: One-sided p of the t-test over seeds that the last layer knows anything of Y.
+        rises: In how many links mean I(T;Y) is higher in the next layer; reported, not judged.
+    """
+
+    fall: SlopeTest
+    kept: float
+    best: int
+    p_known: float
+    rises: int
+
+    @property
+    def keeps(self) -> bool:
+        """Whether what is known of Y is kept, where there is anything to keep."""
+        return bool(self.kept >= KEPT_SHARE and self.p_known < SIGNIFICANCE)
+
+    @property
+    def holds(self) -> bool:
+        """Whether I(X;T) falls and I(T;Y) is kept."""
+        return bool(self.fall.significant) and self.keeps
+
+
+def bottleneck_test(i_xt: NDArray, i_ty: NDArray, depths: ArrayLike | None = None) -> BottleneckTest:
+    """Tests whether I(X;T) falls with depth while I(T;Y) is kept.
+
+    Args:
+        i_xt: Null-corrected I(X;T) of each seed and layer in bits, (R, L), means over batches.
+        i_ty: Null-corrected I(T;Y), (R, L).
+        depths: Numbers of the layers, (L,), where some are left out; None takes 0 … L − 1.
+    """
+    means = i_ty.mean(axis=0)
+    best = int(np.argmax(means))
+    kept = float(means[-1] / means[best]) if means[best] > 0 else np.nan
+    return BottleneckTest(
+        fall=slope_test(i_xt, depths, falling=True),
+        kept=kept,
+        best=best,
+        p_known=_p_above(i_ty[:, -1]),
+        rises=int((np.diff(means) > 0).sum()),
+    )
+
+
+def _p_above(values: NDArray) -> float:
+    """One-sided p of the t-test for a mean above 0; certain where there is no spread."""
+    if np.ptp(values) == 0:
+        return 0.0 if values[0] > 0 else 1.0
+    return float(ttest_1samp(values, 0.0, alternative="greater").pvalue)
