@@ -37,9 +37,10 @@ def estimator_options(command: Callable[..., Any]) -> Callable[..., Any]:
         ),
         click.option(
             "--kernel",
-            type=click.Choice(["tensor", "multivariate"]),
+            type=click.Choice(["tensor", "multivariate", "nested"]),
             default="tensor",
-            help="renyi: one Gaussian over a whole layer, or one a channel, multiplied (needs kept activations).",
+            help="renyi: one Gaussian over a whole layer; one a channel, multiplied (needs kept activations); or "
+            "those of a layer and of all after it, multiplied, under which no layer gains information.",
         ),
         click.option(
             "--dtype",

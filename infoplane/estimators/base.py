@@ -44,7 +44,7 @@ class LayerView:
     def __init__(self, run: Run, snapshot: Snapshot, layer: str, *, shared: bool = True) -> None:
         self.step, self.layer, self._shared = snapshot.step, layer, shared
         self.features = run.layer(layer).features
-        self._snapshot = snapshot
+        self._run, self._snapshot = run, snapshot
         self._batches: dict[int, BatchView] = {}
 
     @functools.cached_property
@@ -69,6 +69,13 @@ class LayerView:
         """Euclidean distances, (n, n) float64."""
         return squareform(self.distances)
 
+    @functools.cached_property
+    def deeper(self) -> list[LayerView]:
+        """The layers after this one at the same snapshot, from the next to the last."""
+        names = [layer.name for layer in self._run.layers]
+        after = names[names.index(self.layer) + 1 :]
+        return [LayerView(self._run, self._snapshot, name, shared=self._shared) for name in after]
+
     def spare(self) -> None:
         """Forgets the distances, half as large as a matrix, unless another estimator needs them."""
         if not self._shared:
@@ -79,17 +86,17 @@ class LayerView:
         if members is None:
             return self
         if number not in self._batches:
-            self._batches[number] = BatchView(self, members)
+            self._batches[number] = BatchView(self, number, members)
         return self._batches[number]
 
 
 class BatchView(LayerView):
     """One layer at one snapshot, on some members of the probe."""
 
-    def __init__(self, whole: LayerView, members: NDArray) -> None:
+    def __init__(self, whole: LayerView, number: int, members: NDArray) -> None:
         self.step, self.layer, self.features = whole.step, whole.layer, whole.features
         self._shared = True
-        self._whole, self._members = whole, members
+        self._whole, self._number, self._members = whole, number, members
 
     @functools.cached_property
     def trouble(self) -> str:
@@ -100,6 +107,11 @@ class BatchView(LayerView):
     def activations(self) -> NDArray:
         """Activations of the members, (n, …) float32."""
         return self._whole.activations[self._members]
+
+    @functools.cached_property
+    def deeper(self) -> list[LayerView]:
+        """The layers after this one, on the same members."""
+        return [view.batch(self._number, self._members) for view in self._whole.deeper]
 
     @functools.cached_property
     def distances(self) -> NDArray:

@@ -37,7 +37,8 @@ class EstimatorOptions(TypedDict, total=False):
         target: Name of another target of the run than the one that it is trained for.
         permutations: Number of permuted pairings behind the nulls, 10.
         alpha: renyi: order of the entropies, 1; 1 is von Neumann's.
-        kernel: renyi: "tensor", one Gaussian over a whole layer, or "multivariate", one a channel, multiplied.
+        kernel: renyi: "tensor", one Gaussian over a whole layer; "multivariate", one a channel, multiplied; or
+            "nested", those of a layer and of all after it, multiplied.
         bandwidth: Rule for the layers, and for the input where it has none of its own.
         scope: renyi: the rule at each "snapshot", frozen at the "final" one, or "shared" by all layers.
         input_bandwidth: Rule for the input X.

@@ -24,7 +24,7 @@ block of ones, and the entropy of order α of the distinct inputs stands in the 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ from scipy.spatial.distance import squareform
 
 from infoplane.entropy import Interval, class_entropy
 from infoplane.entropy.certified import combine
-from infoplane.errors import InfoplaneError
+from infoplane.errors import InfoplaneError, unknown
 from infoplane.estimators import bandwidths as scopes
 from infoplane.estimators.base import EstimatorSettings, Item, LayerEstimator, LayerView, input_entropy
 from infoplane.estimators.nulls import is_permutation
@@ -44,6 +44,7 @@ from infoplane.estimators.solver import Solver
 from infoplane.kernels import Bandwidth, condense, multiply_kernel, squared_distances
 from infoplane.runfile import Probe, Run
 
+KERNELS = ("tensor", "multivariate", "nested")
 SHARE_X, SHARE_T = 0.2, 0.4  # of the tolerance; what they leave is for the joint entropies
 SEED_X, SEED_T, SEED_XT, SEED_TY = range(4)
 SEED_Y, SEED_NULL = 2**20, 2**21  # from SEED_TY and SEED_NULL on they count permutations
@@ -57,8 +58,10 @@ class RenyiSettings(EstimatorSettings):
 
     Attributes:
         alpha: Order α > 0; 1 is the von Neumann entropy.
-        kernel: "tensor", one Gaussian over a whole layer, or "multivariate", the Hadamard product of one
-            Gaussian per channel, each with its own bandwidth (needs recorded activations).
+        kernel: "tensor", one Gaussian over a whole layer; "multivariate", the Hadamard product of one Gaussian per
+            channel, each with its own bandwidth (needs recorded activations); or "nested", the Hadamard product of
+            the Gaussians of a layer and of all after it, under which no layer gains information at α = 1
+            (`nested_distances`).
         bandwidth: Rule for the layers.
         scope: "snapshot", the rule applied at each snapshot; "final", the bandwidth of the last snapshot at all
             of them; "shared", one multiple of the median distance for all layers of a snapshot (the geometric
@@ -92,9 +95,11 @@ class RenyiSettings(EstimatorSettings):
                 f"the null of I(X;T) needs at least 2 permutations, got {self.input_permutations}; 0 takes as many "
                 "as suit the samples"
             )
-        if self.kernel == "multivariate" and (self.scope != "snapshot" or self.bandwidth.rule == "alignment"):
+        if self.kernel not in KERNELS:
+            raise unknown("kernel", self.kernel, KERNELS)
+        if self.kernel != "tensor" and (self.scope != "snapshot" or self.bandwidth.rule == "alignment"):
             raise InfoplaneError(
-                "the multivariate kernel takes the median, knn, silverman and fixed rules, at each snapshot"
+                f"the {self.kernel} kernel takes the median, knn, silverman and fixed rules, at each snapshot"
             )
 
     def options(self, run: Run) -> dict[str, Any]:
@@ -234,6 +239,8 @@ class Renyi(LayerEstimator):
         """
         if self.settings.kernel == "multivariate":
             sigma, distances = 1.0, channel_distances(view.activations, self.settings.bandwidth)
+        elif self.settings.kernel == "nested":
+            sigma, distances = 1.0, nested_distances([view, *view.deeper], self._sigma)
         else:
             sigma, distances = self._sigma(view) if told is None else told, view.distances
         view.spare()
@@ -292,6 +299,32 @@ class Renyi(LayerEstimator):
         joint = gram.clone()
         multiply_kernel(joint, self.target_distances(order), self.sigma_y)
         return self.solver.entropy(joint, room, seed)
+
+
+def nested_distances(views: Sequence[LayerView], sigma: Callable[[LayerView], float]) -> NDArray | None:
+    """Distances under which one Gaussian of σ = 1 is the product of the kernels of a layer and of all after it.
+
+    d² = Σ_m d_m² / σ_m² over the layers m = l … L. So T_l under this kernel holds T_{l+1} under its own as a part,
+    and by strong sub-additivity at α = 1 both data-processing inequalities are theorems: I(X;T_l) ≥ I(X;T_{l+1})
+    and I(T_l;Y) ≥ I(T_{l+1};Y). They say how much a layer loses, and test nothing of the network.
+
+    Args:
+        views: The layer and those after it; what is constant has no part in the product.
+        sigma: The bandwidth of a layer, 0 where its rule finds none.
+
+    Returns:
+        Condensed distances, (n (n−1) / 2,) float64; None where a layer is not finite or has no bandwidth.
+    """
+    total = np.zeros(())
+    for view in views:
+        if view.trouble == "constant":
+            continue
+        width = 0.0 if view.trouble else sigma(view)
+        if not width > 0:
+            return None
+        total = total + (view.distances / width) ** 2
+        view.spare()
+    return np.sqrt(total)
 
 
 def channel_distances(activations: NDArray, bandwidth: Bandwidth) -> NDArray | None:

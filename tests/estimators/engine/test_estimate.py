@@ -251,13 +251,53 @@ def test_multivariate_needs_activations(tmp_path, probe):
         estimate_run(path, RenyiSettings(kernel="multivariate"))
 
 
+def test_nested_kernel_is_the_product_over_the_layers_after(run_path):
+    rows = estimate_run(run_path, RenyiSettings(kernel="nested"))
+    with open_run(run_path) as run:
+        grams = [gram_matrix(run.snapshots[1].activations(layer.name)) for layer in run.layers]
+    found = rows[rows["step"] == 1].sort_values("depth")["S_T"].tolist()
+    assert found == pytest.approx([joint_entropy(*grams[place:]) for place in range(3)], abs=1e-6)
+
+
+@pytest.mark.parametrize("batches", [None, Batches(2, 12)])
+@pytest.mark.parametrize("rule", ["median", "knn:5", "median:0.3"])
+def test_under_the_nested_kernel_no_layer_gains_information(run_path, rule, batches):
+    settings = RenyiSettings(kernel="nested", bandwidth=bandwidth(rule), input_bandwidth=bandwidth(rule))
+    rows = estimate_run(run_path, settings, batches)
+    for name in ("I_XT", "I_TY"):
+        wide = rows.pivot(index=["step", "batch"], columns="depth", values=name).to_numpy()
+        assert (np.diff(wide, axis=1) < 1e-9).all()
+
+
+def test_the_nested_kernel_leaves_constant_layers_out_and_needs_finite_ones(tmp_path, probe):
+    def wreck(value):
+        def change(net):
+            with torch.no_grad():
+                for parameter in net[8].parameters():
+                    parameter.fill_(value)
+
+        return change
+
+    settings = RenyiSettings(kernel="nested")
+    paths = {value: make_run(tmp_path / f"{value}.h5", probe, wreck=wreck(value)) for value in (0.0, torch.nan)}
+    status = {
+        value: estimate_run(path, settings).query("step == 2").sort_values("depth")["status"].tolist()
+        for value, path in paths.items()
+    }
+    assert "no bandwidth" not in status[0.0]
+    assert status[0.0][2] == "constant"
+    assert status[torch.nan] == ["no bandwidth", "no bandwidth", "not finite"]
+
+
 @pytest.mark.parametrize(
     "options",
     [
         {"alpha": 0.0},
         {"alpha": float("nan")},
         {"permutations": 1},
+        {"kernel": "gauss"},
         {"kernel": "multivariate", "scope": "final"},
+        {"kernel": "nested", "scope": "shared"},
         {"kernel": "multivariate", "bandwidth": Bandwidth("alignment", 0.5)},
     ],
 )
