@@ -10,7 +10,7 @@ import pandas as pd
 from infoplane.errors import InfoplaneError
 from infoplane.estimators.base import EstimatorSettings
 from infoplane.estimators.batches import Batches
-from infoplane.estimators.engine.estimate import estimate_run
+from infoplane.estimators.engine.estimate import estimate_runs
 from infoplane.estimators.pairs import estimate_pairs
 from infoplane.estimators.renyi import RenyiSettings
 from infoplane.execution import QUIET, Execution
@@ -47,8 +47,8 @@ def gather(
     names = run_names(paths)
     refuse_other_training(paths)
     estimates, metrics = [], []
-    for path, name in zip(paths, names, strict=True):
-        table = estimate_run(path, settings, batches, last=last, execution=execution)
+    made = estimate_runs(paths, settings, batches, last=last, execution=execution)
+    for (path, table), name in zip(made, names, strict=True):
         with open_run(path) as run:
             about = {
                 "run": name,

@@ -55,16 +55,17 @@ def figures(
 
     Runs that are there are kept, and unfinished ones go on. A figure whose runs are missing is named as missing.
     """
-    from infoplane.study.experiments import groups_of, make_runs, training_jobs
+    from infoplane.study.experiments import groups_of, make_runs, side_by_side
     from infoplane.study.figures import Study
     from infoplane.study.make import make_study, refuse_existing_study
 
     refuse_existing_study(output, force)
     where = runs or output / "runs"
+    execution = Execution(jobs, progress=not quiet)
     if name:
         groups = groups_of(name, str(data_root or "data"), device)
-        make_runs(groups, where, Execution(training_jobs(jobs, device), progress=not quiet))
-    study = Study(where, data_root, Execution(jobs, progress=not quiet))
+        make_runs(groups, where, side_by_side(execution, device))
+    study = Study(where, data_root, execution)
     command = f"infoplane figures{f' --run {name}' if name else ''}"
     for line in make_study(study, output, command):
         click.echo(line, err=line.startswith("missing"))

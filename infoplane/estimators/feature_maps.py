@@ -36,7 +36,7 @@ from infoplane.entropy import joint_entropy, renyi_entropy
 from infoplane.errors import InfoplaneError
 from infoplane.estimators.base import Item, LayerView
 from infoplane.estimators.batches import Batches
-from infoplane.estimators.engine.pool import Part, parallel, parts_of, solving
+from infoplane.estimators.engine.pool import Part, parts_of, solving
 from infoplane.estimators.renyi import Renyi, RenyiSettings
 from infoplane.execution import QUIET, Execution
 from infoplane.kernels import Bandwidth, condense, distance_gram, squared_distances
@@ -95,7 +95,7 @@ def interaction_table(
         parts = parts_of(run, settings, {"pairs": pairs}, items, batches)
         with solving(len(run.probe), execution) as pool:
             work = functools.partial(_rows, run, parts)
-            rows = [row for _, made in parallel(pool, items, work, "maps", execution) for row in made]
+            rows = [row for _, made in pool.parallel(items, work, "maps") for row in made]
     return pd.DataFrame(rows).sort_values(["step", "depth", "batch"], ignore_index=True)
 
 

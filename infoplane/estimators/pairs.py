@@ -18,7 +18,6 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,7 @@ from infoplane.entropy import gram_entropies
 from infoplane.errors import InfoplaneError
 from infoplane.estimators.base import MAIN, LayerView
 from infoplane.estimators.batches import Batches
-from infoplane.estimators.engine.pool import Part, batch_columns, parallel, parts_of, solving, survey
+from infoplane.estimators.engine.pool import Part, Threads, batch_columns, parts_of, solving, survey
 from infoplane.estimators.engine.store import StoredTable, matching
 from infoplane.estimators.nulls import is_permutation
 from infoplane.estimators.renyi import Renyi, RenyiSettings
@@ -136,20 +135,20 @@ def _compute(
     """Computes the missing rows, (snapshot, step_j), a snapshot at a time, and keeps each as soon as it is done."""
     table, last = pd.DataFrame(), len(run.snapshots) - 1
     with solving(len(run.probe), execution) as pool:
-        survey(run, parts, pool, execution)
+        survey(run, parts, pool)
         compared = any(run.snapshots[index].step != step_j for index, step_j in missing)
-        end = _grams(run, parts, last, pool, execution) if compared else None
+        end = _grams(run, parts, last, pool) if compared else None
         for index, of_snapshot in itertools.groupby(sorted(missing), key=lambda pair: pair[0]):
-            grams = end if end and index == last else _grams(run, parts, index, pool, execution)
+            grams = end if end and index == last else _grams(run, parts, index, pool)
             rows: list[dict[str, Any]] = []
             for _, step_j in of_snapshot:
                 others = None if run.snapshots[index].step == step_j else end
-                rows += _rows(run, parts, index, grams, others, pool, execution)
+                rows += _rows(run, parts, index, grams, others, pool)
             table = stored.store(pd.DataFrame(rows))
     return table
 
 
-def _grams(run: Run, parts: list[Part], index: int, pool: ThreadPoolExecutor, execution: Execution) -> list[Grams]:
+def _grams(run: Run, parts: list[Part], index: int, pool: Threads) -> list[Grams]:
     """Gram matrices of X and the layers at one snapshot, for each part; each layer is read once for all of them."""
     snapshot, names = run.snapshots[index], [layer.name for layer in run.layers]
 
@@ -157,7 +156,7 @@ def _grams(run: Run, parts: list[Part], index: int, pool: ThreadPoolExecutor, ex
         whole = LayerView(run, snapshot, name)
         return [_gram(part, whole.batch(part.batch, part.members), part.told.get((index, name))) for part in parts]
 
-    made = dict(parallel(pool, names, layer, "layers", execution))
+    made = dict(pool.parallel(names, layer, "layers"))
     return [
         [_renyi(part).input_gram(), *(made[name][number] for name in names)] for number, part in enumerate(parts)
     ]
@@ -180,8 +179,7 @@ def _rows(
     index: int,
     grams: list[Grams],
     end: list[Grams] | None,
-    pool: ThreadPoolExecutor,
-    execution: Execution,
+    pool: Threads,
 ) -> Iterator[dict[str, Any]]:
     """All rows of one snapshot: of its variables with each other, or of its layers with those at the `end`."""
     snapshot = run.snapshots[index]
@@ -196,7 +194,7 @@ def _rows(
             return pair_informations(grams[number][first:], estimator.input_orders[0], others, alpha, dtype)
 
     label = f"pairs at step {snapshot.step}"
-    for number, (values, nulls) in parallel(pool, range(len(parts)), informations, label, execution):
+    for number, (values, nulls) in pool.parallel(range(len(parts)), informations, label):
         about = {**parts[number].columns, **parts[number].about(), "step": snapshot.step, "epoch": snapshot.epoch}
         for i, j in np.ndindex(values.shape):
             if end is not None or i <= j:

@@ -10,13 +10,13 @@ puts methods side by side, each with the learning rate that is best on the valid
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
+from infoplane.device import cores
 from infoplane.errors import unknown
 from infoplane.execution import QUIET, Execution
 from infoplane.runfile import trainings
@@ -107,11 +107,10 @@ def groups_of(name: str, data_root: str = "data", device: str = "auto") -> dict[
     }
 
 
-def training_jobs(jobs: int | None, device: str) -> int:
-    """How many trainings to run at once: one a core, but one on a GPU, which they would only share."""
-    if jobs is None and (device.startswith("cuda") or (device == "auto" and torch.cuda.is_available())):
-        return 1
-    return jobs or os.cpu_count() or 1
+def side_by_side(execution: Execution, device: str) -> Execution:
+    """The execution of trainings: without a number one a core, but one on a GPU, which they would only share."""
+    on_gpu = device.startswith("cuda") or (device == "auto" and torch.cuda.is_available())
+    return dataclasses.replace(execution, jobs=execution.jobs or (1 if on_gpu else cores()))
 
 
 def make_runs(groups: Mapping[str, Group], folder: Path, execution: Execution = QUIET) -> None:

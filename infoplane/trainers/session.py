@@ -57,7 +57,7 @@ def record(settings: TrainingSettings, path: Path, *, force: bool = False, execu
     refuse_existing(path, force)
     with process_group(settings.device) as device:
         resolved = settings.resolved()
-        return _Session(resolved, path, device).train(execution, force=force)
+        return _Session(resolved, path, device, execution).train(force=force)
 
 
 def resume(path: Path, changes: Mapping[str, Any] | None = None, *, execution: Execution = QUIET) -> float:
@@ -90,7 +90,7 @@ def resume(path: Path, changes: Mapping[str, Any] | None = None, *, execution: E
     _refuse_length(path, settings, changed.get("epochs", settings.epochs))
     settings = dataclasses.replace(settings, **changed).resolved()
     with process_group(settings.device) as device:
-        return _Session(settings, path, device).train(execution, going_on=True)
+        return _Session(settings, path, device, execution).train(going_on=True)
 
 
 def _refuse_length(path: Path, settings: TrainingSettings, epochs: int) -> None:
@@ -115,9 +115,10 @@ def _refuse_length(path: Path, settings: TrainingSettings, epochs: int) -> None:
 class _Session:
     """One process's share of a run: builds everything from the settings, trains, records, saves."""
 
-    def __init__(self, settings: TrainingSettings, path: Path, device: str) -> None:
+    def __init__(self, settings: TrainingSettings, path: Path, device: str, execution: Execution) -> None:
         self.settings = settings
         self.path = path
+        self.execution = execution
         self.checkpoint = beside(path, ".ckpt")
         self.dataset = _load(settings).to(device_of(device))
         self.task = Task(self.dataset.spec.classes, boxes=settings.task == "classes+boxes")
@@ -157,11 +158,11 @@ class _Session:
         recipe.optimizer([torch.nn.Parameter(torch.zeros(1))])
         return Loop(units, stages(settings.order or "simultaneous", len(units), steps), recipe, self.dataset)
 
-    def train(self, execution: Execution, *, force: bool = False, going_on: bool = False) -> float:
+    def train(self, *, force: bool = False, going_on: bool = False) -> float:
         """Trains to the end and gives the test accuracy; a start that fails before any snapshot leaves no file."""
         with self._recorder(force, going_on) as recorder:
             try:
-                self._train_recorded(recorder, execution, going_on)
+                self._train_recorded(recorder, going_on)
             except Exception:
                 if recorder and not going_on and not recorder.steps:
                     self.path.unlink(missing_ok=True)
@@ -177,14 +178,14 @@ class _Session:
             barrier()
         return found[-1].accuracy
 
-    def _train_recorded(self, recorder: Recorder | None, execution: Execution, going_on: bool) -> None:
+    def _train_recorded(self, recorder: Recorder | None, going_on: bool) -> None:
         if going_on:
             self._restore(recorder)
         if recorder and going_on:
             recorder.set_config(dataclasses.asdict(self.settings))
         elif recorder:
             self.checkpoint.unlink(missing_ok=True)
-        shown = execution if recorder else QUIET
+        shown = self.execution if recorder else QUIET
         with shown.counter(self.loop.total_steps, "training", "step", self.loop.step) as bar:
             self._train(recorder, bar)
 

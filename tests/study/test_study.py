@@ -7,6 +7,7 @@ import pytest
 
 from infoplane import open_run
 from infoplane.errors import InfoplaneError
+from infoplane.execution import Execution
 from infoplane.runfile import synchronous_path_of
 from infoplane.study import experiments as runs
 from infoplane.study.experiments import Group, groups_of, make_runs, runs_of
@@ -102,6 +103,6 @@ def test_the_settings_of_the_studies_are_possible(name):
 
 
 def test_trainings_at_once():
-    assert runs.training_jobs(3, "cuda") == 3
-    assert runs.training_jobs(None, "cuda:0") == 1
-    assert runs.training_jobs(2, "cpu") == 2
+    assert runs.side_by_side(Execution(3), "cuda").jobs == 3
+    assert runs.side_by_side(Execution(), "cuda:0").jobs == 1
+    assert runs.side_by_side(Execution(2), "cpu").jobs == 2

@@ -23,7 +23,7 @@ from infoplane.errors import InfoplaneError
 from infoplane.estimators.base import EstimatorSettings, Item
 from infoplane.estimators.batches import Batches
 from infoplane.estimators.engine.pool import Part, Work, parts_of
-from infoplane.execution import Execution
+from infoplane.execution import QUIET, Execution
 from infoplane.provenance import versions
 from infoplane.runfile import Run, open_run
 
@@ -72,11 +72,12 @@ def _version() -> str:
 
 
 @contextlib.contextmanager
-def connected(address: str) -> Iterator[Cluster]:
+def connected(address: str, execution: Execution = QUIET) -> Iterator[Cluster]:
     """A cluster to work with.
 
     Args:
         address: Address of its scheduler, such as "tcp://10.0.0.1:8786".
+        execution: Whether progress is shown.
 
     Raises:
         InfoplaneError: No scheduler answers there, or the scheduler or a worker has another infoplane.
@@ -90,7 +91,7 @@ def connected(address: str) -> Iterator[Cluster]:
                 f"no Dask scheduler answers at {address}; is it running (dask scheduler), and is the address right?"
             ) from error
         with client:
-            cluster = Cluster(client, address)
+            cluster = Cluster(client, address, execution)
             cluster.refuse_other_versions()
             cluster.watch()
             yield cluster
@@ -116,22 +117,17 @@ class Cluster:
     Args:
         client: Connection to the scheduler.
         address: Address of the scheduler, for messages.
+        execution: Whether progress is shown.
     """
 
-    def __init__(self, client: Client, address: str) -> None:
-        self._client, self._address = client, address
+    def __init__(self, client: Client, address: str, execution: Execution) -> None:
+        self._client, self._address, self._execution = client, address, execution
         self._turns: dict[str, int] = {}
         self._waiting: set[Future] = set()
         self._stopped = self._warned = False
 
     def each(
-        self,
-        run: Run,
-        parts: Sequence[Part],
-        work: Work,
-        tasks: Mapping[Item, Any],
-        label: str,
-        execution: Execution,
+        self, run: Run, parts: Sequence[Part], work: Work, tasks: Mapping[Item, Any], label: str
     ) -> Iterator[tuple[Item, Any]]:
         """Results as they come; what is not done when the iterator is closed is cancelled.
 
@@ -145,7 +141,7 @@ class Cluster:
             if self._stopped:
                 raise self._lost()
             results = as_completed([*futures], loop=self._client.loop)
-            for future in execution.bar(results, f"{run.path.name}: {label}", len(tasks)):
+            for future in self._execution.bar(results, f"{run.path.name}: {label}", len(tasks)):
                 item = futures.pop(future)
                 self._waiting.discard(future)
                 yield item, self._result(future, run, item)

@@ -63,6 +63,7 @@ def estimate_runs(
     settings: EstimatorSettings | Sequence[EstimatorSettings],
     batches: Batches | None = None,
     *,
+    last: bool = False,
     execution: Execution = QUIET,
 ) -> Iterator[tuple[Path, pd.DataFrame]]:
     """Estimates several runs, on this machine or on a Dask cluster, with the same results.
@@ -71,6 +72,7 @@ def estimate_runs(
         paths: The run files.
         settings: The settings of one or several estimators.
         batches: Batches of the probe to estimate apart; None takes the whole probe at once.
+        last: Only the last snapshot of each run.
         execution: How work is done.
 
     Yields:
@@ -81,14 +83,14 @@ def estimate_runs(
     """
     if execution.scheduler is None:
         for path in paths:
-            yield path, estimate_run(path, settings, batches, execution=execution)
+            yield path, estimate_run(path, settings, batches, last=last, execution=execution)
         return
     from infoplane.estimators.engine.dask import connected
 
     # Each run waits for its results in a thread of its own, so that the last ones of a run leave no worker idle.
-    with connected(execution.scheduler) as cluster, ThreadPoolExecutor(RUNS_AT_ONCE) as threads:
+    with connected(execution.scheduler, execution) as cluster, ThreadPoolExecutor(RUNS_AT_ONCE) as threads:
         tables = {
-            path: threads.submit(estimate_run, path, settings, batches, pool=cluster, execution=execution)
+            path: threads.submit(estimate_run, path, settings, batches, last=last, pool=cluster)
             for path in dict.fromkeys(paths)
         }
         try:
@@ -148,7 +150,7 @@ def estimate_run(
                 for part in parts_of(run, one, about, items, batches)
             ]
             workers = nullcontext(pool) if pool else solving(len(run.probe), execution)
-            table = _compute(run, parts, stored, workers, execution)
+            table = _compute(run, parts, stored, workers)
         steps = [run.snapshots[index].step for index in snapshots]
     order = ["step", "depth", "batch"]
     found = pd.concat([matching(table, one).sort_values(order) for one in columns], ignore_index=True)
@@ -181,7 +183,7 @@ def _stored(run: Run) -> StoredTable:
 
 
 def _compute(
-    run: Run, parts: list[Part], stored: StoredTable, workers: AbstractContextManager[Pool], execution: Execution
+    run: Run, parts: list[Part], stored: StoredTable, workers: AbstractContextManager[Pool]
 ) -> pd.DataFrame:
     """Computes the missing rows; on an interruption what is done is kept."""
     depths = {layer.name: depth for depth, layer in enumerate(run.layers, start=1)}
@@ -189,13 +191,13 @@ def _compute(
     rows: list[dict[str, Any]] = []
     try:
         with workers as pool:
-            survey(run, parts, pool, execution)
+            survey(run, parts, pool)
             tasks = {
                 item: {number: part.told.get(item) for number, part in enumerate(parts) if item in part.items}
                 for item in items
             }
             saved = time.monotonic()
-            for _, made in pool.each(run, parts, _rows, tasks, "estimates", execution):
+            for _, made in pool.each(run, parts, _rows, tasks, "estimates"):
                 rows += [{**parts[number].columns, **row} for number, row in made.items()]
                 if time.monotonic() - saved > SAVE_SECONDS:
                     stored.store(pd.DataFrame(rows))

@@ -73,13 +73,7 @@ class Pool(Protocol):
     """What does the work on the layers of a run: threads of this process, or a cluster."""
 
     def each(
-        self,
-        run: Run,
-        parts: Sequence[Part],
-        work: Work,
-        tasks: Mapping[Item, Any],
-        label: str,
-        execution: Execution,
+        self, run: Run, parts: Sequence[Part], work: Work, tasks: Mapping[Item, Any], label: str
     ) -> Iterator[tuple[Item, Any]]:
         """Results as they come, in any order.
 
@@ -90,25 +84,41 @@ class Pool(Protocol):
                 layer) pair and what `tasks` has for that pair.
             tasks: The pairs.
             label: What is being done, for the progress bar.
-            execution: Whether a progress bar is shown.
         """
         ...
 
 
 class Threads(ThreadPoolExecutor):
-    """A `Pool` of threads of this process."""
+    """A `Pool` of threads of this process.
+
+    Args:
+        workers: Number of solves side by side.
+        threads: Threads of each solve.
+        execution: Whether progress is shown.
+    """
+
+    def __init__(self, workers: int, threads: int, execution: Execution) -> None:
+        # OpenMP counts its threads in each worker.
+        super().__init__(workers, initializer=torch.set_num_threads, initargs=(threads,))
+        self._execution = execution
 
     def each(
-        self,
-        run: Run,
-        parts: Sequence[Part],
-        work: Work,
-        tasks: Mapping[Item, Any],
-        label: str,
-        execution: Execution,
+        self, run: Run, parts: Sequence[Part], work: Work, tasks: Mapping[Item, Any], label: str
     ) -> Iterator[tuple[Item, Any]]:
         """Results as they come."""
-        return parallel(self, [*tasks], lambda item: work(run, parts, item, tasks[item]), label, execution)
+        return self.parallel([*tasks], lambda item: work(run, parts, item, tasks[item]), label)
+
+    def parallel(self, items: Sequence[Key], work: Callable[[Key], Any], label: str) -> Iterator[tuple[Key, Any]]:
+        """Each item with what `work` makes of it, as results come.
+
+        Args:
+            items: What to work on.
+            work: A function of one item.
+            label: What is being done, for the progress bar.
+        """
+        futures = {self.submit(work, item): item for item in items}
+        for future in self._execution.bar(as_completed(futures), label, len(items)):
+            yield futures[future], future.result()
 
 
 def batch_columns(batches: Batches | None) -> dict[str, int]:
@@ -129,14 +139,14 @@ def parts_of(
     return [Part(run, settings, columns, batches, batch, members, items) for batch, members in enumerate(cuts)]
 
 
-def survey(run: Run, parts: Sequence[Part], pool: Pool, execution: Execution) -> None:
+def survey(run: Run, parts: Sequence[Part], pool: Pool) -> None:
     """Lets those estimators that ask for it look at other layers or snapshots first."""
     layers = [layer.name for layer in run.layers]
     asked = [set(part.settings.survey_items(list(part.items), layers, len(run.snapshots))) for part in parts]
     tasks = {
         item: [number for number, ask in enumerate(asked) if item in ask] for item in sorted(set.union(*asked))
     }
-    found = dict(pool.each(run, parts, _look, tasks, "bandwidths", execution)) if tasks else {}
+    found = dict(pool.each(run, parts, _look, tasks, "bandwidths")) if tasks else {}
     for number, (part, ask) in enumerate(zip(parts, asked, strict=True)):
         if ask:
             part.told = part.settings.settle({item: found[item][number] for item in ask}, list(part.items))
@@ -147,15 +157,6 @@ def _look(run: Run, parts: Sequence[Part], item: Item, numbers: list[int]) -> di
     whole = LayerView(run, run.snapshots[item[0]], item[1])
     chosen = {number: parts[number] for number in numbers}
     return {n: part.estimator.survey(whole.batch(part.batch, part.members)) for n, part in chosen.items()}
-
-
-def parallel(
-    pool: ThreadPoolExecutor, items: Sequence[Key], work: Callable[[Key], Any], label: str, execution: Execution
-) -> Iterator[tuple[Key, Any]]:
-    """Results as they come, with a progress bar on a terminal."""
-    futures = {pool.submit(work, item): item for item in items}
-    for future in execution.bar(as_completed(futures), label, len(items)):
-        yield futures[future], future.result()
 
 
 @contextmanager
@@ -171,10 +172,8 @@ def solving(n: int, execution: Execution) -> Iterator[Threads]:
     workers = execution.jobs or side_by_side(n, cores())
     threads = 1 if execution.jobs else cores() // workers
     torch_threads = torch.get_num_threads()
-    # OpenMP counts its threads in each worker.
-    started = Threads(workers, initializer=torch.set_num_threads, initargs=(threads,))
     try:
-        with threadpool_limits(threads), started as pool:
+        with threadpool_limits(threads), Threads(workers, threads, execution) as pool:
             try:
                 yield pool
             except BaseException:

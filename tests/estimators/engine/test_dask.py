@@ -268,7 +268,7 @@ def test_what_fails_on_a_worker_is_said_as_here(dask, tmp_path, probe):
 
 def ask_for(cluster, run, work):
     item = (0, run.layers[0].name)
-    return [*cluster.each(run, parts_of(run, QUICK, {}, [item], None), work, {item: None}, "test", Execution())]
+    return [*cluster.each(run, parts_of(run, QUICK, {}, [item], None), work, {item: None}, "test")]
 
 
 def nothing(*_):
