@@ -1,5 +1,6 @@
 """The committed configurations of studies are those that the command takes."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -11,16 +12,31 @@ from infoplane.cli.options import tables_of
 FOLDER = Path(__file__).parents[2] / "docs" / "studies"
 
 
+def variants_of(path):
+    """The resolved settings of the variants that a configuration asks for, and the options that are no settings."""
+    context = cli.commands["compare"].make_context("compare", ["--config", str(path)])
+    names = ("methods", "reference", "seeds", "tune_lr", "margin", "jobs", "output", "quiet", "verbose")
+    others = {name: context.params.pop(name) for name in names}
+    variants = _variants(tables_of(context), context.params)
+    return {name: settings.resolved() for name, settings in variants.items()}, others
+
+
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("*.toml")), ids=lambda path: path.stem)
 def test_every_variant_of_a_study_is_possible(path):
-    command = cli.commands["compare"]
-    context = command.make_context("compare", ["--config", str(path)])
-    known = {name: context.params[name] for name in context.params}
-    for name in ("methods", "reference", "seeds", "tune_lr", "margin", "jobs", "output", "quiet", "verbose"):
-        known.pop(name)
-    variants = _variants(tables_of(context), known)
+    variants, _ = variants_of(path)
     assert next(iter(variants)) == "sgd"
     for settings in variants.values():
-        resolved = settings.resolved()
-        assert resolved.validation > 0
-        assert resolved.batch_size == variants["sgd"].resolved().batch_size
+        assert settings.validation > 0
+        assert settings.batch_size == variants["sgd"].batch_size
+
+
+@pytest.mark.parametrize("path", sorted((FOLDER / "verdicts").glob("*.toml")), ids=lambda path: path.stem)
+def test_the_controls_of_a_verdict_differ_from_the_chain_in_one_thing(path):
+    variants, others = variants_of(path)
+    chain = variants["chain"]
+    assert variants.keys() == {"chain", "usual", "shuffled", "drop"}
+    assert variants["shuffled"] == dataclasses.replace(chain, permute_labels=1.0)
+    assert variants["drop"] == dataclasses.replace(chain, schedule=variants["drop"].schedule)
+    assert (chain.schedule, chain.permute_labels, variants["usual"].schedule) == ("constant", 0, "constant")
+    assert all(settings.synchronous_path and settings.probe_size == 400 for settings in variants.values())
+    assert others["seeds"] >= 5
