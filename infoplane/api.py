@@ -207,8 +207,8 @@ def analyze(
         options: Settings of the estimator, see `infoplane.estimators.registry.EstimatorOptions`.
 
     Returns:
-        `verdicts`, and how they change with tolerance, bandwidth, estimator and probe size; a notebook shows the
-        whole report, and `save` writes it.
+        `verdicts`, and how that on convergence changes with measure, quantity and bandwidth; a notebook shows the
+        whole report, and `save` writes it. It takes 5 runs and 6 layers to judge anything.
 
     Raises:
         InfoplaneError: The runs cannot stand side by side.

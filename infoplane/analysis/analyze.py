@@ -10,9 +10,14 @@ from typing import Any
 
 import pandas as pd
 
-from infoplane.analysis.convergence.order import DepthOrder, depth_order
+from infoplane.analysis.convergence.order import (
+    ConvergenceOrder,
+    beyond,
+    envelope_area,
+    log_half_time,
+)
 from infoplane.analysis.convergence.phases import phases
-from infoplane.analysis.convergence.times import curves, last_snapshots
+from infoplane.analysis.convergence.trajectories import last_snapshots
 from infoplane.analysis.convergence.verdict import bottom_up_verdict
 from infoplane.analysis.markov.verdict import CLAIM as MARKOV
 from infoplane.analysis.markov.verdict import markov_verdict
@@ -22,14 +27,14 @@ from infoplane.analysis.verdict import Verdict, json_value
 from infoplane.errors import InfoplaneError
 from infoplane.estimators.base import EstimatorSettings
 from infoplane.estimators.batches import Batches
-from infoplane.estimators.kde import KdeSettings
 from infoplane.estimators.renyi import RenyiSettings
+from infoplane.estimators.similarity import layer_rates
 from infoplane.execution import QUIET, Execution
 from infoplane.kernels import Bandwidth
 from infoplane.provenance import versions
 from infoplane.runfile import open_run, run_names
 
-TOLERANCES = (0.02, 0.10)
+BANDWIDTHS = (Bandwidth("median", 0.5), Bandwidth("knn", 10.0))
 TRAINING = ("dataset", "model", "optimizer", "lr", "momentum", "weight_decay", "batch_size", "epochs")
 
 
@@ -38,7 +43,7 @@ class Variant:
     """The verdict on bottom-up convergence under one change.
 
     Attributes:
-        varied: What was changed, such as "tolerance".
+        varied: What was changed, such as "bandwidth", or "runs" for other runs.
         value: To what.
         verdict: The verdict; None where it cannot be had.
         note: Why not.
@@ -57,16 +62,27 @@ class Report:
     Attributes:
         about: Runs, settings and versions, as JSON values.
         verdicts: The verdicts; the first is that on bottom-up convergence.
-        variants: How it changes with tolerance, bandwidth, estimator, probe size, and in control runs.
-        orders: The order of convergence of each quantity, with the times of all layers.
+        variants: How it changes with the measure of time, quantity and bandwidth, and in control runs.
+        orders: The order of convergence of I(X;T), and of linear CKA to the end.
         phases: A table of `infoplane.analysis.convergence.phases.phases`.
+        rates: One row per layer: `layer`, `depth` and `rate` of its parameters, as `layer_rates` gives it.
     """
 
     about: dict[str, Any]
     verdicts: tuple[Verdict, ...]
     variants: tuple[Variant, ...]
-    orders: tuple[DepthOrder, ...]
+    orders: tuple[ConvergenceOrder, ...]
     phases: pd.DataFrame
+    rates: pd.DataFrame
+
+    @property
+    def areas(self) -> pd.DataFrame:
+        """What the verdict on bottom-up convergence is made of: `run`, `layer`, `depth`, `quantity` and `area`.
+
+        A layer that is left out has no area.
+        """
+        tables = pd.concat([order.table() for order in self.orders], ignore_index=True)
+        return tables[["run", "layer", "depth", "quantity", "area"]]
 
 
 def analyze(
@@ -82,7 +98,7 @@ def analyze(
     Args:
         paths: Run files, one a seed.
         controls: Other sets of run files by name, such as "shuffled labels" or "constant learning rate"; each gets
-            its own verdict beside the others, and decides nothing.
+            its own verdict beside the others, and decides nothing. Recorded synchronous paths do so by themselves.
         settings: Settings of the estimator of I(X;T); None takes the default of `infoplane estimate`.
         batches: Batches of the probe; None takes up to 10 disjoint ones of 128 samples.
         execution: How work is done.
@@ -105,64 +121,67 @@ def judge(study: RunSet, controls: Mapping[str, RunSet]) -> Report:
     Raises:
         InfoplaneError: As for `analyze`.
     """
-    variants = (*_tolerances(study), *_estimators(study), *_probe_sizes(study))
     verdict = study.verdict()
-    same = sum(one.verdict is not None and one.verdict.outcome == verdict.outcome for one in variants)
+    # What cannot be judged under the rule cannot be under other choices either, which take the time.
+    choices = [] if study.shortage else [*_measures(study), *_bandwidths(study)]
+    same = sum(row.verdict is not None and row.verdict.outcome == verdict.outcome for row in choices)
     others = [Variant("runs", name, runs.verdict()) for name, runs in controls.items()]
     return Report(
-        about={**_about(study), "variants": len(variants), "unchanged": same},
+        about={**_about(study), "variants": len(choices), "unchanged": same},
         verdicts=(verdict, *_markov(study)),
-        variants=(*variants, *others),
+        variants=(*choices, *_path(study), *others),
         orders=study.orders,
-        phases=phases(study.curves),
+        phases=phases(study.trajectories(study.information)),
+        rates=layer_rates(study.parameters),
     )
 
 
-def _tolerances(study: RunSet) -> list[Variant]:
-    found = []
-    for tolerance in TOLERANCES:
-        orders = [depth_order(one, tolerance) for one in (study.curves, *study.controls)]
-        found.append(Variant("tolerance", f"{100 * tolerance:g} %", bottom_up_verdict(orders[0], orders[1:])))
-    return found
+def _measures(study: RunSet) -> list[Variant]:
+    """Other measures of time, and other quantities; they cost no estimate of information."""
+    names = (study.information, "cka")
+    orders = {
+        ("distance", "its envelope"): [study.order(name, envelope_area) for name in names],
+        ("time", "t50"): [study.order(name, log_half_time) for name in names],
+        ("similarity", "SVCCA"): [study.orders[0], study.order("svcca")],
+    }
+    if study.information != "I_XT":
+        orders["information", "raw I(X;T)"] = [study.order("I_XT"), study.orders[1]]
+    return [Variant(*names, bottom_up_verdict(*pair)) for names, pair in orders.items()]
 
 
-def _estimators(study: RunSet) -> list[Variant]:
-    """A second bandwidth rule and a second estimator; the controls stay what they are."""
-    settings, permutations = study.settings, study.settings.permutations
-    found: list[tuple[str, EstimatorSettings]] = []
-    if isinstance(settings, RenyiSettings):
-        found.append(("bandwidth", _other_bandwidth(settings)))
-    second = RenyiSettings() if settings.name == "kde" else KdeSettings(noise="median:0.2")
-    found.append(("estimator", dataclasses.replace(second, permutations=permutations)))
-    return [_estimated(study, varied, other) for varied, other in found]
+def _bandwidths(study: RunSet) -> list[Variant]:
+    """Other bandwidths of the layers and the input."""
+    if not isinstance(study.settings, RenyiSettings):
+        return []
+    rows = []
+    for rule in BANDWIDTHS:
+        changed = dataclasses.replace(study.settings, bandwidth=rule, input_bandwidth=rule)
+        runs = dataclasses.replace(study, settings=changed)
+        try:
+            verdict = bottom_up_verdict(runs.order(runs.information), study.orders[1])
+        except InfoplaneError as error:
+            rows.append(Variant("bandwidth", str(rule), None, str(error)))
+        else:
+            rows.append(Variant("bandwidth", str(rule), verdict))
+    return rows
+
+
+def _path(study: RunSet) -> list[Variant]:
+    """The synchronous path, on which no layer learns before another, and what training adds to its order."""
+    if study.synchronous is None or study.shortage:
+        return []
+    orders = study.synchronous.orders
+    differences = [beyond(*pair) for pair in zip(study.orders, orders, strict=True)]
+    return [
+        Variant("runs", "synchronous path", bottom_up_verdict(*orders)),
+        Variant("runs", "training beyond that path", bottom_up_verdict(*differences)),
+    ]
 
 
 def _other_bandwidth(settings: RenyiSettings) -> RenyiSettings:
     """A second rule: the 10 nearest samples, or the median distance."""
     rule = Bandwidth("median", 1.0) if settings.bandwidth.rule == "knn" else Bandwidth("knn", 10.0)
     return dataclasses.replace(settings, bandwidth=rule, input_bandwidth=rule)
-
-
-def _estimated(study: RunSet, varied: str, settings: EstimatorSettings) -> Variant:
-    changed = dataclasses.replace(study, settings=settings)
-    try:
-        estimates = changed.estimates
-    except InfoplaneError as error:
-        return Variant(varied, settings.name, None, str(error))
-    verdict = bottom_up_verdict(depth_order(curves(estimates, "I_XT")), study.orders[1:])
-    return Variant(varied, settings_text(estimates.iloc[0]), verdict)
-
-
-def _probe_sizes(study: RunSet) -> list[Variant]:
-    """Batches of half the size."""
-    if study.batches is None or study.batches.size < 8:
-        return []
-    half = dataclasses.replace(study.batches, size=study.batches.size // 2)
-    value = f"batches of {half.size} samples"
-    try:
-        return [Variant("probe size", value, dataclasses.replace(study, batches=half).verdict())]
-    except InfoplaneError as error:
-        return [Variant("probe size", value, None, str(error))]
 
 
 def _markov(study: RunSet) -> list[Verdict]:
@@ -185,7 +204,7 @@ def _markov_under(study: RunSet) -> Verdict:
 
 
 def _about(study: RunSet) -> dict[str, Any]:
-    runs, config = [], {}
+    runs, config, curves = [], {}, study.trajectories(study.information)
     for name, path in zip(run_names(study.paths), study.paths, strict=True):
         with open_run(path) as run:
             config = run.config
@@ -197,9 +216,9 @@ def _about(study: RunSet) -> dict[str, Any]:
         "runs": runs,
         "training": {name: config.get(name) for name in TRAINING},
         "schedule": config.get("schedule"),
-        "layers": list(study.curves.layers),
-        "snapshots": len(study.curves.steps),
-        "last_snapshots": last_snapshots(study.curves.steps),
+        "layers": list(curves.layers),
+        "snapshots": len(curves.steps),
+        "last_snapshots": last_snapshots(curves.steps),
         "probe": probe,
         "batches": study.batches.count if study.batches else 0,
         "n": study.batches.size if study.batches else probe,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from infoplane.analysis.convergence.order import DepthOrder, depth_order
-from infoplane.analysis.convergence.times import Curves, curves
+from infoplane.analysis.convergence.order import ConvergenceOrder, Measure, area, convergence_order, missing
+from infoplane.analysis.convergence.trajectories import SIMILARITIES, Trajectories, trajectories
 from infoplane.analysis.convergence.verdict import bottom_up_verdict
 from infoplane.analysis.gather import gather, gather_pairs
 from infoplane.analysis.markov.structure import gather_links
@@ -23,7 +24,7 @@ from infoplane.estimators.batches import Batches
 from infoplane.estimators.renyi import RenyiSettings
 from infoplane.estimators.similarity import parameter_table, representation_table
 from infoplane.execution import QUIET, Execution
-from infoplane.runfile import open_run
+from infoplane.runfile import open_run, synchronous_path_of
 
 BATCH_SIZE = 128
 MIN_BATCHES, MAX_BATCHES = 4, 10
@@ -136,26 +137,54 @@ class RunSet:
         """δ of the links between layers, as `gather_links` gives them."""
         return gather_links(self.paths)
 
+    @functools.cached_property
+    def similarities(self) -> pd.DataFrame:
+        """CKA and SVCCA to the last snapshot, as `representation_table` gives them."""
+        return representation_table(self.paths, self.batches, execution=self.execution)
+
+    @functools.cached_property
+    def parameters(self) -> pd.DataFrame:
+        """Distances and rates of the parameters, as `parameter_table` gives them."""
+        return parameter_table(self.paths)
+
     @property
-    def curves(self) -> Curves:
-        """Those of I(X;T)."""
-        return curves(self.estimates, "I_XT")
+    def shortage(self) -> list[str]:
+        """What there is too little of to judge an order of convergence, in words; nothing is estimated for it."""
+        layers, snapshots = [], []
+        for path in self.paths:
+            with open_run(path) as run:
+                layers.append(len(run.layers))
+                snapshots.append(len(run.snapshots))
+        return missing(min(layers), len(self.paths), min(snapshots))
+
+    @property
+    def information(self) -> str:
+        """The quantity that stands for I(X;T): the corrected one where the estimator has a null of it."""
+        corrected = self.estimates.get("I_XT_corrected")
+        return "I_XT" if corrected is None or corrected.isna().all() else "I_XT_corrected"
+
+    def trajectories(self, quantity: str) -> Trajectories:
+        """The trajectories of one quantity: a column of the estimates, "cka" or "svcca"."""
+        return trajectories(self.similarities if quantity in SIMILARITIES else self.estimates, quantity)
+
+    def order(self, quantity: str, measure: Measure = area) -> ConvergenceOrder:
+        """The order of convergence of one quantity, as of `trajectories`."""
+        return convergence_order(self.trajectories(quantity), measure)
 
     @functools.cached_property
-    def controls(self) -> list[Curves]:
-        """Those that estimate no information."""
-        similar = representation_table(self.paths, self.batches, execution=self.execution)
-        distances = parameter_table(self.paths)
-        return [curves(similar, "cka"), curves(similar, "svcca"), curves(distances, "parameters")]
+    def orders(self) -> tuple[ConvergenceOrder, ConvergenceOrder]:
+        """The orders that the verdict stands on: of I(X;T) and of linear CKA to the end."""
+        return self.order(self.information), self.order("cka")
 
     @functools.cached_property
-    def orders(self) -> tuple[DepthOrder, ...]:
-        """Orders of convergence of I(X;T) and the controls, at the tolerance of the rule."""
-        return tuple(map(depth_order, [self.curves, *self.controls]))
+    def synchronous(self) -> RunSet | None:
+        """The synchronous paths of these trainings; None unless each of them is recorded."""
+        paths = tuple(map(synchronous_path_of, self.paths))
+        return dataclasses.replace(self, paths=paths) if all(path.exists() for path in paths) else None
 
     def verdict(self) -> Verdict:
         """The verdict on bottom-up convergence."""
-        return bottom_up_verdict(self.orders[0], self.orders[1:])
+        return bottom_up_verdict(*self.orders)
 
 
 def _refuse_other_inputs(paths: Sequence[Path]) -> None:

@@ -126,15 +126,19 @@ def representation_table(
 
 
 def parameter_table(paths: Sequence[Path]) -> pd.DataFrame:
-    """Distance of each layer's parameters to those at the last snapshot, relative to that at the first.
+    """How each layer's parameters move to those at the last snapshot.
+
+    A description, and no time of convergence: the distance to one's own last iterate shrinks at a constant rate by
+    diffusion alone.
 
     Args:
         paths: Run files.
 
     Returns:
-        One row per run, snapshot and layer: `run`, `step`, `epoch`, `layer`, `depth`, `parameters` (1 at the first
-        snapshot, 0 at the last) and `status`: "ok", "not recorded" (files of older versions), "no parameters",
-        "unmoved" or "not finite".
+        One row per run, snapshot and layer: `run`, `step`, `epoch`, `layer`, `depth`, `parameters` (the distance
+        to the last snapshot, 1 at the first and 0 at the last), `rate` (the way from the snapshot before, relative
+        to the distance that was left there: Chen, Yuille and Zhou, ICLR 2023; NaN at the first) and `status`:
+        "ok", "not recorded" (files of older versions), "no parameters", "unmoved" or "not finite".
 
     Raises:
         InfoplaneError: A run is given twice, cannot be read, or holds no snapshot.
@@ -142,13 +146,26 @@ def parameter_table(paths: Sequence[Path]) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     for name, run in _opened(paths):
         for depth, layer in enumerate(run.layers, start=1):
-            values, status = _distances_to_end(run, layer.name)
+            distances, rates, status = _movement(run, layer.name)
             about = {"run": name, "layer": layer.name, "depth": depth, "status": status}
             rows += [
-                about | {"step": snapshot.step, "epoch": snapshot.epoch, "parameters": value}
-                for snapshot, value in zip(run.snapshots, values, strict=True)
+                about | {"step": snapshot.step, "epoch": snapshot.epoch, "parameters": distance, "rate": rate}
+                for snapshot, distance, rate in zip(run.snapshots, distances, rates, strict=True)
             ]
     return pd.DataFrame(rows)
+
+
+def layer_rates(parameters: pd.DataFrame) -> pd.DataFrame:
+    """The mean rate of each layer's parameters over runs and snapshots, from a table of `parameter_table`.
+
+    Returns:
+        One row per layer, from input to output: `layer`, `depth` and `rate`; NaN where it has none.
+    """
+    # On the last way a layer goes all that is left.
+    before = parameters[parameters["step"] < parameters.groupby("run")["step"].transform("max")]
+    rates = before.groupby(["depth", "layer"])["rate"].mean()
+    named = parameters[["layer", "depth"]].drop_duplicates().sort_values("depth", ignore_index=True)
+    return named.merge(rates.reset_index(), how="left", on=["depth", "layer"])
 
 
 def _opened(paths: Sequence[Path]) -> Iterator[tuple[str, Run]]:
@@ -201,13 +218,21 @@ def _correlation(a: NDArray, b: NDArray) -> float:
     return float(np.minimum(svdvals(a.T @ b), 1.0).mean())
 
 
-def _distances_to_end(run: Run, layer: str) -> tuple[NDArray, str]:
-    unknown = np.full(len(run.snapshots), np.nan)
-    distances, parameters = run.parameter_distances(layer), run.snapshots[-1].parameters(layer)
-    if distances is None or parameters is None:
-        return unknown, NOT_RECORDED
-    if not len(parameters):
-        return unknown, "no parameters"
-    if not np.isfinite(distances).all():
-        return unknown, "not finite"
-    return (distances / distances[0], OK) if distances[0] > 0 else (unknown, "unmoved")
+def _movement(run: Run, layer: str) -> tuple[NDArray, NDArray, str]:
+    """Distances to the end, and rates, of one layer's parameters, (snapshots,) each, and the status."""
+    unknown = np.full((2, len(run.snapshots)), np.nan)
+    vectors = [snapshot.parameters(layer) for snapshot in run.snapshots]
+    known = [vector for vector in vectors if vector is not None]
+    if len(known) < len(vectors):
+        return *unknown, NOT_RECORDED
+    states = np.asarray(known, dtype=np.float64)
+    if not states.shape[1]:
+        return *unknown, "no parameters"
+    if not np.isfinite(states).all():
+        return *unknown, "not finite"
+    left = np.linalg.norm(states - states[-1], axis=1)
+    if not left[0]:
+        return *unknown, "unmoved"
+    ways = np.linalg.norm(np.diff(states, axis=0), axis=1)
+    rates = np.divide(ways, left[:-1], out=np.full(len(ways), np.nan), where=left[:-1] > 0)
+    return left / left[0], np.append(np.nan, rates), OK

@@ -10,7 +10,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from infoplane.analysis.convergence.profile import median_time
 from infoplane.analysis.plane import Plane
 from infoplane.errors import InfoplaneError
 from infoplane.figures.parts.captions import time_caption
@@ -58,8 +57,8 @@ def information_over_time(
             panel and those with "acc" on the right, without those of parts of the network
             ("validation_accuracy@conv1").
         caption: Printed underneath; None builds one from the plane, "" prints none.
-        times: A table of `infoplane.analysis.convergence.times.layer_times` for I(X;T): marked on the curves, and
-            shown run by run in a panel of their own.
+        times: A table of `infoplane.analysis.convergence.order.ConvergenceOrder.table` for I(X;T): t50 is marked on
+            the curves, and shown run by run in a panel of its own.
         turns: A table of `infoplane.analysis.convergence.phases.phases`, drawn in that panel.
         ax: Axes to draw one quantity into, without a caption; None makes a figure with all.
         quantity: The column that `ax` shows.
@@ -68,7 +67,7 @@ def information_over_time(
         A figure in single column width (3.25 in), or that of `ax`.
 
     Raises:
-        InfoplaneError: If the table is empty, or the convergence times are of other layers.
+        InfoplaneError: If the table is empty, or the times are of other layers.
     """
     table, metrics = plane.table, plane.metrics
     layers = layers_of(table)
@@ -90,7 +89,7 @@ def information_over_time(
         axes.set_ylabel(label.replace(" (dependence)", "\n(dependence)"))
     if times is not None:
         for layer in layers:
-            _mark(panels[0], layer, median_time(times[times["layer"] == layer.name]))
+            _mark(panels[0], layer, float(times.loc[times["layer"] == layer.name, "t50"].median()))
         draw_strip(panels[len(shown)], layers, times, turns)
     if lines and metrics is not None:
         _draw_metrics(panels[-1], metrics, lines)
@@ -119,16 +118,17 @@ def _into(axes: Axes, table: pd.DataFrame, layers: list[Layer], quantity: str) -
 
 
 def _mark(axes: Axes, layer: Layer, time: float) -> None:
-    """A tick on a layer's curve of I(X;T) at its convergence time."""
-    at = layer.rows.loc[layer.rows["step"] == time, "I_XT"]
-    if at.notna().any():
-        axes.plot([time], at, marker="|", markersize=8, color="black", zorder=4, gid=f"time:{layer.name}")
+    """A tick on a layer's curve of I(X;T) at its t50, between two snapshots."""
+    rows = layer.rows.dropna(subset="I_XT")
+    if np.isfinite(time) and len(rows):
+        height = np.interp(np.log1p(time), np.log1p(rows["step"]), rows["I_XT"])
+        axes.plot([time], [height], marker="|", markersize=8, color="black", zorder=4, gid=f"time:{layer.name}")
 
 
 def _refuse_other_layers(layers: list[Layer], times: pd.DataFrame | None) -> None:
     strangers = set() if times is None else {*times["layer"]} ^ {layer.name for layer in layers}
     if strangers:
-        raise InfoplaneError(f"convergence times and informations are of different layers ({min(strangers)})")
+        raise InfoplaneError(f"times of convergence and informations are of different layers ({min(strangers)})")
 
 
 def _metric_lines(metrics: pd.DataFrame | None) -> list[str]:

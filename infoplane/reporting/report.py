@@ -1,22 +1,20 @@
-"""The report of an analysis: Markdown for people, JSON with every number of it."""
+"""The report of an analysis: Markdown for people, JSON with every number of it, and the areas as CSV."""
 
 from __future__ import annotations
 
 import json
-import math
 import os
 from pathlib import Path
 from typing import Any
 
 from infoplane.analysis.analyze import Report
-from infoplane.analysis.convergence.order import DepthOrder
-from infoplane.analysis.convergence.verdict import order_numbers
+from infoplane.analysis.convergence.order import ConvergenceOrder
 from infoplane.analysis.verdict import Verdict, json_value
 from infoplane.errors import InfoplaneError
 from infoplane.files import write_text
-from infoplane.reporting.report_text import layer_summary, markdown, records
+from infoplane.reporting.report_text import markdown, records
 
-ENDINGS = (".md", ".json")
+ENDINGS = (".md", ".json", "-areas.csv")
 
 
 class ReadableReport(Report):
@@ -26,7 +24,7 @@ class ReadableReport(Report):
         >>> report = ip.analyze(["seed0.h5", "seed1.h5"])
         >>> report.verdicts[0].claim, report.verdicts[0].outcome
         ('bottom-up convergence', 'undecidable')
-        >>> _ = report.save("report")  # report.md and report.json
+        >>> _ = report.save("report")  # report.md, report.json and report-areas.csv
     """
 
     def __repr__(self) -> str:
@@ -38,7 +36,7 @@ class ReadableReport(Report):
         """The whole report in a notebook."""
         return markdown(self)
 
-    def save(self, stem: str | os.PathLike[str], *, force: bool = False) -> tuple[Path, Path]:
+    def save(self, stem: str | os.PathLike[str], *, force: bool = False) -> tuple[Path, ...]:
         """Writes the report, see `write_report`.
 
         Args:
@@ -51,8 +49,8 @@ class ReadableReport(Report):
         return write_report(self, Path(stem), force)
 
 
-def report_paths(stem: Path, force: bool = False) -> tuple[Path, Path]:
-    """Where a report goes: `STEM.md` and `STEM.json`.
+def report_paths(stem: Path, force: bool = False) -> tuple[Path, ...]:
+    """Where a report goes: `STEM.md`, `STEM.json` and `STEM-areas.csv`.
 
     Args:
         stem: Path without ending.
@@ -61,14 +59,14 @@ def report_paths(stem: Path, force: bool = False) -> tuple[Path, Path]:
     Raises:
         InfoplaneError: One of them exists (and not `force`).
     """
-    text, numbers = (stem.with_name(stem.name + ending) for ending in ENDINGS)
-    for path in (text, numbers):
+    paths = tuple(stem.with_name(stem.name + ending) for ending in ENDINGS)
+    for path in paths:
         if path.exists() and not force:
             raise InfoplaneError(f"{path} exists; use `force=True` to overwrite")
-    return text, numbers
+    return paths
 
 
-def write_report(report: Report, stem: Path, force: bool = False) -> tuple[Path, Path]:
+def write_report(report: Report, stem: Path, force: bool = False) -> tuple[Path, ...]:
     """Writes a report; each file appears whole or not at all.
 
     Args:
@@ -77,13 +75,17 @@ def write_report(report: Report, stem: Path, force: bool = False) -> tuple[Path,
         force: Overwrite what is there.
 
     Returns:
-        The two paths.
+        The paths, as of `report_paths`.
 
     Raises:
         InfoplaneError: A file exists (and not `force`; nothing is written then) or cannot be written.
     """
     paths = report_paths(stem, force)
-    contents = (markdown(report), json.dumps(as_json(report), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    contents = (
+        markdown(report),
+        json.dumps(as_json(report), indent=1, ensure_ascii=False, allow_nan=False) + "\n",
+        report.areas.to_csv(index=False),
+    )
     for path, content in zip(paths, contents, strict=True):
         write_text(path, content)
     return paths
@@ -91,22 +93,19 @@ def write_report(report: Report, stem: Path, force: bool = False) -> tuple[Path,
 
 def as_json(report: Report) -> dict[str, Any]:
     """Everything in a report as JSON values; what is not finite is null."""
-    found = {
+    values = {
         "about": report.about,
         "verdicts": [_verdict_json(verdict) for verdict in report.verdicts],
         "variants": [
-            {"varied": one.varied, "value": one.value, "note": one.note}
-            | {"verdict": _verdict_json(one.verdict) if one.verdict else None}
-            for one in report.variants
+            {"varied": row.varied, "value": row.value, "note": row.note}
+            | {"verdict": _verdict_json(row.verdict) if row.verdict else None}
+            for row in report.variants
         ],
-        "convergence": [
-            {"quantity": order.quantity, **order_numbers(order), "layers": _layers_json(order)}
-            | {"summary": layer_summary(order)}
-            for order in report.orders
-        ],
+        "convergence": [_order_json(order) for order in report.orders],
         "phases": records(report.phases),
+        "rates": records(report.rates),
     }
-    return dict(json_value(found))
+    return dict(json_value(values))
 
 
 def _verdict_json(verdict: Verdict) -> dict[str, Any]:
@@ -119,5 +118,6 @@ def _verdict_json(verdict: Verdict) -> dict[str, Any]:
     }
 
 
-def _layers_json(order: DepthOrder) -> list[dict[str, Any]]:
-    return records(order.layers.assign(converged=order.layers["time"] < math.inf))
+def _order_json(order: ConvergenceOrder) -> dict[str, Any]:
+    rows = records(order.table().drop(columns=["quantity", "left_out"]))
+    return {"quantity": order.quantity, **order.numbers(), "median_t50": order.median_times(), "times": rows}

@@ -9,9 +9,7 @@ from typing import Any
 import pandas as pd
 
 from infoplane.analysis.analyze import Report, Variant
-from infoplane.analysis.convergence.order import DepthOrder
-from infoplane.analysis.convergence.times import FLOOR_BITS
-from infoplane.analysis.convergence.verdict import NAMES, SHORT_NAMES
+from infoplane.analysis.convergence.verdict import NAMES
 from infoplane.analysis.verdict import Verdict
 
 CAVEATS = (
@@ -19,7 +17,8 @@ CAVEATS = (
     "(width, number of parameters, learning rate of a layer) is not told apart from it.",
     "I(X;T) is that of the estimator and bandwidth named above, and values of different probe sizes cannot be "
     "compared; a fall of it is compression in this sense only.",
-    "A time is that of a snapshot: between two of them it is not known.",
+    "No layer can settle before those below it, so that a part of any order from bottom to top is structure and no "
+    "learning; record trainings with `synchronous_path` to see how much.",
 )
 
 
@@ -33,41 +32,22 @@ def markdown(report: Report) -> str:
         "## Verdicts",
         *(_verdict_text(verdict) for verdict in report.verdicts),
         "## How the verdict on bottom-up convergence changes",
-        f"{about['unchanged']} of {about['variants']} other choices leave it as it is.",
+        _stability(about),
         _table(_variant_rows(report)),
         *_notes(report.variants),
         "## When layers converge",
-        "Median step over the runs after which I(X;T), linear CKA and SVCCA to the final state, and the distance "
-        "of the parameters to the end stay within the tolerance of their final values.",
-        _table(_time_rows(report.orders)),
-        *_dropped(report.orders),
+        "Median step over the runs after which a quantity stays nearer to its end than half of the way. Beside it "
+        "the rate of the parameters, a description: how far they go between two snapshots relative to what is left "
+        "to their last values, mean over snapshots and runs.",
+        _table(_time_rows(report)),
         "## Fitting and compression",
         "Where I(X;T) turns (step), how much it rises before and falls after, in its unit, with 95 % intervals; "
-        "p by a one-sided t-test over runs, corrected for the number of layers by Holm's rule; what is under "
-        f"{FLOOR_BITS:g} bit on average counts as no phase.",
+        "p by a one-sided t-test over runs, corrected for the number of layers by Holm's rule.",
         _table(_phase_rows(report.phases)),
         "## What this does not say",
         "\n".join(f"- {caveat}" for caveat in CAVEATS),
     ]
     return "\n\n".join(sections) + "\n"
-
-
-def layer_summary(order: DepthOrder) -> list[dict[str, Any]]:
-    """One row per layer: median time over its usable runs, how many these are, and why others are not.
-
-    Returns:
-        `layer`, `depth`, `time` (infinite where it converges in less than half of them, NaN without any),
-        `runs`, `range` (median), and `dropped`: the reasons of the other runs.
-    """
-    rows = []
-    for (depth, layer), group in order.layers.groupby(["depth", "layer"], sort=True):
-        left = group["dropped"] != ""
-        # The upper median, as infinite times have no mean.
-        time = group["time"].quantile(0.5, interpolation="higher")
-        about = {"layer": str(layer), "depth": depth, "time": float(time), "runs": int((~left).sum())}
-        reasons = group.loc[left, "dropped"].tolist()
-        rows.append(about | {"range": float(group["range"].median()), "dropped": reasons})
-    return rows
 
 
 def _about_text(about: dict[str, Any]) -> str:
@@ -103,52 +83,55 @@ def _verdict_text(verdict: Verdict) -> str:
     return f"### {verdict.claim[:1].upper()}{verdict.claim[1:]}: **{verdict.outcome}**\n\n{reasons}"
 
 
+def _stability(about: dict[str, Any]) -> str:
+    """How many other choices say the same."""
+    if not about["variants"]:
+        return "It is not asked under other choices, as it cannot be judged."
+    return f"{about['unchanged']} of {about['variants']} other choices leave it as it is."
+
+
 def _variant_rows(report: Report) -> list[dict[str, str]]:
-    base = Variant("", "as above, tolerance 5 %", report.verdicts[0])
+    base = Variant("the rule", "", report.verdicts[0])
     rows = []
-    for one in (base, *report.variants):
-        row = {
-            "varied": one.varied,
-            "to": one.value,
-            "verdict": one.verdict.outcome if one.verdict else "not possible",
-        }
-        found = one.verdict.numbers["quantities"] if one.verdict else {}
-        rows.append(row | {f"ρ of {name}": _rho(found.get(quantity)) for quantity, name in SHORT_NAMES.items()})
+    for variant in (base, *report.variants):
+        outcome = variant.verdict.outcome if variant.verdict else "not possible"
+        row = {"varied": variant.varied, "to": variant.value, "verdict": outcome}
+        quantities = variant.verdict.numbers["quantities"] if variant.verdict else {}
+        # The first quantity is an information and the second a similarity, whichever they are.
+        columns = zip(("factor of I(X;T)", "factor of CKA"), quantities.values(), strict=False)
+        rows.append(row | {name: _factor(numbers) for name, numbers in columns})
     return rows
 
 
-def _rho(numbers: dict[str, Any] | None) -> str:
-    if not numbers or numbers["median"] is None:
+def _factor(numbers: dict[str, Any]) -> str:
+    if numbers["factor"] is None:
         return "–"
-    interval = "" if numbers["low"] is None else f" [{numbers['low']:z.2f}, {numbers['high']:z.2f}]"
-    return f"{numbers['median']:z.2f}{interval}, p = {numbers['p_corrected']:.2g}"
+    text = f"{numbers['factor']:.2f}"
+    if numbers["low"] is not None:
+        text += f" [{numbers['low']:.2f}, {numbers['high']:.2f}]"
+    p_values = ((numbers["p_layers"], "layers"), (numbers["p_seeds"], "seeds"))
+    return text + "".join(f", p = {p:.2g} ({what})" for p, what in p_values if p is not None)
 
 
 def _notes(variants: Iterable[Variant]) -> list[str]:
-    lines = ["ρ: median over runs [95 % interval], p corrected, as in the verdict."]
-    return [*lines, *(f"{one.varied} {one.value}: {one.note}." for one in variants if one.note)]
+    lines = [
+        "Factor: how many times as long a layer takes as the one below it [95 % interval over seeds]; p over "
+        "layers and over seeds, as in the verdict."
+    ]
+    return [*lines, *(f"{row.varied} {row.value}: {row.note}." for row in variants if row.note)]
 
 
-def _time_rows(orders: Sequence[DepthOrder]) -> list[dict[str, str]]:
-    rows: dict[str, dict[str, str]] = {}
-    for order in orders:
-        for row in layer_summary(order):
-            shown = "dropped" if math.isnan(row["time"]) else "not before the end"
-            if math.isfinite(row["time"]):
-                shown = f"{row['time']:g}"
-            rows.setdefault(row["layer"], {"layer": row["layer"]})[SHORT_NAMES[order.quantity]] = shown
-    return list(rows.values())
-
-
-def _dropped(orders: Sequence[DepthOrder]) -> list[str]:
-    """Which layers were left out, of how many runs, and why."""
-    lines = []
-    for order in orders:
-        for row in layer_summary(order):
-            if reasons := row["dropped"]:
-                share = f"{len(reasons)} of {row['runs'] + len(reasons)} runs"
-                lines.append(f"- {NAMES[order.quantity]} of {row['layer']}: in {share}: {reasons[0]}")
-    return ["Dropped, with the reason in the first such run:\n\n" + "\n".join(lines)] if lines else []
+def _time_rows(report: Report) -> list[dict[str, str]]:
+    rates = dict(zip(report.rates["layer"], report.rates["rate"], strict=True))
+    rows = []
+    for layer in report.orders[0].layers:
+        row = {"layer": layer}
+        for order in report.orders:
+            time = order.median_times()[layer]
+            row[NAMES.get(order.quantity, order.quantity)] = "left out" if math.isnan(time) else f"{time:.0f}"
+        rate = rates.get(layer, math.nan)
+        rows.append(row | {"rate of the parameters": "–" if math.isnan(rate) else f"{rate:.3f}"})
+    return rows
 
 
 def _phase_rows(table: pd.DataFrame) -> list[dict[str, str]]:

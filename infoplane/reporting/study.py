@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 import pandas as pd
@@ -35,21 +34,24 @@ def show_convergence(table: pd.DataFrame) -> Shown:
     _refuse_empty(table)
     columns = {
         "runs": table["runs"],
-        "varied": [_varied(*pair) for pair in zip(table["varied"], table["to"], strict=True)],
+        "varied": [f"{what} {to}".strip() for what, to in zip(table["varied"], table["to"], strict=True)],
         "verdict": table["outcome"],
         "quantity": table["quantity"].replace("", "–"),
         "seeds": [_count(value) for value in table["seeds"]],
         "layers": [_count(value) for value in table["layers"]],
-        "median ρ [95 %]": _intervals(table, "median"),
-        "p": [shown_p(value) for value in table["p"]],
-        "p corrected": [shown_p(value) for value in table["p_corrected"]],
-        "in order": [_HOLDS.get(value, "–") for value in table["shows"]],
+        "factor a layer [95 %]": _intervals(table, "factor"),
+        "p (layers)": [shown_p(value) for value in table["p_layers"]],
+        "p (seeds)": [shown_p(value) for value in table["p_seeds"]],
+        "p (orders)": [shown_p(value) for value in table["p_orders"]],
+        "detectable": [plus_minus(value, float("nan")) for value in table["detectable_factor"]],
+        "bottom-up": [_HOLDS.get(value, "–") for value in table["shows"]],
     }
     limits = table.loc[table["limitation"] != "", ["quantity", "limitation"]].drop_duplicates()
     unjudged = "; ".join(f"{name}: {why}" if name else why for name, why in limits.itertuples(index=False))
     note = (
-        "ρ: Spearman's correlation of depth and time of convergence; its median over seeds with a hierarchical "
-        f"bootstrap interval over seeds and probe batches. p: share of layer orders with as large a ρ. {RULE}"
+        "Factor: how many times as long a layer takes as the one below it, with the 95 % interval of Student's t "
+        "over seeds. p: one-sided t-tests of its logarithm over layers and over seeds, and the share of orders of "
+        f"the layers with as large a factor. Detectable: the factor that would be found with 80 % power. {RULE}"
         + (f" Not judged: {unjudged}." if unjudged else "")
     )
     shown = _blanked(pd.DataFrame(columns), ["runs", "varied", "verdict"])
@@ -150,12 +152,6 @@ def _class_row(variant: object, name: str, support: int, row: pd.Series, columns
     mistaken = f"{taken} ({100 * row['taken_for_share']:.0f} %)" if taken >= 0 else "–"
     about = {"method": str(variant), "class": name, "test samples": str(support)}
     return {**about, "accuracy [%]": accuracy, "box IoU [%]": overlap, "taken for": mistaken}
-
-
-def _varied(what: str, to: str) -> str:
-    """A variation in few words: of the settings of an estimator the one that is another."""
-    rule = re.search(r"bandwidth (\S+)", to)
-    return f"{what} {rule[1] if what == 'bandwidth' and rule else to}".strip()
 
 
 def _measure(row: pd.Series) -> str:

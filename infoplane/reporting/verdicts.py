@@ -8,13 +8,14 @@ from typing import Any
 import pandas as pd
 
 from infoplane.analysis.analyze import Report, Variant
-from infoplane.analysis.convergence.verdict import SHORT_NAMES
+from infoplane.analysis.convergence.verdict import NAMES
 from infoplane.analysis.markov.verdict import CLAIM as MARKOV
 from infoplane.analysis.verdict import Verdict
 from infoplane.errors import InfoplaneError
 
 BASE = "the rule"
-_ORDER = ("seeds", "layers", "median", "low", "high", "p", "p_corrected", "shows", "limitation")
+_NUMERIC = ("seeds", "layers", "factor", "low", "high", "p_layers", "p_seeds", "p_orders", "detectable_factor")
+_ORDER = (*_NUMERIC, "shows", "limitation")
 _CONVERGENCE = ("runs", "varied", "to", "outcome", "quantity", *_ORDER)
 _MARKOV = ("runs", "outcome", "seeds", "criterion", "holds", "measure", "unit", "value", "low", "high", "p", "note")
 
@@ -28,8 +29,8 @@ def convergence_verdicts(reports: Mapping[str, Report]) -> pd.DataFrame:
     Returns:
         One row per set, variation and quantity: `runs` (name of the set), `varied` and `to` (`BASE` and "" for the
         rule), `outcome` ("not possible" where a variation could not be had), `quantity`, `seeds`, `layers`, the
-        `median` ρ over seeds with its 95 % interval `low` and `high`, `p` over layer orders, `p_corrected`, whether
-        it `shows` the order, and `limitation` (why it cannot be judged).
+        `factor` with its 95 % interval `low` and `high`, `p_layers`, `p_seeds`, `p_orders`, the
+        `detectable_factor`, whether it `shows` the order, and `limitation` (why it cannot be judged).
 
     Raises:
         InfoplaneError: There is no report.
@@ -37,18 +38,17 @@ def convergence_verdicts(reports: Mapping[str, Report]) -> pd.DataFrame:
     _refuse_none(reports)
     rows: list[dict[str, Any]] = []
     for name, report in reports.items():
-        for one in (Variant(BASE, "", report.verdicts[0]), *report.variants):
-            place: dict[str, Any] = {"runs": name, "varied": one.varied, "to": one.value}
-            if one.verdict is None:
-                rows.append({**place, "outcome": "not possible", "quantity": "", "limitation": one.note})
+        for variant in (Variant(BASE, "", report.verdicts[0]), *report.variants):
+            place: dict[str, Any] = {"runs": name, "varied": variant.varied, "to": variant.value}
+            if variant.verdict is None:
+                rows.append({**place, "outcome": "not possible", "quantity": "", "limitation": variant.note})
                 continue
-            for quantity, found in one.verdict.numbers["quantities"].items():
-                numbers = {key: found.get(key) for key in _ORDER}
-                rows.append({**place, "outcome": one.verdict.outcome, "quantity": quantity, **numbers})
+            for quantity, numbers in variant.verdict.numbers["quantities"].items():
+                shown = {key: numbers.get(key) for key in _ORDER}
+                rows.append({**place, "outcome": variant.verdict.outcome, "quantity": quantity, **shown})
     table = pd.DataFrame(rows, columns=list(_CONVERGENCE))
-    numeric = ["seeds", "layers", "median", "low", "high", "p", "p_corrected"]
-    table[numeric] = table[numeric].astype(float)
-    table["quantity"] = table["quantity"].map(lambda name: SHORT_NAMES.get(name, name))
+    table[[*_NUMERIC]] = table[[*_NUMERIC]].astype(float)
+    table["quantity"] = table["quantity"].map(lambda name: NAMES.get(name, name))
     return table.fillna({"limitation": ""})
 
 

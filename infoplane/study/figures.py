@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 from infoplane.analysis.comparison.methods import compared_runs
 from infoplane.analysis.comparison.pictures import hard_pictures
-from infoplane.analysis.convergence.order_table import order_table
+from infoplane.analysis.convergence.order import ConvergenceOrder, beyond, order_table
 from infoplane.analysis.convergence.phases import phases
 from infoplane.analysis.convergence.profile import profile_table
-from infoplane.analysis.convergence.times import layer_times
 from infoplane.analysis.markov.tables import MarkovTables, markov_tables
 from infoplane.analysis.modified_plane import gather_interactions, modified_plane_table
 from infoplane.analysis.plane import Plane
@@ -24,7 +23,7 @@ from infoplane.errors import InfoplaneError, MissingData, RunFileError
 from infoplane.estimators.batches import Batches
 from infoplane.estimators.renyi import RenyiSettings
 from infoplane.execution import QUIET, Execution
-from infoplane.figures.convergence.order import convergence_order, order_caption
+from infoplane.figures.convergence.order import BEYOND, convergence_order, order_caption
 from infoplane.figures.convergence.profile import convergence_profile, profile_caption
 from infoplane.figures.markov.decay import information_decay
 from infoplane.figures.markov.matrices import information_matrices
@@ -148,22 +147,26 @@ def _modified(study: Study, name: str) -> Iterator[Drawing]:
 def _time(study: Study, name: str) -> Iterator[Drawing]:
     runs = study.trained
     plane = Plane.of(runs.estimates, runs.metrics)
-    draw = partial(information_over_time, plane, times=layer_times(runs.curves), turns=phases(runs.curves))
+    turns = phases(runs.trajectories(runs.information))
+    draw = partial(information_over_time, plane, times=runs.orders[0].table(), turns=turns)
     yield Drawing(name, plane.with_metrics, draw)
 
 
 def _profile(study: Study, name: str) -> Iterator[Drawing]:
     runs = study.trained
-    table = profile_table([runs.curves, *(one for one in runs.controls if one.quantity != "svcca")])
+    table = profile_table([runs.trajectories(quantity) for quantity in (runs.information, "cka")])
     yield Drawing(name, table, partial(convergence_profile, table, profile_caption(table, runs.estimates)))
 
 
 def _order(study: Study, name: str) -> Iterator[Drawing]:
     runs = study.trained
-    sets = {"trained": runs, **study.controls}
-    table = order_table(
-        {kind: [one for one in found.orders if one.quantity != "svcca"] for kind, found in sets.items()}
-    )
+    orders: dict[str, Sequence[ConvergenceOrder]] = {"trained": runs.orders}
+    if runs.synchronous:
+        orders["synchronous path"] = runs.synchronous.orders
+    orders |= {control: others.orders for control, others in study.controls.items()}
+    if runs.synchronous:
+        orders[BEYOND] = tuple(map(beyond, runs.orders, runs.synchronous.orders))
+    table = order_table(orders)
     yield Drawing(name, table, partial(convergence_order, table, order_caption(table, runs.estimates)))
 
 

@@ -24,12 +24,13 @@ from infoplane.runfile import data_text
 from infoplane.trainers.session import TrainingSettings, record
 
 
-def order(rho, **others):
-    numbers = {"median": rho, "low": rho - 0.1, "high": rho + 0.1, "p": 0.0004, "p_corrected": 0.03}
+def order(factor, **others):
+    numbers = {"factor": factor, "low": factor - 0.1, "high": factor + 0.1, "p_layers": 0.0004, "p_seeds": 0.03}
+    numbers |= {"p_orders": 0.002, "detectable_factor": 1.3}
     return {**numbers, "seeds": 5, "layers": 6, "shows": True, "limitation": "", **others}
 
 
-UNJUDGED = dict.fromkeys(("median", "low", "high", "p", "p_corrected", "shows"))
+UNJUDGED = dict.fromkeys(("factor", "low", "high", "p_layers", "p_seeds", "p_orders", "detectable_factor", "shows"))
 
 
 def verdict(outcome="supported", **quantities):
@@ -37,16 +38,15 @@ def verdict(outcome="supported", **quantities):
 
 
 def report(first, variants=(), further=()):
-    return Report({}, (first, *further), tuple(variants), (), pd.DataFrame())
+    return Report({}, (first, *further), tuple(variants), (), pd.DataFrame(), pd.DataFrame())
 
 
 @pytest.fixture
 def reports():
-    broken = order(0.0, **UNJUDGED, limitation="too few layers")
-    first = verdict(I_XT=order(0.9), cka=order(-0.004, shows=False))
-    second = verdict("undecidable", I_XT=order(0.5, shows=None), cka=broken)
-    settings = "matrix-based Rényi estimator, α = 1, bandwidth knn:10 (scope snapshot; input knn:10)"
-    variants = [Variant("bandwidth", settings, second), Variant("estimator", "kde", None, "no distances")]
+    broken = {**order(1.0, limitation="too few layers"), **UNJUDGED}
+    first = verdict(I_XT_corrected=order(1.9), cka=order(1.0, shows=False))
+    second = verdict("undecidable", I_XT_corrected=order(1.5, shows=None), cka=broken)
+    variants = [Variant("bandwidth", "knn:10", second), Variant("similarity", "SVCCA", None, "no distances")]
     return {"digits": report(first, variants), "fashion": report(second)}
 
 
@@ -54,27 +54,27 @@ def test_convergence_has_a_row_for_each_quantity_and_variation(reports):
     table = convergence_verdicts(reports)
     assert table.groupby("runs", sort=False).size().to_dict() == {"digits": 5, "fashion": 2}
     first = table.iloc[0]
-    assert first[["varied", "outcome", "quantity", "median", "low", "p"]].tolist() == [
-        *(BASE, "supported", "I(X;T)", 0.9, pytest.approx(0.8), 0.0004),
+    assert first[["varied", "outcome", "quantity", "factor", "low", "p_layers"]].tolist() == [
+        *(BASE, "supported", "I(X;T)", 1.9, pytest.approx(1.8), 0.0004),
     ]
     assert table.iloc[4][["outcome", "limitation"]].tolist() == ["not possible", "no distances"]
-    assert np.isnan(table.iloc[3]["median"])
+    assert np.isnan(table.iloc[3]["factor"])
 
 
 def test_convergence_in_words(reports):
     shown, _, note = show_convergence(convergence_verdicts(reports))
     assert shown.iloc[0].tolist() == [
         *("digits", "the rule", "supported", "I(X;T)", "5", "6"),
-        *("0.90 [0.80, 1.00]", "< 0.001", "0.030", "yes"),
+        *("1.90 [1.80, 2.00]", "< 0.001", "0.030", "0.002", "1.30", "yes"),
     ]
-    # What stands above is not said twice, and a rounded zero has no sign.
-    assert shown.iloc[1][["runs", "varied", "verdict", "median ρ [95 %]"]].tolist() == [
-        *("", "", "", "0.00 [−0.10, 0.10]")
+    # What stands above is not said twice.
+    assert shown.iloc[1][["runs", "varied", "verdict", "factor a layer [95 %]"]].tolist() == [
+        *("", "", "", "1.00 [0.90, 1.10]")
     ]
     assert shown.iloc[2]["varied"] == "bandwidth knn:10"
-    assert shown.iloc[3]["median ρ [95 %]"] == shown.iloc[3]["in order"] == "–"
+    assert shown.iloc[3]["factor a layer [95 %]"] == shown.iloc[3]["bottom-up"] == "–"
     assert shown.iloc[5]["runs"] == "fashion"
-    assert "CKA: too few layers" in note
+    assert "linear CKA to the end: too few layers" in note
     assert "no distances" in note
 
 
@@ -200,10 +200,10 @@ def test_saved_three_ways(reports, tmp_path):
     table = convergence_verdicts(reports)
     shown, caption, note = show_convergence(table)
     csv, text, tex = save_table(table, shown, tmp_path / "T4", caption, note)
-    assert pd.read_csv(csv)["median"].tolist() == pytest.approx(table["median"].tolist(), nan_ok=True)
+    assert pd.read_csv(csv)["factor"].tolist() == pytest.approx(table["factor"].tolist(), nan_ok=True)
     assert markdown(shown) in text.read_text(encoding="utf-8")
-    assert r"median $\rho$ [95 \%]" in tex.read_text(encoding="utf-8")
-    assert json.loads(table.to_json(orient="records"))[0]["median"] == 0.9
+    assert r"factor a layer [95 \%]" in tex.read_text(encoding="utf-8")
+    assert json.loads(table.to_json(orient="records"))[0]["factor"] == 1.9
 
 
 def test_words_stand_on_the_left_and_numbers_on_the_right():

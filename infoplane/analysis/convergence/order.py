@@ -1,210 +1,273 @@
-"""Whether layers converge in the order of their depth: ρ, its interval over seeds, and chance.
+"""Whether layers converge in the order of their depth: how many times as long a layer takes as the one below it.
 
-ρ of a run is Spearman's correlation between depth and convergence time over its usable layers, ties with mean
-ranks; layers that have not converged at the end are tied, later than all others, and a run whose layers all
-converge at the same snapshot shows no order: ρ = 0. Two things can make ρ large without any order:
-
-- **Few seeds.** A hierarchical bootstrap gives the interval of the median over runs: runs are drawn with
-  replacement, batches within each of them, and the times are computed anew from the batches drawn.
-- **Few layers.** Seeds repeat a network, not its layers: what makes some layer converge early for other reasons
-  than its depth does so in every seed, and the interval over seeds cannot see it
-  (`benchmarks/false_positives.md`). So the layers are permuted, the same way in all runs: p is the share of orders
-  for which the mean ρ over runs is at least as large (of few runs the mean tells more than the median). With L
-  layers it cannot be below 1/L!. The orders are the same for all quantities, so that the best of several can be
-  compared with the best under chance.
+The slope b of the areas a (`infoplane.analysis.convergence.trajectories`) over the number of the layer is the mean
+logarithm of the ratio of the times of neighbours, so that e^b is a **factor a layer**. Two things can make a slope
+large without any order: few seeds, and few layers, as seeds repeat a network and not its layers. So an order is
+shown where the factor is at least 1.1 and both t-tests of `infoplane.analysis.slope` say that it is above 1. A
+layer that cannot be used in some run is left out in all of them.
 """
 
 from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
-from infoplane.analysis.bootstrap import LEVEL, RESAMPLES
-from infoplane.analysis.convergence.times import TOLERANCE, Curves, convergence_times, layer_times
-from infoplane.analysis.inference import layer_orders
+from infoplane.analysis.convergence.trajectories import (
+    SIMILARITIES,
+    Trajectories,
+    half_time,
+    log_time_area,
+    relative_distance,
+    unsettled,
+)
+from infoplane.analysis.inference import SIGNIFICANCE
+from infoplane.analysis.slope import SlopeTest, detectable_slope, slope_test
+from infoplane.analysis.verdict import json_value
+from infoplane.errors import InfoplaneError
 
-MIN_LAYERS = 3
-MIN_SNAPSHOTS = 5
-DRAWS = 200
-ROUNDING = 1e-9
+MIN_FACTOR = 1.1
+MIN_LAYERS, MIN_SEEDS, MIN_SNAPSHOTS = 6, 5, 10
+UNSETTLED_LAYERS = 1 / 3
+Measure = Callable[[NDArray, NDArray], NDArray]
+
+
+def area(means: NDArray, steps: NDArray) -> NDArray:
+    """The area a of each curve, (...); means over batches (..., T), steps (T,)."""
+    return log_time_area(relative_distance(means, steps), steps)
+
+
+def envelope_area(means: NDArray, steps: NDArray) -> NDArray:
+    """The area under the envelope, in which a curve that comes back has not converged before."""
+    return log_time_area(relative_distance(means, steps, envelope=True), steps)
+
+
+def log_half_time(means: NDArray, steps: NDArray) -> NDArray:
+    """The logarithm of 1 + t50."""
+    return np.log1p(half_time(relative_distance(means, steps), steps))
 
 
 @dataclass(frozen=True)
-class DepthOrder:
+class ConvergenceOrder:
     """The order in which one quantity of the layers converges.
 
     Attributes:
         quantity: The quantity.
-        tolerance: Tolerance of the convergence times, relative to the range.
-        layers: A table of `layer_times`.
-        rho: Spearman's ρ of each run; NaN where under 3 layers are usable.
-        median: Median of ρ over the runs that have one.
-        low: Lower end of its 95 % interval; NaN where nothing can be resampled.
-        high: Upper end.
-        mean: Mean of ρ over the same runs.
-        null: Mean ρ for each order of the layers, the true one first (`infoplane.analysis.inference.layer_orders`).
-        attainable: The least p that so many usable layers and orders allow.
+        runs: Names of the R runs.
+        layers: Names of the L layers from input to output.
+        areas: The area a of each layer of each run, or another logarithm of a time, (R, L); NaN where left out.
+        half_times: t50 of each layer of each run, (R, L), in steps; NaN where left out.
+        left_out: Why a layer is left out in all runs, by its name.
+        test: The slope of the areas over the layers that are kept; None with under two of them.
         limitation: Why no order can be judged; "" where it can.
     """
 
     quantity: str
-    tolerance: float
-    layers: pd.DataFrame
-    rho: dict[str, float]
-    median: float = math.nan
-    low: float = math.nan
-    high: float = math.nan
-    mean: float = math.nan
-    null: NDArray = field(default_factory=lambda: np.empty(0), repr=False)
-    attainable: float = math.nan
-    limitation: str = ""
+    runs: tuple[str, ...]
+    layers: tuple[str, ...]
+    areas: NDArray
+    half_times: NDArray
+    left_out: dict[str, str]
+    test: SlopeTest | None
+    limitation: str
 
     @property
-    def p(self) -> float:
-        """Share of layer orders with a mean ρ at least as large; NaN where no order can be judged."""
-        return chance([self])[0]
+    def factor(self) -> float:
+        """How many times as long each layer takes as the one below it; NaN without a slope."""
+        return math.exp(self.test.slope) if self.test else math.nan
+
+    @property
+    def low(self) -> float:
+        """Lower end of the factor's 95 % interval, by Student's t over the seeds' own slopes."""
+        return math.exp(self.test.low) if self.test else math.nan
+
+    @property
+    def high(self) -> float:
+        """Upper end."""
+        return math.exp(self.test.high) if self.test else math.nan
+
+    @property
+    def shows(self) -> bool | None:
+        """Whether layers converge from bottom to top; None where that cannot be judged."""
+        return None if self.limitation or not self.test else bool(rises(self.test))
+
+    @property
+    def opposes(self) -> bool:
+        """Whether layers converge from top to bottom."""
+        return not self.limitation and self.test is not None and bool(falls(self.test))
+
+    @functools.cached_property
+    def detectable(self) -> float:
+        """The factor that would have been found with a probability of 80 %; NaN where nothing can be judged."""
+        if self.limitation or not self.test:
+            return math.nan
+        return math.exp(detectable_slope(self.test, least=math.log(MIN_FACTOR)))
+
+    def numbers(self) -> dict[str, Any]:
+        """Everything that a verdict says of it, as JSON values."""
+        p: dict[str, Any] = {"p_layers": None, "p_seeds": None, "p_orders": None}
+        if self.test:
+            p = {name: float(getattr(self.test, name)) for name in p}
+        numbers = {
+            "factor": self.factor,
+            "low": self.low,
+            "high": self.high,
+            **p,
+            "detectable_factor": self.detectable,
+            "seeds": len(self.runs),
+            "layers": len(self.layers) - len(self.left_out),
+            "left_out": self.left_out,
+            "shows": self.shows,
+            "limitation": self.limitation,
+        }
+        return dict(json_value(numbers))
+
+    def median_times(self) -> dict[str, float]:
+        """The median of t50 over runs of each layer, in steps, by its name; NaN where left out."""
+        return dict(zip(self.layers, np.median(self.half_times, axis=0).tolist(), strict=True))
+
+    def table(self) -> pd.DataFrame:
+        """One row per run and layer: `run`, `layer`, `depth`, `quantity`, `area`, `t50` and `left_out`."""
+        runs, layers = np.meshgrid(self.runs, self.layers, indexing="ij")
+        depths = np.broadcast_to(np.arange(1, len(self.layers) + 1), runs.shape)
+        reasons = [self.left_out.get(str(layer), "") for layer in layers.ravel()]
+        columns = {"run": runs, "layer": layers, "depth": depths, "area": self.areas, "t50": self.half_times}
+        table = pd.DataFrame({name: values.ravel() for name, values in columns.items()})
+        table.insert(3, "quantity", self.quantity)
+        return table.assign(left_out=reasons)
 
 
-def depth_order(
-    found: Curves, tolerance: float = TOLERANCE, *, resamples: int = RESAMPLES, draws: int = DRAWS, seed: int = 0
-) -> DepthOrder:
-    """Judges the order of convergence of one quantity.
+def convergence_order(curves: Trajectories, measure: Measure = area) -> ConvergenceOrder:
+    """The order of convergence of one quantity.
 
     Args:
-        found: The curves.
-        tolerance: Tolerance of the convergence times, relative to the range.
-        resamples: How often runs are drawn.
-        draws: How often the batches of each run are drawn.
-        seed: Seed of the resampling.
+        curves: Its trajectories.
+        measure: Makes logarithms of times, (R, L), of means, (R, L, T), and steps, (T,).
 
     Returns:
         The order, with its limitation where it cannot be judged.
     """
-    layers = layer_times(found, tolerance)
-    times = layers["time"].to_numpy().reshape(len(found.runs), len(found.layers))
-    rho = np.array([correlations(row, np.arange(len(row))) for row in times])
-    named = dict(zip(found.runs, rho.tolist(), strict=True))
-    judged = np.isfinite(rho)
-    if len(found.steps) < MIN_SNAPSHOTS or not judged.any():
-        return DepthOrder(found.quantity, tolerance, layers, named, limitation=_limitation(found, layers))
-    rng = np.random.default_rng(seed)
-    batch_draws = _redrawn(found, times, tolerance, draws, rng)[judged]
-    low, high = _interval(batch_draws, resamples, rng)
-    usable = int((~np.isnan(times[judged])).any(axis=0).sum())
-    null = _permuted(times[judged])
-    return DepthOrder(
-        found.quantity,
-        tolerance,
-        layers,
-        named,
-        float(np.median(rho[judged])),
-        low,
-        high,
-        mean=float(np.mean(rho[judged])),
-        null=null,
-        attainable=max(1 / math.factorial(usable), 1 / len(null)),
+    left_out = _left_out(curves)
+    kept = np.array([layer not in left_out for layer in curves.layers])
+    times, halves = np.full((2, *curves.trouble.shape), np.nan)
+    times[:, kept] = measure(curves.means[:, kept], curves.steps)
+    halves[:, kept] = half_time(relative_distance(curves.means[:, kept], curves.steps), curves.steps)
+    return ConvergenceOrder(
+        quantity=curves.quantity,
+        runs=curves.runs,
+        layers=curves.layers,
+        areas=times,
+        half_times=halves,
+        left_out=left_out,
+        test=slope_test(times[:, kept], np.flatnonzero(kept)) if kept.sum() > 1 else None,
+        limitation=_limitation(curves, kept),
     )
 
 
-def chance(orders: Sequence[DepthOrder]) -> list[float]:
-    """For each quantity, the share of layer orders for which the best of them all reaches its mean ρ.
-
-    That is Westfall and Young's correction for several quantities (*Resampling-Based Multiple Testing*, 1993,
-    single step): quantities that say the same cost nothing.
+def beyond(order: ConvergenceOrder, path: ConvergenceOrder) -> ConvergenceOrder:
+    """The order in which layers converge beyond that of the synchronous path of the same runs.
 
     Args:
-        orders: Quantities of the same layers.
+        order: The order in training.
+        path: That on the synchronous path, of the same quantity; its runs stand in the same order.
 
     Returns:
-        One p-value each; NaN for those that cannot be judged, which count for nothing.
+        The order of the differences of the areas; its factor is the ratio of the two.
     """
-    judged = [order for order in orders if not order.limitation]
-    if not judged:
-        return [math.nan] * len(orders)
-    best = np.max([order.null for order in judged], axis=0)
-    return [math.nan if order.limitation else float((best >= order.mean - ROUNDING).mean()) for order in orders]
+    areas = order.areas - path.areas
+    kept = np.isfinite(areas).all(axis=0)
+    test = slope_test(areas[:, kept], np.flatnonzero(kept)) if kept.sum() > 1 else None
+    limitation = (
+        order.limitation or path.limitation or "; ".join(missing(int(kept.sum()), len(areas), MIN_SNAPSHOTS))
+    )
+    left_out = {**path.left_out, **order.left_out}
+    return replace(order, areas=areas, left_out=left_out, test=test, limitation=limitation)
 
 
-def correlations(times: NDArray, depths: NDArray) -> NDArray:
-    """Spearman's ρ between depth and time over the layers that have one.
+def order_table(orders: Mapping[str, Sequence[ConvergenceOrder]]) -> pd.DataFrame:
+    """Orders of convergence of several sets of runs, side by side.
 
     Args:
-        times: Convergence times, (..., L), of the same layers in every row; infinite for not converged, NaN for
-            dropped.
-        depths: (..., L).
+        orders: For each set of runs, by its name ("trained", "shuffled labels"), the orders of some quantities.
 
     Returns:
-        (...): 0 where all times, or all depths, are alike; NaN for under 3 layers.
+        One row per set, quantity, run and layer: `group`, the columns of `ConvergenceOrder.table`, and of the order
+        as a whole `factor`, `low`, `high`, `p_layers`, `p_seeds`, `p_orders` and `limitation`.
+
+    Raises:
+        InfoplaneError: There are no orders.
     """
-    usable = ~np.isnan(times.reshape(-1, times.shape[-1])[0])
-    if usable.sum() < MIN_LAYERS:
-        return np.full(np.broadcast_shapes(times.shape, depths.shape)[:-1], np.nan)
-    a, b = (_unit(rankdata(values[..., usable], axis=-1)) for values in (times, depths))
-    return np.asarray((a * b).sum(axis=-1))
+    tables = []
+    for group, several in orders.items():
+        for order in several:
+            table, numbers = order.table(), order.numbers()
+            table.insert(0, "group", group)
+            names = ("factor", "low", "high", "p_layers", "p_seeds", "p_orders")
+            whole = {name: np.nan if numbers[name] is None else numbers[name] for name in names}
+            tables.append(table.assign(**whole, limitation=order.limitation))
+    if not tables:
+        raise InfoplaneError("no orders of convergence to put side by side")
+    return pd.concat(tables, ignore_index=True)
 
 
-def _unit(ranks: NDArray) -> NDArray:
-    """Centred and scaled to norm 1 along the last axis, so that a product is a correlation; 0 where constant."""
-    centred = ranks - ranks.mean(axis=-1, keepdims=True)
-    norms = np.linalg.norm(centred, axis=-1, keepdims=True)
-    return np.divide(centred, norms, out=np.zeros_like(centred), where=norms > 0)
+def rises(test: SlopeTest) -> NDArray:
+    """Whether slopes of areas say that layers converge from bottom to top, (...) boolean."""
+    return np.asarray(test.significant & (test.slope >= math.log(MIN_FACTOR)))
 
 
-def _limitation(found: Curves, layers: pd.DataFrame) -> str:
-    if len(found.steps) < MIN_SNAPSHOTS:
-        return f"{len(found.steps)} common snapshots, at least {MIN_SNAPSHOTS} are needed"
-    reasons = layers["dropped"].unique()
-    if all(reason.startswith("not recorded") for reason in reasons):
-        return "not recorded in these runs"
-    most = layers.groupby("run")["time"].count().max()
-    return f"at most {most} usable layers in a run, at least {MIN_LAYERS} are needed"
+def falls(test: SlopeTest) -> NDArray:
+    """Whether they say the opposite by the same rule, from top to bottom, (...) boolean."""
+    significant = (test.p_layers > 1 - SIGNIFICANCE) & (test.p_seeds > 1 - SIGNIFICANCE)
+    return np.asarray(significant & (test.slope <= -math.log(MIN_FACTOR)))
 
 
-def _redrawn(found: Curves, times: NDArray, tolerance: float, draws: int, rng: np.random.Generator) -> NDArray:
-    """ρ of every run for batches drawn with replacement, (R, draws)."""
-    runs, batches = found.values.shape[:2]
-    depths = np.arange(times.shape[-1])
-    weights = rng.multinomial(batches, np.full(batches, 1 / batches), size=(runs, draws)) / batches
-    redrawn = []
-    for values, row, drawn in zip(found.values, times, weights, strict=True):
-        usable = ~np.isnan(row)
-        means = np.tensordot(drawn, values[:, usable], axes=1)
-        again = np.full((draws, len(row)), np.nan)
-        again[:, usable] = convergence_times(means, found.steps, tolerance, found.floor)
-        # One that is never outside in this draw is within the tolerance from the first snapshot.
-        again[:, usable] = np.nan_to_num(again[:, usable], nan=float(found.steps[0]), posinf=np.inf)
-        redrawn.append(correlations(again, depths))
-    return np.array(redrawn)
+def settled(distances: NDArray, steps: NDArray) -> NDArray:
+    """Whether a training has settled: under a third of its layers are still on their way in the last tenth.
+
+    Args:
+        distances: Relative distances D, (..., R, L, T).
+        steps: Steps of the snapshots, (T,).
+
+    Returns:
+        (...) boolean.
+    """
+    return np.asarray(unsettled(distances, steps).mean(axis=-1) < UNSETTLED_LAYERS)
 
 
-def _interval(draws: NDArray, resamples: int, rng: np.random.Generator) -> tuple[float, float]:
-    """Percentile interval of the median over runs drawn with replacement, each with one of its draws."""
-    if len(draws) < 2:
-        return math.nan, math.nan
-    runs = rng.integers(len(draws), size=(resamples, len(draws)))
-    medians = np.median(draws[runs, rng.integers(draws.shape[1], size=runs.shape)], axis=1)
-    low, high = np.quantile(medians, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return float(low), float(high)
+def missing(layers: int, seeds: int, snapshots: int) -> list[str]:
+    """What of layers, seeds and snapshots there are too few of to judge an order, in words."""
+    counts = (
+        (layers, MIN_LAYERS, "layers"),
+        (seeds, MIN_SEEDS, "runs of different seeds"),
+        (snapshots, MIN_SNAPSHOTS, "snapshots"),
+    )
+    return [f"{what}: {count}, and at least {least} are needed" for count, least, what in counts if count < least]
 
 
-def _permuted(times: NDArray) -> NDArray:
-    """Mean ρ over runs for every order of the layers."""
-    found = []
-    for row in times:
-        usable = tuple((~np.isnan(row)).tolist())
-        found.append(_order_units(usable) @ _unit(rankdata(row[list(usable)])))
-    return np.asarray(np.mean(found, axis=0))
+def _left_out(curves: Trajectories) -> dict[str, str]:
+    """The first reason of each layer that cannot be used in some run."""
+    reasons = {}
+    for layer, column in zip(curves.layers, curves.troubles().T, strict=True):
+        bad = np.flatnonzero(column != "")
+        if len(bad):
+            reasons[layer] = f"{column[bad[0]]} in {len(bad)} of {len(column)} runs"
+    return reasons
 
 
-@functools.lru_cache(maxsize=8)
-def _order_units(usable: tuple[bool, ...]) -> NDArray:
-    """Ranks of the depths of the usable layers in every order of all, scaled; the same for most runs."""
-    orders = layer_orders(len(usable))[:, list(usable)]
-    return _unit(rankdata(orders, axis=-1))
+def _limitation(curves: Trajectories, kept: NDArray) -> str:
+    # A similarity has no value at the end.
+    snapshots = len(curves.steps) + (curves.quantity in SIMILARITIES)
+    reasons = missing(int(kept.sum()), len(curves.runs), snapshots)
+    # A layer that is on its way to the end fluctuates so much there that it may be left out; it counts here.
+    measured = (curves.trouble == "").all(axis=0)
+    distances = relative_distance(curves.means[:, measured], curves.steps)
+    if measured.any() and not settled(distances, curves.steps):
+        late = np.array(curves.layers)[measured][unsettled(distances, curves.steps)]
+        reasons.append(f"the training has not settled: {', '.join(late)} still change in the last tenth of it")
+    return "; ".join(reasons)

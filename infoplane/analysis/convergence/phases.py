@@ -5,11 +5,11 @@ curve lies above its end whatever the network does, so the turn is found in the 
 measured in the run left out: a curve that does not fall has a fall of 0 on average, and one that rises to the end
 turns at the end and does not fall at all.
 
-A layer *compresses* if its fall, and *fits* if its rise, is above 0 over runs by a one-sided t-test at 5 %, Holm's
-correction over the layers, and at least 0.1 bit on average (the floor below which a range counts as flat);
-"neither" is a possible answer. One run cannot decide it: fluctuations of its training are the same in all its
-batches. The intervals of rise and fall are of a hierarchical bootstrap over runs and batches, the interval of the
-turn of the turns in resampled runs; with few runs both are rather too narrow, which is why they decide nothing.
+A layer *compresses* if its fall, and *fits* if its rise, is above 0 over runs by a one-sided t-test at 5 % with
+Holm's correction over the layers; "neither" is a possible answer. However certain a phase is, its size stands
+beside it. One run cannot decide it: fluctuations of its training are the same in all its batches. The intervals of
+rise and fall are of a hierarchical bootstrap over runs and batches, the interval of the turn of the turns in
+resampled runs; with few runs both are rather too narrow, which is why they decide nothing.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from scipy.stats import ttest_1samp
 
 from infoplane.analysis.bootstrap import LEVEL, RESAMPLES, hierarchical_bootstrap
-from infoplane.analysis.convergence.times import Curves, last_snapshots, smooth
+from infoplane.analysis.convergence.trajectories import Trajectories, last_snapshots, smooth
 from infoplane.analysis.inference import SIGNIFICANCE, holm
 
 PHASES = {
@@ -35,11 +35,11 @@ _ENDS = ("", "_low", "_high")
 _COLUMNS = [*(name + end for name in ("turn", "rise", "fall") for end in _ENDS), "p_rise", "p_fall"]
 
 
-def phases(found: Curves, *, seed: int = 0) -> pd.DataFrame:
+def phases(curves: Trajectories, *, seed: int = 0) -> pd.DataFrame:
     """Fitting and compression of every layer.
 
     Args:
-        found: Curves of I(X;T); of one run alone rise and fall are measured where its own turn is.
+        curves: Those of I(X;T); of one run alone rise and fall are measured where its own turn is.
         seed: Seed of the resampling.
 
     Returns:
@@ -49,21 +49,21 @@ def phases(found: Curves, *, seed: int = 0) -> pd.DataFrame:
         for one run, or the trouble of a layer that was not measured in all runs.
     """
     rng = np.random.default_rng(seed)
-    troubles = [next(filter(None, column), "") for column in found.trouble.T]
+    troubles = [next(filter(None, column), "") for column in curves.trouble.T]
     rows = [
-        {} if trouble else _layer(found.values[:, :, place], found.steps, rng)
+        {} if trouble else _layer(curves.values[:, :, place], curves.steps, rng)
         for place, trouble in enumerate(troubles)
     ]
     table = pd.DataFrame(rows).reindex(columns=_COLUMNS).astype(float)
     for name in ("p_rise", "p_fall"):
         table[name] = holm(table[name].to_numpy())
     decided = table["p_rise"].notna() | table["p_fall"].notna()
-    large = [(table[f"p_{name}"] < SIGNIFICANCE) & (table[name] >= found.floor) for name in ("rise", "fall")]
+    certain = [table[f"p_{name}"] < SIGNIFICANCE for name in ("rise", "fall")]
     table["phase"] = [
         trouble or (PHASES[rise, fall] if known else "undecidable")
-        for trouble, known, rise, fall in zip(troubles, decided, *large, strict=True)
+        for trouble, known, rise, fall in zip(troubles, decided, *certain, strict=True)
     ]
-    table.insert(0, "layer", found.layers)
+    table.insert(0, "layer", curves.layers)
     table.insert(1, "depth", range(1, len(troubles) + 1))
     return table
 
@@ -72,17 +72,17 @@ def _layer(values: NDArray, steps: NDArray, rng: np.random.Generator) -> dict[st
     """Turn, rise and fall of one layer, (R, B, T)."""
     means = values.mean(axis=1)
     turn = steps[_turns(means.mean(axis=0), steps)]
-    found: dict[str, float] = {"turn": float(turn)}
+    row: dict[str, float] = {"turn": float(turn)}
     if len(means) > 1:
         drawn = rng.multinomial(len(means), np.full(len(means), 1 / len(means)), RESAMPLES) / len(means)
         resampled = steps[_turns(drawn @ means, steps)]
-        found["turn_low"], found["turn_high"] = np.quantile(resampled, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+        row["turn_low"], row["turn_high"] = np.quantile(resampled, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     rise, fall = _rise_and_fall(values, steps)
     for name, changes in (("rise", rise), ("fall", fall)):
         low, high = hierarchical_bootstrap(changes)
-        found |= {name: float(changes.mean()), f"{name}_low": float(low), f"{name}_high": float(high)}
-        found[f"p_{name}"] = _above_zero(changes.mean(axis=1))
-    return found
+        row |= {name: float(changes.mean()), f"{name}_low": float(low), f"{name}_high": float(high)}
+        row[f"p_{name}"] = _above_zero(changes.mean(axis=1))
+    return row
 
 
 def _rise_and_fall(values: NDArray, steps: NDArray) -> tuple[NDArray, NDArray]:
@@ -99,9 +99,9 @@ def _rise_and_fall(values: NDArray, steps: NDArray) -> tuple[NDArray, NDArray]:
     return rise, fall
 
 
-def _turns(curves: NDArray, steps: NDArray) -> NDArray:
+def _turns(values: NDArray, steps: NDArray) -> NDArray:
     """Place of the highest point of smoothed curves, (..., T); a point in the last 5 % counts as the end."""
-    places = smooth(curves).argmax(axis=-1)
+    places = smooth(values).argmax(axis=-1)
     return np.where(places >= len(steps) - last_snapshots(steps), len(steps) - 1, places)
 
 

@@ -1,80 +1,61 @@
-"""How far each layer is from its end, at every time: the picture behind the convergence times."""
+"""How far each layer is from its end, at every time: the picture behind the times of convergence."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from infoplane.analysis.convergence.times import TOLERANCE, Curves, final_value, layer_times, smooth
+from infoplane.analysis.convergence.trajectories import Trajectories, half_time, relative_distance
 from infoplane.errors import InfoplaneError
 
 
-def profile_table(found: Sequence[Curves], tolerance: float = TOLERANCE) -> pd.DataFrame:
-    """The relative distance to the end, |q(t) − q(end)| / max(range of q, floor), q smoothed by 3-snapshot medians.
+def profile_table(quantities: Sequence[Trajectories]) -> pd.DataFrame:
+    """Relative distances D to the end, means over the runs in which a layer can be used.
 
     Args:
-        found: The curves of one or several quantities of the same layers.
-        tolerance: Tolerance of the convergence times, relative to the range.
+        quantities: The trajectories of one or several quantities of the same layers.
 
     Returns:
-        One row per quantity, layer and step: `quantity`, `layer`, `depth`, `step`, `distance` (0 to 1, mean over
-        the runs in which the layer is usable; NaN where it is in none), `runs` (how many those are), `of` (of how
-        many), `time` (median convergence time over them, the later of two middle ones; infinite for not converged),
-        `dropped` (why the layer is not usable in the first run where it is not, "" if it is in all) and
-        `tolerance`.
+        One row per quantity, layer and step: `quantity`, `layer`, `depth`, `step`, `distance` (0 to 1; NaN where
+        the layer can be used in no run), `runs` (in how many it can), `of` (how many there are), `t50` (its median
+        over those runs, in steps) and `left_out` (why not in the first run where it cannot be used, "" where it
+        can in all).
 
     Raises:
-        InfoplaneError: No curves, one quantity twice, or curves of different layers.
+        InfoplaneError: No trajectories, a quantity twice, or different layers.
     """
-    if not found:
-        raise InfoplaneError("nothing to profile: give curves")
-    names = [one.quantity for one in found]
+    if not quantities:
+        raise InfoplaneError("nothing to profile: give trajectories")
+    names = [curves.quantity for curves in quantities]
     if len(set(names)) < len(names):
         raise InfoplaneError(f"the quantities {', '.join(names)} are not all different")
-    strangers = [one.quantity for one in found if one.layers != found[0].layers]
+    strangers = [curves.quantity for curves in quantities if curves.layers != quantities[0].layers]
     if strangers:
         raise InfoplaneError(f"{strangers[0]} and {names[0]} are of different layers")
-    return pd.concat([_profile(one, tolerance) for one in found], ignore_index=True)
+    return pd.concat(map(_profile, quantities), ignore_index=True)
 
 
-def _profile(found: Curves, tolerance: float) -> pd.DataFrame:
+def _profile(curves: Trajectories) -> pd.DataFrame:
     """One quantity."""
-    smoothed = smooth(found.values.mean(axis=1))
-    ranges = np.maximum(np.ptp(smoothed, axis=-1), found.floor)
-    distances = np.abs(smoothed - final_value(smoothed, found.steps)[..., None]) / ranges[..., None]
-    times = layer_times(found, tolerance)
-    rows: list[dict[str, Any]] = []
-    for place, layer in enumerate(found.layers):
-        own = times[times["layer"] == layer]
-        usable = (own["dropped"] == "").to_numpy()
-        mean = distances[usable, place].mean(axis=0) if usable.any() else np.full(len(found.steps), np.nan)
-        about = {
-            "runs": int(usable.sum()),
-            "of": len(usable),
-            "time": median_time(own),
-            "dropped": next(filter(None, own["dropped"]), ""),
-            "tolerance": tolerance,
-        }
-        named = {"quantity": found.quantity, "layer": layer, "depth": place + 1}
-        rows += [
-            named | {"step": step, "distance": value} | about
-            for step, value in zip(found.steps.tolist(), mean.tolist(), strict=True)
-        ]
-    return pd.DataFrame(rows)
-
-
-def median_time(times: pd.DataFrame) -> float:
-    """Median convergence time of one layer over the runs in which it has one.
-
-    Args:
-        times: Rows of `infoplane.analysis.convergence.times.layer_times`.
-
-    Returns:
-        A step, the later of two middle ones (between a finite and an infinite time there is no mean); infinite for
-        not converged, NaN where the layer is dropped in all runs.
-    """
-    found = np.sort(times["time"].dropna().to_numpy())
-    return float(found[len(found) // 2]) if len(found) else float("nan")
+    troubles = curves.troubles()
+    distances = relative_distance(curves.means, curves.steps)
+    halves = half_time(distances, curves.steps)
+    layers = []
+    for place, layer in enumerate(curves.layers):
+        usable = troubles[:, place] == ""
+        mean = distances[usable, place].mean(axis=0) if usable.any() else np.full(len(curves.steps), np.nan)
+        rows = pd.DataFrame({"step": curves.steps, "distance": mean})
+        rows.insert(0, "quantity", curves.quantity)
+        layers.append(
+            rows.assign(
+                layer=layer,
+                depth=place + 1,
+                runs=int(usable.sum()),
+                of=len(usable),
+                t50=float(np.median(halves[usable, place])) if usable.any() else np.nan,
+                left_out=next(filter(None, troubles[:, place]), ""),
+            )
+        )
+    return pd.concat(layers, ignore_index=True)

@@ -18,13 +18,14 @@ from infoplane.figures.parts.time_axis import time_axis
 
 TITLES = {
     "I_XT": "I(X;T)",
+    "I_XT_corrected": "I(X;T) − null",
     "I_TY": "I(T;Y)",
     "I_TY_corrected": "I(T;Y) − null",
     "S_T": "S(T)",
     "cka": "linear CKA to the end",
     "svcca": "SVCCA to the end",
-    "parameters": "parameters",
 }
+LEVELS = (0.0, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0)
 _ROW = 0.17
 _DROPPED = "0.92"
 
@@ -33,8 +34,7 @@ _DROPPED = "0.92"
 def convergence_profile(table: pd.DataFrame, caption: str = "") -> Figure:
     """Draw the relative distance of each layer to its end over training steps, a panel a quantity.
 
-    The first colour is "within the tolerance". A black tick is the median convergence time over runs, an arrow at
-    the right edge one that had not converged at the end. Layers that are dropped in at least half of the runs are
+    A black tick is the median of t50 over runs. Layers that cannot be used in at least half of the runs are
     hatched.
 
     Args:
@@ -51,9 +51,7 @@ def convergence_profile(table: pd.DataFrame, caption: str = "") -> Figure:
         raise InfoplaneError("nothing to draw: a profile over time needs at least 2 snapshots")
     layers = table.drop_duplicates("depth").sort_values("depth")
     quantities = table["quantity"].unique()
-    tolerance = float(table["tolerance"].iloc[0])
-    levels = [0.0, *(level for level in tolerance * 2.0 ** np.arange(8) if level < 0.9), 1.0]
-    norm = BoundaryNorm(levels, COLOURS.N)
+    norm = BoundaryNorm(LEVELS, COLOURS.N)
     figure, body = canvas(DOUBLE_COLUMN, 0.75 + max(4, len(layers)) * _ROW, caption)
     panels: list[Axes] = list(np.atleast_1d(body.subplots(1, len(quantities), sharey=True)))
     for axes, quantity in zip(panels, quantities, strict=True):
@@ -64,8 +62,8 @@ def convergence_profile(table: pd.DataFrame, caption: str = "") -> Figure:
     names = [f"T{depth} {name}" for depth, name in zip(layers["depth"], layers["layer"], strict=True)]
     panels[0].set_yticks(layers["depth"], names)
     bar = body.colorbar(ScalarMappable(norm, COLOURS.reversed()), ax=panels, pad=0.02, aspect=16, spacing="uniform")
-    bar.set_ticks(levels, labels=[f"{level:g}" for level in levels])
-    bar.set_label("distance to the end\n(share of range)")
+    bar.set_ticks(LEVELS, labels=[f"{level:g}" for level in LEVELS])
+    bar.set_label("relative distance to the end")
     bar.outline.set_linewidth(0.6)
     return figure
 
@@ -77,18 +75,17 @@ def profile_caption(table: pd.DataFrame, estimates: pd.DataFrame) -> str:
         table: A table of `infoplane.analysis.convergence.profile.profile_table`.
         estimates: The estimates behind it (`infoplane.analysis.gather.gather`), for their settings.
     """
-    tolerance, runs = table["tolerance"].iloc[0], int(table["of"].max())
-    dropped = [
+    runs = int(table["of"].max())
+    left_out = [
         f"{TITLES.get(str(quantity), quantity)} of {layer} ({of - usable} of {of} runs)"
         for (quantity, _, layer), rows in table.groupby(["quantity", "depth", "layer"], sort=False)
         if (usable := int(rows["runs"].iloc[0])) < (of := int(rows["of"].iloc[0]))
     ]
-    missing = f" Dropped, and left out of the mean: {', '.join(dropped)}." if dropped else " No layer is dropped."
+    missing = f" Left out of the mean: {', '.join(left_out)}." if left_out else " No layer is left out."
     return (
-        f"Convergence profile of {measured(estimates)} |q(t) − q(end)| as a share of the range of q, q smoothed by "
-        f"a median over 3 snapshots; {'mean over ' + str(runs) + ' runs' if runs > 1 else 'one run'}. Lightest: "
-        f"within {100 * tolerance:g} %. Ticks: median convergence time; arrow: not converged at the end. Hatched: "
-        f"dropped in at least half of the runs.{missing}"
+        f"Convergence profile of {measured(estimates)} Relative distance D(s) to the end, 1 at its largest; "
+        f"{'mean over ' + str(runs) + ' runs' if runs > 1 else 'one run'}. Ticks: t50, after which D stays below "
+        f"one half; median over runs. Hatched: left out in at least half of the runs.{missing}"
     )
 
 
@@ -108,11 +105,7 @@ def _heat(axes: Axes, rows: pd.DataFrame, norm: BoundaryNorm) -> None:
             look: dict[str, Any] = {"facecolor": _DROPPED, "edgecolor": GREY, "hatch": "////", "linewidth": 0}
             axes.axhspan(depth - 0.5, depth + 0.5, gid=f"dropped:{layer}", **look)
             continue
-        time = float(rows.loc[rows["depth"] == depth, "time"].iloc[0])
-        if np.isfinite(time):
-            axes.plot([time] * 2, [depth - 0.4, depth + 0.4], color="black", linewidth=1.3, gid=f"time:{layer}")
-        else:
-            edge: dict[str, Any] = {"transform": axes.get_yaxis_transform(), "clip_on": False}
-            axes.plot([1.0], [depth], marker=">", color="black", markersize=3, gid=f"never:{layer}", **edge)
+        time = float(rows.loc[rows["depth"] == depth, "t50"].iloc[0])
+        axes.plot([time] * 2, [depth - 0.4, depth + 0.4], color="black", linewidth=1.3, gid=f"time:{layer}")
     axes.set_ylim(tall[0], tall[-1])
     axes.tick_params(axis="y", length=0)

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import re
-
 import numpy as np
 import pandas as pd
 
-from infoplane.analysis.convergence.times import FLOOR_BITS, TOLERANCE
 from infoplane.analysis.plane import (
     limits,
     quantity_names,
@@ -40,7 +37,7 @@ def time_caption(
     Args:
         table: A table of `infoplane.analysis.plane.plane_table`.
         most: How many sentences about uninformative layers to print before "and k more".
-        times: A table of `infoplane.analysis.convergence.times.layer_times`, if it is drawn.
+        times: A table of `infoplane.analysis.convergence.order.ConvergenceOrder.table`, if it is drawn.
         turns: A table of `infoplane.analysis.convergence.phases.phases`, if it is drawn.
     """
     name = quantity_names(table)["I_TY"]
@@ -51,40 +48,31 @@ def time_caption(
     return f"{shown} {_reading(table, most)}"
 
 
-def dropped_text(times: pd.DataFrame) -> str:
-    """Which layers have no convergence time, in how many runs and why.
+def left_out_text(times: pd.DataFrame) -> str:
+    """Which layers have no time of convergence, and why.
 
     Args:
-        times: A table of `infoplane.analysis.convergence.times.layer_times`.
+        times: A table of `infoplane.analysis.convergence.order.ConvergenceOrder.table`.
 
     Returns:
         One sentence, or "".
     """
-    named = []
-    for (_, layer), rows in times.groupby(["depth", "layer"], sort=True):
-        reasons = rows.loc[rows["dropped"] != "", "dropped"]
-        if len(reasons):
-            named.append(f"{layer} ({_plainly(reasons.iloc[0])}; {len(reasons)} of {len(rows)} runs)")
-    return f"Dropped: {', '.join(named)}." if named else ""
-
-
-def _plainly(reason: str) -> str:
-    """A reason for dropping a layer without its numbers, which differ from run to run."""
-    return re.sub(r" \(range .*|(?<=noise), which spans .*", "", re.sub(r"^range \S+ is", "range", reason))
+    rows = times[times["left_out"] != ""].drop_duplicates("layer").sort_values("depth")
+    named = [f"{layer} ({why})" for layer, why in rows[["layer", "left_out"]].itertuples(index=False)]
+    return f"Left out: {', '.join(named)}." if named else ""
 
 
 def _marks(times: pd.DataFrame, turns: pd.DataFrame | None) -> str:
     """What the marks of convergence, and of the turn, are."""
     rule = (
-        f"Converged: the time after which I(X;T) stays within {100 * TOLERANCE:g} % of its range (at least "
-        f"{FLOOR_BITS:g} bit) around its final value; ticks on the curves: median over runs; arrow: not converged "
-        "at the end."
+        "t50: the time after which I(X;T) stays nearer to its end than half of the way; ticks on the curves: "
+        "median over runs."
     )
     turn = (
         "Triangles: the highest point of the mean I(X;T), with its 95 % interval over runs; hollow where no rise "
         "before or no fall after it is established."
     )
-    return " ".join(filter(None, (rule, dropped_text(times), turn if turns is not None else "")))
+    return " ".join(filter(None, (rule, left_out_text(times), turn if turns is not None else "")))
 
 
 def is_bits(table: pd.DataFrame) -> bool:

@@ -1,4 +1,4 @@
-"""A strip below curves over time: when each layer converges, and where its I(X;T) turns."""
+"""A strip below curves over time: when each layer is half of the way to its end, and where its I(X;T) turns."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from infoplane.analysis.convergence.phases import PHASES
-from infoplane.analysis.convergence.profile import median_time
 from infoplane.figures.parts.style import GREY, Layer
 
 TURNS = PHASES[True, True]
@@ -31,13 +30,11 @@ def draw_strip(axes: Axes, layers: list[Layer], times: pd.DataFrame, turns: pd.D
     Args:
         axes: Where to draw.
         layers: The layers.
-        times: A table of `infoplane.analysis.convergence.times.layer_times`; what has not converged stands at the
-            right edge as an arrow.
+        times: A table of `infoplane.analysis.convergence.order.ConvergenceOrder.table`.
         turns: A table of `infoplane.analysis.convergence.phases.phases`, or None.
     """
     for row, layer in enumerate(layers, start=1):
-        own = times[times["layer"] == layer.name]
-        draw_runs(axes, row, layer, own)
+        _runs(axes, row, layer, times[times["layer"] == layer.name])
         if turns is not None:
             _turn(axes, row, turns[turns["layer"] == layer.name], layer.name)
     axes.set_ylim(0.4, len(layers) + 0.6)
@@ -46,30 +43,16 @@ def draw_strip(axes: Axes, layers: list[Layer], times: pd.DataFrame, turns: pd.D
     _symbols(axes, turns is not None)
 
 
-def draw_runs(axes: Axes, row: int, layer: Layer, times: pd.DataFrame) -> None:
-    """Convergence times of one layer in one row: the runs side by side, their median, and how often it is dropped.
-
-    Args:
-        axes: Where to draw, time to the right.
-        row: Where on the left axis.
-        layer: The layer.
-        times: Its rows of `infoplane.analysis.convergence.times.layer_times`.
-    """
-    found = times["time"].to_numpy()
-    heights = row + np.linspace(-0.25, 0.25, len(found)) * (len(found) > 1)
-    reached, never = np.isfinite(found), np.isinf(found)
-    look: dict[str, Any] = {"color": layer.colour, **_SEED}
-    axes.plot(found[reached], heights[reached], marker=layer.marker, gid=f"seeds:{layer.name}", **look)
-    if never.any():
-        edge: dict[str, Any] = {"transform": axes.get_yaxis_transform(), "clip_on": False, **look}
-        axes.plot(np.ones(never.sum()), heights[never], marker=">", gid=f"never:{layer.name}", **edge)
-    median = median_time(times)
-    if np.isfinite(median):
-        axes.plot([median], [row], gid=f"median:{layer.name}", **_MEDIAN)
-    dropped = int((times["dropped"] != "").sum())
-    if dropped:
+def _runs(axes: Axes, row: int, layer: Layer, times: pd.DataFrame) -> None:
+    """The times of one layer in one row, the runs side by side, with their median."""
+    halves = times["t50"].to_numpy()
+    heights = row + np.linspace(-0.25, 0.25, len(halves)) * (len(halves) > 1)
+    axes.plot(halves, heights, marker=layer.marker, color=layer.colour, gid=f"seeds:{layer.name}", **_SEED)
+    if times["left_out"].iloc[0]:
         note: dict[str, Any] = {"transform": axes.get_yaxis_transform(), "size": 6, "color": GREY, "va": "center"}
-        axes.text(0.02, row, f"dropped in {dropped} of {len(times)}", gid=f"dropped:{layer.name}", **note)
+        axes.text(0.02, row, "left out", gid=f"left out:{layer.name}", **note)
+    else:
+        axes.plot([np.median(halves)], [row], gid=f"median:{layer.name}", **_MEDIAN)
 
 
 def _turn(axes: Axes, row: int, turn: pd.DataFrame, name: str) -> None:
@@ -85,7 +68,7 @@ def _turn(axes: Axes, row: int, turn: pd.DataFrame, name: str) -> None:
 def _symbols(axes: Axes, turns: bool) -> None:
     """What the symbols are, above the strip."""
     handles = [
-        Line2D([], [], marker="o", color=GREY, label="a run converges", **_SEED),
+        Line2D([], [], marker="o", color=GREY, label="t50 of a run", **_SEED),
         Line2D([], [], label="median", **_MEDIAN),
     ]
     if turns:

@@ -1,89 +1,75 @@
-"""Distances to the end and convergence times beside depth: planted curves come back in the tables."""
-
-from __future__ import annotations
+"""Distances to the end and times beside depth: planted curves come back in the tables."""
 
 import numpy as np
-import pandas as pd
 import pytest
-from made_curves import STEPS, ramp, table
+from made_curves import STEPS, UP, made
 
-from infoplane.analysis.convergence.order import depth_order
-from infoplane.analysis.convergence.order_table import order_table
-from infoplane.analysis.convergence.profile import median_time, profile_table
-from infoplane.analysis.convergence.times import curves, layer_times
+from infoplane.analysis.convergence.order import beyond, convergence_order, order_table
+from infoplane.analysis.convergence.profile import profile_table
 from infoplane.errors import InfoplaneError
 
-LAYERS = {"a": ramp(20), "b": ramp(150), "c": ramp(600)}
-STILL = {"flat": np.full(len(STEPS), 3.0)}
+FLAT = 0.002 * (-1.0) ** np.arange(len(STEPS))
 
 
 def test_distances_fall_from_one_to_zero_as_the_curves_do():
-    found = profile_table([curves(table(LAYERS, batches=1, noise=0.0, runs=3), "I_XT")])
-    assert len(found) == 3 * len(STEPS)
-    for end, (layer, rows) in zip((20, 150, 600), found.groupby("layer"), strict=True):
-        rows = rows.sort_values("step")
-        expected = 1 - np.minimum(np.log1p(rows["step"]) / np.log1p(end), 1)
-        inner = slice(1, -1)
-        assert rows["distance"].to_numpy()[inner] == pytest.approx(expected.to_numpy()[inner], abs=0.05), layer
-        assert (rows["runs"] == 3).all()
-        assert (rows["of"] == 3).all()
-        assert (rows["dropped"] == "").all()
-    assert found["distance"].between(0, 1).all()
+    profile = profile_table([made(UP, noise=0.0)])
+    assert len(profile) == 8 * len(STEPS)
+    for time, (_, rows) in zip(UP, profile.groupby("layer"), strict=True):
+        assert rows["distance"].to_numpy() == pytest.approx(np.exp(-STEPS / time), abs=0.03)
+        assert rows["t50"].iloc[0] == pytest.approx(np.log(2) * time, rel=0.07)
+    assert (profile["runs"] == 5).all()
+    assert (profile["of"] == 5).all()
+    assert (profile["left_out"] == "").all()
 
 
-def test_times_are_the_medians_of_the_convergence_times():
-    one = curves(table(LAYERS), "I_XT")
-    found = profile_table([one]).groupby("layer")["time"].first()
-    medians = layer_times(one).groupby("layer")["time"].median()
-    assert found.to_dict() == medians.to_dict()
-
-
-def test_the_median_of_times_is_one_of_them():
-    def times(*values):
-        return median_time(pd.DataFrame({"time": values}))
-
-    assert times(3.0, 1.0, np.nan, 7.0) == 3
-    assert times(1.0, 2.0) == 2
-    assert times(5.0, np.inf, np.inf) == np.inf
-    assert np.isnan(times(np.nan))
-
-
-def test_a_dropped_layer_has_no_distance_and_its_reason():
-    rows = table(LAYERS | STILL, runs=2)
-    rows.loc[(rows["run"] == "r1") & (rows["layer"] == "b"), "I_XT"] = np.nan
-    found = profile_table([curves(rows, "I_XT")]).groupby("layer").first()
-    assert found["runs"].to_dict() == {"a": 2, "b": 1, "c": 2, "flat": 0}
-    assert "not measured" in found.loc["b", "dropped"]
-    assert "within noise" in found.loc["flat", "dropped"]
-    everything = profile_table([curves(rows, "I_XT")])
-    assert everything.loc[everything["layer"] == "flat", "distance"].isna().all()
-    assert everything.loc[everything["layer"] == "b", "distance"].notna().all()
+def test_a_layer_counts_in_the_runs_in_which_it_can_be_used():
+    curves = made((*UP[:2], FLAT), runs=2)
+    curves.trouble[1, 1] = "not measured at 3 of 40 snapshots"
+    curves.trouble[:, 2] = "saturated at 40 of 40 snapshots"
+    profile = profile_table([curves]).groupby("layer").first()
+    assert profile["runs"].to_dict() == {"layer1": 2, "layer2": 1, "layer3": 0}
+    assert profile.loc["layer2", "left_out"] == "not measured at 3 of 40 snapshots"
+    everything = profile_table([curves])
+    assert everything.loc[everything["layer"] == "layer3", ["distance", "t50"]].isna().all(axis=None)
+    assert everything.loc[everything["layer"] == "layer2", "distance"].notna().all()
 
 
 def test_profiles_that_cannot_stand_side_by_side():
-    one = curves(table(LAYERS), "I_XT")
-    with pytest.raises(InfoplaneError, match="give curves"):
+    curves = made(UP)
+    with pytest.raises(InfoplaneError, match="give trajectories"):
         profile_table([])
     with pytest.raises(InfoplaneError, match="not all different"):
-        profile_table([one, one])
-    with pytest.raises(InfoplaneError, match="cka and I_XT are of different layers"):
-        profile_table([one, curves(table(STILL, quantity="cka"), "cka")])
+        profile_table([curves, curves])
+    with pytest.raises(InfoplaneError, match="cka and I_XT_corrected are of different layers"):
+        profile_table([curves, made(UP[:2], "cka")])
 
 
 def test_the_order_table_holds_what_the_orders_say():
-    trained = depth_order(curves(table(LAYERS), "I_XT"), resamples=200, draws=20)
-    control = depth_order(curves(table(STILL), "I_XT"), resamples=200, draws=20)
-    found = order_table({"trained": [trained], "shuffled labels": [control]})
-    assert len(found) == 5 * 3 + 5 * 1
-    own = found[found["group"] == "trained"]
-    assert own["time"].tolist() == trained.layers["time"].tolist()
-    assert own["rho"].tolist() == [trained.rho[run] for run in own["run"]]
-    for name in ("median", "low", "high", "mean", "p"):
-        assert (own[name] == getattr(trained, name)).all()
-    assert own["null_median"].iloc[0] == np.median(trained.null)
-    assert (own["null_low"] <= own["null_high"]).all()
-    other = found[found["group"] == "shuffled labels"]
-    assert other["limitation"].str.contains("usable layers").all()
-    assert other[["time", "median", "null_low", "p"]].isna().all(axis=None)
+    trained, control = convergence_order(made(UP, jitter=0.2)), convergence_order(made(UP[:5], runs=1))
+    table = order_table({"trained": [trained], "shuffled labels": [control]})
+    assert len(table) == 5 * 8 + 5
+    rows = table[table["group"] == "trained"]
+    assert rows["area"].to_numpy() == pytest.approx(trained.areas.ravel())
+    assert rows["t50"].to_numpy() == pytest.approx(trained.half_times.ravel())
+    for name in ("factor", "low", "high"):
+        assert (rows[name] == getattr(trained, name)).all()
+    assert (rows["p_orders"] == trained.test.p_orders).all()
+    other = table[table["group"] == "shuffled labels"]
+    assert other["limitation"].str.contains("layers: 5, and at least 6").all()
+    assert other[["low", "p_seeds"]].isna().all(axis=None)
     with pytest.raises(InfoplaneError, match="no orders"):
         order_table({"trained": []})
+
+
+def test_what_training_adds_to_the_synchronous_path_is_the_ratio_of_the_factors():
+    path = made(tuple(100 * 1.2**depth for depth in range(8)), noise=1e-4)
+    path.trouble[0, 5] = "constant at 40 of 40 snapshots"
+    trained, structure = convergence_order(made(UP, jitter=0.2)), convergence_order(path)
+    added = beyond(trained, structure)
+    assert added.factor == pytest.approx(1.5 / 1.2, rel=0.05)
+    assert added.low < added.factor < added.high
+    assert np.isnan(added.areas[:, 5]).all()
+    assert "layer6" in added.left_out
+    assert added.limitation == ""
+    few = beyond(convergence_order(made(UP, runs=2)), convergence_order(made(UP, runs=2)))
+    assert "runs of different seeds: 2" in few.limitation

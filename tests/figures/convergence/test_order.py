@@ -7,55 +7,56 @@ import numpy as np
 import pandas as pd
 import pytest
 from figures_seen import STEPS, assert_on_the_page, estimates, found, hollow, metrics
-from made_curves import STEPS as LONG
-from made_curves import ramp
-from made_curves import table as curves_table
+from made_curves import UP, made
 
-from infoplane.analysis.convergence.order import depth_order
-from infoplane.analysis.convergence.order_table import order_table
+from infoplane.analysis.convergence.order import beyond, convergence_order, order_table
 from infoplane.analysis.convergence.phases import phases
 from infoplane.analysis.convergence.profile import profile_table
-from infoplane.analysis.convergence.times import curves
+from infoplane.analysis.convergence.trajectories import trajectories
 from infoplane.analysis.modified_plane import QUANTITIES
 from infoplane.analysis.plane import Plane, plane_table
 from infoplane.errors import InfoplaneError
-from infoplane.figures.convergence.order import convergence_order, order_caption
+from infoplane.figures.convergence.order import BEYOND, order_caption
+from infoplane.figures.convergence.order import convergence_order as draw_order
 from infoplane.figures.convergence.profile import convergence_profile, profile_caption
 from infoplane.figures.modified_plane import modified_plane, modified_plane_caption
-from infoplane.figures.parts.captions import dropped_text, time_caption
+from infoplane.figures.parts.captions import left_out_text, time_caption
 from infoplane.figures.sensitivity import sensitivity, sensitivity_caption
 from infoplane.figures.time import information_over_time
 
-LAYERS = {"a": ramp(20), "b": ramp(150), "c": ramp(600), "flat": np.full(len(LONG), 3.0)}
 SETTINGS = ("n = 512", "mlp on mnist", "α = 1", "bandwidth median")
 
 
 def times_table(**changes):
-    """Convergence times of the four layers of `estimates`, of two runs."""
+    """Times of the four layers of `estimates`, of two runs; the last layer is left out."""
     rows = [
-        {"run": f"run{run}", "layer": f"layer{depth}", "depth": depth, "time": time, "dropped": ""}
-        for depth, pair in enumerate(((3, 10), (10, 30), (30, np.inf), (np.nan, np.nan)), start=1)
+        {"run": f"run{run}", "layer": f"layer{depth}", "depth": depth, "t50": time, "left_out": ""}
+        for depth, pair in enumerate(((3, 10), (10, 30), (30, 99), (np.nan, np.nan)), start=1)
         for run, time in enumerate(pair)
     ]
     table = pd.DataFrame(rows)
-    table.loc[table["layer"] == "layer4", "dropped"] = "range 0.12 is within noise, which spans 0.3"
+    table.loc[table["layer"] == "layer4", "left_out"] = "constant in 1 of 2 runs"
     return table.assign(**changes)
 
 
+def curves(quantity="I_XT_corrected", **options):
+    """Eight planted layers, of which one cannot be used."""
+    planted = made(UP, quantity, jitter=0.2, **options)
+    planted.trouble[:3, 6] = "saturated at 40 of 40 snapshots"
+    return planted
+
+
 def profiles():
-    return profile_table([curves(curves_table(LAYERS, quantity=name), name) for name in ("I_XT", "cka")])
+    return profile_table([curves(name) for name in ("I_XT_corrected", "cka")])
 
 
-def orders(drop="flat"):
-    shuffled = dict.fromkeys(LAYERS, LAYERS["flat"])
-    kept = {layer: curve for layer, curve in LAYERS.items() if layer != drop}
-    sets = {"trained": kept, "shuffled labels": {layer: shuffled[layer] for layer in kept}}
+def orders():
+    """Trained runs, their synchronous paths, what they add to these, and three runs without an order."""
+    trained = [convergence_order(curves(name)) for name in ("I_XT_corrected", "cka")]
+    path = [convergence_order(made((100,) * 8, name)) for name in ("I_XT_corrected", "cka")]
+    few = [convergence_order(made((100,) * 8, name, runs=3)) for name in ("I_XT_corrected", "cka")]
     return order_table({
-        group: [
-            depth_order(curves(curves_table(layers, quantity=name), name), resamples=100, draws=10)
-            for name in ("I_XT", "cka")
-        ]
-        for group, layers in sets.items()
+        "trained": trained, "synchronous path": path, "shuffled labels": few, BEYOND: [*map(beyond, trained, path)]
     })  # fmt: skip
 
 
@@ -94,26 +95,23 @@ def line(figure, gid):
     return next(iter(found(figure, gid)))
 
 
-def test_time_marks_convergence_on_the_curves_and_run_by_run():
+def test_time_marks_half_times_on_the_curves_and_run_by_run():
     figure = information_over_time(Plane(plane_table(estimates()), metrics()), times=times_table())
-    seeds = {artist.get_gid(): list(artist.get_xdata()) for artist in found(figure, "seeds:")}
-    assert seeds == {"seeds:layer1": [3, 10], "seeds:layer2": [10, 30], "seeds:layer3": [30], "seeds:layer4": []}
-    assert [len(artist.get_xdata()) for artist in found(figure, "never:layer3")] == [1]
-    assert not found(figure, "never:layer1")
-    assert {artist.get_gid(): artist.get_xdata()[0] for artist in found(figure, "median:")} == {
-        "median:layer1": 10,
-        "median:layer2": 30,
-    }
-    assert [artist.get_gid() for artist in found(figure, "time:")] == ["time:layer1", "time:layer2"]
-    value = plane_table(estimates()).query("layer == 'layer1' and step == 10")["I_XT"].iloc[0]
-    assert line(figure, "time:layer1").get_ydata()[0] == pytest.approx(value)
-    assert [text.get_text() for text in found(figure, "dropped:")] == ["dropped in 2 of 2"]
+    seeds = {artist.get_gid(): list(artist.get_xdata()) for artist in found(figure, "seeds:layer")}
+    assert [seeds[f"seeds:layer{depth}"] for depth in (1, 2, 3)] == [[3, 10], [10, 30], [30, 99]]
+    medians = {"median:layer1": 6.5, "median:layer2": 20, "median:layer3": 64.5}
+    assert {artist.get_gid(): artist.get_xdata()[0] for artist in found(figure, "median:")} == medians
+    assert [artist.get_gid() for artist in found(figure, "time:")] == ["time:layer1", "time:layer2", "time:layer3"]
+    curve = plane_table(estimates()).query("layer == 'layer2'").set_index("step")["I_XT"]
+    share = np.log(21 / 11) / np.log(31 / 11)
+    assert line(figure, "time:layer2").get_ydata()[0] == pytest.approx((1 - share) * curve[10] + share * curve[30])
+    assert [text.get_gid() for text in found(figure, "left out:")] == ["left out:layer4"]
     assert_on_the_page(figure)
 
 
 def test_turns_are_filled_only_where_they_are_established():
     rows = estimates(runs=3)
-    turns = phases(curves(rows, "I_XT"))
+    turns = phases(trajectories(rows, "I_XT"))
     turns["phase"] = ["fitting, then compression", "fitting", "neither", "undecidable"]
     figure = information_over_time(Plane.of(rows), times=times_table(), turns=turns)
     drawn = found(figure, "turn:")
@@ -133,48 +131,40 @@ def test_metrics_of_parts_of_the_network_are_not_drawn():
     assert [artist.get_gid() for artist in found(figure, "metric:")] == ["metric:train_loss"]
 
 
-def test_captions_name_dropped_layers_without_their_numbers():
-    text = dropped_text(times_table())
-    assert text == "Dropped: layer4 (range within noise; 2 of 2 runs)."
-    assert dropped_text(times_table(dropped="")) == ""
-    still = times_table(dropped="never outside the tolerance (range 0.01)").query("depth == 1")
-    assert dropped_text(still) == "Dropped: layer1 (never outside the tolerance; 2 of 2 runs)."
+def test_captions_name_layers_that_are_left_out():
+    text = left_out_text(times_table())
+    assert text == "Left out: layer4 (constant in 1 of 2 runs)."
+    assert left_out_text(times_table(left_out="")) == ""
     caption = time_caption(plane_table(estimates()), times=times_table())
-    assert "within 5 % of its range" in caption
+    assert "nearer to its end than half of the way" in caption
     assert text in caption
 
 
 def test_the_profile_draws_the_table():
     table = profiles()
     figure = convergence_profile(table, profile_caption(table, estimates()))
-    for mesh, quantity in zip(found(figure, "heat"), ("I_XT", "cka"), strict=True):
+    for mesh, quantity in zip(found(figure, "heat"), ("I_XT_corrected", "cka"), strict=True):
         wide = table[table["quantity"] == quantity].pivot(index="depth", columns="step", values="distance")
+        wide = wide.where(wide.index.to_series() != 7, axis=0)
         np.testing.assert_allclose(mesh.get_array().filled(np.nan), wide.to_numpy())
     ticks = {artist.get_gid(): artist.get_xdata()[0] for artist in found(figure, "time:")}
-    times = table[table["quantity"] == "cka"].groupby("layer")["time"].first()
-    assert ticks == {f"time:{layer}": time for layer, time in times.dropna().items()}
-    assert [artist.get_gid() for artist in found(figure, "dropped:")] == ["dropped:flat"] * 2
+    times = table[table["quantity"] == "cka"].groupby("layer")["t50"].first().drop("layer7")
+    assert ticks == {f"time:{layer}": time for layer, time in times.items()}
+    assert [artist.get_gid() for artist in found(figure, "dropped:")] == ["dropped:layer7"] * 2
     assert [axes.get_title() for axes in figure.findobj(matplotlib.axes.Axes)][:2] == [
-        "I(X;T)",
+        "I(X;T) − null",
         "linear CKA to the end",
     ]
     assert figure.get_size_inches()[0] == 6.75
     assert_on_the_page(figure)
 
 
-def test_the_profile_of_what_never_converges_has_arrows():
-    table = profiles().assign(time=np.inf)
-    figure = convergence_profile(table)
-    assert len(found(figure, "never:")) == 2 * 3
-    assert not found(figure, "time:")
-
-
-def test_the_profile_caption_says_settings_and_what_is_dropped():
+def test_the_profile_caption_says_settings_and_what_is_left_out():
     table = profiles()
     text = profile_caption(table, estimates())
-    for part in (*SETTINGS, "mean over 5 runs", "within 5 %", "I(X;T) of flat (5 of 5 runs)"):
+    for part in (*SETTINGS, "mean over 5 runs", "t50", "I(X;T) − null of layer7 (3 of 5 runs)"):
         assert part in text
-    assert "No layer is dropped" in profile_caption(table[table["layer"] != "flat"], estimates())
+    assert "No layer is left out" in profile_caption(table[table["layer"] != "layer7"], estimates())
 
 
 def test_degenerate_profiles_are_refused():
@@ -184,32 +174,45 @@ def test_degenerate_profiles_are_refused():
             convergence_profile(rows)
 
 
-def test_the_order_draws_each_run_its_rho_and_the_controls():
-    table = orders(drop="")
-    figure = convergence_order(table, order_caption(table, estimates()))
-    own = table[(table["group"] == "trained") & (table["quantity"] == "I_XT")]
-    for layer, rows in own[own["dropped"] == ""].groupby("layer"):
-        assert list(line(figure, f"seeds:{layer}").get_xdata()) == rows["time"].tolist()
-    assert len(found(figure, "dropped:flat")) == 4
-    assert len(found(figure, "rho:trained")[0].get_xdata()) == 5
-    low, high = line(figure, "interval:trained").get_xdata()
-    assert [low, high] == own[["low", "high"]].iloc[0].tolist()
-    assert list(line(figure, "null").get_xdata()) == own[["null_low", "null_high"]].iloc[0].tolist()
+def test_the_order_draws_each_run_the_slope_and_the_controls():
+    table = orders()
+    figure = draw_order(table, order_caption(table, estimates()))
+    first = table[(table["group"] == "trained") & (table["quantity"] == "I_XT_corrected")]
+    for depth, (layer, rows) in enumerate(first.groupby("layer"), start=1):
+        drawn = line(figure, f"seeds:{layer}")
+        np.testing.assert_array_equal(drawn.get_ydata(), rows["area"])
+        assert drawn.get_xdata() == pytest.approx(np.full(5, depth), abs=0.2)
+    ends = line(figure, "slope")
+    rise = np.diff(ends.get_ydata()[[0, -1]]) / np.diff(ends.get_xdata()[[0, -1]])
+    assert np.exp(rise[0]) == pytest.approx(first["factor"].iloc[0])
+    means = first.groupby("depth")["area"].mean().dropna()
+    assert line(figure, "means").get_ydata() == pytest.approx(means.to_numpy())
     titles = [axes.get_title() for axes in figure.findobj(matplotlib.axes.Axes)]
-    assert titles[0].startswith("trained\nρ = 1.00 [1.00, 1.00]\np = 0.167")
-    assert titles[1] == "shuffled labels\nρ: too few usable layers"
+    assert [title.split("\n")[0] for title in titles[:3]] == ["trained", "synchronous path", "shuffled labels"]
+    factor, low, high = first[["factor", "low", "high"]].iloc[0]
+    assert titles[0].split("\n")[1] == f"×{factor:.2f} [{low:.2f}, {high:.2f}]"
+    assert len(found(figure, "slope")) == 6
+    assert line(figure, "slope").get_color() == "black"
+    assert found(figure, "slope")[2].get_color() != "black"
     assert_on_the_page(figure)
 
 
-def test_the_order_caption_says_settings_and_runs():
-    text = order_caption(orders(), estimates())
-    for part in (*SETTINGS, "trained: 5 runs; shuffled labels: 5 runs", "5 % of the range", "permuted layers"):
+def test_the_order_caption_says_settings_runs_and_what_training_adds():
+    table = orders()
+    text = order_caption(table, estimates())
+    added = table[(table["group"] == BEYOND) & (table["quantity"] == "cka")]["factor"].iloc[0]
+    for part in (
+        *SETTINGS,
+        "trained: 5 runs; synchronous path: 5 runs; shuffled labels: 3 runs.",
+        f"linear CKA to the end ×{added:.2f}",
+        "Left out: I(X;T) − null of layer7 (saturated at 40 of 40 snapshots in 3 of 5 runs)",
+    ):
         assert part in text
 
 
 def test_an_empty_order_is_refused():
     with pytest.raises(InfoplaneError, match="no rows"):
-        convergence_order(orders().iloc[:0])
+        draw_order(orders().iloc[:0])
 
 
 def test_the_modified_plane_draws_the_table():
