@@ -1,4 +1,4 @@
-"""The python block of docs/verdicts.md gives the numbers and the verdict of the package, from the exported table."""
+"""The python block of docs/verdicts.md gives the numbers and the verdict of the package from the exported table."""
 
 import re
 from pathlib import Path
