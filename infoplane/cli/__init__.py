@@ -35,8 +35,8 @@ def cli() -> None:
     """Information planes of deep networks: record, estimate, show, compare."""
 
 
-for verb in (record, compare, estimate, analyze, plot, figures, info, verify, completion):
-    cli.add_command(verb)
+for command in (record, compare, estimate, analyze, plot, figures, info, verify, completion):
+    cli.add_command(command)
 
 
 def main() -> None:

@@ -8,14 +8,24 @@ from typing import Any
 
 import click
 
-from infoplane.cli.estimator_options import batches_of, estimator_options, estimator_settings
-from infoplane.cli.options import CONTEXT, RUN_FILE, examples, repetitions, talkative
+from infoplane.cli.options import (
+    OUTPUT,
+    RUN_FILE,
+    batches_of,
+    estimation_options,
+    examples,
+    loading,
+    option,
+    repetitions,
+    talkative,
+    verb,
+)
 from infoplane.errors import InfoplaneError
+from infoplane.estimators.registry import ESTIMATOR, named_settings
 
 
-@click.command(
+@verb(
     short_help="Judge bottom-up convergence and the Markov structure.",
-    context_settings=CONTEXT,
     epilog=examples(
         "infoplane analyze seed*.h5",
         "infoplane analyze sgd/seed*.h5 --control 'shuffled labels=shuffled/seed*.h5' -o report",
@@ -23,24 +33,31 @@ from infoplane.errors import InfoplaneError
     ),
 )
 @click.argument("runs", nargs=-1, required=True, type=RUN_FILE, callback=repetitions)
-@click.option(
+@option(
     "--control",
     "controls",
     multiple=True,
     metavar="NAME=PATTERN",
     help="Runs that are judged beside the others, such as 'shuffled labels=shuffled/*.h5'; may be given again.",
+    heading="Runs",
 )
-@click.option("--estimator", default="renyi", help="Of I(X;T): renyi, or another of infoplane estimate.")
-@estimator_options
-@click.option(
+@option(
+    "--estimator",
+    default="renyi",
+    help="Of I(X;T): renyi, or another of infoplane estimate.",
+    heading=ESTIMATOR,
+)
+@estimation_options
+@option(
     "-o",
     "--output",
     type=RUN_FILE,
     default=None,
     show_default="beside the first run",
     help="Name of the report without ending.",
+    heading=OUTPUT,
 )
-@click.option("--force", is_flag=True, help="Overwrite an existing report.")
+@option("--force", is_flag=True, help="Overwrite an existing report.", heading=OUTPUT)
 @talkative
 def analyze(
     runs: Sequence[Path],
@@ -59,10 +76,11 @@ def analyze(
     and bandwidth; synchronous paths that were recorded with the runs stand beside them. It takes at least 5 runs of
     different seeds, of networks of 6 layers or more. The exit code is 0 whatever the verdict.
     """
-    from infoplane.analysis.runset import RunSet
-    from infoplane.api import analyze as judge
-    from infoplane.reporting.report import report_paths
-    from infoplane.runfile import beside
+    with loading(quiet):
+        from infoplane.analysis.runset import RunSet
+        from infoplane.api import analyze as judge
+        from infoplane.reporting.report import report_paths
+        from infoplane.runfile import beside
 
     jobs, batches = options.pop("jobs"), batches_of(options)
     stem = output or beside(runs[0], "-report")
@@ -72,7 +90,7 @@ def analyze(
     report = judge(
         runs,
         dict(_control(text) for text in controls),
-        estimator_settings([estimator], **options)[0],
+        named_settings([estimator], **options)[0],
         batches=batches,
         jobs=jobs,
         progress=not quiet,

@@ -4,20 +4,31 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from infoplane.cli.options import CONTEXT, RUN_FILE, CommaList, config_option, examples, tables_of, talkative
-from infoplane.cli.training_options import METHODS, training_options
+from infoplane.cli.options import (
+    OUTPUT,
+    RUN_FILE,
+    CommaList,
+    config_option,
+    examples,
+    loading,
+    option,
+    settings_options,
+    tables_of,
+    talkative,
+    verb,
+)
+from infoplane.trainers.methods import METHODS
+from infoplane.trainers.settings import TrainingSettings
 
-if TYPE_CHECKING:
-    from infoplane.trainers.settings import TrainingSettings
+COMPARISON = "Comparison"
 
 
-@click.command(
+@verb(
     short_help="Train methods side by side and tabulate them.",
-    context_settings=CONTEXT,
     epilog=examples(
         "infoplane compare --methods sgd,greedy-ce,greedy-dib --seeds 5 -o comparison",
         "infoplane compare --methods sgd,greedy-dib --beta 0,1e-4,1e-2,1 --seeds 5 -o sweep",
@@ -27,29 +38,59 @@ if TYPE_CHECKING:
     ),
 )
 @partial(config_option, tables=True)
-@click.option(
+@option(
     "--methods",
     type=CommaList(str, "NAME,..."),
     default=("sgd", "greedy-ce", "greedy-dib"),
     show_default="sgd,greedy-ce,greedy-dib",
-    help=f"What to compare, of {METHODS}.",
+    help=f"What to compare, of {', '.join(METHODS)}.",
+    heading=COMPARISON,
 )
-@click.option(
-    "--reference", default=None, show_default="the first", help="The variant that others are compared with."
+@option(
+    "--reference",
+    default=None,
+    show_default="the first",
+    help="The variant that others are compared with.",
+    heading=COMPARISON,
 )
-@click.option("--seeds", type=click.IntRange(1), default=5, help="Number of seeds, the same for all methods.")
-@click.option(
+@option(
+    "--seeds",
+    type=click.IntRange(1),
+    default=5,
+    help="Number of seeds, the same for all methods.",
+    heading=COMPARISON,
+)
+@option(
     "--tune-lr",
     type=CommaList(float, "FACTOR,..."),
     default=(),
     show_default="no tuning",
     help="Try these multiples of each method's learning rate, and take the best by validation accuracy.",
+    heading=COMPARISON,
 )
-@click.option("--margin", type=float, default=0.01, help="How far below the reference a comparable method may be.")
-@click.option("--jobs", type=click.IntRange(1), default=1, help="Trainings at once; times are then no good.")
-@training_options
-@click.option(
-    "-o", "--output", "output", type=RUN_FILE, default=Path("comparison"), help="Folder of runs and tables."
+@option(
+    "--margin",
+    type=float,
+    default=0.01,
+    help="How far below the reference a comparable method may be.",
+    heading=COMPARISON,
+)
+@option(
+    "--jobs",
+    type=click.IntRange(1),
+    default=1,
+    help="Trainings at once; times are then no good.",
+    heading=COMPARISON,
+)
+@settings_options(TrainingSettings, without=("method", "seed"))
+@option(
+    "-o",
+    "--output",
+    "output",
+    type=RUN_FILE,
+    default=Path("comparison"),
+    help="Folder of runs and tables.",
+    heading=OUTPUT,
 )
 @talkative
 @click.pass_context
@@ -71,9 +112,10 @@ def compare(
     What is trained already is kept, what is unfinished goes on. A --config file may hold a table for each variant,
     named as the variant, with settings that differ from the others (method = ..., lr = ..., aux = ...).
     """
-    from infoplane.api import compare as train_all
-    from infoplane.reporting.methods import show
-    from infoplane.reporting.tables import markdown, save_table
+    with loading(quiet):
+        from infoplane.api import compare as train_all
+        from infoplane.reporting.methods import show
+        from infoplane.reporting.tables import markdown, save_table
 
     wanted = _variants(tables_of(ctx) or {method: {} for method in methods}, options)
     table = train_all(
@@ -98,7 +140,7 @@ def _variants(tables: dict[str, dict[str, Any]], options: dict[str, Any]) -> dic
     """Settings by variant: those that all share and the method has, then those of the variant's own table."""
     from infoplane.trainers.jobs import variant
 
-    found: dict[str, TrainingSettings] = {}
-    for name, own in tables.items():
-        found |= variant(name, options, {key.replace("-", "_"): value for key, value in own.items()})
-    return found
+    variants: dict[str, TrainingSettings] = {}
+    for name, table in tables.items():
+        variants |= variant(name, options, {key.replace("-", "_"): value for key, value in table.items()})
+    return variants

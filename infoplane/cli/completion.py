@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import click
 
-from infoplane.cli.options import CONTEXT, examples
+from infoplane.cli.options import examples, verb
 
 
-@click.command(
+@verb(
     short_help="Print the completion script of a shell.",
-    context_settings=CONTEXT,
     epilog=examples(
         'eval "$(infoplane completion bash)"            # in ~/.bashrc',
         'eval "$(infoplane completion zsh)"             # in ~/.zshrc',

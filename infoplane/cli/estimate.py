@@ -10,17 +10,26 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from infoplane.cli.estimator_options import ESTIMATORS, batches_of, estimator_options, estimator_settings
-from infoplane.cli.options import CONTEXT, RUN_FILE, CommaList, examples, given, talkative
-from infoplane.execution import Execution
+from infoplane.cli.options import (
+    RUN_FILE,
+    CommaList,
+    batches_of,
+    estimation_options,
+    examples,
+    given,
+    loading,
+    option,
+    talkative,
+    verb,
+)
+from infoplane.estimators.registry import ESTIMATOR, NAMES, named_settings
 
 if TYPE_CHECKING:
     from infoplane.estimators.base import EstimatorSettings
 
 
-@click.command(
+@verb(
     short_help="Estimate the informations of runs, in bits.",
-    context_settings=CONTEXT,
     epilog=examples(
         "infoplane estimate run.h5",
         "infoplane estimate run.h5 --alpha 1.01 --bandwidth knn:10",
@@ -33,22 +42,24 @@ if TYPE_CHECKING:
     ),
 )
 @click.argument("runs", nargs=-1, required=True, type=RUN_FILE)
-@click.option(
+@option(
     "--estimator",
     "estimators",
     type=CommaList(str, "NAME,..."),
     default="renyi",
-    help=f"Estimators, of {ESTIMATORS}.",
+    help=f"Estimators, of {', '.join(NAMES)}.",
+    heading=ESTIMATOR,
 )
-@click.option(
+@option(
     "--target",
     default=None,
     metavar="NAME",
     show_default="all that the run has",
     help="Only this target Y: labels, which the run is trained for, or another by its name.",
+    heading=ESTIMATOR,
 )
-@estimator_options
-@click.option(
+@estimation_options
+@option(
     "--scheduler",
     metavar="ADDRESS",
     default=None,
@@ -56,6 +67,7 @@ if TYPE_CHECKING:
     show_envvar=True,
     show_default="this machine",
     help="Scheduler of a Dask cluster to work in place of this machine.",
+    heading=ESTIMATOR,
 )
 @talkative
 @click.pass_context
@@ -75,10 +87,12 @@ def estimate(
     fill one table. hsic, nhsic, cka and kernel-cka are dependence measures, not bits. binning
     needs recorded activations (infoplane record --keep activations); the others do with distances.
     """
-    from tqdm.auto import tqdm
+    with loading(quiet):
+        from tqdm.auto import tqdm
 
-    from infoplane.estimators.engine.estimate import estimate_runs, estimates_path
-    from infoplane.reporting import terminal as describe
+        from infoplane.estimators.engine.estimate import estimate_runs, estimates_path
+        from infoplane.execution import Execution
+        from infoplane.reporting import terminal as describe
 
     jobs, batches = options.pop("jobs"), batches_of(options)
     if not estimators:
@@ -87,7 +101,7 @@ def estimate(
         if given(ctx, ["scheduler"]):
             raise click.UsageError("--jobs is for this machine; with --scheduler the workers decide")
         scheduler = None  # of the environment
-    plain = estimator_settings(estimators, **options)
+    plain = named_settings(estimators, **options)
     execution = Execution(jobs, scheduler, not quiet)
     for settings, paths in _by_targets(runs, plain, target):
         for path, table in estimate_runs(paths, settings, batches, execution=execution):

@@ -6,39 +6,50 @@ from pathlib import Path
 
 import click
 
-from infoplane.cli.options import CONTEXT, RUN_FILE, examples, talkative
-from infoplane.execution import Execution
+from infoplane.cli.options import OUTPUT, RUN_FILE, examples, loading, option, talkative, verb
+
+RUNS = "Runs"
 
 
-@click.command(
+@verb(
     short_help="Make every figure and table of the study.",
-    context_settings=CONTEXT,
     epilog=examples(
         "infoplane figures --run quick --out study      # the runs too: digits, a small CNN",
         "infoplane figures --out study --force          # the figures again, from the runs that are there",
         "infoplane figures --run full --out study --data-root data --device cuda",
     ),
 )
-@click.option("--out", "output", type=RUN_FILE, default=Path("study"), help="Folder of figures, tables and report.")
-@click.option(
+@option(
     "--runs",
     type=RUN_FILE,
     default=None,
     show_default="OUT/runs",
     help="Runs: GROUP/VARIANT/seedN.h5.",
+    heading=RUNS,
 )
-@click.option(
+@option(
     "--run",
     "name",
     type=click.Choice(["quick", "full"]),
     default=None,
     show_default="no runs",
     help="Make the runs that are missing first: digits on a CPU in minutes, or CIFAR and traffic signs on a GPU.",
+    heading=RUNS,
 )
-@click.option("--data-root", type=RUN_FILE, default=None, help="Folder of the data sets.")
-@click.option("--device", default="auto", help="Of the runs: auto, cpu, cuda, ...")
-@click.option("--jobs", type=click.IntRange(1), default=None, show_default="one per core", help="Work at once.")
-@click.option("--force", is_flag=True, help="Overwrite figures, tables and report.")
+@option("--data-root", type=RUN_FILE, default=None, help="Folder of the data sets.", heading=RUNS)
+@option("--device", default="auto", help="Of the runs: auto, cpu, cuda, ...", heading=RUNS)
+@option(
+    "--jobs", type=click.IntRange(1), default=None, show_default="one per core", help="Work at once.", heading=RUNS
+)
+@option(
+    "--out",
+    "output",
+    type=RUN_FILE,
+    default=Path("study"),
+    help="Folder of figures, tables and report.",
+    heading=OUTPUT,
+)
+@option("--force", is_flag=True, help="Overwrite figures, tables and report.", heading=OUTPUT)
 @talkative
 def figures(
     output: Path,
@@ -55,9 +66,11 @@ def figures(
 
     Runs that are there are kept, and unfinished ones go on. A figure whose runs are missing is named as missing.
     """
-    from infoplane.study.experiments import groups_of, make_runs, side_by_side
-    from infoplane.study.figures import Study
-    from infoplane.study.make import make_study, refuse_existing_study
+    with loading(quiet):
+        from infoplane.execution import Execution
+        from infoplane.study.experiments import groups_of, make_runs, side_by_side
+        from infoplane.study.figures import Study
+        from infoplane.study.make import make_study, refuse_existing_study
 
     refuse_existing_study(output, force)
     where = runs or output / "runs"

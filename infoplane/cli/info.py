@@ -8,12 +8,12 @@ from typing import Any
 
 import click
 
-from infoplane.cli.options import CONTEXT, RUN_FILE, CommaList, examples, talkative
+from infoplane.cli.options import RUN_FILE, examples, loading, option, settings_options, talkative, verb
+from infoplane.trainers.settings import TrainingSettings
 
 
-@click.command(
+@verb(
     short_help="Show a run file, or the layers of a model.",
-    context_settings=CONTEXT,
     epilog=examples(
         "infoplane info run.h5",
         "infoplane info --layers --model vgg11 --dataset cifar10",
@@ -21,20 +21,20 @@ from infoplane.cli.options import CONTEXT, RUN_FILE, CommaList, examples, talkat
     ),
 )
 @click.argument("runs", nargs=-1, type=RUN_FILE)
-@click.option("--layers", is_flag=True, help="List the hookable layers of --model, with their shapes.")
-@click.option("--model", default="cnn", help="As in infoplane record.")
-@click.option("--dataset", default="digits", help="As in infoplane record; need not be there.")
-@click.option("--image-size", type=click.IntRange(4), default=None, help="As in infoplane record.")
-@click.option("--widths", type=CommaList(int, "N,N,..."), default=None, help="As in infoplane record.")
-@click.option("--activation", default="relu", help="As in infoplane record.")
+@option("--layers", is_flag=True, help="List the hookable layers of --model, with their shapes.")
+@settings_options(TrainingSettings, only=("model", "widths", "activation", "dataset", "image_size"))
 @talkative
 def info(runs: Sequence[Path], layers: bool, quiet: bool, verbose: bool, **model_options: Any) -> None:
-    """Show what is in a run file, or which layers of a model can be recorded."""
-    from infoplane.reporting import terminal as describe
-
+    """Show what is in a run file, or which layers of a model can be recorded; its data need not be there."""
     if bool(runs) == layers:
         raise click.UsageError("give run files, or --layers with a --model")
     if layers:
-        click.echo(describe.model_layers(**model_options))
+        with loading(quiet):
+            from infoplane.reporting.terminal import model_layers
+        click.echo(model_layers(**model_options))
+        return
+    from infoplane.runfile import open_run
+
     for path in runs:
-        click.echo(describe.run(path))
+        with open_run(path) as run:
+            click.echo(repr(run))

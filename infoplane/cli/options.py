@@ -1,17 +1,28 @@
-"""Pieces that the verbs of the command line share."""
+"""Pieces that the verbs of the command line share, and the options that are made of settings."""
 
 from __future__ import annotations
 
+import contextlib
 import re
+import sys
 import tomllib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from infoplane.errors import InfoplaneError, unknown
+from infoplane.estimators.registry import ESTIMATOR, EstimatorOptions
+from infoplane.settings import Setting, settings_of
 
+if TYPE_CHECKING:
+    from infoplane.estimators.batches import Batches
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+GENERAL, OUTPUT = "General", "Output"
 RUN_FILE = click.Path(path_type=Path)
 TABLES = "PATH (TOML with tables)"
 CONTEXT = {"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 100}
@@ -30,9 +41,134 @@ class CommaList(click.ParamType):
         """The values as a tuple."""
         parts = value if isinstance(value, (list, tuple)) else [part for part in str(value).split(",") if part]
         try:
-            return tuple(self.kind(part) for part in parts)
+            return tuple(self.kind(part) if isinstance(part, str) else part for part in parts)
         except ValueError:
             self.fail(f"'{value}' is not a comma-separated list of {self.name}", param, ctx)
+
+
+class Option(click.Option):
+    """An option that stands under a heading of the help.
+
+    Args:
+        names: Its names.
+        heading: The heading.
+        details: As for `click.Option`.
+    """
+
+    def __init__(self, *names: Any, heading: str = GENERAL, **details: Any) -> None:
+        super().__init__(*names, **details)
+        self.heading = heading
+
+
+class Verb(click.Command):
+    """A verb whose help shows the options under headings, in the order of the options; general ones come last."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Writes the options into the help."""
+        under: dict[str, list[tuple[str, str]]] = {}
+        for param in self.get_params(ctx):
+            line = param.get_help_record(ctx)
+            if line is not None and isinstance(param, click.Option):
+                under.setdefault(getattr(param, "heading", GENERAL), []).append(line)
+        for heading in sorted(under, key=GENERAL.__eq__):
+            with formatter.section(heading):
+                formatter.write_dl(under[heading])
+
+
+verb = partial(click.command, cls=Verb, context_settings=CONTEXT)
+option = partial(click.option, cls=Option)
+
+
+def settings_options(kind: type, *, only: Collection[str] = (), without: Collection[str] = ()) -> Decorator:
+    """Adds the settings of a class to a verb, as options with their types, defaults, help and checks.
+
+    Args:
+        kind: A class that `infoplane.settings.settings_of` reads.
+        only: Names of the settings to add; none adds all.
+        without: Names of those to leave out.
+    """
+
+    def add(command: Callable[..., Any]) -> Callable[..., Any]:
+        # The decorator next to the function is the last option.
+        for name, declared in reversed([*settings_of(kind).items()]):
+            if name in (only or [name]) and name not in without:
+                command = _setting_option(name, declared)(command)
+        return command
+
+    return add
+
+
+def _setting_option(name: str, declared: Setting) -> Decorator:
+    """One setting as an option."""
+    flag = f"--{name.replace('_', '-')}"
+    if declared.kind is bool:
+        return option(flag, is_flag=True, help=declared.help, heading=declared.heading)
+
+    def checked(ctx: click.Context, _param: click.Parameter, value: Any) -> Any:
+        if not ctx.resilient_parsing:
+            declared.check(name, value)
+        return value
+
+    kind: Any = click.Choice(declared.choices) if declared.choices else declared.kind
+    value = declared.value[0] if declared.several and declared.value else declared.value
+    return option(
+        flag,
+        type=CommaList(declared.kind, declared.form) if declared.several else kind,
+        default=declared.default,
+        show_default=declared.unset or (True if value is None else str(value)),
+        metavar=declared.form or None,
+        help=declared.help,
+        heading=declared.heading,
+        callback=checked,
+    )
+
+
+def estimation_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds the settings of the estimators to a verb, and how the probe is cut and the work shared out."""
+    for add in (
+        option(
+            "--jobs",
+            type=click.IntRange(1),
+            default=None,
+            show_default="one per core, fewer where memory is short",
+            help="Parallel solves.",
+            heading=ESTIMATOR,
+        ),
+        option("--batch-size", type=int, default=128, help="Samples of each batch.", heading=ESTIMATOR),
+        option(
+            "--batches",
+            type=int,
+            default=None,
+            show_default="the whole probe at once",
+            help="Estimate on so many batches of the probe, for means and standard errors.",
+            heading=ESTIMATOR,
+        ),
+        settings_options(EstimatorOptions),
+    ):
+        command = add(command)
+    return command
+
+
+def batches_of(options: dict[str, Any]) -> Batches | None:
+    """The batches asked for, taken out of the options; None for the whole probe."""
+    from infoplane.estimators.batches import Batches
+
+    count, size = options.pop("batches"), options.pop("batch_size")
+    return None if count is None else Batches(count, size)
+
+
+@contextlib.contextmanager
+def loading(quiet: bool) -> Iterator[None]:
+    """Says on a terminal that libraries are being loaded, which takes seconds, and takes it back when they are."""
+    words = "loading PyTorch …"
+    shown = not quiet and "torch" not in sys.modules and sys.stderr.isatty()
+    if shown:
+        click.echo(f"{words}\r", nl=False, err=True)
+    try:
+        yield
+    finally:
+        if shown:
+            click.echo(f"{' ' * len(words)}\r", nl=False, err=True)
 
 
 def repetitions(_ctx: click.Context, _param: click.Parameter, paths: tuple[Path, ...]) -> tuple[Path, ...]:
@@ -55,19 +191,17 @@ def in_options(message: str) -> str:
             become `--force`, `--keep activations` and `--widths`.
     """
 
-    def option(found: re.Match[str]) -> str:
-        name, value = "--" + found[1].replace("_", "-"), (found[2] or "").strip("'")
+    def in_words(setting: re.Match[str]) -> str:
+        name, value = "--" + setting[1].replace("_", "-"), (setting[2] or "").strip("'")
         return name if value in ("", "True") else f"{name} {value}"
 
-    return re.sub(r"`(\w+)(?:=([^`]*))?`", option, message)
+    return re.sub(r"`(\w+)(?:=([^`]*))?`", in_words, message)
 
 
 def talkative(command: Callable[..., Any]) -> Callable[..., Any]:
     """Adds --quiet and --verbose to a verb."""
-    command = click.option("-v", "--verbose", is_flag=True, help="Say more; show the traceback of an error.")(
-        command
-    )
-    return click.option("-q", "--quiet", is_flag=True, help="Print results and errors only.")(command)
+    command = option("-v", "--verbose", is_flag=True, help="Say more; show the traceback of an error.")(command)
+    return option("-q", "--quiet", is_flag=True, help="Print results and errors only.")(command)
 
 
 def tables_of(ctx: click.Context) -> dict[str, dict[str, Any]]:
@@ -101,7 +235,7 @@ def read_config(ctx: click.Context, param: click.Parameter, path: Path | None) -
 
 def config_option(command: Callable[..., Any], tables: bool = False) -> Callable[..., Any]:
     """Adds --config to a verb; with `tables`, the file may hold some, see `tables_of`."""
-    return click.option(
+    return option(
         "--config",
         metavar=TABLES if tables else "PATH",
         type=click.Path(path_type=Path),

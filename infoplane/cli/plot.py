@@ -10,19 +10,30 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from infoplane.cli.estimator_options import ESTIMATORS, batches_of, estimator_options, estimator_settings
-from infoplane.cli.options import CONTEXT, RUN_FILE, examples, in_options, repetitions, talkative
+from infoplane.cli.options import (
+    OUTPUT,
+    RUN_FILE,
+    batches_of,
+    estimation_options,
+    examples,
+    in_options,
+    loading,
+    option,
+    repetitions,
+    talkative,
+    verb,
+)
 from infoplane.errors import InfoplaneError, MissingData
-from infoplane.execution import Execution
+from infoplane.estimators.registry import ESTIMATOR, NAMES, named_settings
 
 if TYPE_CHECKING:
     from infoplane.estimators.base import EstimatorSettings
     from infoplane.estimators.batches import Batches
+    from infoplane.execution import Execution
 
 
-@click.command(
+@verb(
     short_help="Draw the information plane of runs, or a comparison.",
-    context_settings=CONTEXT,
     epilog=examples(
         "infoplane plot run.h5",
         "infoplane plot seed0.h5 seed1.h5 seed2.h5 -o figures",
@@ -35,33 +46,42 @@ if TYPE_CHECKING:
     ),
 )
 @click.argument("runs", nargs=-1, required=True, type=RUN_FILE, callback=repetitions)
-@click.option("--estimator", default="renyi", help=f"What to draw, of {ESTIMATORS}.")
-@click.option(
+@option("--estimator", default="renyi", help=f"What to draw, of {', '.join(NAMES)}.", heading=ESTIMATOR)
+@option(
     "--target",
     default="",
     show_default="what the run is trained for",
     help="Another target of the run, by its name.",
+    heading=ESTIMATOR,
 )
-@estimator_options
-@click.option(
+@estimation_options
+@option(
     "--data-root",
     type=RUN_FILE,
     default=None,
     show_default="no pictures",
     help="A comparison: folder of the data sets, for pictures of the hardest classes.",
+    heading=OUTPUT,
 )
-@click.option(
-    "-o", "--output", type=RUN_FILE, default=None, show_default="beside the run", help="Folder of the figures."
+@option(
+    "-o",
+    "--output",
+    type=RUN_FILE,
+    default=None,
+    show_default="beside the run",
+    help="Folder of the figures.",
+    heading=OUTPUT,
 )
-@click.option("--name", default=None, show_default="the run's", help="First part of the figures' names.")
-@click.option(
+@option("--name", default=None, show_default="the run's", help="First part of the figures' names.", heading=OUTPUT)
+@option(
     "--animate",
     type=click.Choice(["gif", "mp4"]),
     default=None,
     show_default="not",
     help="Also the plane in motion.",
+    heading=OUTPUT,
 )
-@click.option("--force", is_flag=True, help="Overwrite existing figures.")
+@option("--force", is_flag=True, help="Overwrite existing figures.", heading=OUTPUT)
 @talkative
 def plot(
     runs: Sequence[Path],
@@ -83,8 +103,11 @@ def plot(
     Of a folder that `infoplane compare` made, draws accuracy against epochs and against depth, memory and time, the
     β sweep, the hardest classes and confusion matrices, and says what cannot be drawn and why.
     """
+    from infoplane.execution import Execution
+
     jobs, batches = options.pop("jobs"), batches_of(options)
-    [settings] = estimator_settings([estimator], **options)
+    with loading(quiet):
+        [settings] = named_settings([estimator], **options)
     execution = Execution(jobs, progress=not quiet)
     if not any(run.is_dir() for run in runs):
         if data_root is not None:

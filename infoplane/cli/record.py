@@ -8,13 +8,23 @@ from typing import Any
 
 import click
 
-from infoplane.cli.options import CONTEXT, RUN_FILE, config_option, examples, given, talkative
-from infoplane.cli.training_options import METHODS, training_options
+from infoplane.cli.options import (
+    OUTPUT,
+    RUN_FILE,
+    config_option,
+    examples,
+    given,
+    loading,
+    option,
+    settings_options,
+    talkative,
+    verb,
+)
+from infoplane.trainers.settings import TrainingSettings
 
 
-@click.command(
+@verb(
     short_help="Train a network and record its layers.",
-    context_settings=CONTEXT,
     epilog=examples(
         "infoplane record                                  # a small CNN on digits, about a minute",
         "infoplane record --dataset cifar10 --model vgg11 --epochs 20 -o vgg.h5",
@@ -25,12 +35,16 @@ from infoplane.cli.training_options import METHODS, training_options
     ),
 )
 @config_option
-@click.option("--method", default="sgd", help=f"How to train: {METHODS}.")
-@training_options
-@click.option("--seed", type=int, default=0, help="Seed of weights, data order and probe.")
-@click.option("-o", "--output", "output", type=RUN_FILE, default=Path("run.h5"), help="The run file.")
-@click.option("--force", is_flag=True, help="Overwrite an existing run file.")
-@click.option("--resume", "go_on", is_flag=True, help="Go on with the run file after a kill, Ctrl-C or its end.")
+@settings_options(TrainingSettings)
+@option("-o", "--output", "output", type=RUN_FILE, default=Path("run.h5"), help="The run file.", heading=OUTPUT)
+@option("--force", is_flag=True, help="Overwrite an existing run file.", heading=OUTPUT)
+@option(
+    "--resume",
+    "go_on",
+    is_flag=True,
+    help="Go on with the run file after a kill, Ctrl-C or its end.",
+    heading=OUTPUT,
+)
 @talkative
 @click.pass_context
 def record(
@@ -40,9 +54,9 @@ def record(
 
     Under torchrun several processes share the training; the first one records.
     """
-    from infoplane.api import resume, train
-    from infoplane.trainers.loop import Interrupted
-    from infoplane.trainers.settings import TrainingSettings
+    with loading(quiet):
+        from infoplane.api import resume, train
+        from infoplane.trainers.loop import Interrupted
 
     try:
         if go_on and force:

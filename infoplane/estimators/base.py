@@ -22,8 +22,10 @@ from scipy.spatial.distance import pdist, squareform
 from infoplane.entropy import class_entropy
 from infoplane.errors import InfoplaneError, unknown
 from infoplane.estimators.nulls import MEASURED, OK, judged, pairings
+from infoplane.estimators.registry import EstimatorOptions, default
 from infoplane.kernels import Bandwidth, condense, input_numbers, share_of_repeats
 from infoplane.runfile import Probe, Run, Snapshot
+from infoplane.settings import settings_of
 from infoplane.targets import Target
 
 MAIN = "labels"  # name of the target that a run is trained for
@@ -136,12 +138,15 @@ class EstimatorSettings(ABC):
     name: ClassVar[str]
     unit: ClassVar[str] = BITS
     takes_values: ClassVar[bool] = True  # whether Y may be continuous
-    permutations: int = field(default=10, kw_only=True)
+    permutations: int = field(default=default("permutations"), kw_only=True)
     target: str = field(default="", kw_only=True)
 
     def __post_init__(self) -> None:
-        if self.permutations < 2:
-            raise InfoplaneError(f"the null of I(T;Y) needs at least 2 permutations, got {self.permutations}")
+        for name, declared in settings_of(EstimatorOptions).items():
+            value = getattr(self, name, None)
+            # A rule was checked when it was read from text.
+            if not isinstance(value, Bandwidth):
+                declared.check(name, value)
 
     def columns(self, run: Run) -> dict[str, Any]:
         """The settings as columns of the estimates table.

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from infoplane.entropy import class_entropy
 from infoplane.errors import InfoplaneError, unknown
 from infoplane.estimators.base import EstimatorSettings, LayerEstimator, LayerView, input_entropy
+from infoplane.estimators.registry import default
 from infoplane.runfile import Probe, Run
 
 RULES = ("adaptive", "uniform", "neuron", "fixed", "size")
@@ -45,7 +46,7 @@ class BinningSettings(EstimatorSettings):
 
     name = "binning"
     takes_values = False
-    bins: str = "adaptive:30"
+    bins: str = default("bins")
 
     def __post_init__(self) -> None:
         super().__post_init__()

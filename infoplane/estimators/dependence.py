@@ -32,6 +32,7 @@ from scipy.spatial.distance import squareform
 from infoplane.estimators.base import DEPENDENCE, EstimatorSettings, InOrder, LayerEstimator, LayerView, one_hot
 from infoplane.estimators.gaussian import centred
 from infoplane.estimators.nulls import is_permutation
+from infoplane.estimators.registry import default
 from infoplane.kernels import Bandwidth
 from infoplane.runfile import Probe, Run
 
@@ -84,9 +85,9 @@ class KernelSettings(EstimatorSettings):
     """
 
     unit = DEPENDENCE
-    bandwidth: Bandwidth = field(default=Bandwidth("median", 1.0))
-    input_bandwidth: Bandwidth = field(default=Bandwidth("median", 1.0))
-    target_bandwidth: Bandwidth = field(default=Bandwidth("median", 1.0))
+    bandwidth: Bandwidth = field(default=Bandwidth.parse(default("bandwidth")))
+    input_bandwidth: Bandwidth = field(default=Bandwidth.parse(default("bandwidth")))
+    target_bandwidth: Bandwidth = field(default=Bandwidth.parse(default("target_bandwidth")))
 
     def options(self, run: Run) -> dict[str, Any]:
         """The rules; that of Y where it has one."""

@@ -36,6 +36,7 @@ from infoplane.estimators.base import (
     input_entropy,
     one_hot,
 )
+from infoplane.estimators.registry import default
 from infoplane.kernels import Bandwidth
 from infoplane.runfile import Probe, Run
 
@@ -52,7 +53,7 @@ class KdeSettings(EstimatorSettings):
 
     name = "kde"
     takes_values = False
-    noise: str = "0.1"
+    noise: str = default("noise")
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -38,6 +38,7 @@ from scipy.special import digamma
 
 from infoplane.errors import InfoplaneError
 from infoplane.estimators.base import EstimatorSettings, LayerEstimator, LayerView, input_entropy
+from infoplane.estimators.registry import default
 from infoplane.runfile import Probe, Run
 
 LN2 = float(np.log(2))
@@ -53,14 +54,7 @@ class KsgSettings(EstimatorSettings):
     """
 
     name = "ksg"
-    neighbours: int = 3
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.neighbours < 1:
-            raise InfoplaneError(
-                f"the nearest-neighbour estimator needs at least 1 neighbour, got {self.neighbours}"
-            )
+    neighbours: int = default("neighbours")
 
     def options(self, run: Run) -> dict[str, Any]:
         """The number of neighbours."""

@@ -5,12 +5,20 @@ from __future__ import annotations
 import importlib
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, TypedDict
 
 from infoplane.errors import InfoplaneError, unknown
-from infoplane.estimators.base import EstimatorSettings
-from infoplane.kernels import Bandwidth
+from infoplane.settings import Range, Setting, at_least, settings_of
 
+if TYPE_CHECKING:
+    from infoplane.estimators.base import EstimatorSettings
+    from infoplane.kernels import Bandwidth
+
+    Rule: TypeAlias = str | Bandwidth
+else:
+    Rule = str  # a configuration file and the command line give text
+
+ESTIMATOR = "Estimator"
 _HOMES = {
     "renyi": "renyi:RenyiSettings",
     "binning": "binning:BinningSettings",
@@ -31,42 +39,105 @@ class EstimatorOptions(TypedDict, total=False):
     """The settings of all estimators; each takes those that it has, and the others keep their defaults.
 
     The rule of a bandwidth is text, "median:1", "knn:10", "silverman:1", "alignment:0.5" or "fixed:3", or a
-    `Bandwidth`.
-
-    Attributes:
-        target: Name of another target of the run than the one that it is trained for.
-        permutations: Number of permuted pairings behind the nulls, 10.
-        alpha: renyi: order of the entropies, 1; 1 is von Neumann's.
-        kernel: renyi: "tensor", one Gaussian over a whole layer; "multivariate", one a channel, multiplied; or
-            "nested", those of a layer and of all after it, multiplied.
-        bandwidth: Rule for the layers, and for the input where it has none of its own.
-        scope: renyi: the rule at each "snapshot", frozen at the "final" one, or "shared" by all layers.
-        input_bandwidth: Rule for the input X.
-        target_bandwidth: Rule for a continuous target Y.
-        dtype: renyi: precision of exact computations, "float64" or "float32".
-        tolerance: renyi: half-width in bits of a 99 % interval; 0 is exact.
-        input_permutations: renyi: permuted pairings behind the null of I(X;T); 0 takes 4, or 2 from 500 samples on.
-        device: renyi: "auto", "cpu", "cuda", …
-        bins: binning: "adaptive:30", "uniform:B", "neuron:B", "fixed:B" or "size:WIDTH".
-        noise: kde: variance of the added noise, or a rule for its σ, "median:0.2".
-        neighbours: ksg: number of nearest neighbours, 3.
+    `Bandwidth`. `infoplane estimate --help` says what each setting means.
     """
 
     target: str
-    permutations: int
-    alpha: float
-    kernel: str
-    bandwidth: str | Bandwidth
-    scope: str
-    input_bandwidth: str | Bandwidth
-    target_bandwidth: str | Bandwidth
-    dtype: str
-    tolerance: float
-    input_permutations: int
-    device: str
-    bins: str
-    noise: str
-    neighbours: int
+    alpha: Annotated[float, Setting("renyi: order of the entropy; 1 is von Neumann's.", ESTIMATOR, 1.0)]
+    bandwidth: Annotated[
+        Rule,
+        Setting(
+            "Kernel width of the layers: median:C, knn:K, silverman:G, alignment:B or fixed:S.",
+            ESTIMATOR,
+            "median:1",
+        ),
+    ]
+    scope: Annotated[
+        str,
+        Setting(
+            "renyi: the rule at each snapshot, frozen at the final one, or one multiple of the median distance "
+            "shared by all layers.",
+            ESTIMATOR,
+            "snapshot",
+            choices=("snapshot", "final", "shared"),
+        ),
+    ]
+    input_bandwidth: Annotated[Rule, Setting("Rule for the input X.", ESTIMATOR, unset="as --bandwidth")]
+    target_bandwidth: Annotated[
+        Rule, Setting("Rule for a continuous target Y; classes need none.", ESTIMATOR, "median:1")
+    ]
+    kernel: Annotated[
+        str,
+        Setting(
+            "renyi: one Gaussian over a whole layer; one a channel, multiplied (needs kept activations); or those of "
+            "a layer and of all after it, multiplied, under which no layer gains information.",
+            ESTIMATOR,
+            "tensor",
+            choices=("tensor", "multivariate", "nested"),
+        ),
+    ]
+    dtype: Annotated[
+        str,
+        Setting(
+            "renyi: precision of exact computations; the other estimators take float64.",
+            ESTIMATOR,
+            "float64",
+            choices=("float64", "float32"),
+        ),
+    ]
+    tolerance: Annotated[
+        float,
+        Setting(
+            "renyi: half-width of a 99 % interval within which each information is estimated, which is faster than "
+            "exact for large probes; the other estimators are exact.",
+            ESTIMATOR,
+            0.0,
+            unset="exact",
+            form="BITS",
+        ),
+    ]
+    input_permutations: Annotated[
+        int,
+        Setting(
+            "renyi: permuted pairings behind the null of I(X;T), each of which takes a joint entropy more.",
+            ESTIMATOR,
+            0,
+            unset="4, and 2 from 500 samples on",
+            range=Range("0, or at least 2", lambda value: value == 0 or value >= 2),
+        ),
+    ]
+    device: Annotated[
+        str,
+        Setting(
+            "renyi: auto (a GPU where there is one), cpu, cuda, cuda:1, ...; the others take the CPU.",
+            ESTIMATOR,
+            "auto",
+        ),
+    ]
+    bins: Annotated[
+        str,
+        Setting(
+            "binning: adaptive:B (equal population), uniform:B (layer's range), neuron:B (each neuron's), fixed:B "
+            "(-1 to 1) or size:WIDTH.",
+            ESTIMATOR,
+            "adaptive:30",
+        ),
+    ]
+    noise: Annotated[
+        str,
+        Setting("kde: variance of the added noise, or a rule for its σ (median:0.2).", ESTIMATOR, "0.1"),
+    ]
+    neighbours: Annotated[int, Setting("ksg: number of nearest neighbours.", ESTIMATOR, 3, range=at_least(1))]
+    permutations: Annotated[int, Setting("Permuted pairings behind the nulls.", ESTIMATOR, 10, range=at_least(2))]
+
+
+def default(name: str) -> Any:
+    """The default of a setting of the estimators.
+
+    Args:
+        name: A key of `EstimatorOptions`.
+    """
+    return settings_of(EstimatorOptions)[name].default
 
 
 def make_settings(name: str, **options: Any) -> EstimatorSettings:
@@ -93,6 +164,8 @@ def named_settings(names: Sequence[str], **options: Any) -> list[EstimatorSettin
     Raises:
         InfoplaneError: As for `make_settings`; or a tolerance for estimators that compute exactly.
     """
+    from infoplane.kernels import Bandwidth
+
     given = {name: value for name, value in options.items() if value is not None}
     if given.get("tolerance") and "renyi" not in names:
         raise InfoplaneError(f"`tolerance` is for renyi; {', '.join(names)} computes exactly: leave it out")
@@ -124,5 +197,5 @@ def _kind(name: str) -> type[EstimatorSettings]:
     if name not in _HOMES:
         raise unknown("estimator", name, NAMES)
     module, _, kind = _HOMES[name].partition(":")
-    found: type[EstimatorSettings] = getattr(importlib.import_module(f"infoplane.estimators.{module}"), kind)
-    return found
+    settings: type[EstimatorSettings] = getattr(importlib.import_module(f"infoplane.estimators.{module}"), kind)
+    return settings

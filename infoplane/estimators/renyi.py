@@ -36,15 +36,15 @@ from scipy.spatial.distance import squareform
 
 from infoplane.entropy import Interval, class_entropy
 from infoplane.entropy.certified import combine
-from infoplane.errors import InfoplaneError, unknown
+from infoplane.errors import InfoplaneError
 from infoplane.estimators import bandwidths as scopes
 from infoplane.estimators.base import EstimatorSettings, Item, LayerEstimator, LayerView, input_entropy
 from infoplane.estimators.nulls import is_permutation
+from infoplane.estimators.registry import default
 from infoplane.estimators.solver import Solver
 from infoplane.kernels import Bandwidth, condense, multiply_kernel, squared_distances
 from infoplane.runfile import Probe, Run
 
-KERNELS = ("tensor", "multivariate", "nested")
 SHARE_X, SHARE_T = 0.2, 0.4  # of the tolerance; what they leave is for the joint entropies
 SEED_X, SEED_T, SEED_XT, SEED_TY = range(4)
 SEED_Y, SEED_NULL = 2**20, 2**21  # from SEED_TY and SEED_NULL on they count permutations
@@ -76,27 +76,20 @@ class RenyiSettings(EstimatorSettings):
     """
 
     name = "renyi"
-    alpha: float = 1.0
-    kernel: str = "tensor"
-    bandwidth: Bandwidth = field(default=Bandwidth("median", 1.0))
-    scope: str = "snapshot"
-    input_bandwidth: Bandwidth = field(default=Bandwidth("median", 1.0))
-    target_bandwidth: Bandwidth = field(default=Bandwidth("median", 1.0))
-    dtype: str = "float64"
-    tolerance: float = 0.0
-    input_permutations: int = 0
-    device: str = "auto"
+    alpha: float = default("alpha")
+    kernel: str = default("kernel")
+    bandwidth: Bandwidth = field(default=Bandwidth.parse(default("bandwidth")))
+    scope: str = default("scope")
+    input_bandwidth: Bandwidth = field(default=Bandwidth.parse(default("bandwidth")))
+    target_bandwidth: Bandwidth = field(default=Bandwidth.parse(default("target_bandwidth")))
+    dtype: str = default("dtype")
+    tolerance: float = default("tolerance")
+    input_permutations: int = default("input_permutations")
+    device: str = default("device")
 
     def __post_init__(self) -> None:
         super().__post_init__()
         _ = self.solver  # refuses what it cannot take
-        if self.input_permutations not in (0, *range(2, 10_000)):
-            raise InfoplaneError(
-                f"the null of I(X;T) needs at least 2 permutations, got {self.input_permutations}; 0 takes as many "
-                "as suit the samples"
-            )
-        if self.kernel not in KERNELS:
-            raise unknown("kernel", self.kernel, KERNELS)
         if self.kernel != "tensor" and (self.scope != "snapshot" or self.bandwidth.rule == "alignment"):
             raise InfoplaneError(
                 f"the {self.kernel} kernel takes the median, knn, silverman and fixed rules, at each snapshot"

@@ -1,15 +1,13 @@
-"""What the command line says of run files, models, estimates and checks: plain text tables."""
+"""Models, estimates and checks as the command line shows them: plain text tables."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from infoplane.analysis.plane import average_batches, quantity_names, settings_text, target_text
-from infoplane.runfile import open_run
 from infoplane.runfile.summary import plain_table, repeats_text
 
 if TYPE_CHECKING:
@@ -17,12 +15,6 @@ if TYPE_CHECKING:
 
 # Columns of the printed estimates that are shown even where they are empty.
 _ALWAYS = frozenset({"layer", "I_XT", "I_TY", "I_TY_null", "I_TY_corrected", "status"})
-
-
-def run(path: Path) -> str:
-    """What a run file holds, readable at a glance."""
-    with open_run(path) as opened:
-        return repr(opened)
 
 
 def model_layers(

@@ -21,10 +21,11 @@ import torch
 from infoplane.errors import InfoplaneError
 from infoplane.execution import QUIET, Execution
 from infoplane.runfile import open_run
+from infoplane.settings import settings_of
 from infoplane.trainers.loop import Interrupted
 from infoplane.trainers.methods import method
 from infoplane.trainers.session import record, resume
-from infoplane.trainers.settings import AUXILIARY, DIB, LOCAL, TrainingSettings
+from infoplane.trainers.settings import TrainingSettings, foreign_groups
 
 logger = logging.getLogger(__name__)
 
@@ -84,9 +85,9 @@ def variant(name: str, shared: Mapping[str, Any], own: Mapping[str, Any]) -> dic
     """
     TrainingSettings.refuse_unknown(own, f"setting of '{name}':")
     chosen = method(str(own.get("method", name)))
-    lacking = {"seed"} | (set() if chosen.local else {*LOCAL, "blocks", "group", "option"})
-    lacking |= set() if chosen.auxiliary else set(AUXILIARY)
-    lacking |= set() if chosen.name == "greedy-dib" else set(DIB)
+    groups = foreign_groups(chosen)
+    lacking = {name for name, declared in settings_of(TrainingSettings).items() if declared.group in groups}
+    lacking |= {"seed"} | (set() if chosen.local else {"blocks", "group", "option"})
     values = {key: value for key, value in shared.items() if key not in lacking}
     values |= {key: tuple(value) if isinstance(value, list) else value for key, value in own.items()}
     beta = values.get("beta")

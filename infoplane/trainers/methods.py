@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from infoplane.errors import unknown
-from infoplane.trainers.objectives.base import BlockInfo, LossSettings, Objective, OwnClassifier, read_options
-from infoplane.trainers.objectives.forward_forward import Goodness, PlainReadout, expand, normalise
-from infoplane.trainers.objectives.greedy_ce import GreedyCE
-from infoplane.trainers.objectives.greedy_dib import GreedyDIB
-from infoplane.trainers.objectives.hsic import HSICBottleneck
-from infoplane.trainers.objectives.infopro import InfoPro
-from infoplane.trainers.objectives.phsic import PlausibleHSIC
-from infoplane.trainers.objectives.predsim import PredSim, Sim
-from infoplane.trainers.task import Targets, Task
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from infoplane.trainers.objectives.base import BlockInfo, LossSettings, Objective
+    from infoplane.trainers.task import Targets, Task
+
+    Make = Callable[[BlockInfo, LossSettings], Objective]
+    Expand = Callable[[Tensor, Targets, Task, torch.Generator], tuple[Tensor, Targets]]
 
 SGD = {
     "optimizer": "sgd",
@@ -44,70 +43,107 @@ PHSIC = LOCAL | {"optimizer": "adamw", "weight_decay": 1e-7, "schedule": "fracti
 INFOPRO = SGD | {"lr": 0.1, "weight_decay": 1e-4, "batch_size": 128, "schedule": "cosine", "aux": "conv:1"}
 FORWARD = LOCAL | {"lr": 1e-3, "schedule": "constant"}
 
-Make = Callable[[BlockInfo, LossSettings], Objective]
-
-
-def _own_classifier(info: BlockInfo, loss_settings: LossSettings) -> Objective:
-    return OwnClassifier(info.task)
-
-
-def _end_to_end(info: BlockInfo, loss_settings: LossSettings) -> Objective:
-    read_options(loss_settings, {})
-    return OwnClassifier(info.task)
-
 
 @dataclass(frozen=True)
 class Method:
     """How a network is trained.
 
+    The place of a class or function in `infoplane.trainers.objectives` is written MODULE:NAME; it is loaded when it
+    is asked for, so that the names of the methods are known without torch.
+
     Attributes:
-        name: What it is called on the command line.
+        name: Its name on the command line.
         summary: One line with the source.
         local: Whether every block has a loss of its own; else the whole network is one block.
-        make: The objective of a hidden block.
+        objective: Place of the objective of a hidden block.
         defaults: Training settings that it was published with, by the names of `TrainingSettings`.
-        last: The objective of the last block, which ends in the network's own classifier.
-        expand: Makes more samples of a batch before the first block sees it, with a generator on the CPU.
-        between: What is put between two blocks.
+        last_objective: Place of that of the last block, which ends in the network's own classifier.
+        expansion: Place of a function that makes more samples of a batch before the first block sees it, or "".
+        joint: Place of a function that is put between two blocks, or "".
     """
 
     name: str
     summary: str
     local: bool
-    make: Make
+    objective: str
     defaults: Mapping[str, Any]
-    last: Make = _own_classifier
-    expand: Callable[[Tensor, Targets, Task, torch.Generator], tuple[Tensor, Targets]] | None = None
-    between: Callable[[Tensor], Tensor] | None = None
+    last_objective: str = "base:own_classifier"
+    expansion: str = ""
+    joint: str = ""
+
+    @property
+    def make(self) -> Make:
+        """The objective of a hidden block."""
+        make: Make = _loaded(self.objective)
+        return make
+
+    @property
+    def last(self) -> Make:
+        """The objective of the last block."""
+        make: Make = _loaded(self.last_objective)
+        return make
+
+    @property
+    def expand(self) -> Expand | None:
+        """The function that makes more samples of a batch, with a generator on the CPU."""
+        return _loaded(self.expansion) if self.expansion else None
+
+    @property
+    def between(self) -> Callable[[Tensor], Tensor] | None:
+        """The function between two blocks."""
+        return _loaded(self.joint) if self.joint else None
 
     @property
     def auxiliary(self) -> bool:
         """Whether its hidden blocks have auxiliary classifiers."""
+        from infoplane.trainers.objectives.greedy_ce import GreedyCE
+
         return isinstance(self.make, type) and issubclass(self.make, GreedyCE)
+
+
+def _loaded(place: str) -> Any:
+    module, _, name = place.partition(":")
+    return getattr(importlib.import_module(f"infoplane.trainers.objectives.{module}"), name)
 
 
 _CHECKPOINT = "sgd with gradient checkpointing over the blocks (Chen et al. 2016)"
 _ALL = (
-    Method("sgd", "end to end by back-propagation", False, _end_to_end, SGD),
-    Method("sgd-checkpoint", _CHECKPOINT, False, _end_to_end, SGD),
-    Method("sgd-accumulate", "sgd with gradients accumulated over parts of a batch", False, _end_to_end, SGD),
-    Method("greedy-ce", "cross-entropy at auxiliary classifiers (Belilovsky et al. 2019)", True, GreedyCE, GREEDY),
-    Method("greedy-dib", "greedy-ce and an information in bits (Yu et al. 2021)", True, GreedyDIB, GREEDY),
-    Method("predsim", "prediction and similarity matching (Nøkland and Eidnes 2019)", True, PredSim, PREDICTED),
-    Method("pred", "prediction alone (Nøkland and Eidnes 2019)", True, GreedyCE, PREDICTED),
-    Method("sim", "similarity matching alone (Nøkland and Eidnes 2019)", True, Sim, LOCAL),
-    Method("hsic", "HSIC bottleneck with a linear readout (Ma et al. 2020)", True, HSICBottleneck, HSIC),
-    Method("phsic", "plausible kernelized bottleneck (Pogodin and Latham 2020)", True, PlausibleHSIC, PHSIC),
-    Method("infopro", "reconstruction and cross-entropy (Wang et al. 2021)", True, InfoPro, INFOPRO),
+    Method("sgd", "end to end by back-propagation", False, "base:end_to_end", SGD),
+    Method("sgd-checkpoint", _CHECKPOINT, False, "base:end_to_end", SGD),
+    Method("sgd-accumulate", "sgd with gradients accumulated over parts of a batch", False, "base:end_to_end", SGD),
+    Method(
+        "greedy-ce",
+        "cross-entropy at auxiliary classifiers (Belilovsky et al. 2019)",
+        True,
+        "greedy_ce:GreedyCE",
+        GREEDY,
+    ),
+    Method(
+        "greedy-dib", "greedy-ce and an information in bits (Yu et al. 2021)", True, "greedy_dib:GreedyDIB", GREEDY
+    ),
+    Method(
+        "predsim",
+        "prediction and similarity matching (Nøkland and Eidnes 2019)",
+        True,
+        "predsim:PredSim",
+        PREDICTED,
+    ),
+    Method("pred", "prediction alone (Nøkland and Eidnes 2019)", True, "greedy_ce:GreedyCE", PREDICTED),
+    Method("sim", "similarity matching alone (Nøkland and Eidnes 2019)", True, "predsim:Sim", LOCAL),
+    Method("hsic", "HSIC bottleneck with a linear readout (Ma et al. 2020)", True, "hsic:HSICBottleneck", HSIC),
+    Method(
+        "phsic", "plausible kernelized bottleneck (Pogodin and Latham 2020)", True, "phsic:PlausibleHSIC", PHSIC
+    ),
+    Method("infopro", "reconstruction and cross-entropy (Wang et al. 2021)", True, "infopro:InfoPro", INFOPRO),
     Method(
         "forward-forward",
         "goodness of positive against negative data (Hinton 2022)",
         True,
-        Goodness,
+        "forward_forward:Goodness",
         FORWARD,
-        last=PlainReadout,
-        expand=expand,
-        between=normalise,
+        last_objective="forward_forward:PlainReadout",
+        expansion="forward_forward:expand",
+        joint="forward_forward:normalise",
     ),
 )
 METHODS: dict[str, Method] = {method.name: method for method in _ALL}

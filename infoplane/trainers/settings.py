@@ -3,31 +3,32 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from infoplane.errors import InfoplaneError, RunFileError, unknown
-from infoplane.trainers.methods import Method, method
+from infoplane.settings import NOT_NEGATIVE, POSITIVE, Range, at_least, check_settings, setting, settings_of
+from infoplane.trainers.methods import METHODS, SGD, Method, method
 
-TASKS = ("classes", "classes+boxes")
-ORDERS = ("simultaneous", "sequential")
-GROUPS = ("even", "memory")
+DATA, MODEL, RECORDING = "Data", "Model", "Recording"
+OPTIMISATION, LAYERWISE = "Optimisation", "Layer-wise methods"
+# Groups of settings that some methods have: those with local losses, those with auxiliary classifiers, greedy-dib,
+# and those that go block by block.
+LOCAL, AUXILIARY, DIB, BLOCKWISE = "local", "auxiliary", "greedy-dib", "blockwise"
 PENALTIES = ("mi_xt", "entropy_t", "mi_prev_t")
-BETA_SCHEDULES = ("constant", "rising", "warmup")
-# What only local methods have, and what only GreedyDIB has, with the values they get where the user gives none.
-LOCAL = {"order": "simultaneous", "cache_mib": 1024}
-AUXILIARY = {"aux": "conv:1"}
-DIB = {
-    "beta": (0.01,),
-    "beta_schedule": "constant",
-    "penalty": "mi_xt",
-    "loss_alpha": 1.01,
-    "loss_bandwidth": "knn:10",
-    "loss_every": 1,
-}
-BLOCKWISE = ("blocks", "group")
+_BELOW_ONE = Range("from 0 to below 1", lambda value: 0 <= value < 1)
+_SEED = Range("from 0 to below 2^40", lambda value: 0 <= value < 2**40)
+
+
+def _of_method(name: str, kind_of_value: str, **more: Any) -> Any:
+    """A setting of the optimisation that each method has a value of its own for."""
+    return setting(None, kind_of_value, OPTIMISATION, unset=f"the method's, sgd {SGD[name]}", **more)
+
+
+def _of_dib(value: Any, meaning: str, **more: Any) -> Any:
+    """A setting that GreedyDIB alone has."""
+    return setting(None, f"greedy-dib: {meaning}", LAYERWISE, group=DIB, value=value, **more)
 
 
 @dataclass(frozen=True)
@@ -42,49 +43,174 @@ class TrainingSettings:
         'knn:10'
     """
 
-    dataset: str = "digits"
-    data_root: str = "data"
-    image_size: int | None = None
-    region: str = "whole"
-    train_size: int | None = None
-    validation: float = 0.0
-    permute_labels: float = 0.0
-    task: str = "classes"
-    model: str = "cnn"
-    widths: tuple[int, ...] | None = None
-    activation: str = "relu"
-    layers: tuple[str, ...] | None = None
-    probe_size: int = 500
-    probe_split: str = "test"
-    snapshots: str = "40"
-    synchronous_path: bool = False
-    method: str = "sgd"
-    order: str | None = None
-    blocks: int | None = None
-    group: str | None = None
-    aux: str | None = None
-    beta: tuple[float, ...] | None = None
-    beta_schedule: str | None = None
-    penalty: str | None = None
-    loss_alpha: float | None = None
-    loss_bandwidth: str | None = None
-    loss_every: int | None = None
-    option: tuple[str, ...] = ()
-    epochs: int = 30
-    lr: float | None = None
-    schedule: str | None = None
-    optimizer: str | None = None
-    momentum: float | None = None
-    weight_decay: float | None = None
-    batch_size: int | None = None
-    micro_batches: int | None = None
-    augment: str = "none"
-    amp: bool = False
-    cache_mib: int | None = None
-    eval_size: int = 2000
-    seed: int = 0
-    device: str = "auto"
-    keep: str = "auto"
+    dataset: str = setting("digits", "digits, szt, mnist, fashion-mnist, cifar10, cifar100 or gtsrb.", DATA)
+    data_root: str = setting("data", "Folder of the data sets; missing ones are downloaded into it.", DATA)
+    image_size: int | None = setting(
+        None,
+        "Resize images to this height and width.",
+        DATA,
+        unset="as published, gtsrb 32",
+        range=at_least(4),
+    )
+    region: str = setting(
+        "whole", "gtsrb: the whole image, or the sign's box cut out.", DATA, choices=("whole", "sign")
+    )
+    task: str = setting(
+        "classes",
+        "gtsrb: predict the box of the sign too, by a second head.",
+        DATA,
+        choices=("classes", "classes+boxes"),
+    )
+    train_size: int | None = setting(None, "Train on so many samples.", DATA, unset="all", range=at_least(1))
+    validation: float = setting(
+        0.0,
+        "Share of the training split held out (gtsrb: whole tracks); snapshots are then scored on it, and the test "
+        "split once, at the end.",
+        DATA,
+    )
+    permute_labels: float = setting(
+        0.0,
+        "Share of the training labels permuted among themselves; 1 is the control of shuffled labels.",
+        DATA,
+    )
+    augment: str = setting(
+        "none", "Augmentation of training images: none, shift:PIXELS, flip or shift:4,flip.", DATA
+    )
+
+    model: str = setting(
+        "cnn",
+        "mlp, cnn, chain, lenet5, vgg6, vgg9, vgg11, vgg16, resnet18, resnet20, resnet32, any classification model "
+        "of torchvision, or your own as package.module:function.",
+        MODEL,
+    )
+    widths: tuple[int, ...] | None = setting(
+        None,
+        "Layer widths of an mlp; channels of the equal convolutions of a chain: 16,16,16.",
+        MODEL,
+        unset="the model's",
+        form="N,N,...",
+    )
+    activation: str = setting("relu", "Activation of mlp and cnn, by its name in torch.nn.", MODEL)
+
+    layers: tuple[str, ...] | None = setting(
+        None,
+        "Layers to record, by name or pattern ('conv*'); see infoplane info --layers.",
+        RECORDING,
+        unset="natural units",
+        form="NAME,...",
+    )
+    probe_size: int = setting(500, "Samples of the probe, balanced over the classes.", RECORDING, range=at_least(1))
+    probe_split: str = setting(
+        "test", "Where the probe is from.", RECORDING, choices=("train", "validation", "test", "all")
+    )
+    snapshots: str = setting(
+        "40",
+        "How many (log-spaced in steps), '32+8' (and some in the last tenth), 'epochs', or 'every:STEPS'.",
+        RECORDING,
+    )
+    synchronous_path: bool = setting(
+        False,
+        "Record the way from the first to the last weights on which all layers keep step too, into "
+        "RUN.synchronous.h5: a control of the order in which layers settle.",
+        RECORDING,
+    )
+    keep: str = setting(
+        "auto",
+        "What to store of a layer; auto takes the smaller one.",
+        RECORDING,
+        choices=("auto", "activations", "distances"),
+    )
+    eval_size: int = setting(
+        2000,
+        "Samples of each split on which a snapshot measures loss and accuracy.",
+        RECORDING,
+        range=at_least(1),
+    )
+
+    method: str = setting("sgd", f"How to train: {', '.join(METHODS)}.", OPTIMISATION)
+    epochs: int = setting(
+        30, "Length of the training (sequential: of each block).", OPTIMISATION, range=at_least(1)
+    )
+    lr: float | None = _of_method("lr", "Learning rate.", range=POSITIVE)
+    schedule: str | None = _of_method(
+        "schedule",
+        "Of the learning rate: constant, step:30,60[:0.1], fractions:0.5,0.75[:0.1], cosine, onecycle.",
+    )
+    optimizer: str | None = _of_method("optimizer", "sgd, adam or adamw.")
+    momentum: float | None = _of_method("momentum", "Momentum of sgd, β₁ of adam and adamw.", range=_BELOW_ONE)
+    weight_decay: float | None = _of_method("weight_decay", "Weight decay.", range=NOT_NEGATIVE)
+    batch_size: int | None = _of_method("batch_size", "Samples of a training step.", range=at_least(1))
+    micro_batches: int | None = setting(
+        None,
+        "Cut each batch into so many parts and add up their gradients.",
+        OPTIMISATION,
+        unset="1, sgd-accumulate 4",
+        range=at_least(1),
+    )
+    amp: bool = setting(False, "Forward passes in bfloat16; entropies stay in float32 or better.", OPTIMISATION)
+    device: str = setting("auto", "auto, cpu, cuda, cuda:1, ...", OPTIMISATION)
+    seed: int = setting(0, "Seed of weights, data order and probe.", OPTIMISATION, range=_SEED)
+
+    order: str | None = setting(
+        None,
+        "Train all blocks at each step, or one after another, --epochs each.",
+        LAYERWISE,
+        group=LOCAL,
+        value="simultaneous",
+        choices=("simultaneous", "sequential"),
+    )
+    blocks: int | None = setting(
+        None,
+        "Merge the natural units into so many blocks.",
+        LAYERWISE,
+        group=BLOCKWISE,
+        unset="natural units",
+        range=at_least(1),
+    )
+    group: str | None = setting(
+        None,
+        "Merge by number of units, or so that the blocks need about the same memory.",
+        LAYERWISE,
+        group=BLOCKWISE,
+        unset="even",
+        choices=("even", "memory"),
+    )
+    aux: str | None = setting(
+        None,
+        "Auxiliary classifier: linear, conv:K, mlp-sr, next:D or pool:F.",
+        LAYERWISE,
+        group=AUXILIARY,
+        value="conv:1",
+    )
+    beta: tuple[float, ...] | None = _of_dib(
+        (0.01,),
+        "weight of the information term; several: one for each hidden block (in compare, a variant each).",
+        form="B,...",
+        range=NOT_NEGATIVE,
+    )
+    beta_schedule: str | None = _of_dib(
+        "constant",
+        "rising with depth, or warming up over the first half of the training.",
+        choices=("constant", "rising", "warmup"),
+    )
+    penalty: str | None = _of_dib("mi_xt", "I(X;T_l), S(T_l) or I(T_{l-1};T_l).", choices=PENALTIES)
+    loss_alpha: float | None = _of_dib(1.01, "order of the entropies.", range=POSITIVE)
+    loss_bandwidth: str | None = _of_dib("knn:10", "kernel width in a batch: knn:K, median:C or fixed:S.")
+    loss_every: int | None = _of_dib(1, "the information term enters every so many steps.", range=at_least(1))
+    option: tuple[str, ...] = setting(
+        (),
+        "Other numbers of a method, by name; a wrong name lists them.",
+        LAYERWISE,
+        unset="as published",
+        form="NAME=VALUE,...",
+    )
+    cache_mib: int | None = setting(
+        None,
+        "Sequential order without augmentation: memory for the outputs of finished blocks.",
+        LAYERWISE,
+        group=LOCAL,
+        value=1024,
+    )
 
     @classmethod
     def of(cls, config: dict[str, Any]) -> TrainingSettings:
@@ -131,29 +257,17 @@ class TrainingSettings:
             InfoplaneError: A setting is impossible, or does not belong to the method.
         """
         how = self.how
-        own: dict[str, Any] = {"micro_batches": 4 if self.method == "sgd-accumulate" else 1}
-        own |= LOCAL if how.local else {}
-        own |= AUXILIARY if how.auxiliary else {}
-        own |= DIB if self.method == "greedy-dib" else {}
-        own |= how.defaults
-        if how.local or self.method == "sgd-checkpoint":
-            own |= {"group": "even"} if self.blocks else {}
-        else:
-            self._refuse(BLOCKWISE, "trains the whole network at once")
-        if not how.local:
-            self._refuse(LOCAL, "has no local losses")
-        if not how.auxiliary:
-            self._refuse(AUXILIARY, "has no auxiliary classifiers")
-        if self.method != "greedy-dib":
-            self._refuse(DIB, "has no information term; it is greedy-dib's")
-        filled = dataclasses.replace(self, **{k: v for k, v in own.items() if getattr(self, k) is None})
+        lacking = foreign_groups(how)
+        for name, declared in settings_of(type(self)).items():
+            if declared.group in lacking and getattr(self, name) is not None:
+                raise InfoplaneError(f"method '{self.method}' {lacking[declared.group]}; leave out `{name}`")
+        values = {name: d.value for name, d in settings_of(type(self)).items() if d.group not in lacking}
+        values |= {"micro_batches": 4 if self.method == "sgd-accumulate" else 1}
+        values |= {"group": "even"} if self.blocks else {}
+        values |= how.defaults
+        filled = dataclasses.replace(self, **{k: v for k, v in values.items() if getattr(self, k) is None})
         _check(filled)
         return filled
-
-    def _refuse(self, names: Any, why: str) -> None:
-        given = [name for name in names if getattr(self, name) is not None]
-        if given:
-            raise InfoplaneError(f"method '{self.method}' {why}; leave out `{given[0]}`")
 
     def options(self) -> dict[str, float]:
         """The numbers given by `option`, as NAME=VALUE each.
@@ -161,59 +275,33 @@ class TrainingSettings:
         Raises:
             InfoplaneError: One is not of this form.
         """
-        found = {}
+        numbers = {}
         for text in self.option:
             name, _, value = text.partition("=")
             try:
-                found[name.strip()] = float(value)
+                numbers[name.strip()] = float(value)
             except ValueError:
                 raise InfoplaneError(f"option '{text}': write NAME=NUMBER, such as similarity_weight=0.9") from None
-        return found
+        return numbers
 
 
-def _check_types(settings: TrainingSettings) -> None:
-    """Configuration files give whatever type they hold."""
-    kinds: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "str": (str,), "bool": (bool,)}
-    for field in dataclasses.fields(settings):
-        kind, value = str(field.type).split(" | ")[0], getattr(settings, field.name)
-        wrong = not isinstance(value, kinds.get(kind, (object,))) or (kind != "bool" and isinstance(value, bool))
-        if value is not None and wrong:
-            raise InfoplaneError(f"{field.name} must be of type {kind}, got {value!r}")
+def foreign_groups(how: Method) -> dict[str, str]:
+    """The groups of settings that a method does not have, with what it lacks in words.
+
+    Args:
+        how: The method.
+    """
+    reasons = {
+        BLOCKWISE: "" if how.local or how.name == "sgd-checkpoint" else "trains the whole network at once",
+        LOCAL: "" if how.local else "has no local losses",
+        AUXILIARY: "" if how.auxiliary else "has no auxiliary classifiers",
+        DIB: "" if how.name == "greedy-dib" else "has no information term; it is greedy-dib's",
+    }
+    return {group: reason for group, reason in reasons.items() if reason}
 
 
 def _check(settings: TrainingSettings) -> None:
-    _check_types(settings)
-    for name in ("probe_size", "batch_size", "epochs", "eval_size", "micro_batches"):
-        if getattr(settings, name) < 1:
-            raise InfoplaneError(f"{name} must be at least 1, got {getattr(settings, name)}")
-    for name in ("blocks", "loss_every", "train_size"):
-        value = getattr(settings, name)
-        if value is not None and value < 1:
-            raise InfoplaneError(f"{name} must be at least 1, got {value}")
-    if not 0 < float(settings.lr or 0) < math.inf:
-        raise InfoplaneError(f"lr must be positive and finite, got {settings.lr}")
-    if not 0 <= float(settings.momentum or 0) < 1:
-        raise InfoplaneError(f"momentum must be from 0 to below 1, got {settings.momentum}")
-    if not 0 <= float(settings.weight_decay or 0) < math.inf:
-        raise InfoplaneError(f"weight_decay must be 0 or more, got {settings.weight_decay}")
-    if not 0 <= settings.seed < 2**40:
-        raise InfoplaneError(f"seed must be from 0 to below 2^40, got {settings.seed}")
-    choices = {
-        "task": TASKS,
-        "order": ORDERS,
-        "group": GROUPS,
-        "penalty": PENALTIES,
-        "beta_schedule": BETA_SCHEDULES,
-    }
-    for name, allowed in choices.items():
-        value = getattr(settings, name)
-        if value is not None and value not in allowed:
-            raise unknown(name, value, allowed)
-    for beta in settings.beta or ():
-        if not 0 <= beta < math.inf:
-            raise InfoplaneError(f"beta must be 0 or more, got {beta}")
-    if settings.loss_alpha is not None and not 0 < settings.loss_alpha < math.inf:
-        raise InfoplaneError(f"loss_alpha must be positive and finite, got {settings.loss_alpha}")
+    check_settings(settings)
     if settings.how.local and int(settings.batch_size or 0) < 2:
         raise InfoplaneError(f"method '{settings.method}' needs `batch_size=2` or more")
     if settings.how.expand and (settings.micro_batches or 1) > 1:

@@ -269,7 +269,7 @@ def test_other_estimators(recorded, tmp_path):
 
 
 def test_an_unexpected_error_is_one_line_too(infoplane, monkeypatch):
-    monkeypatch.setattr("infoplane.reporting.terminal.run", lambda path: 1 / 0)
+    monkeypatch.setattr("infoplane.runfile.open_run", lambda path: 1 / 0)
     assert_one_line(infoplane("info", "run.h5"), "ZeroDivisionError", "--verbose")
 
 

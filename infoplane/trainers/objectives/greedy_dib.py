@@ -15,8 +15,8 @@ from infoplane.kernels import Bandwidth
 from infoplane.trainers.objectives.base import BlockInfo, LossSettings, Pass
 from infoplane.trainers.objectives.predsim import PredSim
 from infoplane.trainers.objectives.similarities import bandwidth, batch_distances, gaussian
+from infoplane.trainers.settings import PENALTIES
 
-PENALTIES = ("mi_xt", "entropy_t", "mi_prev_t")
 BETA_SCHEDULES = ("constant", "warmup")
 RULES = ("knn", "median", "fixed")
 

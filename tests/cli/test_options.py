@@ -1,0 +1,97 @@
+import re
+import sys
+
+import click
+import pytest
+
+from infoplane.cli import cli
+from infoplane.cli.options import CommaList, loading
+from infoplane.data import DATASETS
+from infoplane.estimators.registry import NAMES, EstimatorOptions
+from infoplane.models import model_names
+from infoplane.settings import settings_of
+from infoplane.trainers.methods import METHODS
+from infoplane.trainers.settings import TrainingSettings
+
+OF_RECORD = {"output", "force", "go_on", "config", "quiet", "verbose"}
+OF_COMPARE = {"methods", "reference", "seeds", "tune_lr", "margin", "jobs", "output", "config", "quiet", "verbose"}
+
+
+def options(verb):
+    return {param.name: param for param in cli.commands[verb].params if isinstance(param, click.Option)}
+
+
+def headings(text):
+    return re.findall(r"^(\S[^:\n]*):$", text, re.MULTILINE)
+
+
+def test_the_options_of_a_training_are_its_settings():
+    settings = settings_of(TrainingSettings)
+    assert options("record").keys() == {*settings} | OF_RECORD
+    assert options("compare").keys() == {*settings} - {"method", "seed"} | OF_COMPARE
+    for name, declared in settings.items():
+        option = options("record")[name]
+        assert option.get_default(click.Context(cli.commands["record"])) == declared.default
+        assert option.help == declared.help
+        kind = option.type.kind if isinstance(option.type, CommaList) else option.type
+        assert isinstance(kind, click.Choice) == bool(declared.choices)
+
+
+@pytest.mark.parametrize("verb", ["estimate", "plot", "analyze"])
+def test_the_options_of_an_estimate_are_those_of_the_estimators(verb):
+    assert settings_of(EstimatorOptions).keys() <= options(verb).keys()
+
+
+def test_help_has_its_options_under_headings(infoplane):
+    expected = ["Data", "Model", "Recording", "Optimisation", "Layer-wise methods", "Output", "General"]
+    assert headings(infoplane("record", "--help")[1]) == expected
+    assert headings(infoplane("compare", "--help")[1]) == ["Comparison", *expected]
+    for verb in cli.commands:
+        shown = infoplane(verb, "--help")[1]
+        assert headings(shown)[-1] == "General"
+        assert all(option.opts[-1] in shown for option in options(verb).values())
+
+
+def test_help_names_what_there_is_to_choose_from():
+    record = options("record")
+    for name in DATASETS:
+        assert name in record["dataset"].help
+    built_in = model_names()[: model_names().index("alexnet")]
+    assert len(built_in) > 8
+    for name in built_in:
+        assert re.search(rf"\b{name}\b", record["model"].help), name
+    for name in METHODS:
+        assert name in record["method"].help
+        assert name in options("compare")["methods"].help
+    for name in NAMES:
+        assert name in options("plot")["estimator"].help
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("probe-size = 0", "probe_size must be at least 1, got 0"),
+        ('keep = "al"', "'al' is not one of"),
+        ("widths = [16, 0.5]", "widths must be of type int"),
+        ("lr = -1", "lr must be positive and finite, got -1.0"),
+    ],
+)
+def test_a_configuration_is_checked_as_the_settings_say(infoplane, tmp_path, text, words):
+    (tmp_path / "run.toml").write_text(text)
+    code, _, complaint = infoplane("record", "--config", "run.toml", "-o", "run.h5")
+    assert code != 0
+    assert words in complaint
+    assert not (tmp_path / "run.h5").exists()
+
+
+def test_a_terminal_hears_that_libraries_are_loaded(capsys, monkeypatch):
+    monkeypatch.delitem(sys.modules, "torch")
+    with loading(quiet=False):
+        assert capsys.readouterr().err == ""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with loading(quiet=True):
+        assert capsys.readouterr().err == ""
+    with loading(quiet=False):
+        shown = capsys.readouterr().err
+        assert shown == "loading PyTorch …\r"
+    assert capsys.readouterr().err == " " * (len(shown) - 1) + "\r"
