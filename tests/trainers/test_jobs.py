@@ -152,7 +152,7 @@ def trials(monkeypatch):
     """Trials are planted: the larger the learning rate, the better in validation and the worse in test."""
     jobs = []
 
-    def plant(wanted, processes, *, progress):
+    def plant(wanted, execution):
         for job in wanted:
             jobs.append(job)
             lr = job.settings.lr
@@ -180,7 +180,7 @@ def test_tuning_looks_at_validation_accuracy_only(tmp_path, trials):
 def test_tuning_passes_over_what_diverged(tmp_path, trials, monkeypatch):
     values = {0.05: 0.4, 0.15: float("nan")}
 
-    def plant(wanted, processes, *, progress):
+    def plant(wanted, execution):
         for job in wanted:
             planted_run(job.path, 0.5, curve=[0.1, values[round(job.settings.lr, 3)]], method="sgd", validation=0.2)
 
