@@ -14,6 +14,9 @@ Bottleneck. Five seeds, profiles of null-corrected I(X;T) and I(T;Y) over the la
 line that all seeds have in common, and what each has of its own. Nulls have no slope, or nothing known of Y; the
 power is that for a fall by so many standard deviations of the common part (1) a layer.
 
+Conditional randomisation. One link of a network with noise in its layers, 128 samples, 39 layers drawn anew; the
+input leaks into the second layer with some weight. Shares of p ≤ .05; the probability of that in a chain is 2/40.
+
 Structure. δ of the links of networks of several kinds, with random weights, as recorded.
 """
 
@@ -33,6 +36,7 @@ from torch import Tensor, nn
 from infoplane import Recorder, open_run
 from infoplane.analysis.markov import controls
 from infoplane.analysis.markov.bottleneck import KEPT_SHARE, bottleneck_test
+from infoplane.analysis.markov.randomisation import randomisation_test
 from infoplane.analysis.markov.structure import links_of, structure_test
 from infoplane.analysis.markov.triples import TripleTest, triple_test
 from infoplane.kernels import Bandwidth
@@ -218,9 +222,26 @@ def structure_rates(draws: int) -> Iterator[dict[str, object]]:
         yield {**row, "least δ": np.min(worst), "median δ": np.median(worst), "largest δ": np.max(worst)}
 
 
+def randomisation_rates(draws: int) -> Iterator[dict[str, object]]:
+    """One row for each amount of noise and leak: how often a link is found to be none of a chain."""
+    for noise in (0.1, 0.3, 1.0):
+        for leak in (0.0, 0.1, 0.3, 1.0):
+            row = {"noise": noise, "leak": leak, "draws": draws}
+            tests = []
+            for draw in range(draws):
+                rng = np.random.default_rng([int(10 * noise), int(10 * leak), draw])
+                tests.append(randomisation_test(*controls.noisy_link(128, 32, noise, leak, rng), rng))
+            row["I(X;T'|T), bits"] = np.mean([one.information for one in tests])
+            row["of layers drawn anew"] = np.mean([one.redrawn.mean() for one in tests])
+            yield {**row, "p <= .05": np.mean([one.p <= 0.05 for one in tests])}
+
+
 # Deviations from a straight line that seeds share, and that each has of its own.
 DEVIATIONS = {"of each seed": (0.0, 1.0), "shared by all seeds": (1.0, 0.1), "half shared": (0.7, 0.7)}
 FALLS = (0.25, 0.5, 1.0, 2.0)
+
+
+TABLES = ("structure", "triples", "bottleneck", "randomisation")
 
 
 def main() -> None:
@@ -231,13 +252,14 @@ def main() -> None:
     )
     parser.add_argument("--networks", type=int, default=20, help="networks of each kind, for the structure")
     parser.add_argument("--bandwidth", default="median:1", help="bandwidth rule, for the triples")
-    parser.add_argument("--only", choices=["structure", "triples", "bottleneck"], help="make one table alone")
+    parser.add_argument("--only", choices=TABLES, help="make one table alone")
     options = parser.parse_args()
     torch.set_num_threads(1)
     tables = {
         "structure": lambda: structure_rates(options.networks),
         "triples": lambda: triple_rates(options.draws, Bandwidth.parse(options.bandwidth)),
         "bottleneck": lambda: bottleneck_rates(options.draws),
+        "randomisation": lambda: randomisation_rates(options.draws // 4),
     }
     for name, rows in tables.items():
         if options.only in (None, name):

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.distance import pdist
 
+from infoplane.analysis.markov.randomisation import Redraw
 from infoplane.analysis.markov.triples import normalised
 from infoplane.estimators.pairs import pair_informations
 from infoplane.kernels import Bandwidth, distance_gram
@@ -61,6 +62,35 @@ def network(
         value = np.maximum(value, 0.0)
         layers.append(value + noise * value.std() * rng.standard_normal(value.shape))
     return layers
+
+
+def noisy_link(
+    n: int, width: int, noise: float, leak: float, rng: np.random.Generator
+) -> tuple[NDArray, NDArray, NDArray, Redraw]:
+    """Two layers of a random network with noise in both, of which the input may leak into the second.
+
+    Args:
+        n: Number of samples.
+        width: Number of units of the layers.
+        noise: Standard deviation of the noise, in units of that of the first layer.
+        leak: Weight with which the input enters the second layer.
+        rng: Source of inputs, weights and noise.
+
+    Returns:
+        X, (n, 64), the layers T and T′, (n, width) each, and what draws T′ anew from T, as
+        `randomisation.randomisation_test` takes it.
+    """
+    x = inputs(n, rng)
+    before = np.maximum(x @ _weights(x, width, rng), 0.0)
+    scale = noise * before.std()
+    before = before + scale * rng.standard_normal(before.shape)
+    forward, sideways = _weights(before, width, rng), leak * _weights(x, width, rng)
+
+    def draw(order: NDArray, rng: np.random.Generator) -> NDArray:
+        value = np.maximum(before @ forward + x[order] @ sideways, 0.0)
+        return np.asarray(value + scale * rng.standard_normal(value.shape))
+
+    return x, before, draw(np.arange(n), rng), draw
 
 
 def features(x: NDArray, widths: Sequence[int], gains: Sequence[float], rng: np.random.Generator) -> list[NDArray]:

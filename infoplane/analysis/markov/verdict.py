@@ -127,16 +127,21 @@ def read_layers(
     return [name for name, fine in zip(layers, known, strict=True) if fine], dropped
 
 
+def missing(layers: int, seeds: int, batches: int) -> list[str]:
+    """What there is too little of for a verdict, in words; it takes no estimate to know.
+
+    Args:
+        layers: Number of layers that can be read.
+        seeds: Number of runs.
+        batches: Number of probe batches.
+    """
+    counts = (("seeds", seeds, SEEDS), ("probe batches", batches, BATCHES), ("readable layers", layers, LAYERS))
+    return [f"too few {name}: {count}, of at least {least}" for name, count, least in counts if count < least]
+
+
 def _limitations(estimates: pd.DataFrame, pairs: pd.DataFrame, about: Mapping[str, Any]) -> list[str]:
     """Why the data cannot answer, if they cannot."""
-    seeds, batches, layers = about["seeds"], about["batches"], about["layers"]
-    reasons = []
-    if seeds < SEEDS:
-        reasons.append(f"{seeds} seed{'s' if seeds > 1 else ''} only: at least {SEEDS} are needed")
-    if batches < BATCHES:
-        reasons.append(f"{batches} probe batch{'es' if batches > 1 else ''} only: at least {BATCHES} are needed")
-    if len(layers) < LAYERS:
-        reasons.append(f"{len(layers)} readable layers only: at least {LAYERS} are needed")
+    reasons = missing(len(about["layers"]), about["seeds"], about["batches"])
     if not ALPHAS[0] <= estimates["alpha"].iloc[0] <= ALPHAS[1]:
         reasons.append(f"order α = {estimates['alpha'].iloc[0]:g}: the inequalities of a chain hold at 1 only")
     if estimates["kernel"].iloc[0] == "nested":

@@ -95,9 +95,9 @@ def test_few_violations_that_any_order_would_have_contradict_nothing():
 @pytest.mark.parametrize(
     ("select", "limitation"),
     [
-        ("run == 'seed0'", "1 seed only"),
-        ("run < 'seed4'", "4 seeds only"),
-        ("batch < 3", "3 probe batches only"),
+        ("run == 'seed0'", "too few seeds: 1, of at least 5"),
+        ("run < 'seed4'", "too few seeds: 4, of at least 5"),
+        ("batch < 3", "too few probe batches: 3, of at least 4"),
     ],
 )
 def test_poor_data_are_undecidable(planted, select, limitation):
@@ -125,7 +125,7 @@ def test_settings_under_which_nothing_is_tested_are_undecidable(planted, name, v
 def test_few_layers_are_undecidable(planted):
     estimates, pairs, links = planted
     verdict = markov_verdict(estimates[estimates["depth"] <= 4], pairs, links)
-    assert "4 readable layers only" in verdict.reasons[0]
+    assert "too few readable layers: 4, of at least 6" in verdict.reasons[0]
 
 
 def test_broken_and_saturated_layers_are_left_out(planted):
@@ -181,7 +181,7 @@ def test_recorded_runs_go_all_the_way(tmp_path, probe):
     assert set(pairs["run"]) == {f"seed{seed}" for seed in range(5)}
     verdict = markov_verdict(table, pairs, gather_links(paths))
     assert verdict.outcome == "undecidable"
-    assert "3 readable layers only" in verdict.reasons[0]
+    assert "too few readable layers: 3, of at least 6" in verdict.reasons[0]
     for gathered in itertools.chain([gather_pairs, gather_links]):
         with pytest.raises(InfoplaneError, match="given twice"):
             gathered([paths[0], paths[0]])
