@@ -379,7 +379,7 @@ def constant_gram(n: int, device: torch.device | str = "cpu") -> torch.Tensor:
     return torch.full((n, n), 1 / n, dtype=torch.float64, device=device)
 
 
-def multiply_kernel(gram: torch.Tensor, distances: NDArray, sigma: float) -> None:
+def multiply_kernel(gram: torch.Tensor, distances: NDArray, sigma: float, order: NDArray | None = None) -> None:
     """Multiplies a Gram matrix by a Gaussian kernel in place, entry by entry: no second (n, n) array.
 
     From `constant_gram`, one variable gives its Gram matrix, and further ones the joint Gram matrix of them all.
@@ -388,11 +388,16 @@ def multiply_kernel(gram: torch.Tensor, distances: NDArray, sigma: float) -> Non
         gram: Symmetric matrix, (n, n) float64, on any device.
         distances: Euclidean distances, (n (n−1) / 2,), in the order of `scipy.spatial.distance.pdist`.
         sigma: Bandwidth σ > 0 in the units of the distances.
+        order: Takes sample order[i] for sample i of the distances, (n,) int64; None takes them as they are.
     """
     n = len(gram)
     for start in range(0, n, STRIPE_ROWS):
         stop = min(start + STRIPE_ROWS, n)
-        values = torch.from_numpy(_stripe(distances, n, start, stop)).to(gram.device)
+        if order is None:
+            stripe = _stripe(distances, n, start, stop)
+        else:
+            stripe = _pairs(distances, n, order[start:stop], order[start:])
+        values = torch.from_numpy(stripe).to(gram.device)
         values.div_(sigma).square_().mul_(-0.5).exp_()
         gram[start:stop, start:].mul_(values)
         gram[stop:, start:stop].mul_(values[:, stop - start :].T)
@@ -408,6 +413,18 @@ def _stripe(distances: NDArray, n: int, start: int, stop: int) -> NDArray:
     corner = stripe[:, : stop - start]
     corner += corner.T.copy()
     return stripe
+
+
+def _pairs(distances: NDArray, n: int, rows: NDArray, columns: NDArray) -> NDArray:
+    """Distances of some samples to others, (rows, columns) float64, from condensed ones."""
+    small, large = np.minimum(rows[:, None], columns), np.maximum(rows[:, None], columns)
+    # Before the pairs of a sample with later ones stand those of all samples before it.
+    places = (n * small - small * (small + 1) // 2 - small - 1) + large
+    same = small == large
+    places[same] = 0
+    values = distances[places].astype(np.float64, copy=False)
+    values[same] = 0.0
+    return np.asarray(values)
 
 
 def label_gram(labels: Array) -> Array:

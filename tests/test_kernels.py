@@ -450,3 +450,14 @@ def test_kernels_multiply_to_the_joint_gram_matrix(monkeypatch, n):
     multiply_kernel(gram, pdist(y), 1.0)
     both = np.hstack([x / 2, y])
     np.testing.assert_allclose(gram, np.exp(-(squareform(pdist(both)) ** 2) / 2) / n, rtol=1e-12)
+
+
+@pytest.mark.parametrize("repeated", [False, True])
+def test_a_kernel_of_samples_in_another_order(repeated):
+    rng = np.random.default_rng(0)
+    n = 300  # more than a stripe
+    x = rng.standard_normal((n, 3))
+    order = rng.integers(0, n, n) if repeated else rng.permutation(n)
+    gram = constant_gram(n)
+    multiply_kernel(gram, pdist(x), 2.0, order)
+    np.testing.assert_allclose(gram, infoplane.gram_matrix(x[order], 2.0), atol=1e-15)

@@ -18,14 +18,14 @@ import pandas as pd
 from infoplane.analysis.bootstrap import hierarchical_bootstrap
 from infoplane.errors import InfoplaneError
 from infoplane.estimators.base import MAIN
-from infoplane.estimators.nulls import AT_NULL, OK, ROUNDING, at_null, measured
+from infoplane.estimators.nulls import AT_NULL, OK, ROUNDING, at_null, chance_deviations, input_pairings, measured
 
 SETTINGS = (
     *("estimator", "unit", "target", "alpha", "kernel", "bandwidth", "scope", "input_bandwidth"),
     *("target_bandwidth", "dtype", "tolerance", "permutations", "input_permutations"),
     *("bins", "noise", "neighbours", "batches", "batch_size"),
 )
-FLAGS = ("saturated_x", "saturated_y", "at_null", "uninformative")
+FLAGS = ("saturated_x", "saturated_y", "at_null", "at_null_x", "uninformative")
 QUANTITIES = (
     *("I_XT", "I_XT_null", "I_XT_corrected", "I_TY", "I_TY_null", "I_TY_corrected"),
     *("S_T", "S_Y", "epoch"),
@@ -134,10 +134,11 @@ def mark_saturation(estimates: pd.DataFrame) -> pd.DataFrame:
     the dependence measures), and log2 n and H(Y) where a table has no such columns.
 
     Returns:
-        A copy with four boolean columns more: `saturated_x` (I(X;T) within 1 % of its limit or, for the Rényi
+        A copy with five boolean columns more: `saturated_x` (I(X;T) within 1 % of its limit or, for the Rényi
         entropies, S(T) within 1 % of it: then I(X;T) = S(X) for any network), `saturated_y`
-        (I(T;Y) within 1 % of its limit), `at_null` (I(T;Y) at most its permuted null plus two standard deviations)
-        and `uninformative` (any of the three). Rows without values are in none of them.
+        (I(T;Y) within 1 % of its limit), `at_null` (I(T;Y) at most its permuted null plus two standard deviations),
+        `at_null_x` (I(X;T) no further above its null than another pairing comes in 95 of 100 cases, by Student's t,
+        as there are few of them) and `uninformative` (any of the four). Rows without values are in none of them.
     """
     marked = estimates.copy()
     ok = measured(marked["status"])
@@ -152,8 +153,17 @@ def mark_saturation(estimates: pd.DataFrame) -> pd.DataFrame:
     marked["saturated_x"] = ok & at_limit
     marked["saturated_y"] = ok & (i_ty >= (1 - SATURATION) * limit_y - ROUNDING)
     marked["at_null"] = ok & _at_null(marked)
-    marked["uninformative"] = marked[["saturated_x", "saturated_y", "at_null"]].any(axis=1)
+    marked["at_null_x"] = ok & _at_null_x(marked)
+    marked["uninformative"] = marked[["saturated_x", "saturated_y", "at_null", "at_null_x"]].any(axis=1)
     return marked
+
+
+def _at_null_x(rows: pd.DataFrame) -> pd.Series | bool:
+    """Where I(X;T) is no better than its permuted null, if there is one."""
+    if "I_XT_null" not in rows:
+        return False
+    deviations = chance_deviations(input_pairings(rows))
+    return at_null(rows["I_XT"], rows["I_XT_null"], rows["I_XT_null_std"], deviations)
 
 
 def _at_null(rows: pd.DataFrame) -> pd.Series:
@@ -283,6 +293,7 @@ def saturation_summary(table: pd.DataFrame) -> list[str]:
             f"I(X;T) saturated at {named} = {limit_x:.2f} bits": rows["saturated_x"] & near,
             f"I(X;T) saturated at S(X), with S(T) at {named}": rows["saturated_x"] & ~near,
             f"I(T;Y) saturated at {target_limit(rows)} = {limit_y:.2f} bits": rows["saturated_y"],
+            f"{quantity_names(rows)['I_XT']} no better than its permuted null": rows["at_null_x"],
             f"{what} no better than its permuted null": rows["at_null"],
         }
         troubles = rows.loc[~measured(rows["status"]), "status"].unique()

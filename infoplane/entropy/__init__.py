@@ -16,6 +16,7 @@ from infoplane.entropy.distinct import distinct_entropy, distinct_samples, linea
 from infoplane.entropy.eigenvalues import spectral_entropy
 from infoplane.entropy.exact import (
     class_entropy,
+    class_joint_entropies,
     class_joint_entropy,
     conditional_mutual_information,
     gram_entropies,
@@ -33,6 +34,7 @@ __all__ = [
     "certified_joint_entropy",
     "certified_mutual_information",
     "class_entropy",
+    "class_joint_entropies",
     "class_joint_entropy",
     "conditional_mutual_information",
     "distinct_entropy",

@@ -38,7 +38,7 @@ Found = TypeVar("Found")
 LN2 = math.log(2)
 SINGLE = (torch.float16, torch.bfloat16, torch.float32)
 LEAST_ORDER = 0.2  # below, λ^α of the smallest eigenvalue above its rounding error is 1/1000 of the largest or more
-BATCHED_UP_TO = 32  # a CPU solves blocks up to this size in one call: they cost less than the call
+BATCHED_UP_TO = 64  # a CPU solves blocks up to this size in one call: they cost little more than the call
 MEASURED_FROM = 512  # below, torch is taken: NumPy keeps the interpreter while it solves small matrices
 SIZE_CLASSES = (512, 1024, 2048, 3072)  # sizes at which they are timed; a matrix follows the nearest by ratio
 MOST_BESIDE = 4  # solves at once while they are timed
@@ -138,28 +138,37 @@ def eigenvalues(matrix: torch.Tensor) -> torch.Tensor:
     return torch.from_numpy(values.astype(np.float64, copy=False))
 
 
-def block_eigenvalues(blocks: list[torch.Tensor]) -> torch.Tensor:
-    """Eigenvalues of a block-diagonal matrix, the union of those of its blocks.
+def block_eigenvalues(
+    matrix: torch.Tensor, partitions: Sequence[Sequence[torch.Tensor]], precision: torch.dtype
+) -> list[torch.Tensor]:
+    """Eigenvalues of the diagonal blocks of a matrix whose samples are parted in one or several ways.
 
-    On a GPU blocks of equal size are solved together, which fills the device; on a CPU only small ones are.
+    Blocks of equal size are solved together, those of all partitions: on a GPU, which that fills, and on a CPU if
+    they are small. No call takes more values than the matrix has.
 
     Args:
-        blocks: Symmetric matrices, each (n_i, n_i), on one device.
+        matrix: Symmetric, (n, n).
+        partitions: For each way, the members of its blocks: (n_i,) int64 each, on the device of the matrix.
+        precision: What to solve in, float32 or float64.
 
     Returns:
-        (Σ n_i,) float64, in no order.
+        For each partition the union of the eigenvalues of its blocks, (Σ n_i,) float64, in no order.
     """
-    largest = math.inf if blocks[0].is_cuda else BATCHED_UP_TO
-    values = [eigenvalues(block) for block in blocks if len(block) > largest]
-    small = [block for block in blocks if len(block) <= largest]
-    return torch.cat([*values, grouped_eigenvalues(small)] if small else values)
-
-
-def grouped_eigenvalues(blocks: list[torch.Tensor]) -> torch.Tensor:
-    """`block_eigenvalues` with blocks of equal size stacked and solved in one batched call."""
-    sizes = sorted({len(block) for block in blocks})
-    stacks = [torch.stack([block for block in blocks if len(block) == size]) for size in sizes]
-    return torch.cat([eigenvalues(stack).flatten() for stack in stacks])
+    parts = [part for partition in partitions for part in partition]
+    largest = math.inf if matrix.is_cuda else BATCHED_UP_TO
+    found = [torch.empty(0)] * len(parts)
+    for size in sorted({len(part) for part in parts}):
+        places = [place for place, part in enumerate(parts) if len(part) == size]
+        together = len(matrix) ** 2 // size**2 if size <= largest else 1
+        for first in range(0, len(places), together):
+            chosen = places[first : first + together]
+            members = torch.stack([parts[place] for place in chosen])
+            stack = matrix[members[:, :, None], members[:, None, :]].to(precision)
+            values = eigenvalues(stack if len(stack) > 1 else stack[0]).view(len(stack), size)
+            for place, own in zip(chosen, values, strict=True):
+                found[place] = own
+    each = iter(found)
+    return [torch.cat([next(each) for _ in partition]) for partition in partitions]
 
 
 def spectral_entropy(eigenvalues: NDArray, alpha: float) -> float:

@@ -17,6 +17,7 @@ class frequencies, and a joint entropy with it needs eigenvalues of class blocks
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, overload
 
@@ -227,19 +228,43 @@ def class_joint_entropy(A: Matrix, labels: Any, alpha: float = 1.0, dtype: str =
     Returns:
         Entropy in bits; equal to `joint_entropy(A, label_gram(labels), alpha=alpha)`.
     """
+    return class_joint_entropies(A, [labels], alpha, dtype)[0]
+
+
+def class_joint_entropies(
+    A: Matrix, labelings: Sequence[Any], alpha: float = 1.0, dtype: str = "float64"
+) -> list[float]:
+    """S_α(T, Y) of a variable and each of several labelings of the same samples, such as permuted ones.
+
+    Small blocks of all labelings are solved together, which takes a third to a half of the time.
+
+    Args:
+        A: As for `class_joint_entropy`.
+        labelings: Class labels, (n,) each.
+        alpha: Order α > 0.
+        dtype: "float64" or "float32", the precision of the computation.
+
+    Returns:
+        For each labeling what `class_joint_entropy` gives, bits.
+    """
     matrix = torch.as_tensor(A).detach()
     alpha = checked_order(alpha, matrix.dtype, DTYPES[dtype])
     matrix = matrix.cpu() if matrix.device.type == "mps" else matrix
-    return _block_entropy([block.to(DTYPES[dtype]) for block in class_blocks(matrix, labels)], alpha).item()
+    partitions = [class_members(labels, matrix.device) for labels in labelings]
+    return [value.item() for value in _block_entropies(matrix, partitions, alpha, DTYPES[dtype])]
+
+
+def class_members(labels: Any, device: torch.device) -> list[torch.Tensor]:
+    """The samples of each class, (n_c,) int64 each, ascending, on a device."""
+    labels = np.asarray(torch.as_tensor(labels).cpu())
+    order = np.argsort(labels, kind="stable")
+    edges = np.flatnonzero(np.diff(labels[order])) + 1
+    return [torch.from_numpy(part).to(device) for part in np.split(order, edges)]
 
 
 def class_blocks(A: torch.Tensor, labels: Any) -> list[torch.Tensor]:
     """The diagonal blocks of A sorted by class, each (n_c, n_c)."""
-    labels = np.asarray(torch.as_tensor(labels).cpu())
-    order = np.argsort(labels, kind="stable")
-    edges = np.flatnonzero(np.diff(labels[order])) + 1
-    members = [torch.from_numpy(part).to(A.device) for part in np.split(order, edges)]
-    return [A[part[:, None], part[None, :]] for part in members]
+    return [A[part[:, None], part[None, :]] for part in class_members(labels, A.device)]
 
 
 @dataclass(frozen=True)
@@ -339,7 +364,10 @@ def _joint(variables: list[_Variable], alpha: float) -> torch.Tensor:
     classes = torch.unique(torch.stack(known, 1), dim=0, return_inverse=True)[1]
     others = [variable.matrix for variable in variables if variable.classes is None]
     if others:
-        value = _block_entropy(class_blocks(hadamard(others), classes), alpha, checked=True)
+        matrix = hadamard(others)
+        [value] = _block_entropies(
+            matrix, [class_members(classes, matrix.device)], alpha, matrix.dtype, checked=True
+        )
     else:
         value = _frequency_entropy(classes, alpha)
     return value.to(matrices[0].dtype)
@@ -350,13 +378,31 @@ def _frequency_entropy(classes: torch.Tensor, alpha: float) -> torch.Tensor:
     return entropy_of(torch.unique(classes, return_counts=True)[1] / torch.tensor(len(classes)).double(), alpha)
 
 
-def _block_entropy(blocks: list[torch.Tensor], alpha: float, checked: bool = False) -> torch.Tensor:
-    """Entropy of a block-diagonal matrix of any trace, 0-dimensional float64; the rest as in `_entropy`."""
-    if alpha not in POLYNOMIAL:
-        values = block_eigenvalues(blocks)
-        if checked:
+def _block_entropies(
+    matrix: torch.Tensor,
+    partitions: Sequence[Sequence[torch.Tensor]],
+    alpha: float,
+    precision: torch.dtype,
+    checked: bool = False,
+) -> list[torch.Tensor]:
+    """Entropies of what is left of a matrix (n, n) of any trace in its diagonal blocks, 0-dimensional float64 each.
+
+    The members of the blocks are those of each partition; the rest as in `_entropy`.
+    """
+    if alpha in POLYNOMIAL:
+        return [_block_power(matrix, partition, alpha, precision) for partition in partitions]
+    spectra = block_eigenvalues(matrix, partitions, precision)
+    if checked:
+        for values in spectra:
             _refuse_negative(values)
-        return entropy_of(values, alpha, blocks[0].dtype)
+    return [entropy_of(values, alpha, precision) for values in spectra]
+
+
+def _block_power(
+    matrix: torch.Tensor, partition: Sequence[torch.Tensor], alpha: float, precision: torch.dtype
+) -> torch.Tensor:
+    """`_block_entropies` of one partition at an order that needs no eigenvalues."""
+    blocks = [matrix[part[:, None], part[None, :]].to(precision) for part in partition]
     trace = sum(block.diagonal().sum(dtype=torch.float64) for block in blocks)
     power = sum(power_trace(block.double(), int(alpha)) for block in blocks)
     return -torch.log2(power / trace**alpha) / (alpha - 1)

@@ -34,6 +34,19 @@ Item = tuple[int, str]
 InOrder = Callable[[NDArray], float]  # of the order, (n,), in which the samples of X or Y are taken
 
 
+@dataclass(frozen=True)
+class WithNull:
+    """An information, and what each permuted pairing gives in its place.
+
+    Attributes:
+        value: In the true order.
+        nulls: In each of the permuted ones.
+    """
+
+    value: float
+    nulls: Sequence[float]
+
+
 class LayerView:
     """One layer at one snapshot, on the whole probe; what was read is kept for the other estimators, if `shared`.
 
@@ -188,7 +201,7 @@ class EstimatorSettings(ABC):
         return {} if self.chosen(run.probe, run.path).discrete else {"target_bandwidth": str(bandwidth)}
 
     def pairings_of_input(self, n: int) -> int:
-        """Number of permuted pairings behind the null of I(X;T) for so many samples."""
+        """Number of permuted pairings behind the null of I(X;T) for so many samples; 0 where they say nothing."""
         return self.permutations
 
     @abstractmethod
@@ -223,8 +236,8 @@ class LayerEstimator(ABC):
         labels: Its classes, (n,) int64; None where it is continuous.
         orders: Permuted pairings, shared by all layers and snapshots: (n,) each, sample i is paired with the Y of
             order[i]. Where inputs repeat they may name samples several times (`is_permutation`).
-        true_order: The order of the samples as they are, (n,).
-        input_orders: The same for X in the place of Y; other ones only where copies of an input differ in Y.
+        input_orders: The same for X in the place of Y; other ones only where copies of an input differ in Y. There
+            may be fewer, and are none where permuted pairings say nothing of I(X;T).
         entropy_y: Shannon entropy of the classes, or of which distinct value one has, in bits.
     """
 
@@ -237,7 +250,6 @@ class LayerEstimator(ABC):
         )
         self.orders = pairings(probe.distances, settings.permutations, self.target.values)
         self.input_orders = pairings(probe.distances, settings.pairings_of_input(self.n))
-        self.true_order = np.arange(self.n)
         self.repeats = share_of_repeats(probe.distances)
 
     def target_distances(self, order: NDArray | None = None) -> NDArray:
@@ -313,8 +325,8 @@ class LayerEstimator(ABC):
         self,
         status: str = OK,
         *,
-        i_xt: InOrder | float = math.nan,
-        i_ty: InOrder | float = math.nan,
+        i_xt: InOrder | WithNull | float = math.nan,
+        i_ty: InOrder | WithNull | float = math.nan,
         **columns: float,
     ) -> dict[str, Any]:
         """One row of the table.
@@ -322,8 +334,9 @@ class LayerEstimator(ABC):
         Args:
             status: "ok", or why there are no values; `estimate` looks further where it is "ok".
             i_xt: Information (or dependence) between layer and input as a function of the order of the inputs,
-                called for each permuted pairing and then for the true order; a number where these say nothing.
-            i_ty: The same between the layer and the target; it is called first.
+                called for the true order and for each permuted pairing; or what these calls would give; a number
+                where permuted pairings say nothing.
+            i_ty: The same between the layer and the target.
             columns: Other columns: S_T, sigma_T, …
         """
         value, null, null_std = self._with_null(i_ty, self.orders)
@@ -345,13 +358,19 @@ class LayerEstimator(ABC):
             "status": status,
         }
 
-    def _with_null(self, quantity: InOrder | float, orders: Sequence[NDArray]) -> tuple[float, float, float]:
+    def _with_null(
+        self, quantity: InOrder | WithNull | float, orders: Sequence[NDArray]
+    ) -> tuple[float, float, float]:
         """A value, and mean and standard deviation of what permuted pairings give; NaN without."""
-        if not callable(quantity):
+        if callable(quantity):
+            nulls = [quantity(order) for order in orders]
+            quantity = WithNull(quantity(np.arange(self.n)), nulls)
+        if not isinstance(quantity, WithNull):
             return quantity, math.nan, math.nan
-        nulls = [quantity(order) for order in orders]
+        if not quantity.nulls:
+            return quantity.value, math.nan, math.nan
         with np.errstate(invalid="ignore"):  # of infinite ones, of which `judged` hears
-            return quantity(self.true_order), float(np.mean(nulls)), float(np.std(nulls, ddof=1))
+            return quantity.value, float(np.mean(quantity.nulls)), float(np.std(quantity.nulls, ddof=1))
 
 
 def one_hot(labels: NDArray) -> tuple[NDArray, NDArray]:

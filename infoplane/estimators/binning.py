@@ -56,6 +56,10 @@ class BinningSettings(EstimatorSettings):
         """The bins."""
         return {"bins": self.bins}
 
+    def pairings_of_input(self, n: int) -> int:
+        """None: no pairing of inputs and activations enters."""
+        return 0
+
     def prepare(self, probe: Probe, source: Path) -> LayerEstimator:
         """The estimator for one probe."""
         return Binning(probe, self, source)

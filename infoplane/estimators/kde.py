@@ -63,6 +63,10 @@ class KdeSettings(EstimatorSettings):
         """The noise."""
         return {"noise": str(parse_noise(self.noise))}
 
+    def pairings_of_input(self, n: int) -> int:
+        """None: no pairing of inputs and activations enters."""
+        return 0
+
     def prepare(self, probe: Probe, source: Path) -> LayerEstimator:
         """The estimator for one probe."""
         return Kde(probe, self, source, UPPER)

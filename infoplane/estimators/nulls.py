@@ -16,11 +16,14 @@ from typing import Any, TypeVar
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.special import stdtrit
 
 from infoplane.kernels import input_numbers
 
 PERMUTATION_SEED = 0
 NULL_DEVIATIONS = 2.0
+CHANCE = 0.05
+FEW, FEWER, MANY_SAMPLES = 4, 2, 500
 ROUNDING = 1e-9
 OK, AT_NULL = "ok", "at null"
 MEASURED = (OK, AT_NULL)
@@ -28,17 +31,52 @@ NO_VALUE, INFINITE = "no value", "infinite"
 Values = TypeVar("Values", float, pd.Series)
 
 
-def at_null(value: Values, null: Values, deviation: Values) -> Values:
-    """Whether a value is no better than its permuted null: at most two standard deviations above its mean.
+def at_null(
+    value: Values, null: Values, deviation: Values, deviations: float | pd.Series = NULL_DEVIATIONS
+) -> Values:
+    """Whether a value is no better than its permuted null: at most some standard deviations above its mean.
 
     Args:
-        value: I(T;Y), a number or a column.
+        value: I(T;Y) or I(X;T), a number or a column.
         null: Mean over permutations; where there was none (NaN), or it is infinite, the answer is no.
         deviation: Its standard deviation; where there is none (NaN), the mean alone counts.
+        deviations: How many; two are for 10 permutations, `chance_deviations` has them for any number.
     """
-    bound: Any = null + NULL_DEVIATIONS * np.where(np.isnan(deviation), 0.0, deviation) + ROUNDING
+    bound: Any = null + deviations * np.where(np.isnan(deviation), 0.0, deviation) + ROUNDING
     found: Any = np.isfinite(bound) & (value <= bound)
     return found
+
+
+def chance_deviations(permutations: Any) -> Any:
+    """How many standard deviations above the mean of so many permutations one more comes in 5 of 100 cases.
+
+    This is the one-sided bound of Student's t for a further value: 7.7 for 2 permutations, 2.6 for 4, 1.9 for 10.
+
+    Args:
+        permutations: A number or a column; below 2, the answer is NaN.
+    """
+    return stdtrit(permutations - 1, 1 - CHANCE) * np.sqrt(1 + 1 / permutations)
+
+
+def few_pairings(n: int) -> int:
+    """How many permuted pairings of n samples suffice where each takes the entropy of a whole Gram matrix: 4 or 2.
+
+    The more samples there are, the less pairings differ (benchmarks/nulls.md).
+    """
+    return FEW if n < MANY_SAMPLES else FEWER
+
+
+def input_pairings(rows: pd.DataFrame) -> pd.Series:
+    """Number of permuted pairings behind the null of I(X;T) in each row of a table of estimates.
+
+    Args:
+        rows: `n`, `permutations` and, of estimators that take fewer of inputs, `input_permutations` (0: as many as
+            `few_pairings` says).
+    """
+    if "input_permutations" not in rows:
+        return rows["permutations"]
+    asked = rows["input_permutations"].fillna(rows["permutations"])
+    return asked.where(asked > 0, rows["n"].map(few_pairings))
 
 
 def judged(row: Mapping[str, Any]) -> str:

@@ -4,13 +4,16 @@ What depends on the run alone (S(X), S(Y), the permuted pairings) is computed on
 labels go by class blocks. A continuous Y has a Gaussian kernel with a bandwidth of its own, and S(T,Y) is that of
 the product of kernels. See `infoplane.entropy` for the definitions.
 
-**Memory.** Distances stand condensed, n²/2 values for X and for T each, and one (n, n) matrix at a time: the Gram
-matrix of T, which becomes the joint one of X and T when it is multiplied by the kernel of X in place. The joint one
-of a permuted pairing is another matrix while it is computed, as is that of T and a continuous Y.
-
 **Null of I(X;T).** Under a Gaussian kernel independent samples have information: much of I(X;T) is what permuted
 pairings of X and T give as well, a pedestal that depends on the bandwidth and changes with depth by itself. Each of
 its pairings takes a joint entropy more, so that there are fewer than for the labels: 4, and 2 from 500 samples on.
+These entropies are in single precision, as pairings differ by far more than its rounding, unless there is a
+tolerance or an order below 1.
+
+**Memory.** Distances stand condensed, n²/2 values for X and for T each, and one (n, n) matrix at a time: the Gram
+matrix of T, which becomes the joint one of X and T when it is multiplied by the kernel of X in place, and is made
+anew for each pairing. A continuous Y takes another matrix, the joint one of T and Y, and its own distances while
+that is made.
 
 **Tolerance.** The half-widths of the entropies' intervals add up to that of an information at most. S(X), and S(Y)
 of a continuous Y, which are computed once and whose errors are the same in all layers, and S(T) get shares of the
@@ -32,24 +35,21 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.spatial.distance import squareform
 
 from infoplane.entropy import Interval, class_entropy
 from infoplane.entropy.certified import combine
 from infoplane.errors import InfoplaneError
 from infoplane.estimators import bandwidths as scopes
-from infoplane.estimators.base import EstimatorSettings, Item, LayerEstimator, LayerView, input_entropy
-from infoplane.estimators.nulls import is_permutation
+from infoplane.estimators.base import EstimatorSettings, Item, LayerEstimator, LayerView, WithNull, input_entropy
+from infoplane.estimators.nulls import few_pairings, is_permutation
 from infoplane.estimators.registry import default
 from infoplane.estimators.solver import Solver
-from infoplane.kernels import Bandwidth, condense, multiply_kernel, squared_distances
+from infoplane.kernels import Bandwidth, condense, constant_gram, multiply_kernel, squared_distances
 from infoplane.runfile import Probe, Run
 
 SHARE_X, SHARE_T = 0.2, 0.4  # of the tolerance; what they leave is for the joint entropies
 SEED_X, SEED_T, SEED_XT, SEED_TY = range(4)
 SEED_Y, SEED_NULL = 2**20, 2**21  # from SEED_TY and SEED_NULL on they count permutations
-# Pairings behind the null of I(X;T): the deviation between them falls with the number of samples.
-PAIRINGS, FEW_PAIRINGS, MANY_SAMPLES = 4, 2, 500
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ class RenyiSettings(EstimatorSettings):
 
     def pairings_of_input(self, n: int) -> int:
         """Number of permuted pairings behind the null of I(X;T) for so many samples."""
-        return self.input_permutations or (FEW_PAIRINGS if n >= MANY_SAMPLES else PAIRINGS)
+        return self.input_permutations or few_pairings(n)
 
     @property
     def solver(self) -> Solver:
@@ -157,12 +157,23 @@ class Renyi(LayerEstimator):
         self.solver = settings.solver
         self._input_distances = probe.distances
         self.limit_x = input_entropy(probe.distances, settings.alpha) if self.repeats else math.log2(self.n)
-        self._entropies_x: dict[bytes, Interval] = {}
         self._entropies_y: dict[bytes, Interval] = {}
         with self.solver.turn():
-            self.entropy_x = self.solver.entropy(self.input_gram(), SHARE_X * settings.tolerance, SEED_X)
+            self.entropy_x = self._input_entropy(self.input_gram())
+            self._entropies_x = [self._input_entropy_in(order) for order in self.input_orders]
             self._known_y = self._target_entropy(source)
         self.entropy_y = self._known_y.value
+
+    def _input_entropy(self, gram: torch.Tensor) -> Interval:
+        return self.solver.entropy(gram, SHARE_X * self.settings.tolerance, SEED_X)
+
+    def _input_entropy_in(self, order: NDArray) -> Interval:
+        """S(X) in an order of the samples: another one where some stand several times in it and others never."""
+        if is_permutation(order):
+            return self.entropy_x
+        gram = constant_gram(self.n, self.solver.place)
+        multiply_kernel(gram, self._input_distances, self.sigma_x, order)
+        return self._input_entropy(gram)
 
     def _target_entropy(self, source: Path) -> Interval:
         """S(Y), and the bandwidth of a continuous Y on the way."""
@@ -182,19 +193,6 @@ class Renyi(LayerEstimator):
             gram = self.solver.gram(self.target_distances(order), self.sigma_y)
             self._entropies_y[key] = self.solver.entropy(gram, SHARE_X * self.settings.tolerance, SEED_Y)
         return self._entropies_y[key]
-
-    def _input_entropy_of_order(self, order: NDArray) -> Interval:
-        """S(X) in an order of the samples: another one where some stand several times in it and others never."""
-        if is_permutation(order):
-            return self.entropy_x
-        key = order.tobytes()
-        if key not in self._entropies_x:
-            gram = self.solver.gram(self._input_distances_of_order(order), self.sigma_x)
-            self._entropies_x[key] = self.solver.entropy(gram, SHARE_X * self.settings.tolerance, SEED_X)
-        return self._entropies_x[key]
-
-    def _input_distances_of_order(self, order: NDArray) -> NDArray:
-        return condense(squareform(self._input_distances)[np.ix_(order, order)])
 
     def input_gram(self) -> torch.Tensor:
         """Normalised Gram matrix of X, (n, n) float64, made anew."""
@@ -230,6 +228,11 @@ class Renyi(LayerEstimator):
             view: The layer, of finite activations that are not constant; its distances are spared afterwards.
             told: The bandwidth that `RenyiSettings.settle` gave for it; None applies the rule.
         """
+        kernel = self._layer_kernel(view, told)
+        return None if kernel is None else (self.solver.gram(*kernel), kernel[1])
+
+    def _layer_kernel(self, view: LayerView, told: Any) -> tuple[NDArray, float] | None:
+        """Condensed distances and bandwidth behind `layer_gram`."""
         if self.settings.kernel == "multivariate":
             sigma, distances = 1.0, channel_distances(view.activations, self.settings.bandwidth)
         elif self.settings.kernel == "nested":
@@ -237,61 +240,78 @@ class Renyi(LayerEstimator):
         else:
             sigma, distances = self._sigma(view) if told is None else told, view.distances
         view.spare()
-        return None if distances is None or not sigma > 0 else (self.solver.gram(distances, sigma), sigma)
+        return None if distances is None or not sigma > 0 else (distances, sigma)
 
     def measure(self, view: LayerView, told: Any) -> dict[str, Any]:
         """Entropies and informations of one layer at one snapshot, under the bandwidth `told`, in bits."""
         with self.solver.turn():
-            found = self.layer_gram(view, told)
-            return self.row("no bandwidth") if found is None else self._informations(*found)
+            kernel = self._layer_kernel(view, told)
+            return self.row("no bandwidth") if kernel is None else self._informations(*kernel)
 
-    def _informations(self, gram: torch.Tensor, sigma: float) -> dict[str, Any]:
-        """The row of a layer with this Gram matrix, which is overwritten."""
-        tolerance = self.settings.tolerance
+    def _informations(self, distances: NDArray, sigma: float) -> dict[str, Any]:
+        """The row of a layer with these condensed distances and this bandwidth."""
+        tolerance, gram = self.settings.tolerance, self.solver.gram(distances, sigma)
         s_t = self.solver.entropy(gram, SHARE_T * tolerance, SEED_T)
         left = tolerance - s_t.halfwidth
-        found: list[Interval] = []
+        *null_ty, i_ty = self._with_target(gram, s_t, left)
+        multiply_kernel(gram, self._input_distances, self.sigma_x)
+        joint = self.solver.entropy(gram, left - self.entropy_x.halfwidth, SEED_XT)
+        i_xt = combine([self.entropy_x, s_t, joint], [1, 1, -1])
+        del gram
+        return self.row(
+            i_xt=WithNull(i_xt.value, self._null_of_inputs(distances, sigma, s_t, left)),
+            i_ty=WithNull(i_ty.value, [null.value for null in null_ty]),
+            S_T=s_t.value,
+            sigma_T=sigma,
+            I_XT_halfwidth=i_xt.halfwidth,
+            I_TY_halfwidth=i_ty.halfwidth,
+        )
 
-        def i_ty(order: NDArray) -> float:
-            s_y = self._entropy_of_order(order)
-            joint = self._joint_entropy(gram, order, left - s_y.halfwidth, SEED_TY + len(found))
-            found.append(combine([s_t, s_y, joint], [1, 1, -1]))
-            return found[-1].value
+    def _with_target(self, gram: torch.Tensor, s_t: Interval, left: float) -> list[Interval]:
+        """I(T;Y) of the layer with this Gram matrix and entropy, under each permuted order of Y and the true one.
 
-        inputs: list[Interval] = []
-
-        def i_xt(order: NDArray) -> float:
-            s_x = self._input_entropy_of_order(order)
-            seed = SEED_XT if order is self.true_order else SEED_NULL + len(inputs)
-            joint = self.solver.entropy(self._joint_with_inputs(gram, order), left - s_x.halfwidth, seed)
-            inputs.append(combine([s_x, s_t, joint], [1, 1, -1]))
-            return inputs[-1].value
-
-        row = self.row(i_xt=i_xt, i_ty=i_ty, S_T=s_t.value, sigma_T=sigma)
-        # The true orders come last.
-        return {**row, "I_XT_halfwidth": inputs[-1].halfwidth, "I_TY_halfwidth": found[-1].halfwidth}
-
-    def _joint_with_inputs(self, gram: torch.Tensor, order: NDArray) -> torch.Tensor:
-        """Joint Gram matrix of T, whose own is `gram`, and X in some order; the true order overwrites that of T."""
-        distances = self._input_distances
-        if order is self.true_order:
-            joint = gram
-        elif is_permutation(order):
-            # T in the inverse order is paired with X as it is, which makes no other distances.
-            inverse = torch.from_numpy(np.argsort(order)).to(gram.device)
-            joint = gram[inverse[:, None], inverse]
+        Args:
+            gram: Of the layer, (n, n).
+            s_t: S(T).
+            left: Of the tolerance, for S(Y) and S(T,Y).
+        """
+        orders = [*self.orders, np.arange(self.n)]
+        entropies = [self._entropy_of_order(order) for order in orders]
+        rooms = [left - s_y.halfwidth for s_y in entropies]
+        if self.labels is not None:
+            labelings = [self.labels[order] for order in orders]
+            joints = self.solver.class_joint_entropies(gram, labelings, rooms, SEED_TY)
         else:
-            joint, distances = gram.clone(), self._input_distances_of_order(order)
-        multiply_kernel(joint, distances, self.sigma_x)
-        return joint
+            each = enumerate(zip(orders, rooms, strict=True), SEED_TY)
+            joints = [self._joint_entropy(gram, order, room, seed) for seed, (order, room) in each]
+        return [combine([s_t, s_y, joint], [1, 1, -1]) for s_y, joint in zip(entropies, joints, strict=True)]
 
     def _joint_entropy(self, gram: torch.Tensor, order: NDArray, room: float, seed: int) -> Interval:
-        """S(T,Y) of the layer with this Gram matrix and Y in some order; the rest as in `Solver.entropy`."""
-        if self.labels is not None:
-            return self.solver.class_joint_entropy(gram, self.labels[order], room, seed)
+        """S(T,Y) of the layer with this Gram matrix and a continuous Y in some order; as in `Solver.entropy`."""
         joint = gram.clone()
         multiply_kernel(joint, self.target_distances(order), self.sigma_y)
         return self.solver.entropy(joint, room, seed)
+
+    def _null_of_inputs(self, distances: NDArray, sigma: float, s_t: Interval, left: float) -> list[float]:
+        """I(X;T) under each permuted pairing of the inputs with a layer of these distances and this bandwidth.
+
+        Args:
+            distances: Of the layer, condensed.
+            sigma: Its bandwidth.
+            s_t: S(T).
+            left: Of the tolerance, for S(X) and S(X,T).
+        """
+
+        def joint(order: NDArray) -> torch.Tensor:
+            gram = self.solver.gram(distances, sigma)
+            multiply_kernel(gram, self._input_distances, self.sigma_x, order)
+            return gram
+
+        each = enumerate(zip(self.input_orders, self._entropies_x, strict=True), SEED_NULL)
+        return [
+            s_x.value + s_t.value - self.solver.rough.entropy(joint(order), left - s_x.halfwidth, seed).value
+            for seed, (order, s_x) in each
+        ]
 
 
 def nested_distances(views: Sequence[LayerView], sigma: Callable[[LayerView], float]) -> NDArray | None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import math
 import threading
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ from infoplane.entropy import (
     Interval,
     certified_class_joint_entropy,
     certified_entropy,
-    class_joint_entropy,
+    class_joint_entropies,
     gram_entropy,
 )
 from infoplane.entropy.eigenvalues import checked_order
@@ -75,6 +76,11 @@ class Solver:
         """The device."""
         return device_of(self.device)
 
+    @property
+    def rough(self) -> Solver:
+        """The solver of what differs between permutations by more than rounding: in float32 where that may be."""
+        return self if self.tolerance or self.alpha < 1 else replace(self, dtype="float32")
+
     def turn(self) -> contextlib.AbstractContextManager[object]:
         """Waits until a GPU is free, for as long as Gram matrices stand on it; any number of CPU solves go on."""
         return _gpu if self.place.type == "cuda" else contextlib.nullcontext()
@@ -105,17 +111,21 @@ class Solver:
             return certified_entropy(gram, self.alpha, min(room, self.tolerance), seed=seed)
         return Interval.of_exact(gram_entropy(gram, self.alpha, self.dtype))
 
-    def class_joint_entropy(
-        self, gram: torch.Tensor, labels: NDArray, room: float = math.inf, seed: int = 0
-    ) -> Interval:
-        """S_α(T, Y) of a variable and labels under the delta kernel, bits; arguments as for `entropy`.
+    def class_joint_entropies(
+        self, gram: torch.Tensor, labelings: Sequence[NDArray], rooms: Sequence[float], seed: int = 0
+    ) -> list[Interval]:
+        """S_α(T, Y) of a variable and several labelings under the delta kernel, bits.
 
         Args:
             gram: Normalised Gram matrix of T with a constant diagonal, (n, n).
-            labels: Class labels, (n,).
-            room: As for `entropy`.
-            seed: Seed of the probes.
+            labelings: Class labels, (n,) each.
+            rooms: For each labeling, as for `entropy`.
+            seed: Seed of the probes of the first labeling; the others have the next ones.
         """
-        if self.tolerance:
-            return certified_class_joint_entropy(gram, labels, self.alpha, min(room, self.tolerance), seed=seed)
-        return Interval.of_exact(class_joint_entropy(gram, labels, self.alpha, self.dtype))
+        if not self.tolerance:
+            values = class_joint_entropies(gram, labelings, self.alpha, self.dtype)
+            return [Interval.of_exact(value) for value in values]
+        return [
+            certified_class_joint_entropy(gram, labels, self.alpha, min(room, self.tolerance), seed=seed + number)
+            for number, (labels, room) in enumerate(zip(labelings, rooms, strict=True))
+        ]

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from infoplane.analysis.plane import (
+    FLAGS,
     average_batches,
     mark_saturation,
     metrics_table,
@@ -17,6 +18,7 @@ from infoplane.errors import InfoplaneError
 
 LOG_N = 9.0
 H_Y = 2.0
+PEDESTAL = {"I_XT_null": 3.0, "I_XT_null_std": 0.01, "input_permutations": 0}
 
 
 def row(run="a", step=0, layer="fc", depth=1, i_xt=5.0, i_ty=1.0, null=0.2, status="ok", **other):
@@ -49,6 +51,14 @@ def frame(*rows):
         ({"i_ty": 0.2 + 2 * 0.05 + 1e-6}, "at_null", False),
         ({"i_ty": 0.2, "I_TY_null_std": np.nan}, "at_null", True),
         ({"i_ty": 0.0, "null": np.nan}, "at_null", False),
+        # Of 2 pairings, as from n = 500 on, 7.73 deviations are chance, of 10 they are 1.92.
+        ({"i_xt": 3.077, **PEDESTAL}, "at_null_x", True),
+        ({"i_xt": 3.078, **PEDESTAL}, "at_null_x", False),
+        ({"i_xt": 3.019, **PEDESTAL, "input_permutations": 10}, "at_null_x", True),
+        ({"i_xt": 3.020, **PEDESTAL, "input_permutations": 10}, "at_null_x", False),
+        ({"i_xt": 3.019, **PEDESTAL, "input_permutations": np.nan}, "at_null_x", True),
+        ({"i_xt": 3.020, **PEDESTAL, "input_permutations": np.nan}, "at_null_x", False),
+        ({"i_xt": 0.0, **PEDESTAL, "I_XT_null": np.nan}, "at_null_x", False),
     ],
 )
 def test_thresholds(values, flag, expected):
@@ -59,7 +69,7 @@ def test_thresholds(values, flag, expected):
 
 def test_an_informative_point_has_no_flag():
     marked = mark_saturation(frame(row()))
-    assert not marked[["saturated_x", "saturated_y", "at_null", "uninformative"]].to_numpy().any()
+    assert not marked[[*FLAGS]].to_numpy().any()
 
 
 @pytest.mark.parametrize("status", ["constant", "not finite", "no bandwidth"])

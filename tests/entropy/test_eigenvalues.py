@@ -12,6 +12,7 @@ import torch
 
 from infoplane import gram_matrix, joint_entropy, mutual_information, renyi_entropy
 from infoplane.entropy import (
+    class_joint_entropies,
     class_joint_entropy,
     distinct_entropy,
     distinct_samples,
@@ -84,13 +85,25 @@ def test_agrees_with_the_plain_computation_on_hard_inputs(alpha, kind):
 def test_batched_class_blocks_equal_single_ones(alpha):
     labels = np.random.default_rng(1).permutation(np.repeat(np.arange(7), [1, 1, 5, 5, 5, 13, 30]))
     A = torch.from_numpy(gram_matrix(draw(), sigma=0.8))
-    blocks = [A[labels == c][:, labels == c] for c in range(7)]
-    batched = spectrum.grouped_eigenvalues(blocks)
-    single = spectrum.block_eigenvalues(blocks)
-    torch.testing.assert_close(batched.sort().values, single.sort().values, atol=1e-15, rtol=0)
+    members = [torch.from_numpy(np.flatnonzero(labels == c)) for c in range(7)]
+    reverse = members[::-1]
+    found = spectrum.block_eigenvalues(A, [members, reverse], torch.float64)
+    single = torch.cat([spectrum.eigenvalues(A[part[:, None], part]) for part in members])
+    for batched in found:
+        torch.testing.assert_close(batched.sort().values, single.sort().values, atol=1e-15, rtol=0)
     whole = joint_entropy(A, label_gram(torch.from_numpy(labels)), alpha=alpha).item()
-    assert spectral_entropy(batched.numpy(), alpha) == pytest.approx(whole, abs=near(alpha))
+    assert spectral_entropy(found[0].numpy(), alpha) == pytest.approx(whole, abs=near(alpha))
     assert class_joint_entropy(A, torch.from_numpy(labels), alpha) == pytest.approx(whole, abs=near(alpha))
+
+
+@pytest.mark.parametrize("alpha", ORDERS)
+def test_several_labelings_at_once_are_as_each_alone(alpha):
+    rng = np.random.default_rng(2)
+    A = gram_matrix(draw(150), sigma=0.8)
+    labelings = [rng.integers(0, classes, 150) for classes in (1, 2, 4, 20, 150)]
+    found = class_joint_entropies(A, labelings, alpha)
+    each = [plain(A * (labels[:, None] == labels), alpha) for labels in labelings]
+    np.testing.assert_allclose(found, each, atol=near(alpha), rtol=0)
 
 
 @pytest.mark.parametrize("alpha", [1.0, 1.01, 1.5, 2.0, 3.0])

@@ -6,8 +6,10 @@ from scipy.spatial.distance import pdist
 
 from infoplane.estimators.binning import discrete_information
 from infoplane.estimators.nulls import (
+    NULL_DEVIATIONS,
     agreement,
     at_null,
+    chance_deviations,
     is_permutation,
     judged,
     pairings,
@@ -123,3 +125,16 @@ def test_only_finite_values_are_ok(values, status):
     row = {"I_XT": 2.0, "I_XT_null": np.nan, "I_XT_null_std": np.nan}
     row |= {"I_TY": 1.0, "I_TY_null": 0.2, "I_TY_null_std": 0.05}
     assert judged(row | values) == status
+
+
+def test_chance_stays_below_the_bound_in_95_of_100_cases():
+    rng = np.random.default_rng(0)
+    for permutations in (2, 4, 10, 50):
+        nulls, values = rng.standard_normal((4000, permutations)), rng.standard_normal(4000)
+        deviations = chance_deviations(permutations)
+        below = [
+            at_null(value, np.mean(row), np.std(row, ddof=1), deviations)
+            for value, row in zip(values, nulls, strict=True)
+        ]
+        assert np.mean(below) == pytest.approx(0.95, abs=0.01)
+    assert chance_deviations(10) == pytest.approx(NULL_DEVIATIONS, abs=0.1)

@@ -9,6 +9,7 @@ import infoplane as ip
 from infoplane.estimators.nulls import pairings
 
 N = 90
+SINGLE = 1e-5  # bits: the null is computed in single precision, where the order allows it
 
 
 def kernel(values, sigma):
@@ -43,8 +44,9 @@ def test_the_null_is_what_permuted_pairings_give(tmp_path, noise, alpha, copies)
     path = made(tmp_path / "run.h5", x, t, classes(np.arange(N) % 3))
     row = ip.estimate(path, alpha=alpha).iloc[0]
     expected = [information(x, t.astype(float), alpha, order) for order in pairings(pdist(x), 4)]
-    assert row["I_XT_null"] == pytest.approx(np.mean(expected), abs=1e-9)
-    assert row["I_XT_null_std"] == pytest.approx(np.std(expected, ddof=1), abs=1e-9)
+    rounding = 1e-9 if alpha < 1 else SINGLE
+    assert row["I_XT_null"] == pytest.approx(np.mean(expected), abs=rounding)
+    assert row["I_XT_null_std"] == pytest.approx(np.std(expected, ddof=1), abs=rounding)
     assert row["I_XT"] == pytest.approx(information(x, t.astype(float), alpha, np.arange(N)), abs=1e-9)
     assert row["I_XT_corrected"] == pytest.approx(row["I_XT"] - row["I_XT_null"])
 
@@ -54,7 +56,7 @@ def test_copies_that_stand_unequally_often(tmp_path, noise):
     x, t = (np.repeat(values[:50], times, axis=0) for values in noise)
     row = ip.estimate(made(tmp_path / "run.h5", x, t, classes(np.arange(N) % 3))).iloc[0]
     expected = [information(x, t.astype(float), 1, order) for order in pairings(pdist(x), 4)]
-    assert row["I_XT_null"] == pytest.approx(np.mean(expected), abs=1e-9)
+    assert row["I_XT_null"] == pytest.approx(np.mean(expected), abs=SINGLE)
     # Parted copies would give a null that no dependence is needed to exceed.
     parted = [information(x, t.astype(float), 1, np.random.default_rng(seed).permutation(N)) for seed in range(4)]
     assert row["I_XT_null"] > np.mean(parted) + 0.1
@@ -83,8 +85,8 @@ def test_the_number_of_pairings(tmp_path, noise):
     path = made(tmp_path / "run.h5", x, t, classes(np.arange(N) % 3))
     few, many = (ip.estimate(path, input_permutations=count).iloc[0] for count in (2, 40))
     expected = [information(x, t.astype(float), 1, order) for order in pairings(pdist(x), 40)]
-    assert few["I_XT_null"] == pytest.approx(np.mean(expected[:2]), abs=1e-9)
-    assert many["I_XT_null"] == pytest.approx(np.mean(expected), abs=1e-9)
+    assert few["I_XT_null"] == pytest.approx(np.mean(expected[:2]), abs=SINGLE)
+    assert many["I_XT_null"] == pytest.approx(np.mean(expected), abs=SINGLE)
     with pytest.raises(ip.InfoplaneError, match="at least 2"):
         ip.estimate(path, input_permutations=1)
 

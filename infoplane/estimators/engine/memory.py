@@ -6,9 +6,8 @@ import math
 import os
 from pathlib import Path
 
-# Arrays (n, n) of float64 that one layer takes at once, rounded up: the Gram matrix of T, a joint one, the solver's
-# copy of it, and half a matrix for the distances of X.
-SQUARES = 4
+# Arrays (n, n) of float64 that one layer takes at once: distances of X and T, Gram matrix, the solver's copy.
+SQUARES = 3
 CGROUP = Path("/sys/fs/cgroup")
 MEMINFO = Path("/proc/meminfo")
 
