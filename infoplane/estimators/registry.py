@@ -69,8 +69,8 @@ class EstimatorOptions(TypedDict, total=False):
     kernel: Annotated[
         str,
         Setting(
-            "renyi: one Gaussian over a whole layer; one a channel, multiplied (needs kept activations); or those of "
-            "a layer and of all after it, multiplied, under which no layer gains information.",
+            "renyi: one Gaussian over a whole layer; one a channel, multiplied (needs kept activations); or those "
+            "of a layer and of all after it, multiplied, under which no layer gains information.",
             ESTIMATOR,
             "tensor",
             choices=("tensor", "multivariate", "nested"),

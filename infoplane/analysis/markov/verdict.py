@@ -209,8 +209,8 @@ def _bottleneck(test: BottleneckTest, layers: Sequence[str]) -> Criterion:
     falls = f"I(X;T) {'falls' if fall.significant else 'does not fall'} with depth"
     p = f"p over layers {fall.p_layers:.2g}, over seeds {fall.p_seeds:.2g}, over orders {fall.p_orders:.2g}"
     text = (
-        f"bottleneck {'holds' if test.holds else 'fails'}: {falls}, by {-fall.slope:.3f} [{-fall.high:.3f}, "
-        f"{-fall.low:.3f}] bit a layer ({p}); I(T;Y) is {'kept' if test.keeps else 'not kept'}: "
+        f"bottleneck {'holds' if test.holds else 'fails'}: {falls}: {fall.slope:+.3f} [{fall.low:+.3f}, "
+        f"{fall.high:+.3f}] bit a layer ({p}); I(T;Y) is {'kept' if test.keeps else 'not kept'}: "
         f"{'no layer has any' if np.isnan(test.kept) else known} (at least {100 * KEPT_SHARE:g} %, and above 0, "
         f"p = {test.p_known:.2g}). It rises in {test.rises} of {len(layers) - 1} links, which is not judged"
     )
