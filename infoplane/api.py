@@ -125,7 +125,7 @@ def information_plane(
 
 
 def plot_plane(
-    plane: Plane, *, ax: Axes | None = None, quantity: str = "I_TY", caption: bool | str = False
+    plane: Plane, *, ax: Axes | None = None, quantity: str = "I_TY_corrected", caption: bool | str = False
 ) -> Figure:
     """Draws the information plane: the way of each layer, coloured by training time.
 
@@ -133,7 +133,7 @@ def plot_plane(
         plane: One of `information_plane`.
         ax: Axes to draw one plane into, whose figure is given back; None makes a figure of the raw and the
             null-corrected plane.
-        quantity: What `ax` shows against I_XT: "I_TY" or "I_TY_corrected".
+        quantity: What `ax` shows: "I_TY_corrected" against corrected I_XT, or "I_TY" against raw I_XT.
         caption: True prints what was measured and how underneath, a text that text; not into `ax`.
 
     Returns:
@@ -156,14 +156,14 @@ def plot_plane(
 
 
 def plot_over_time(
-    plane: Plane, *, ax: Axes | None = None, quantity: str = "I_XT", caption: bool | str = False
+    plane: Plane, *, ax: Axes | None = None, quantity: str = "I_XT_corrected", caption: bool | str = False
 ) -> Figure:
     """Draws both informations, loss and accuracy over training steps.
 
     Args:
         plane: One of `information_plane`.
         ax: Axes to draw one quantity into, whose figure is given back; None makes a figure of all.
-        quantity: What `ax` shows: "I_XT", "I_TY" or "I_TY_corrected".
+        quantity: What `ax` shows: "I_XT" or "I_TY", or less their nulls "I_XT_corrected" or "I_TY_corrected".
         caption: True prints what was measured and how underneath, a text that text; not into `ax`.
 
     Returns:
@@ -175,7 +175,7 @@ def plot_over_time(
     Example:
         >>> figure = ip.plot_over_time(ip.information_plane("own.h5"))
         >>> [axes.get_ylabel() for axes in figure.axes[:2]]
-        ['I(X;T) (bits)', 'I(T;Y) (bits)']
+        ['I(X;T) − null (bits)', 'I(T;Y) − null (bits)']
     """
     from infoplane.figures.time import information_over_time as draw
 
@@ -371,6 +371,6 @@ def _caption(caption: bool | str) -> str | None:
 
 
 def _refuse_quantity(plane: Plane, quantity: str) -> None:
-    known = ("I_XT", "I_TY", "I_TY_corrected")
+    known = ("I_XT", "I_XT_corrected", "I_TY", "I_TY_corrected")
     if quantity not in known or quantity not in plane.table:
         raise unknown("quantity", quantity, known)

@@ -9,6 +9,8 @@ import pandas as pd
 from infoplane.analysis.plane import metrics_table
 
 STEPS = (0, 1, 3, 10, 30, 100, 300, 1000)
+# What permuted pairings give in the place of I(X;T).
+PEDESTAL = 1.5
 
 
 def estimates(layers=4, steps=STEPS, runs=1, saturated=(), missing=(), spread=1.0, null=0.2):
@@ -24,14 +26,22 @@ def estimates(layers=4, steps=STEPS, runs=1, saturated=(), missing=(), spread=1.
                 bad = (depth, step) in missing
                 i_xt = 9.0 if (depth, step) in saturated else 7 - 4 * spread * depth / layers + rng.normal(0, 0.02)
                 i_ty = 0.5 + 0.3 * np.log10(1 + step) + 0.3 * spread * depth / layers
-                values = {"I_XT": i_xt, "I_TY": i_ty, "I_TY_null": null, "I_TY_corrected": i_ty - null, "S_T": i_xt}
+                values = {
+                    "I_XT": i_xt,
+                    "I_TY": i_ty,
+                    "I_TY_null": null,
+                    "I_TY_corrected": i_ty - null,
+                    "S_T": i_xt,
+                    "I_XT_null": PEDESTAL,
+                    "I_XT_corrected": i_xt - PEDESTAL,
+                }
                 values = {name: np.nan if bad else value for name, value in values.items()}
                 rows.append({
                     "run": f"run{run}", "seed": run, "estimator": "renyi", "alpha": 1.0, "kernel": "gaussian",
                     "bandwidth": "median", "scope": "snapshot", "input_bandwidth": "median", "permutations": 10,
                     "dataset": "mnist", "model": "mlp", "n": 512, "classes": 10, "snapshot": step, "step": step,
                     "epoch": step / 100, "layer": f"layer{depth}", "depth": depth, "S_Y": np.log2(10),
-                    "I_TY_null_std": 0.01, "status": "constant" if bad else "ok", **values,
+                    "I_TY_null_std": 0.01, "I_XT_null_std": 0.01, "input_permutations": 0.0, "status": "constant" if bad else "ok", **values,
                 })  # fmt: skip
     return pd.DataFrame(rows)
 

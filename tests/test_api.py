@@ -152,7 +152,7 @@ def test_figures_stand_alone_or_in_axes_of_ones_own(here):
     figure, (left, right) = plt.subplots(1, 2)
     assert ip.plot_plane(plane, ax=left, quantity="I_TY_corrected") is figure
     assert ip.plot_over_time(plane, ax=right, quantity="I_TY") is figure
-    assert left.get_ylabel() == "I(T;Y) − permuted null (bits)"
+    assert left.get_ylabel() == "I(T;Y) − null (bits)"
     assert right.get_ylabel() == "I(T;Y) (bits)"
     assert [text.get_text() for text in left.get_legend().get_texts()] == ["T1 hidden", "T2 logits"]
     assert len(figure.axes) == 2

@@ -31,7 +31,10 @@ QUANTITIES = (
     *("S_T", "S_Y", "epoch"),
 )
 # Those that differ from batch to batch, for which there are standard errors and intervals.
-SAMPLED = ("I_XT", "I_TY", "I_TY_null", "I_TY_corrected", "S_T")
+SAMPLED = (
+    *("I_XT", "I_XT_null", "I_XT_corrected", "I_TY", "I_TY_null", "I_TY_corrected"),
+    "S_T",
+)
 SATURATION = 0.01
 
 SHARED = ("dataset", "model", "n", "classes", *SETTINGS)
@@ -79,6 +82,11 @@ class Plane:
         return tuple(self.table.sort_values("depth")["layer"].unique())
 
     @property
+    def corrected(self) -> tuple[str, str]:
+        """The columns of the corrected plane; I_XT is raw where permuted pairings say nothing of it."""
+        return corrected_axes(self.table)
+
+    @property
     def names(self) -> dict[str, str]:
         """What the columns I_XT and I_TY hold: informations, or dependence measures."""
         return quantity_names(self.table)
@@ -102,9 +110,10 @@ class Plane:
 
     @property
     def final(self) -> pd.DataFrame:
-        """The last step, a row for each layer: the quantities, the null of I_TY, what is above it, the status."""
+        """The last step, a row for each layer: the quantities, their nulls, what is above them, the status."""
         last = self.table[self.table["step"] == self.table["step"].max()].set_index("layer")
-        return last[["I_XT", "I_TY", "I_TY_null", "I_TY_corrected", "status"]]
+        columns = ("I_XT", "I_XT_null", "I_XT_corrected", "I_TY", "I_TY_null", "I_TY_corrected", "status")
+        return last[[name for name in columns if name in last]]
 
     def __repr__(self) -> str:
         return f"{self._heading()}\n{self.final.to_string(float_format='{:.3f}'.format)}"
@@ -160,7 +169,7 @@ def mark_saturation(estimates: pd.DataFrame) -> pd.DataFrame:
 
 def _at_null_x(rows: pd.DataFrame) -> pd.Series | bool:
     """Where I(X;T) is no better than its permuted null, if there is one."""
-    if "I_XT_null" not in rows:
+    if not {"I_XT_null", "I_XT_null_std"} <= set(rows):
         return False
     deviations = chance_deviations(input_pairings(rows))
     return at_null(rows["I_XT"], rows["I_XT_null"], rows["I_XT_null_std"], deviations)
@@ -189,7 +198,7 @@ def average_batches(estimates: pd.DataFrame) -> pd.DataFrame:
     numbers = [name for name in estimates.select_dtypes("number") if name not in (*keys, "batch")]
     others = [name for name in estimates if name not in (*keys, *numbers, "batch", "status")]
     table = groups[numbers].mean().astype({name: estimates[name].dtype for name in ("n",) if name in numbers})
-    for name in SAMPLED:
+    for name in _sampled(estimates):
         table[f"{name}_se"] = groups[name].sem(ddof=1)
     means = _with_null(groups["status"].agg(_trouble), _at_null(table))
     table["status"] = means.where(groups.size() > 1, groups["status"].first())
@@ -227,7 +236,7 @@ def plane_table(estimates: pd.DataFrame) -> pd.DataFrame:
     groups = marked.groupby(["depth", "layer", "step"], sort=True)
     table = _mean_and_deviation(groups, [name for name in QUANTITIES if name in marked])
     table["runs"] = groups["measured"].nunique()
-    for name in SAMPLED:
+    for name in _sampled(marked):
         squares = marked[f"{name}_se"].pow(2).groupby([marked[key] for key in groups.keys]).sum(min_count=1)
         table[f"{name}_se"] = np.sqrt(squares) / table["runs"]
     table = table.join(_intervals(common))
@@ -242,14 +251,15 @@ def _intervals(estimates: pd.DataFrame) -> pd.DataFrame:
     """Ends of the bootstrap intervals, by depth, layer and step."""
     places = ["depth", "layer", "step"]
     rows = estimates.assign(batch=estimates.get("batch", 0))
-    wide = rows.pivot(index=places, columns=["run", "batch"], values=list(SAMPLED))
+    names = _sampled(rows)
+    wide = rows.pivot(index=places, columns=["run", "batch"], values=names)
     runs, batches = rows["run"].unique(), rows["batch"].unique()
-    every = pd.MultiIndex.from_product([list(SAMPLED), runs, batches])
-    shape = (len(wide), len(SAMPLED), len(runs), len(batches))
+    every = pd.MultiIndex.from_product([names, runs, batches])
+    shape = (len(wide), len(names), len(runs), len(batches))
     cube = wide.reindex(columns=every).to_numpy(dtype=float).reshape(shape)
     low, high = hierarchical_bootstrap(cube)
-    ends = {f"{name}_low": low[:, place] for place, name in enumerate(SAMPLED)}
-    ends |= {f"{name}_high": high[:, place] for place, name in enumerate(SAMPLED)}
+    ends = {f"{name}_low": low[:, place] for place, name in enumerate(names)}
+    ends |= {f"{name}_high": high[:, place] for place, name in enumerate(names)}
     return pd.DataFrame(ends, index=wide.index)
 
 
@@ -271,6 +281,17 @@ def metrics_table(metrics: pd.DataFrame) -> pd.DataFrame:
     groups = common.groupby("step", sort=True)
     table = pd.DataFrame({"epoch": groups["epoch"].mean(), "runs": groups["run"].nunique()})
     return table.join(_mean_and_deviation(groups, names)).reset_index()
+
+
+def corrected_axes(table: pd.DataFrame) -> tuple[str, str]:
+    """The columns of the corrected plane of a table; I_XT is raw where permuted pairings say nothing of it."""
+    measured_null = "I_XT_corrected" in table and table["I_XT_corrected"].notna().any()
+    return ("I_XT_corrected" if measured_null else "I_XT"), "I_TY_corrected"
+
+
+def _sampled(table: pd.DataFrame) -> list[str]:
+    """The quantities of `SAMPLED` that a table has."""
+    return [name for name in SAMPLED if name in table]
 
 
 def saturation_summary(table: pd.DataFrame) -> list[str]:

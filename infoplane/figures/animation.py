@@ -19,7 +19,7 @@ from infoplane.errors import InfoplaneError
 from infoplane.figures.parts.captions import measured
 from infoplane.figures.parts.curves import curve_columns, curve_legend
 from infoplane.figures.parts.labels import label_points
-from infoplane.figures.parts.style import LEGEND_LINE, Layer, axis_labels, canvas, layers_of, style
+from infoplane.figures.parts.style import LEGEND_LINE, Layer, canvas, layers_of, plane_labels, style
 
 FORMATS = (".gif", ".mp4")
 WIDTH, HEIGHT, DPI = 4.8, 2.9, 200
@@ -30,15 +30,15 @@ TRAIL = 8
 
 
 @style()
-def animated_plane(plane: Plane, quantity: str = "I_TY") -> FuncAnimation:
+def animated_plane(plane: Plane) -> FuncAnimation:
     """The way of all layers through the information plane, a frame a snapshot.
 
-    A layer is a marker at where it is, hollow where it is uninformative, with a trail of its last snapshots that
-    fades; the step stands above. Nothing is drawn between snapshots, where nothing was measured.
+    Both axes are less their permuted nulls. A layer is a marker at where it is, hollow where it is uninformative,
+    with a trail of its last snapshots that fades; the step stands above. Nothing is drawn between snapshots, where
+    nothing was measured.
 
     Args:
         plane: The plane.
-        quantity: The column on the left axis.
 
     Returns:
         The animation; `save_animation` writes it.
@@ -51,18 +51,19 @@ def animated_plane(plane: Plane, quantity: str = "I_TY") -> FuncAnimation:
     steps = sorted(table["step"].unique())
     if len(steps) < 2:
         raise InfoplaneError("nothing moves: an animation needs at least 2 snapshots")
-    if table[["I_XT", quantity]].isna().any(axis=1).all():
+    columns = plane.corrected
+    if table[[*columns]].isna().any(axis=1).all():
         raise InfoplaneError("nothing to draw: no layer was measured")
-    columns = curve_columns(layers, WIDTH)
+    legend_columns = curve_columns(layers, WIDTH)
     runs = int(table["runs"].max())
     text = f"{measured(table)} {f'Mean over {runs} runs.' if runs > 1 else 'One run.'}"
     text += " Hollow: uninformative." if table["uninformative"].any() else ""
-    figure, body = canvas(WIDTH, HEIGHT + -(-len(layers) // columns) * LEGEND_LINE, text)
+    figure, body = canvas(WIDTH, HEIGHT + -(-len(layers) // legend_columns) * LEGEND_LINE, text)
     axes = body.subplots()
-    _frame(axes, table, quantity)
-    curve_legend(body, layers, columns)
+    _frame(axes, table, columns)
+    curve_legend(body, layers, legend_columns)
     time = axes.set_title(_time(table, steps[0]), loc="left")
-    moving = [_Moving(axes, layer, quantity) for layer in layers]
+    moving = [_Moving(axes, layer, columns) for layer in layers]
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
     names: list[Any] = []
@@ -132,17 +133,15 @@ def save_animation(animation: FuncAnimation, path: Path, force: bool = False) ->
     return path
 
 
-def _frame(axes: Axes, table: pd.DataFrame, quantity: str) -> None:
+def _frame(axes: Axes, table: pd.DataFrame, columns: tuple[str, str]) -> None:
     """Axes wide enough for all steps, so that they never move."""
-    name_x, name_y = axis_labels(table)
-    drawn = table[["I_XT", quantity]].dropna().to_numpy()
+    drawn = table[[*columns]].dropna().to_numpy()
     low, high = drawn.min(axis=0), drawn.max(axis=0)
     # Of values that are all alike, some room all the same.
     pad = np.maximum(0.08 * (high - low), 0.01)
     axes.set(xlim=(low[0] - pad[0], high[0] + pad[0]), ylim=(low[1] - pad[1], high[1] + pad[1]))
-    axes.set(
-        xlabel=name_x, ylabel=name_y.replace(" (", " − permuted null (") if "corrected" in quantity else name_y
-    )
+    name_x, name_y = plane_labels(table, columns)
+    axes.set(xlabel=name_x, ylabel=name_y)
 
 
 def _time(table: pd.DataFrame, step: int) -> str:
@@ -154,8 +153,8 @@ def _time(table: pd.DataFrame, step: int) -> str:
 class _Moving:
     """The artists of one layer."""
 
-    def __init__(self, axes: Axes, layer: Layer, quantity: str) -> None:
-        self.rows = layer.rows.set_index("step")[["I_XT", quantity, "uninformative"]]
+    def __init__(self, axes: Axes, layer: Layer, columns: tuple[str, str]) -> None:
+        self.rows = layer.rows.set_index("step")[[*columns, "uninformative"]]
         self.colour = to_hex(layer.colour[:3])  # type: ignore[arg-type]
         self.place: tuple[float, float] | None = None
         self.trail = LineCollection([], linewidths=1.2, zorder=2, gid=f"trail:{layer.name}")

@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from infoplane.analysis.plane import Plane, limits, target_limit
+from infoplane.analysis.plane import Plane, corrected_axes, limits, target_limit
 from infoplane.figures.parts.captions import plane_caption
 from infoplane.figures.parts.layers import (
     colour_bar,
@@ -26,20 +26,20 @@ from infoplane.figures.parts.style import (
     LEGEND_LINE,
     SMALL,
     Layer,
-    axis_labels,
     canvas,
     figure_of,
     layers_of,
     panels_of,
+    plane_labels,
     style,
 )
 
 
 @style()
 def information_plane(
-    plane: Plane, caption: str | None = None, *, ax: Axes | None = None, quantity: str = "I_TY"
+    plane: Plane, caption: str | None = None, *, ax: Axes | None = None, quantity: str = "I_TY_corrected"
 ) -> Figure:
-    """Draw I(X;T) against I(T;Y), raw and null-corrected, in bits (or two dependence measures).
+    """Draw I(X;T) against I(T;Y), less their permuted nulls and raw, in bits (or two dependence measures).
 
     A layer is a thin line through one marker per snapshot, coloured by training time, named at its last point,
     with bars for the 95 % intervals over runs and batches. Uninformative points are hollow. The limits log2 n and
@@ -49,7 +49,8 @@ def information_plane(
         plane: The plane.
         caption: Printed underneath; None builds one from the plane, "" prints none.
         ax: Axes to draw one plane into, without a caption; None makes a figure with both.
-        quantity: The column on the left axis of `ax`.
+        quantity: The column on the left axis of `ax`: "I_TY_corrected", over I(X;T) that is corrected as well, or
+            "I_TY", over raw I(X;T).
 
     Returns:
         A figure in double column width (6.75 in), or that of `ax`.
@@ -64,47 +65,56 @@ def information_plane(
     text = plane_caption(table) if caption is None else caption
     columns, rows = legend_shape(layers, "I_XT")
     figure, body = canvas(DOUBLE_COLUMN, 2.75 + rows * LEGEND_LINE, text)
-    shown = panels_of(table, dict.fromkeys(("I_TY", "I_TY_corrected"), ""))
-    panels: list[Axes] = list(np.atleast_1d(body.subplots(1, len(shown), sharex=True)))
-    for axes, shown_quantity in zip(panels, shown, strict=True):
-        _draw(axes, table, layers, shown_quantity)
+    shown = [_axes_of(table, name) for name in panels_of(table, dict.fromkeys(("I_TY_corrected", "I_TY"), ""))]
+    panels: list[Axes] = list(np.atleast_1d(body.subplots(1, len(shown))))
+    for axes, columns_shown in zip(panels, shown, strict=True):
+        _draw(axes, table, layers, columns_shown)
     colour_bar(body, panels, time_norm(table["step"]), table["step"])
     shape_legend(body, layers, "I_XT", columns)
     # Labels are placed on the finished page: lay it out once, and leave it so.
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
-    for axes, shown_quantity in zip(panels, shown, strict=True):
-        name_layers(axes, layers, ("I_XT", shown_quantity))
+    for axes, columns_shown in zip(panels, shown, strict=True):
+        name_layers(axes, layers, columns_shown)
     return figure
+
+
+def _axes_of(table: pd.DataFrame, quantity: str) -> tuple[str, str]:
+    """The columns on both axes of the plane that has this one on its left axis."""
+    return corrected_axes(table) if quantity == "I_TY_corrected" else ("I_XT", quantity)
 
 
 def _into(axes: Axes, table: pd.DataFrame, layers: list[Layer], quantity: str) -> Figure:
     """One plane in axes that the caller laid out, with the layers' markers in a legend."""
-    _draw(axes, table, layers, quantity)
+    columns = _axes_of(table, quantity)
+    _draw(axes, table, layers, columns)
     axes.legend(handles=shape_handles(layers, "I_XT"), handletextpad=0.2)
     figure = figure_of(axes)
     figure.draw_without_rendering()
-    name_layers(axes, layers, ("I_XT", quantity))
+    name_layers(axes, layers, columns)
     return figure
 
 
-def _draw(axes: Axes, table: pd.DataFrame, layers: list[Layer], quantity: str) -> None:
+def _draw(axes: Axes, table: pd.DataFrame, layers: list[Layer], columns: tuple[str, str]) -> None:
     """Trajectories, labels and limits of one plane."""
-    name_x, name_y = axis_labels(table)
     for layer in layers:
-        trajectory(axes, layer, ("I_XT", quantity), time_norm(table["step"]))
-    corrected = quantity == "I_TY_corrected"
-    axes.set(xlabel=name_x, ylabel=name_y.replace(" (", " − permuted null (") if corrected else name_y)
+        trajectory(axes, layer, columns, time_norm(table["step"]))
+    name_x, name_y = plane_labels(table, columns)
+    axes.set(xlabel=name_x, ylabel=name_y)
     # Room for the layers' names.
     axes.margins(x=0.06, y=0.1)
-    _limits(axes, table, quantity)
+    _limits(axes, table, columns)
 
 
-def _limits(axes: Axes, table: pd.DataFrame, quantity: str) -> None:
+def _limits(axes: Axes, table: pd.DataFrame, columns: tuple[str, str]) -> None:
     """Show the limits of the estimator: as lines if the data come near, else by an arrow, to keep the scale."""
     limit_x, limit_y = limits(table)
-    if quantity == "I_TY_corrected":
+    if "corrected" in columns[1]:
         axes.axhline(0, color="0.85", linewidth=0.6, zorder=0)
+    if "corrected" in columns[0]:
+        # Nulls have limits of their own, so that those of raw informations do not bound what is above them.
+        axes.axvline(0, color="0.85", linewidth=0.6, zorder=0)
+        return
     near_x = _reaches(axes.get_xlim(), limit_x)
     near_y = _reaches(axes.get_ylim(), limit_y)
     line: dict[str, Any] = {"color": GREY, "linewidth": 0.7, "linestyle": (0, (4, 3)), "zorder": 0}

@@ -44,9 +44,9 @@ def information_over_time(
     times: pd.DataFrame | None = None,
     turns: pd.DataFrame | None = None,
     ax: Axes | None = None,
-    quantity: str = "I_XT",
+    quantity: str = "I_XT_corrected",
 ) -> Figure:
-    """Draw I(X;T), I(T;Y) raw and null-corrected (bits), and loss and accuracy, over training steps.
+    """Draw I(X;T) and I(T;Y), less their permuted nulls and raw, and loss and accuracy, over training steps.
 
     The time axis is logarithmic from the first recorded step on and linear before, so that step 0 shows; the
     upper edge counts epochs. Layers are ordered by colour; hollow markers: uninformative points; dotted: the
@@ -77,7 +77,7 @@ def information_over_time(
     text = time_caption(table, times=times, turns=turns) if caption is None else caption
     lines = _metric_lines(metrics)
     columns = curve_columns(layers, COLUMN)
-    shown = panels_of(table, _labels(table))
+    shown = panels_of(table, {name: label for name, label in _labels(table).items() if name in table})
     heights = [_PANEL] * len(shown) + [strip_height(layers)] * (times is not None) + [_PANEL] * bool(lines)
     figure, body = canvas(COLUMN, sum(heights) + 0.5 + -(-len(layers) // columns) * LEGEND_LINE, text)
     grid = {"height_ratios": heights}
@@ -89,7 +89,9 @@ def information_over_time(
         axes.set_ylabel(label.replace(" (dependence)", "\n(dependence)"))
     if times is not None:
         for layer in layers:
-            _mark(panels[0], layer, float(times.loc[times["layer"] == layer.name, "t50"].median()))
+            _mark(
+                panels[0], layer, next(iter(shown)), float(times.loc[times["layer"] == layer.name, "t50"].median())
+            )
         draw_strip(panels[len(shown)], layers, times, turns)
     if lines and metrics is not None:
         _draw_metrics(panels[-1], metrics, lines)
@@ -104,7 +106,11 @@ def information_over_time(
 def _labels(table: pd.DataFrame) -> dict[str, str]:
     """The labels of the quantities."""
     name_x, name_y = axis_labels(table)
-    return {"I_XT": name_x, "I_TY": name_y, "I_TY_corrected": name_y.replace(" (", " − null (")}
+    corrected = {
+        "I_XT_corrected": name_x.replace(" (", " − null ("),
+        "I_TY_corrected": name_y.replace(" (", " − null ("),
+    }
+    return {**corrected, "I_XT": name_x, "I_TY": name_y}
 
 
 def _into(axes: Axes, table: pd.DataFrame, layers: list[Layer], quantity: str) -> Figure:
@@ -117,11 +123,11 @@ def _into(axes: Axes, table: pd.DataFrame, layers: list[Layer], quantity: str) -
     return figure_of(axes)
 
 
-def _mark(axes: Axes, layer: Layer, time: float) -> None:
+def _mark(axes: Axes, layer: Layer, quantity: str, time: float) -> None:
     """A tick on a layer's curve of I(X;T) at its t50, between two snapshots."""
-    rows = layer.rows.dropna(subset="I_XT")
+    rows = layer.rows.dropna(subset=quantity)
     if np.isfinite(time) and len(rows):
-        height = np.interp(np.log1p(time), np.log1p(rows["step"]), rows["I_XT"])
+        height = np.interp(np.log1p(time), np.log1p(rows["step"]), rows[quantity])
         axes.plot([time], [height], marker="|", markersize=8, color="black", zorder=4, gid=f"time:{layer.name}")
 
 

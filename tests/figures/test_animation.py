@@ -45,10 +45,10 @@ def test_points_stand_where_the_table_says_with_trails_behind(still):
         for point in found(figure, "point:"):
             rows = table[table["layer"] == point.get_gid().removeprefix("point:")].sort_values("step")
             row = rows.iloc[place]
-            assert (point.get_xdata()[0], point.get_ydata()[0]) == (row["I_XT"], row["I_TY"])
+            assert (point.get_xdata()[0], point.get_ydata()[0]) == (row["I_XT_corrected"], row["I_TY_corrected"])
         for trail in found(figure, "trail:"):
             rows = table[table["layer"] == trail.get_gid().removeprefix("trail:")].sort_values("step")
-            way = rows[["I_XT", "I_TY"]].to_numpy()[max(0, place - TRAIL) : place + 1]
+            way = rows[["I_XT_corrected", "I_TY_corrected"]].to_numpy()[max(0, place - TRAIL) : place + 1]
             drawn = trail.get_segments()
             assert len(drawn) == place
             for segment, ends in zip(drawn, itertools.pairwise(way), strict=True):

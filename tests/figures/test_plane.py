@@ -37,17 +37,20 @@ def test_plane_points_are_hollow_exactly_where_uninformative():
 
 def test_plane_axes_have_units_and_the_colour_bar_shows_step_0():
     figure = information_plane(Plane.of(estimates()))
-    raw, corrected, bar = figure.findobj(matplotlib.axes.Axes)
+    corrected, raw, bar = figure.findobj(matplotlib.axes.Axes)
     assert [raw.get_xlabel(), raw.get_ylabel()] == ["I(X;T) (bits)", "I(T;Y) (bits)"]
-    assert corrected.get_ylabel() == "I(T;Y) − permuted null (bits)"
+    assert [corrected.get_xlabel(), corrected.get_ylabel()] == ["I(X;T) − null (bits)", "I(T;Y) − null (bits)"]
     assert bar.get_ylabel() == "training step"
     assert [tick.get_text() for tick in bar.get_yticklabels()] == ["0", "1", "10", "100", "1k"]
-    assert raw.get_xlim() == corrected.get_xlim()
+    rows = estimates().query("layer == 'layer1'")
+    for axes, names in ((corrected, ("I_XT_corrected", "I_TY_corrected")), (raw, ("I_XT", "I_TY"))):
+        [points] = [one for one in found(axes, "points:") if one.get_gid() == "points:layer1"]
+        np.testing.assert_allclose(points.get_offsets(), rows[[*names]])
 
 
 def test_far_limits_are_named_and_do_not_stretch_the_axes():
     figure = information_plane(Plane.of(estimates(spread=0.1)))
-    axes = figure.findobj(matplotlib.axes.Axes)[0]
+    axes = figure.findobj(matplotlib.axes.Axes)[1]
     notes = [text.get_text() for text in axes.texts]
     assert "log₂ n = 9.00 bits →" in notes
     assert axes.get_xlim()[1] < 7.5
@@ -55,7 +58,7 @@ def test_far_limits_are_named_and_do_not_stretch_the_axes():
 
 def test_near_limits_are_drawn():
     figure = information_plane(Plane.of(estimates(saturated={(1, 0)})))
-    axes = figure.findobj(matplotlib.axes.Axes)[0]
+    axes = figure.findobj(matplotlib.axes.Axes)[1]
     assert "log₂ n = 9.00 bits" in [text.get_text() for text in axes.texts]
     assert any(np.allclose(line.get_xdata(), 9.0) for line in axes.lines)
 
@@ -117,10 +120,11 @@ def test_without_permutations_there_is_no_corrected_panel():
 def test_time_panels_units_and_curves():
     figure = information_over_time(Plane(plane_table(estimates()), metrics()))
     labels = [axes.get_ylabel() for axes in figure.findobj(matplotlib.axes.Axes)]
-    assert labels[:4] == ["I(X;T) (bits)", "I(T;Y) (bits)", "I(T;Y) − null (bits)", "loss"]
+    informations = ["I(X;T) − null (bits)", "I(T;Y) − null (bits)", "I(X;T) (bits)", "I(T;Y) (bits)"]
+    assert labels[:5] == [*informations, "loss"]
     assert "accuracy" in labels
-    assert len(found(figure, "line:")) == 3 * 4
-    assert len(found(figure, "null:")) == 4
+    assert len(found(figure, "line:")) == 4 * 4
+    assert len(found(figure, "null:")) == 2 * 4
     styles = {line.get_gid(): line.get_linestyle() for line in found(figure, "metric:")}
     assert styles["metric:test_loss"] == "-"
     assert styles["metric:train_loss"] == "--"
@@ -130,7 +134,7 @@ def test_time_hollow_markers_exactly_where_uninformative():
     saturated = {(1, 10), (1, 1000), (3, 0)}
     figure = information_over_time(Plane(plane_table(estimates(saturated=saturated)), None))
     markers = found(figure, "hollow:")
-    assert len(markers) == 3 * 4
+    assert len(markers) == 4 * 4
     for line in markers:
         depth = int(line.get_gid().removeprefix("hollow:layer"))
         assert list(line.get_xdata()) == [step for step in STEPS if (depth, step) in saturated]
@@ -158,7 +162,7 @@ def test_time_bands_show_the_intervals():
     bands = figure.findobj(matplotlib.collections.PolyCollection)
     rows = table[table["layer"] == "layer1"]
     top = max(bands[0].get_paths()[0].vertices[:, 1])
-    assert top == pytest.approx(rows["I_XT_high"].max())
+    assert top == pytest.approx(rows["I_XT_corrected_high"].max())
 
 
 def test_captions_say_what_was_measured():
@@ -254,7 +258,14 @@ def test_20_layers_have_20_shapes():
 def test_other_estimators_name_themselves_and_their_unit(estimator, unit, label):
     limit = 9.0 if unit == "bits" else np.nan
     other = estimates(runs=2).assign(
-        estimator=estimator, unit=unit, noise="0.1", alpha=np.nan, limit_XT=limit, limit_TY=np.nan
+        estimator=estimator,
+        unit=unit,
+        noise="0.1",
+        alpha=np.nan,
+        limit_XT=limit,
+        limit_TY=np.nan,
+        I_XT_null=np.nan,
+        I_XT_corrected=np.nan,
     )
     table = plane_table(other)
     figure = information_plane(Plane(table))

@@ -18,7 +18,7 @@ def draw_curve(axes: Axes, layer: Layer, quantity: str, x: str = "step") -> None
     Args:
         axes: Where to draw.
         layer: The layer.
-        quantity: The column to draw; with I_TY its null is drawn too.
+        quantity: The column to draw; with raw I_XT and I_TY their nulls are drawn too.
         x: The column to draw it against.
     """
     rows, colour = layer.rows.sort_values(x), layer.colour
@@ -26,9 +26,9 @@ def draw_curve(axes: Axes, layer: Layer, quantity: str, x: str = "step") -> None
     low, high = rows[f"{quantity}_low"], rows[f"{quantity}_high"]
     axes.fill_between(places, low, high, color=colour, alpha=0.2, linewidth=0, gid=f"band:{layer.name}")
     axes.plot(places, mean, color=colour, gid=f"line:{layer.name}")
-    if quantity == "I_TY":
+    if f"{quantity}_null" in rows:
         null: dict[str, Any] = {"linestyle": (0, (1, 1.5)), "linewidth": 0.7}
-        axes.plot(places, rows["I_TY_null"], color=colour, gid=f"null:{layer.name}", **null)
+        axes.plot(places, rows[f"{quantity}_null"], color=colour, gid=f"null:{layer.name}", **null)
     look: dict[str, Any] = {
         "color": colour,
         "marker": layer.marker,

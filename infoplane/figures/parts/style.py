@@ -117,8 +117,8 @@ def layers_of(table: pd.DataFrame) -> list[Layer]:
 
 def panels_of(table: pd.DataFrame, panels: dict[str, str]) -> dict[str, str]:
     """Those of some quantities (name -> axis label) that were measured; the first one in any case."""
-    first = next(iter(panels))
-    return {name: label for name, label in panels.items() if name == first or table[name].notna().any()}
+    measured = {name: label for name, label in panels.items() if table[name].notna().any()}
+    return measured or dict([next(iter(panels.items()))])
 
 
 def axis_labels(table: pd.DataFrame) -> tuple[str, str]:
@@ -126,6 +126,13 @@ def axis_labels(table: pd.DataFrame) -> tuple[str, str]:
     names = quantity_names(table)
     unit = table["unit"].iloc[0] if "unit" in table else "bits"
     return f"{names['I_XT']} ({unit})", f"{names['I_TY']} ({unit})"
+
+
+def plane_labels(table: pd.DataFrame, columns: tuple[str, str]) -> tuple[str, str]:
+    """The labels of the two axes of a plane; what is corrected says so."""
+    labels = zip(axis_labels(table), columns, strict=True)
+    shown = [label.replace(" (", " − null (") if name.endswith("_corrected") else label for label, name in labels]
+    return shown[0], shown[1]
 
 
 def time_ticks(steps: Sequence[int] | pd.Series) -> tuple[list[int], int]:

@@ -102,7 +102,7 @@ def test_time_marks_half_times_on_the_curves_and_run_by_run():
     medians = {"median:layer1": 6.5, "median:layer2": 20, "median:layer3": 64.5}
     assert {artist.get_gid(): artist.get_xdata()[0] for artist in found(figure, "median:")} == medians
     assert [artist.get_gid() for artist in found(figure, "time:")] == ["time:layer1", "time:layer2", "time:layer3"]
-    curve = plane_table(estimates()).query("layer == 'layer2'").set_index("step")["I_XT"]
+    curve = plane_table(estimates()).query("layer == 'layer2'").set_index("step")["I_XT_corrected"]
     share = np.log(21 / 11) / np.log(31 / 11)
     assert line(figure, "time:layer2").get_ydata()[0] == pytest.approx((1 - share) * curve[10] + share * curve[30])
     assert [text.get_gid() for text in found(figure, "left out:")] == ["left out:layer4"]
@@ -260,7 +260,7 @@ def test_sensitivity_draws_the_table():
             places = [0, 1, 2] if varied == "alpha" else rows["value"].tolist()
             assert list(curve.get_xdata()) == places
             null = [one for one in axes.get_lines() if one.get_gid() == f"null:layer{depth}"]
-            assert [list(one.get_ydata()) for one in null] == [rows["I_TY_null"].tolist()] * (quantity == "I_TY")
+            assert [list(one.get_ydata()) for one in null] == [rows[f"{quantity}_null"].tolist()]
     assert list(line(figure, "hollow:layer1").get_xdata()) == [0.1]
     assert [axes.get_xlabel() for axes in grid[3:]] == ["bandwidth (× median distance)", "samples n", "order α"]
     assert [label.get_text() for label in grid[5].get_xticklabels()] == ["1", "1.01", "2"]
