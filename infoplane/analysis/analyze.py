@@ -21,7 +21,6 @@ from infoplane.analysis.convergence.trajectories import last_snapshots
 from infoplane.analysis.convergence.verdict import bottom_up_verdict
 from infoplane.analysis.markov.verdict import CLAIM as MARKOV
 from infoplane.analysis.markov.verdict import markov_verdict
-from infoplane.analysis.plane import settings_text
 from infoplane.analysis.runset import RunSet
 from infoplane.analysis.verdict import Verdict, json_value
 from infoplane.errors import InfoplaneError
@@ -33,6 +32,7 @@ from infoplane.execution import QUIET, Execution
 from infoplane.kernels import Bandwidth
 from infoplane.provenance import versions
 from infoplane.runfile import open_run, run_names
+from infoplane.words import settings_text
 
 BANDWIDTHS = (Bandwidth("median", 0.5), Bandwidth("knn", 10.0))
 TRAINING = ("dataset", "model", "optimizer", "lr", "momentum", "weight_decay", "batch_size", "epochs")

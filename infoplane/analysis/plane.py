@@ -17,8 +17,8 @@ import pandas as pd
 
 from infoplane.analysis.bootstrap import hierarchical_bootstrap
 from infoplane.errors import InfoplaneError
-from infoplane.estimators.base import MAIN
 from infoplane.estimators.nulls import AT_NULL, OK, ROUNDING, at_null, chance_deviations, input_pairings, measured
+from infoplane.words import settings_text, symbol, target_limit, target_text
 
 SETTINGS = (
     *("estimator", "unit", "target", "alpha", "kernel", "bandwidth", "scope", "input_bandwidth"),
@@ -39,7 +39,6 @@ SATURATION = 0.01
 
 SHARED = ("dataset", "model", "n", "classes", *SETTINGS)
 _NEEDED = ("run", "layer", "depth", "step", "dataset", "model", "n", "classes", "estimator", "permutations")
-_MEASURES = {"hsic": "HSIC", "nhsic": "nHSIC", "cka": "CKA", "kernel-cka": "kCKA"}
 _LIMITS = ("limit_XT", "limit_TY")
 _NOT_METRICS = ("run", "seed", "snapshot", "step", "epoch")
 
@@ -89,7 +88,7 @@ class Plane:
     @property
     def names(self) -> dict[str, str]:
         """What the columns I_XT and I_TY hold: informations, or dependence measures."""
-        return quantity_names(self.table)
+        return {name: symbol(name, self.table) for name in ("I_XT", "I_TY")}
 
     @property
     def limits(self) -> dict[str, float]:
@@ -309,12 +308,12 @@ def saturation_summary(table: pd.DataFrame) -> list[str]:
         limit_x, limit_y = limits(rows)
         named = "log2 n" if np.isclose(limit_x, np.log2(rows["n"].iloc[0])) else "its limit"
         near = ~(rows["I_XT"] < (1 - SATURATION) * limit_x - ROUNDING)
-        what = quantity_names(rows)["I_TY"]
+        what = symbol("I_TY", rows)
         kinds = {
             f"I(X;T) saturated at {named} = {limit_x:.2f} bits": rows["saturated_x"] & near,
             f"I(X;T) saturated at S(X), with S(T) at {named}": rows["saturated_x"] & ~near,
             f"I(T;Y) saturated at {target_limit(rows)} = {limit_y:.2f} bits": rows["saturated_y"],
-            f"{quantity_names(rows)['I_XT']} no better than its permuted null": rows["at_null_x"],
+            f"{symbol('I_XT', rows)} no better than its permuted null": rows["at_null_x"],
             f"{what} no better than its permuted null": rows["at_null"],
         }
         troubles = rows.loc[~measured(rows["status"]), "status"].unique()
@@ -328,55 +327,6 @@ def limits(table: pd.DataFrame) -> tuple[float, float]:
     if "limit_XT" in table:
         return float(table["limit_XT"].mean()), float(table["limit_TY"].mean())
     return float(np.log2(table["n"].iloc[0])), float(table["S_Y"].mean())
-
-
-def target_limit(table: pd.DataFrame) -> str:
-    """Name of the largest I(T;Y): H(Y) of classes, S(Y) of a continuous Y under a kernel, else just a limit."""
-    if table["classes"].iloc[0]:
-        return "H(Y)"
-    return "S(Y)" if table["estimator"].iloc[0] == "renyi" else "its limit"
-
-
-def quantity_names(table: pd.DataFrame) -> dict[str, str]:
-    """What the columns I_XT and I_TY of a table hold: informations, or dependence measures."""
-    if "unit" in table and table["unit"].iloc[0] != "bits":
-        measure = _MEASURES.get(table["estimator"].iloc[0], str(table["estimator"].iloc[0]))
-        return {"I_XT": f"{measure}(X,T)", "I_TY": f"{measure}(T,Y)"}
-    return {"I_XT": "I(X;T)", "I_TY": "I(T;Y)"}
-
-
-def target_text(row: pd.Series) -> str:
-    """What Y is in a row of a table, in words: "10 classes", or "target box, continuous"."""
-    name, kind = row.get("target", MAIN), f"{row['classes']:g} classes" if row["classes"] else "continuous"
-    if name == MAIN:
-        return kind if row["classes"] else "a continuous target"
-    return f"target {name}, {kind}"
-
-
-def settings_text(row: pd.Series) -> str:
-    """The estimator of a row of a table and the settings that decided its numbers, in words."""
-    kernels = f"bandwidth {row.get('bandwidth')}; input {row.get('input_bandwidth')}"
-    texts = {
-        "binning": f"binning estimator, bins {row.get('bins')}",
-        "kde": f"pairwise-distance upper bound, noise {row.get('noise')}",
-        "kde-lower": f"pairwise-distance lower bound, noise {row.get('noise')}",
-        "ksg": f"nearest-neighbour estimator (KSG, Ross), {row.get('neighbours', 0):g} neighbours",
-        "gaussian": "Gaussian estimator, shrinkage after Ledoit and Wolf",
-        "hsic": f"HSIC, Gaussian kernels, {kernels}",
-        "nhsic": f"normalised HSIC, Gaussian kernels, {kernels}",
-        "cka": "linear CKA",
-        "kernel-cka": f"CKA with Gaussian kernels (kCKA), {kernels}",
-    }
-    if row["estimator"] in texts:
-        return texts[row["estimator"]]
-    alpha = f", α = {row['alpha']:g}" if np.isfinite(row["alpha"]) else ""
-    name = {"renyi": "matrix-based Rényi"}.get(row["estimator"], row["estimator"])
-    how = {"float32": ", single precision"}.get(row.get("dtype", ""), "")
-    how += f", within {row['tolerance']:g} bits" if row.get("tolerance", 0) > 0 else ""
-    return (
-        f"{name} estimator{alpha}{how}, {row['kernel']} kernel, bandwidth {row['bandwidth']} "
-        f"(scope {row['scope']}; input {row['input_bandwidth']})"
-    )
 
 
 def _when(rows: pd.DataFrame, where: pd.Series) -> str:

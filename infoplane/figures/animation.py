@@ -19,7 +19,8 @@ from infoplane.errors import InfoplaneError
 from infoplane.figures.parts.captions import measured
 from infoplane.figures.parts.curves import curve_columns, curve_legend
 from infoplane.figures.parts.labels import label_points
-from infoplane.figures.parts.style import LEGEND_LINE, Layer, canvas, layers_of, plane_labels, style
+from infoplane.figures.parts.style import LEGEND_LINE, Layer, canvas, layers_of, style
+from infoplane.words import label
 
 FORMATS = (".gif", ".mp4")
 WIDTH, HEIGHT, DPI = 4.8, 2.9, 200
@@ -140,8 +141,7 @@ def _frame(axes: Axes, table: pd.DataFrame, columns: tuple[str, str]) -> None:
     # Of values that are all alike, some room all the same.
     pad = np.maximum(0.08 * (high - low), 0.01)
     axes.set(xlim=(low[0] - pad[0], high[0] + pad[0]), ylim=(low[1] - pad[1], high[1] + pad[1]))
-    name_x, name_y = plane_labels(table, columns)
-    axes.set(xlabel=name_x, ylabel=name_y)
+    axes.set(xlabel=label(columns[0], table), ylabel=label(columns[1], table))
 
 
 def _time(table: pd.DataFrame, step: int) -> str:

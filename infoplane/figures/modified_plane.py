@@ -5,7 +5,6 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.figure import Figure
 
-from infoplane.analysis.plane import settings_text
 from infoplane.errors import InfoplaneError
 from infoplane.figures.parts.captions import spread
 from infoplane.figures.parts.layers import (
@@ -17,6 +16,7 @@ from infoplane.figures.parts.layers import (
     trajectory,
 )
 from infoplane.figures.parts.style import COLUMN, LEGEND_LINE, canvas, layers_of, style
+from infoplane.words import label, settings_text
 
 PLANE = ("redundancy_synergy", "weighted_nonredundant")
 
@@ -49,7 +49,7 @@ def modified_plane(table: pd.DataFrame, caption: str | None = None) -> Figure:
     norm = time_norm(table["step"])
     for layer in layers:
         trajectory(axes, layer, PLANE, norm)
-    axes.set(xlabel="redundancy − synergy (bits)", ylabel="weighted non-redundant\ninformation (bits)")
+    axes.set(xlabel=label(PLANE[0]), ylabel=label(PLANE[1]).replace(" information", "\ninformation"))
     axes.margins(x=0.08, y=0.1)
     low, high = axes.get_xlim()
     if low - 0.25 * (high - low) <= 0:

@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from infoplane.analysis.plane import Plane, corrected_axes, limits, target_limit
+from infoplane.analysis.plane import Plane, corrected_axes, limits
 from infoplane.figures.parts.captions import plane_caption
 from infoplane.figures.parts.layers import (
     colour_bar,
@@ -30,9 +30,9 @@ from infoplane.figures.parts.style import (
     figure_of,
     layers_of,
     panels_of,
-    plane_labels,
     style,
 )
+from infoplane.words import label, target_limit
 
 
 @style()
@@ -65,13 +65,15 @@ def information_plane(
     text = plane_caption(table) if caption is None else caption
     columns, rows = legend_shape(layers, "I_XT")
     figure, body = canvas(DOUBLE_COLUMN, 2.75 + rows * LEGEND_LINE, text)
-    shown = [_axes_of(table, name) for name in panels_of(table, dict.fromkeys(("I_TY_corrected", "I_TY"), ""))]
+    shown = [_axes_of(table, name) for name in panels_of(table, ("I_TY_corrected", "I_TY"))]
     panels: list[Axes] = list(np.atleast_1d(body.subplots(1, len(shown))))
     for axes, columns_shown in zip(panels, shown, strict=True):
         _draw(axes, table, layers, columns_shown)
     colour_bar(body, panels, time_norm(table["step"]), table["step"])
     shape_legend(body, layers, "I_XT", columns)
     # Labels are placed on the finished page: lay it out once, and leave it so.
+    # Twice, as ticks and their labels follow from the first.
+    figure.draw_without_rendering()
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
     for axes, columns_shown in zip(panels, shown, strict=True):
@@ -99,8 +101,7 @@ def _draw(axes: Axes, table: pd.DataFrame, layers: list[Layer], columns: tuple[s
     """Trajectories, labels and limits of one plane."""
     for layer in layers:
         trajectory(axes, layer, columns, time_norm(table["step"]))
-    name_x, name_y = plane_labels(table, columns)
-    axes.set(xlabel=name_x, ylabel=name_y)
+    axes.set(xlabel=label(columns[0], table), ylabel=label(columns[1], table))
     # Room for the layers' names.
     axes.margins(x=0.06, y=0.1)
     _limits(axes, table, columns)

@@ -9,12 +9,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from infoplane.analysis.plane import target_text
 from infoplane.errors import InfoplaneError
 from infoplane.figures.parts.curves import curve_columns, curve_legend, draw_curve
-from infoplane.figures.parts.style import DOUBLE_COLUMN, GREY, LEGEND_LINE, axis_labels, canvas, layers_of, style
+from infoplane.figures.parts.style import DOUBLE_COLUMN, GREY, LEGEND_LINE, canvas, layers_of, style
+from infoplane.words import QUANTITIES, label, target_text
 
 AXES = {"bandwidth": "bandwidth (× median distance)", "n": "samples n", "alpha": "order α"}
+_SHOWN = ("I_XT", "I_TY")
 _LIMIT: dict[str, Any] = {"color": GREY, "linewidth": 0.7, "linestyle": (0, (4, 3)), "zorder": 0}
 
 
@@ -50,13 +51,13 @@ def sensitivity(table: pd.DataFrame, caption: str | None = None) -> Figure:
         # Orders are so near to each other that they stand side by side.
         values = sorted(part["value"].unique())
         part = part.assign(place=part["value"].map(values.index) if name == "alpha" else part["value"])
-        for axes, quantity in zip(column, ("I_XT", "I_TY"), strict=True):
+        for axes, quantity in zip(column, _SHOWN, strict=True):
             for layer in layers_of(part):
                 draw_curve(axes, layer, quantity, "place")
             _limit(axes, part, quantity)
         _choices(column[1], name, values)
-    for axes, label in zip(grid[:, 0], axis_labels(table), strict=True):
-        axes.set_ylabel(label)
+    for axes, quantity in zip(grid[:, 0], _SHOWN, strict=True):
+        axes.set_ylabel(label(quantity, table))
     body.align_ylabels(grid[:, 0])
     curve_legend(body, layers, columns)
     return figure
@@ -91,7 +92,7 @@ def _other_alpha(table: pd.DataFrame) -> float:
 
 def _limit(axes: Axes, part: pd.DataFrame, quantity: str) -> None:
     """The largest value that the estimator can give, where the data come near; the axis starts at 0."""
-    limits = part.groupby("place")[{"I_XT": "limit_XT", "I_TY": "limit_TY"}[quantity]].mean()
+    limits = part.groupby("place")[QUANTITIES[quantity].limit].mean()
     low, high = axes.get_ylim()
     axes.set_ylim(bottom=min(0, low))
     if limits.min() <= 1.5 * high:

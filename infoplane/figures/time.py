@@ -21,7 +21,6 @@ from infoplane.figures.parts.style import (
     LEGEND_LINE,
     VERMILION,
     Layer,
-    axis_labels,
     canvas,
     figure_of,
     layers_of,
@@ -30,10 +29,12 @@ from infoplane.figures.parts.style import (
 )
 from infoplane.figures.parts.time_axis import epoch_axis, time_axis
 from infoplane.figures.parts.time_strip import draw_strip, strip_height
+from infoplane.words import label
 
 _DASHES: dict[str, Any] = {"test": "-", "train": (0, (4, 2)), "": "-"}
 _OTHER_DASHES: tuple[Any, ...] = ("-.", (0, (1, 1)), (0, (6, 1, 1, 1, 1, 1)))
 _PANEL = 1.15
+_SHOWN = ("I_XT_corrected", "I_TY_corrected", "I_XT", "I_TY")
 
 
 @style()
@@ -77,21 +78,19 @@ def information_over_time(
     text = time_caption(table, times=times, turns=turns) if caption is None else caption
     lines = _metric_lines(metrics)
     columns = curve_columns(layers, COLUMN)
-    shown = panels_of(table, {name: label for name, label in _labels(table).items() if name in table})
+    shown = panels_of(table, _SHOWN)
     heights = [_PANEL] * len(shown) + [strip_height(layers)] * (times is not None) + [_PANEL] * bool(lines)
     figure, body = canvas(COLUMN, sum(heights) + 0.5 + -(-len(layers) // columns) * LEGEND_LINE, text)
     grid = {"height_ratios": heights}
     panels: list[Axes] = list(np.atleast_1d(body.subplots(len(heights), 1, sharex=True, gridspec_kw=grid)))
-    for axes, (name, label) in zip(panels, shown.items(), strict=False):
+    for axes, name in zip(panels, shown, strict=False):
         for layer in layers:
             draw_curve(axes, layer, name)
         # A long unit would run into the next panel's label.
-        axes.set_ylabel(label.replace(" (dependence)", "\n(dependence)"))
+        axes.set_ylabel(label(name, table).replace(" (dependence)", "\n(dependence)"))
     if times is not None:
         for layer in layers:
-            _mark(
-                panels[0], layer, next(iter(shown)), float(times.loc[times["layer"] == layer.name, "t50"].median())
-            )
+            _mark(panels[0], layer, shown[0], float(times.loc[times["layer"] == layer.name, "t50"].median()))
         draw_strip(panels[len(shown)], layers, times, turns)
     if lines and metrics is not None:
         _draw_metrics(panels[-1], metrics, lines)
@@ -103,21 +102,11 @@ def information_over_time(
     return figure
 
 
-def _labels(table: pd.DataFrame) -> dict[str, str]:
-    """The labels of the quantities."""
-    name_x, name_y = axis_labels(table)
-    corrected = {
-        "I_XT_corrected": name_x.replace(" (", " − null ("),
-        "I_TY_corrected": name_y.replace(" (", " − null ("),
-    }
-    return {**corrected, "I_XT": name_x, "I_TY": name_y}
-
-
 def _into(axes: Axes, table: pd.DataFrame, layers: list[Layer], quantity: str) -> Figure:
     """One quantity in axes that the caller laid out."""
     for layer in layers:
         draw_curve(axes, layer, quantity)
-    axes.set_ylabel(_labels(table)[quantity])
+    axes.set_ylabel(label(quantity, table))
     time_axis(axes, table["step"])
     axes.legend(handles=curve_handles(layers))
     return figure_of(axes)

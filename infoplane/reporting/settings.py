@@ -8,9 +8,9 @@ from typing import Any
 
 import pandas as pd
 
-from infoplane.analysis.plane import settings_text
 from infoplane.errors import InfoplaneError
 from infoplane.runfile import Run, data_text, open_run
+from infoplane.words import settings_text
 
 # Settings that decide what is trained, by the names they have in a configuration.
 TRAINING = (

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from infoplane.analysis.plane import average_batches, quantity_names, settings_text, target_text
+from infoplane.analysis.plane import average_batches
 from infoplane.runfile.summary import plain_table, repeats_text
+from infoplane.words import is_bits, settings_text, symbol, target_text
 
 if TYPE_CHECKING:
     from infoplane.verify import Check
@@ -61,13 +62,12 @@ def final_estimates(table: pd.DataFrame) -> str:
     ]
     shown = [name for name in columns if name in last and (name in _ALWAYS or last[name].notna().any())]
     cut = f", means over {first['batches']} batches" if first["batches"] else ""
-    if first["unit"] == "bits":
+    if is_bits(last):
         of_y = "H(Y)" if first["classes"] else "S(Y)"
         limits = [f"{name} = {first[key]:.3f}" for name, key in (("S(X)", "S_X"), (of_y, "S_Y"))]
         unit = f"{', '.join(limits)} bits"
     else:
-        names = quantity_names(last)
-        unit = f"I_XT is {names['I_XT']} and I_TY is {names['I_TY']}: dependence measures, not bits"
+        unit = f"I_XT is {symbol('I_XT', last)} and I_TY is {symbol('I_TY', last)}: dependence measures, not bits"
     samples = f"n = {first['n']}{cut}{repeats_text(first.get('repeats', 0))}"
     about = f"step {first['step']}, {samples}, {target_text(first)}, {settings_text(first)}; {unit}"
     return about + "\n" + plain_table(last[shown])

@@ -11,7 +11,6 @@ import torch
 from scipy.spatial.distance import pdist
 
 from infoplane import Recorder, gram_matrix, joint_entropy, open_run, renyi_entropy
-from infoplane.analysis.plane import settings_text
 from infoplane.entropy import Interval
 from infoplane.entropy import eigenvalues as spectrum
 from infoplane.errors import InfoplaneError
@@ -24,6 +23,7 @@ from infoplane.estimators.pairs import estimate_pairs
 from infoplane.estimators.renyi import Renyi, RenyiSettings
 from infoplane.estimators.solver import Solver
 from infoplane.execution import Execution
+from infoplane.words import settings_text
 
 WIDTHS = ["I_XT_halfwidth", "I_TY_halfwidth"]
 VALUES = ["I_XT", "I_TY", "I_TY_null", "S_T", "S_X"]

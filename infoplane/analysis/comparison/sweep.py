@@ -12,7 +12,7 @@ import pandas as pd
 
 from infoplane.analysis.comparison.methods import about_run
 from infoplane.analysis.gather import MAY_DIFFER
-from infoplane.analysis.plane import average_batches, mark_saturation, settings_text
+from infoplane.analysis.plane import average_batches, mark_saturation
 from infoplane.analysis.seeds import over_seeds
 from infoplane.errors import MissingData
 from infoplane.estimators.base import EstimatorSettings
@@ -20,6 +20,7 @@ from infoplane.estimators.batches import Batches
 from infoplane.estimators.engine.estimate import estimate_run
 from infoplane.execution import QUIET, Execution
 from infoplane.runfile import Run, open_run
+from infoplane.words import settings_text
 
 QUANTITIES = ("S_T", "I_XT")
 KEYS = ("sweep", "variant", "method", "subject", "beta", "quantity", "layer", "depth")

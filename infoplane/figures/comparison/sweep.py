@@ -14,9 +14,10 @@ from matplotlib.ticker import NullLocator
 from infoplane.analysis.comparison.methods import subjects
 from infoplane.figures.parts.style import COLOURS, COLUMN, GREY, MARKERS, canvas, style
 from infoplane.figures.parts.variants import Look, bars, legend, legend_height, percent_limits, seeds_text
+from infoplane.words import label
 
 _PANEL = 1.25
-_PANELS = {"test_accuracy": "test accuracy (%)", "S_T": "S(T) (bits)", "I_XT": "I(X;T) (bits)"}
+_PANELS = ("test_accuracy", "S_T", "I_XT")
 _OTHER_DASHES: tuple[Any, ...] = ((0, (4, 2)), (0, (1, 1)), "-.", (0, (6, 1, 1, 1, 1, 1)))
 
 
@@ -36,13 +37,13 @@ def beta_sweep(table: pd.DataFrame, caption: str | None = None) -> Figure:
     """
     text = sweep_caption(table) if caption is None else caption
     swept, others = table.dropna(subset=["beta"]), table[table["beta"].isna()]
-    shown = {name: label for name, label in _PANELS.items() if (swept["quantity"] == name).any()}
+    shown = [name for name in _PANELS if (swept["quantity"] == name).any()]
     looks = _layers(swept)
     dashed = [_dashed(place, str(row["variant"])) for place, (_, row) in enumerate(others.iterrows())]
     names = [look.name for look in looks] + [str(line.get_label()) for line in dashed]
     figure, body = canvas(COLUMN, len(shown) * _PANEL + 0.45 + legend_height(names, COLUMN), text)
     panels: list[Axes] = list(np.atleast_1d(body.subplots(len(shown), 1, sharex=True)))
-    for axes, (quantity, label) in zip(panels, shown.items(), strict=True):
+    for axes, quantity in zip(panels, shown, strict=True):
         rows = swept[swept["quantity"] == quantity]
         if quantity == "test_accuracy":
             _curve(axes, rows, Look("accuracy", (0.1, 0.1, 0.1, 1.0), "o", "-"), 100)
@@ -53,7 +54,7 @@ def beta_sweep(table: pd.DataFrame, caption: str | None = None) -> Figure:
             percent_limits(axes)
         for look in looks if quantity != "test_accuracy" else []:
             _curve(axes, rows[rows["layer"] == look.name.partition(" ")[2]], look)
-        axes.set_ylabel(label)
+        axes.set_ylabel(label(quantity))
     _beta_axis(panels, swept["beta"])
     legend(body, looks, COLUMN, dashed)
     body.align_ylabels(panels)

@@ -5,14 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from infoplane.analysis.plane import (
-    limits,
-    quantity_names,
-    saturation_summary,
-    settings_text,
-    target_limit,
-    target_text,
-)
+from infoplane.analysis.plane import limits, saturation_summary
+from infoplane.words import is_bits, settings_text, symbol, target_limit, target_text
 
 
 def plane_caption(table: pd.DataFrame, most: int = 3) -> str:
@@ -40,7 +34,7 @@ def time_caption(
         times: A table of `infoplane.analysis.convergence.order.ConvergenceOrder.table`, if it is drawn.
         turns: A table of `infoplane.analysis.convergence.phases.phases`, if it is drawn.
     """
-    name = quantity_names(table)["I_TY"]
+    name = symbol("I_TY", table)
     null = "" if table["I_TY_null"].isna().all() else f" Dotted: the permuted null of {name}."
     title = "Information" if is_bits(table) else "Dependence"
     marks = "" if times is None else f" {_marks(times, turns)}"
@@ -73,11 +67,6 @@ def _marks(times: pd.DataFrame, turns: pd.DataFrame | None) -> str:
         "before or no fall after it is established."
     )
     return " ".join(filter(None, (rule, left_out_text(times), turn if turns is not None else "")))
-
-
-def is_bits(table: pd.DataFrame) -> bool:
-    """Whether the values are informations in bits, not dependence measures."""
-    return "unit" not in table or bool(table["unit"].iloc[0] == "bits")
 
 
 def _spread(table: pd.DataFrame, drawn: str) -> str:
@@ -120,7 +109,7 @@ def _reading(table: pd.DataFrame, most: int) -> str:
         if permutations
         else "No permuted null was measured. "
     )
-    findings, name = _findings(table), quantity_names(table)["I_TY"]
+    findings, name = _findings(table), symbol("I_TY", table)
     if not findings:
         return f"{null}No point is saturated or at its null."
     more = [f"and {len(findings) - most} more"] if len(findings) > most else []

@@ -22,7 +22,6 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import TextPath
 
-from infoplane.analysis.plane import quantity_names
 from infoplane.errors import InfoplaneError
 
 COLUMN = 3.25
@@ -115,24 +114,10 @@ def layers_of(table: pd.DataFrame) -> list[Layer]:
     ]
 
 
-def panels_of(table: pd.DataFrame, panels: dict[str, str]) -> dict[str, str]:
-    """Those of some quantities (name -> axis label) that were measured; the first one in any case."""
-    measured = {name: label for name, label in panels.items() if table[name].notna().any()}
-    return measured or dict([next(iter(panels.items()))])
-
-
-def axis_labels(table: pd.DataFrame) -> tuple[str, str]:
-    """The labels of I_XT and I_TY with their unit: bits, or dependence for measures that are no informations."""
-    names = quantity_names(table)
-    unit = table["unit"].iloc[0] if "unit" in table else "bits"
-    return f"{names['I_XT']} ({unit})", f"{names['I_TY']} ({unit})"
-
-
-def plane_labels(table: pd.DataFrame, columns: tuple[str, str]) -> tuple[str, str]:
-    """The labels of the two axes of a plane; what is corrected says so."""
-    labels = zip(axis_labels(table), columns, strict=True)
-    shown = [label.replace(" (", " − null (") if name.endswith("_corrected") else label for label, name in labels]
-    return shown[0], shown[1]
+def panels_of(table: pd.DataFrame, quantities: Sequence[str]) -> list[str]:
+    """The quantities among some that were measured; the first one in any case."""
+    measured = [name for name in quantities if name in table and table[name].notna().any()]
+    return measured or [quantities[0]]
 
 
 def time_ticks(steps: Sequence[int] | pd.Series) -> tuple[list[int], int]:
