@@ -1,4 +1,4 @@
-"""The python block of docs/verdicts.md gives the numbers and the verdict of the package from the exported table."""
+"""The Python of docs/verdicts.md gives the numbers and verdicts of the package from the exported tables."""
 
 import re
 from pathlib import Path
@@ -6,13 +6,17 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from made_curves import UP, made
+from made_markov import NAMES, chain, control_runs, swapped
 
 from infoplane.analysis.analyze import Report
 from infoplane.analysis.convergence.order import convergence_order
 from infoplane.analysis.convergence.verdict import bottom_up_verdict
+from infoplane.analysis.markov.matrices import informations
+from infoplane.analysis.markov.triples import triple_test
 
 PAGE = Path(__file__).parents[1] / "docs" / "verdicts.md"
-BLOCK = re.search(r"^```python\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)[1]
+BLOCKS = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+CONVERGENCE, TRIPLES = BLOCKS
 
 
 @pytest.mark.parametrize(("second", "outcome"), [(UP, "supported"), ((150,) * 8, "mixed")])
@@ -24,7 +28,7 @@ def test_the_page_recomputes_the_verdict(second, outcome, tmp_path, monkeypatch,
     report.areas.to_csv(tmp_path / "report-areas.csv", index=False)
     monkeypatch.chdir(tmp_path)
     names = {}
-    exec(compile(BLOCK, PAGE.name, "exec"), names)
+    exec(compile(CONVERGENCE, PAGE.name, "exec"), names)
     assert names["verdict"] == outcome == bottom_up_verdict(*orders).outcome
     expected = [
         f"{order.quantity}: ×{order.factor:.2f} [{order.low:.2f}, {order.high:.2f}], "
@@ -32,3 +36,20 @@ def test_the_page_recomputes_the_verdict(second, outcome, tmp_path, monkeypatch,
         for order in orders
     ]
     assert capsys.readouterr().out.splitlines() == expected
+
+
+@pytest.mark.parametrize(("make", "holds"), [(chain, True), (swapped, False)])
+def test_the_page_recomputes_the_triples(make, holds, tmp_path, monkeypatch, capsys):
+    pairs = control_runs(make)[1]
+    for run, rows in pairs.groupby("run"):
+        # Tables beside runs hold other settings too.
+        other = rows.assign(bandwidth="knn:10", information=0.0)
+        pd.concat([rows, other]).to_csv(tmp_path / f"{run}.pairs.csv", index=False)
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    exec(compile(TRIPLES, PAGE.name, "exec"), names)
+    test = triple_test(informations(pairs, ["X", *NAMES], 100))
+    assert (names["share"], names["p"]) == (test.share, test.p)
+    word = "holds" if holds else "fails"
+    assert test.holds == holds
+    assert capsys.readouterr().out == f"{100 * test.share:.1f} % violated, p = {test.p:.2g}: {word}\n"

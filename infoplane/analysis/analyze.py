@@ -20,7 +20,7 @@ from infoplane.analysis.convergence.phases import phases
 from infoplane.analysis.convergence.trajectories import last_snapshots
 from infoplane.analysis.convergence.verdict import bottom_up_verdict
 from infoplane.analysis.markov.verdict import CLAIM as MARKOV
-from infoplane.analysis.markov.verdict import markov_verdict
+from infoplane.analysis.markov.verdict import markov_verdict, missing
 from infoplane.analysis.runset import RunSet
 from infoplane.analysis.verdict import Verdict, json_value
 from infoplane.errors import InfoplaneError
@@ -188,16 +188,20 @@ def _markov(study: RunSet) -> list[Verdict]:
     """The verdict on the Markov information bottleneck, and that under another bandwidth."""
     if not isinstance(study.settings, RenyiSettings):
         return []
+    verdict = _markov_under(study)
+    if verdict.outcome == "undecidable":
+        return [verdict]
     other = _other_bandwidth(study.settings)
     under_other = _markov_under(dataclasses.replace(study, settings=other))
-    return [
-        _markov_under(study),
-        dataclasses.replace(under_other, claim=f"{MARKOV}, bandwidth {other.bandwidth}"),
-    ]
+    return [verdict, dataclasses.replace(under_other, claim=f"{MARKOV}, bandwidth {other.bandwidth}")]
 
 
 def _markov_under(study: RunSet) -> Verdict:
     try:
+        batches = study.batches.count if study.batches else 1
+        short = missing(study.estimates["layer"].nunique(), len(study.paths), batches)
+        if short:
+            return Verdict(MARKOV, "undecidable", tuple(short), {"seeds": len(study.paths)})
         return markov_verdict(study.estimates, study.pairs, study.links)
     except InfoplaneError as error:
         return Verdict(MARKOV, "undecidable", (str(error),), {})

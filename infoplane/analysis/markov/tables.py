@@ -10,7 +10,7 @@ import pandas as pd
 
 from infoplane.analysis.arrays import refuse_strangers
 from infoplane.analysis.markov.matrices import INPUT, decay_table, informations, matrix_table
-from infoplane.analysis.markov.triples import triple_test
+from infoplane.analysis.markov.triples import triple_excess, triple_test
 from infoplane.analysis.markov.verdict import read_layers
 from infoplane.analysis.plane import SHARED, common_steps, refuse_mixture
 from infoplane.analysis.seeds import LEVEL
@@ -108,7 +108,7 @@ def middle_table(pairs: pd.DataFrame, layers: Sequence[str]) -> pd.DataFrame:
     """
     rows = []
     for step in sorted(pairs["step"].unique()):
-        violated = triple_test(informations(pairs, [INPUT, *layers], step)).violated
+        violated = triple_excess(informations(pairs, [INPUT, *layers], step))[2]
         shares = (violated[:, :place, place, place + 1 :].mean() for place in range(1, len(layers)))
         rows += [
             {"step": step, "layer": layer, "share": share} for layer, share in zip(layers, shares, strict=False)

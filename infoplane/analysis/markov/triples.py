@@ -15,6 +15,7 @@ the same layers in other orders. How often the rule errs is measured in benchmar
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,7 +28,7 @@ from infoplane.errors import InfoplaneError
 VIOLATED_SHARE = 0.05
 ERRORS = 2.0  # an excess of this many standard errors violates a triple, with many batches
 _ROUNDING = 1e-9
-_ORDERS_AT_ONCE = 512
+_TRIPLES_AT_ONCE = 2**17
 
 
 @dataclass(frozen=True)
@@ -136,7 +137,8 @@ def triple_test(matrices: NDArray) -> TripleTest:
     excess, error, violated = triple_excess(matrices)
     orders = layer_orders(variables - 1)
     # All triples of many layers in all orders take gigabytes, so some orders at a time.
-    parts = (orders[start : start + _ORDERS_AT_ONCE] for start in range(0, len(orders), _ORDERS_AT_ONCE))
+    size = max(1, _TRIPLES_AT_ONCE // math.comb(variables, 3))
+    parts = (orders[start : start + size] for start in range(0, len(orders), size))
     medians = np.concatenate([np.median(_shares(violated, part), axis=1) for part in parts])
     p = float(np.mean(medians <= medians[0] + _ROUNDING))
     return TripleTest(excess, error, violated, _shares(violated, orders[:1])[0], medians, p)
