@@ -41,7 +41,8 @@ def estimates(layers=4, steps=STEPS, runs=1, saturated=(), missing=(), spread=1.
                     "bandwidth": "median", "scope": "snapshot", "input_bandwidth": "median", "permutations": 10,
                     "dataset": "mnist", "model": "mlp", "n": 512, "classes": 10, "snapshot": step, "step": step,
                     "epoch": step / 100, "layer": f"layer{depth}", "depth": depth, "S_Y": np.log2(10),
-                    "I_TY_null_std": 0.01, "I_XT_null_std": 0.01, "input_permutations": 0.0, "status": "constant" if bad else "ok", **values,
+                    "I_TY_null_std": 0.01, "I_XT_null_std": 0.01,
+                    "input_permutations": 0.0, "status": "constant" if bad else "ok", **values,
                 })  # fmt: skip
     return pd.DataFrame(rows)
 

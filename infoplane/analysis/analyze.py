@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from infoplane.analysis.convergence.order import (
 )
 from infoplane.analysis.convergence.phases import phases
 from infoplane.analysis.convergence.trajectories import last_snapshots
+from infoplane.analysis.convergence.verdict import CLAIM as BOTTOM_UP
 from infoplane.analysis.convergence.verdict import bottom_up_verdict
 from infoplane.analysis.markov.verdict import CLAIM as MARKOV
 from infoplane.analysis.markov.verdict import markov_verdict, missing
@@ -33,6 +35,8 @@ from infoplane.kernels import Bandwidth
 from infoplane.provenance import versions
 from infoplane.runfile import open_run, run_names
 from infoplane.words import settings_text
+
+logger = logging.getLogger(__name__)
 
 BANDWIDTHS = (Bandwidth("median", 0.5), Bandwidth("knn", 10.0))
 TRAINING = ("dataset", "model", "optimizer", "lr", "momentum", "weight_decay", "batch_size", "epochs")
@@ -121,6 +125,8 @@ def judge(study: RunSet, controls: Mapping[str, RunSet]) -> Report:
     Raises:
         InfoplaneError: As for `analyze`.
     """
+    if study.shortage:
+        logger.warning("%s cannot be judged: %s", BOTTOM_UP, "; ".join(study.shortage))
     verdict = study.verdict()
     # What cannot be judged under the rule cannot be under other choices either, which take the time.
     choices = [] if study.shortage else [*_measures(study), *_bandwidths(study)]
@@ -189,7 +195,7 @@ def _markov(study: RunSet) -> list[Verdict]:
     if not isinstance(study.settings, RenyiSettings):
         return []
     verdict = _markov_under(study)
-    if verdict.outcome == "undecidable":
+    if study.shortage:
         return [verdict]
     other = _other_bandwidth(study.settings)
     under_other = _markov_under(dataclasses.replace(study, settings=other))

@@ -147,7 +147,7 @@ class RunSet:
         """Distances and rates of the parameters, as `parameter_table` gives them."""
         return parameter_table(self.paths)
 
-    @property
+    @functools.cached_property
     def shortage(self) -> list[str]:
         """What there is too little of to judge an order of convergence, in words; nothing is estimated for it."""
         layers, snapshots = [], []

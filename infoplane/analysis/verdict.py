@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-OUTCOMES = ("supported", "mixed", "contradicted", "not shown", "not supported", "undecidable")
+OUTCOMES = ("supported", "mixed", "contradicted", "not shown", "undecidable")
 
 
 @dataclass(frozen=True)

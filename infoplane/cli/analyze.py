@@ -77,7 +77,6 @@ def analyze(
     different seeds, of networks of 6 layers or more. The exit code is 0 whatever the verdict.
     """
     with loading(quiet):
-        from infoplane.analysis.runset import RunSet
         from infoplane.api import analyze as judge
         from infoplane.reporting.report import report_paths
         from infoplane.runfile import beside
@@ -85,8 +84,6 @@ def analyze(
     jobs, batches = options.pop("jobs"), batches_of(options)
     stem = output or beside(runs[0], "-report")
     report_paths(stem, force)
-    for reason in RunSet.of(runs).shortage:
-        click.echo(f"bottom-up convergence cannot be judged: {reason}", err=True)
     report = judge(
         runs,
         dict(_control(text) for text in controls),

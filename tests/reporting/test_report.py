@@ -140,10 +140,11 @@ def test_mixtures_are_refused(runs, tmp_path):
         ({"steps": 6, "breaks": 4}, "layers: 0, and at least 6 are needed"),
     ],
 )
-def test_what_one_run_cannot_say(tmp_path, options, limitation):
+def test_what_one_run_cannot_say(tmp_path, options, limitation, caplog):
     report = analyze([own_run(tmp_path / "own.h5", **options)], **QUICK)
     assert report.verdicts[0].outcome == "undecidable"
     assert re.search(limitation, " ".join(report.verdicts[0].reasons))
+    assert "bottom-up convergence cannot be judged: layers: 3, and at least 6 are needed; runs of" in caplog.text
     text, *_ = write_report(report, tmp_path / "report")
     words = text.read_text(encoding="utf-8")
     assert "learning-rate schedule: not recorded" in words

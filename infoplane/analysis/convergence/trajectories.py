@@ -2,15 +2,16 @@
 
 m(s) is the mean of the quantity over batches, smoothed by a median over 3 snapshots, and e its mean over the last
 5 % of training: the snapshots of the last 5 % of the steps, and never fewer than 5 % of the snapshots, nor than
-two. With the distance d(s) = |m(s) − e| and the noise f, the mean of |m − its mean| over the last five snapshots,
-the relative distance is
+two. With the distance d(s) = |m(s) − e| and the noise f, 1.5 times the mean deviation of the last five m from a
+straight line through them, the relative distance is
 
     D(s) = (d(s) − f) / (max over s of d − 3 f), between 0 and 1.
 
-The largest of many fluctuations lies some 3 f above the range, which is why the range has 3 f taken off and not
-one: else layers of a small range come out early (`benchmarks/false_positives.md`). A similarity to the last
-snapshot is 1 there by itself, and high beside it, however much the layer still moves, so that the last 5 % of the
-steps are left out of it.
+The line lets a layer be on its way in those five; the 1.5 make up for what it takes of the noise. The largest of
+many fluctuations lies some 3 f above the range, which is why the range has 3 f taken off and not one: else layers
+of a small range come out early. A similarity to the last snapshot is 1 there by itself, and high beside it, however
+much the layer still moves, so that the last 5 % of the steps are left out of it. `benchmarks/false_positives.md`
+shows what each of these is worth.
 
 The area a = ∫ D du over u = ln(1 + step), by trapezoids, is the logarithm of a time: where D depends on step / τ
 alone, a = ln τ + constant, so that a difference of two layers is the logarithm of the ratio of their times,
@@ -34,6 +35,7 @@ from infoplane.estimators.nulls import measured
 
 LAST_SHARE = 0.05
 NOISE_SNAPSHOTS = 5
+LINE = 1.5
 LARGEST_NOISE = 3.0  # in units of f, of 15 to 80 snapshots
 LEAST_RANGE = 6.0
 UNSETTLED_DISTANCE, UNSETTLED_SHARE = 0.2, 0.1
@@ -209,8 +211,11 @@ def _distance_and_noise(means: NDArray, steps: NDArray) -> tuple[NDArray, NDArra
     smoothed = smooth(means)
     end = smoothed[..., -last_snapshots(steps) :].mean(axis=-1, keepdims=True)
     last = smoothed[..., -NOISE_SNAPSHOTS:]
-    noise = np.abs(last - last.mean(axis=-1, keepdims=True)).mean(axis=-1, keepdims=True)
-    return np.abs(smoothed - end), noise
+    places = np.arange(last.shape[-1]) - (last.shape[-1] - 1) / 2
+    left = last - last.mean(axis=-1, keepdims=True)
+    if last.shape[-1] > 1:
+        left = left - (left @ places)[..., None] / (places @ places) * places
+    return np.abs(smoothed - end), LINE * np.abs(left).mean(axis=-1, keepdims=True)
 
 
 def _common(rows: pd.DataFrame) -> pd.DataFrame:

@@ -1,0 +1,66 @@
+"""Other choices and synchronous paths beside the verdict, on planted times."""
+
+from dataclasses import dataclass
+
+import pytest
+from made_curves import UP, made
+
+from infoplane.analysis.analyze import _measures, _path
+from infoplane.analysis.runset import RunSet
+from infoplane.estimators.kde import KdeSettings
+from infoplane.runfile import synchronous_path_of
+
+EVEN = (150,) * 8
+
+
+@dataclass
+class Planted(RunSet):
+    """Runs whose layers converge in these times, and on their synchronous path in those."""
+
+    times: tuple = UP
+    path: tuple | None = None
+
+    information, shortage = "I_XT_corrected", ()
+
+    def trajectories(self, quantity):
+        return made(self.times, quantity, jitter=0.2)
+
+    @property
+    def synchronous(self):
+        return self.path and planted(self.path)
+
+
+def planted(times, path=None):
+    return Planted((), KdeSettings(), None, times=times, path=path)
+
+
+def test_other_measures_and_quantities_judge_the_same_curves():
+    rows = _measures(planted(UP))
+    assert [(row.varied, row.value) for row in rows] == [
+        *(("distance", "its envelope"), ("time", "t50"), ("similarity", "SVCCA"), ("information", "raw I(X;T)")),
+    ]
+    assert {row.verdict.outcome for row in rows} == {"supported"}
+    assert [list(row.verdict.numbers["quantities"]) for row in rows[2:]] == [
+        ["I_XT_corrected", "svcca"],
+        ["I_XT", "cka"],
+    ]
+
+
+def test_an_order_that_the_synchronous_path_has_too_is_not_learned():
+    structure, learned = (_path(planted(UP, path)) for path in (UP, EVEN))
+    assert [row.value for row in structure] == ["synchronous path", "training beyond that path"]
+    assert [row.verdict.outcome for row in structure] == ["supported", "not shown"]
+    assert [row.verdict.outcome for row in learned] == ["not shown", "supported"]
+    factor = learned[1].verdict.numbers["quantities"]["cka"]["factor"]
+    assert factor == pytest.approx(1.5, rel=0.05)
+    assert _path(planted(UP)) == []
+
+
+def test_synchronous_paths_are_found_where_each_run_has_one(tmp_path):
+    runs = [tmp_path / f"seed{seed}.h5" for seed in range(2)]
+    study = RunSet(tuple(runs), KdeSettings(), None)
+    synchronous_path_of(runs[0]).touch()
+    assert study.synchronous is None
+    synchronous_path_of(runs[1]).touch()
+    again = RunSet(tuple(runs), KdeSettings(), None)
+    assert again.synchronous.paths == tuple(tmp_path / f"seed{seed}.synchronous.h5" for seed in range(2))
