@@ -9,7 +9,7 @@ WORKERS ?= 2
 
 demo: install
 	$(BIN)/infoplane record -o runs/demo.h5 --force
-	$(BIN)/infoplane plot runs/demo.h5 --force
+	$(BIN)/infoplane plot runs/demo.h5
 	@echo "Look at runs/demo-plane.png and runs/demo-time.png"
 
 test: dev

@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 
 from tqdm.auto import tqdm
 
+from infoplane.text import printable
+
 T = TypeVar("T")
 
 
@@ -34,7 +36,7 @@ class Execution:
             label: What is being done.
             total: Number of results; None takes their length.
         """
-        shown: Iterable[T] = tqdm(results, desc=label, total=total, leave=False, disable=self._hidden)
+        shown: Iterable[T] = tqdm(results, desc=printable(label), total=total, leave=False, disable=self._hidden)
         return shown
 
     def counter(self, total: int, label: str, unit: str, initial: int = 0) -> Any:

@@ -1,34 +1,119 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, the locks beside them, and which of them may be overwritten."""
 
 from __future__ import annotations
 
 import contextlib
+import csv
+import errno
 import os
+import platform
+import re
+import shutil
+import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
+import filelock
 
 from infoplane.errors import InfoplaneError
 
+if TYPE_CHECKING:
+    import pandas as pd
+
+# What a file says that can be made again from what it was made of.
+MARK = "Made by infoplane, which overwrites it."
+
+_SCRATCH = ".infoplane-"
+_MACHINE = re.sub(r"\W", "_", platform.node())[:64]
+_DAY = 86_400.0  # seconds
+_NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
+# How a text begins that a spreadsheet runs as a formula, or that was kept from it.
+_FORMULA = re.compile(r"'*[=+\-@\t\r]")
+
+
+@contextlib.contextmanager
+def whole(*paths: Path) -> Iterator[list[Path]]:
+    """Files that appear, or take the places of others, when the block ends without an error.
+
+    Each is whole at any moment, however the process ends: the old one, the new one or none. All are written before
+    the first takes its place. A power cut may cost files that are new, but not those that were there.
+
+    Args:
+        paths: The files; their folders are made if needed, and links are followed.
+
+    Yields:
+        Where to write each of them: a file of the same name in another folder.
+
+    Raises:
+        InfoplaneError: One cannot be written.
+    """
+    try:
+        with drafts(*paths) as places:
+            yield places
+    except OSError as error:
+        raise InfoplaneError(f"cannot write {paths[0]}: {reason(error)}") from error
+
+
+@contextlib.contextmanager
+def drafts(*paths: Path) -> Iterator[list[Path]]:
+    """Files as of `whole`, for those who make something of the OSError that is raised where one cannot be written.
+
+    Args:
+        paths: The files.
+
+    Yields:
+        Where to write each of them.
+    """
+    targets = [path.resolve() for path in paths]
+    with contextlib.ExitStack() as stack:
+        folders = {folder: stack.enter_context(scratch(folder)) for folder in {path.parent for path in targets}}
+        places = [folders[target.parent] / target.name for target in targets]
+        yield places
+        for place, target in zip(places, targets, strict=True):
+            _flush(place, to_disk=_is_replaceable(target))
+        for place, target in zip(places, targets, strict=True):
+            place.replace(target)
+
+
+@contextlib.contextmanager
+def scratch(folder: Path) -> Iterator[Path]:
+    """A folder for unfinished files within another, taken away at the end.
+
+    Those of processes that were killed are taken away too: of this machine at once, of others after a day.
+
+    Args:
+        folder: Where it is made; itself made if needed.
+
+    Raises:
+        OSError: Nothing can be written there.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for leftover in folder.glob(_SCRATCH + "*"):
+        if _is_abandoned(leftover):
+            shutil.rmtree(leftover, ignore_errors=True)
+    prefix = f"{_SCRATCH}{_MACHINE}-{os.getpid()}-"
+    with tempfile.TemporaryDirectory(prefix=prefix, dir=folder, ignore_cleanup_errors=True) as made:
+        yield Path(made)
+
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a text file at once; a kill leaves the old one or the new one.
+    """Writes a text file as a whole, in UTF-8.
 
     Args:
         path: The file; its folder is made if needed.
-        text: What goes into it, as UTF-8.
+        text: What goes into it.
 
     Raises:
         InfoplaneError: It cannot be written.
     """
-    with _drafted(path) as draft:
+    with whole(path) as [draft]:
         draft.write_text(text, encoding="utf-8")
 
 
 def save_tensors(state: Mapping[str, Any], path: Path) -> None:
-    """Saves tensors, numbers and words at once, so that a kill leaves the old file or the new one.
+    """Saves tensors, numbers and words as a whole.
 
     Args:
         state: What `torch.load` reads with `weights_only=True`.
@@ -37,20 +122,152 @@ def save_tensors(state: Mapping[str, Any], path: Path) -> None:
     Raises:
         InfoplaneError: It cannot be written.
     """
-    with _drafted(path) as draft:
-        torch.save(state, draft)
+    import torch
+
+    with whole(path) as [draft]:
+        try:
+            torch.save(state, draft)
+        except RuntimeError as error:  # torch does not say why
+            raise OSError("disk full?") from error
 
 
-@contextlib.contextmanager
-def _drafted(path: Path) -> Iterator[Path]:
-    """A file beside it that takes its place when the block ends without an error."""
-    draft = path.with_name(f"{path.name}.{os.getpid()}.part")
+def write_csv(table: pd.DataFrame, draft: Path) -> None:
+    """Writes a table as CSV in which no cell is a formula for a spreadsheet; numbers keep all digits.
+
+    A text that begins with = + - @, a tab or a return, after any number of ', gets one ' more in front.
+    `without_quotes` takes it off.
+
+    Args:
+        table: The table; its index is left out.
+        draft: Where to write it, as of `whole`.
+    """
+    words = table.select_dtypes(exclude=["number", "bool"])
+    safe = table.assign(**{str(name): words[name].map(_quoted) for name in words}).rename(columns=_quoted)
+    # Readers take a return for the end of a line, unless the text is between quotes.
+    has_returns = any("\r" in str(value) for name in words for value in [name, *words[name].unique()])
+    safe.to_csv(draft, index=False, quoting=csv.QUOTE_NONNUMERIC if has_returns else csv.QUOTE_MINIMAL)
+
+
+def without_quotes(column: pd.Series) -> pd.Series:
+    """The texts of a column that `write_csv` wrote, as they were.
+
+    Args:
+        column: Texts, and what stands for missing ones.
+    """
+    return column.str.replace(rf"^'(?={_FORMULA.pattern})", "", regex=True)
+
+
+def refuse_foreign(*paths: Path, force: bool) -> None:
+    """Lets nobody overwrite a file that infoplane did not make, or that cannot be made again.
+
+    Args:
+        paths: Files that belong together, as they are written together. A CSV bears no mark, and counts as made
+            by infoplane where another of them does.
+        force: Overwrite them all the same.
+
+    Raises:
+        InfoplaneError: One is there that does not bear `MARK` (and not `force`).
+    """
+    marked = {path: _bears_mark(path) for path in paths if path.exists()}
+    for path, known in marked.items():
+        if not known and not (path.suffix == ".csv" and any(marked.values())) and not force:
+            raise InfoplaneError(f"{exists(path)}; infoplane did not make it")
+
+
+def exists(path: Path) -> str:
+    """What is said of a file that is in the way."""
+    return f"{path} exists; use `force=True` to overwrite it"
+
+
+def refuse_no_file(path: Path) -> None:
+    """Lets nobody wait for a pipe or a device that stands in the place of a file.
+
+    Args:
+        path: A path; nothing need be there.
+
+    Raises:
+        InfoplaneError: Something is there that is no file.
+    """
+    if path.exists() and not path.is_file():
+        what = "a folder" if path.is_dir() else "a pipe or a device"
+        raise InfoplaneError(f"{path} is {what}; give the name of a file")
+
+
+def hold(path: Path, wait: float) -> filelock.BaseFileLock:
+    """The lock of a file, taken; `release` gives it back, and so does the end of the process.
+
+    Where a file system has no locks, the name of a file stands for one. Such a name outlives a process that was
+    killed on another machine.
+
+    Args:
+        path: The file.
+        wait: Seconds to wait for others.
+
+    Raises:
+        InfoplaneError: Another process has it, and did not give it back in time.
+        OSError: No lock can be made there.
+    """
+    name = path.with_name(f".{path.name}.lock")
+    refuse_no_file(name)
+    lock: filelock.BaseFileLock = filelock.FileLock(name)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield draft
-        draft.replace(path)
-    except (OSError, RuntimeError) as error:  # torch raises the latter where the disk is full
-        with contextlib.suppress(OSError):
-            draft.unlink(missing_ok=True)
-        reason = (error.strerror if isinstance(error, OSError) else None) or "disk full?"
-        raise InfoplaneError(f"cannot write {path}: {reason}") from error
+        try:
+            lock.acquire(timeout=wait)
+        except (OSError, NotImplementedError) as error:
+            if isinstance(error, OSError) and error.errno not in _NO_LOCKS:
+                raise
+            lock = filelock.SoftFileLock(name.with_suffix(".held"))
+            lock.acquire(timeout=wait)
+    except filelock.Timeout as error:
+        raise InfoplaneError(
+            f"{path} is being written by another process; if there is none on any machine, delete {error.lock_file}"
+        ) from None
+    # The file stays: taking it away would let two writers lock two files of one name.
+    return lock
+
+
+def reason(error: Exception) -> str:
+    """Why something cannot be read or written, in a few words."""
+    return (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
+
+
+def _is_replaceable(target: Path) -> bool:
+    """Whether a file is there; a pipe, a device or a folder is none to be replaced."""
+    if target.exists() and not target.is_file():
+        raise OSError("a folder, a pipe or a device is there")
+    return target.exists()
+
+
+def _flush(file: Path, to_disk: bool) -> None:
+    """Makes sure that a file is there, and on the disk before one whose place it takes is gone."""
+    with file.open("rb+") as opened:
+        if to_disk:
+            os.fsync(opened.fileno())
+
+
+def _is_abandoned(folder: Path) -> bool:
+    """Whether the process that made a scratch folder is gone."""
+    machine, _, process = folder.name.removeprefix(_SCRATCH).rpartition("-")[0].rpartition("-")
+    if machine == _MACHINE and process.isdigit() and os.name == "posix":
+        try:
+            os.kill(int(process), 0)
+        except ProcessLookupError:
+            return True
+        except (OSError, OverflowError):
+            return False
+        return False
+    try:
+        return time.time() - folder.stat().st_mtime > _DAY
+    except OSError:
+        return False
+
+
+def _bears_mark(path: Path) -> bool:
+    try:
+        return path.is_file() and MARK.encode() in path.read_bytes()
+    except OSError:
+        return False
+
+
+def _quoted(value: Any) -> Any:
+    return f"'{value}" if isinstance(value, str) and _FORMULA.match(value) else value

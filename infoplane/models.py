@@ -146,7 +146,7 @@ def _advice(name: str, input_shape: Shape) -> str:
     return "try `model='cnn'`" if usual in input_shape[1:] else f"try `image_size={usual}` or `model='cnn'`"
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: BaseException) -> str:
     return str(error).strip().split("\n")[0].rstrip(" .") or type(error).__name__
 
 
@@ -352,7 +352,9 @@ def _from_user(name: str, input_shape: Shape, classes: int) -> nn.Module:
             parameters = inspect.signature(function).parameters
             known = {"input_shape": input_shape, "classes": classes}
             model = function(**{key: value for key, value in known.items() if key in parameters})
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # code may also ask the process to end
             raise InfoplaneError(
                 f"calling '{name}' raised {type(error).__name__}: {_reason(error)}; "
                 "it should need no arguments but input_shape and classes"
@@ -365,7 +367,9 @@ def _from_user(name: str, input_shape: Shape, classes: int) -> nn.Module:
 def _attribute(module_name: str, attribute: str) -> Callable[..., Any]:
     try:
         module = importlib.import_module(module_name)
-    except Exception as error:  # whatever the user's code raises while it is imported
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # whatever the user's code raises while it is imported
         if isinstance(error, ModuleNotFoundError) and error.name and f"{module_name}.".startswith(f"{error.name}."):
             raise InfoplaneError(
                 f"no module '{error.name}' in {Path.cwd()} or among the installed packages; give the model as "

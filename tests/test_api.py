@@ -179,6 +179,8 @@ def test_a_report_reads_as_markdown(here, tmp_path):
     assert repr(report).startswith(f"{report.verdicts[0].claim}: {report.verdicts[0].outcome}\n  ")
     assert [one.value for one in report.variants if one.varied == "runs"] == ["other"]
     assert [path.suffix for path in report.save(tmp_path / "report")] == [".md", ".json", ".csv"]
+    report.save(tmp_path / "report")
+    (tmp_path / "report.md").write_text("notes of somebody else")
     with pytest.raises(ip.InfoplaneError, match="`force=True`"):
         report.save(tmp_path / "report")
 

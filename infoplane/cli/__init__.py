@@ -21,10 +21,12 @@ from infoplane.cli.estimate import estimate
 from infoplane.cli.figures import figures
 from infoplane.cli.info import info
 from infoplane.cli.options import CONTEXT, examples, in_options
+from infoplane.cli.output import PrintableFormatter, close_streams, prepare_streams, say, show
 from infoplane.cli.plot import plot
 from infoplane.cli.record import record
 from infoplane.cli.verify import verify
 from infoplane.errors import InfoplaneError, WriteFailed
+from infoplane.stopping import Stopped, stoppable
 
 EXIT_INTERRUPTED = 130
 
@@ -44,25 +46,42 @@ def main() -> None:
     verbose = bool({"-v", "--verbose"} & set(sys.argv))
     quiet = bool({"-q", "--quiet"} & set(sys.argv))
     level = logging.INFO if verbose else logging.ERROR if quiet else logging.WARNING
-    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
+    prepare_streams()
+    handler = logging.StreamHandler()
+    handler.setFormatter(PrintableFormatter("%(levelname)s: %(message)s"))
+    logging.basicConfig(handlers=[handler], level=logging.WARNING)
     logging.getLogger("infoplane").setLevel(level)
     if not verbose:
         # After a failed write HDF5 complains once more of each object that it could not flush.
         sys.unraisablehook = lambda _: None
-    try:
-        code = cli(standalone_mode=False)
-    except click.ClickException as error:
-        error.show()
-        code = error.exit_code
-    except (KeyboardInterrupt, click.Abort):
-        click.echo("interrupted; what was finished is safe", err=True)
-        code = EXIT_INTERRUPTED
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 1
-    except Exception as error:
-        code = _failed(error, verbose)
+    code = _run(verbose)
+    close_streams()
     sys.exit(code)
+
+
+def _run(verbose: bool) -> int:
+    try:
+        with stoppable():
+            return int(cli(standalone_mode=False) or 0)
+    except click.ClickException as error:
+        show(error)
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort) as error:
+        # Click makes an Abort of what stops its verbs.
+        stop = error.__cause__ if isinstance(error, click.Abort) else error
+        asked = f"stopped by {stop}" if isinstance(stop, Stopped) else "interrupted"
+        say(f"{asked}; what was finished is safe; the same command goes on", err=True)
+        return 128 + stop.signal if isinstance(stop, Stopped) else EXIT_INTERRUPTED
+    except BrokenPipeError:
+        return 1
+    except SystemExit as end:
+        if "_INFOPLANE_COMPLETE" in os.environ:  # click ends the process when it has completed a line
+            raise
+        return _failed(
+            InfoplaneError(f"code that was called asked to exit with {end.code!r}; remove that"), verbose
+        )
+    except Exception as error:
+        return _failed(error, verbose)
 
 
 def _failed(error: Exception, verbose: bool) -> int:
@@ -71,7 +90,7 @@ def _failed(error: Exception, verbose: bool) -> int:
     line = in_options(" ".join(str(error).split())) or type(error).__name__
     if not isinstance(error, InfoplaneError):
         line = f"{type(error).__name__}: {line} (unexpected; --verbose shows where)"
-    click.echo(f"error: {line}", err=True)
+    say(f"error: {line}", err=True)
     if isinstance(error, WriteFailed):
         # HDF5 crashes at the end of a process whose last write failed.
         sys.stdout.flush()

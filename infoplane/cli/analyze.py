@@ -20,6 +20,7 @@ from infoplane.cli.options import (
     talkative,
     verb,
 )
+from infoplane.cli.output import say
 from infoplane.errors import InfoplaneError
 from infoplane.estimators.registry import ESTIMATOR, named_settings
 
@@ -57,7 +58,7 @@ from infoplane.estimators.registry import ESTIMATOR, named_settings
     help="Name of the report without ending.",
     heading=OUTPUT,
 )
-@option("--force", is_flag=True, help="Overwrite an existing report.", heading=OUTPUT)
+@option("--force", is_flag=True, help="Overwrite files that infoplane did not make, too.", heading=OUTPUT)
 @talkative
 def analyze(
     runs: Sequence[Path],
@@ -93,11 +94,11 @@ def analyze(
         progress=not quiet,
     )
     for verdict in report.verdicts:
-        click.echo(f"{verdict.claim}: {verdict.outcome}")
+        say(f"{verdict.claim}: {verdict.outcome}")
         for reason in verdict.reasons if not quiet else ():
-            click.echo(f"  {reason}")
+            say(f"  {reason}")
     for path in report.save(stem, force=force):
-        click.echo(path)
+        say(path)
 
 
 def _control(text: str) -> tuple[str, list[Path]]:

@@ -19,8 +19,10 @@ from infoplane.cli.options import (
     settings_options,
     tables_of,
     talkative,
+    time_limited,
     verb,
 )
+from infoplane.cli.output import say
 from infoplane.trainers.methods import METHODS
 from infoplane.trainers.settings import TrainingSettings
 
@@ -92,6 +94,7 @@ COMPARISON = "Comparison"
     help="Folder of runs and tables.",
     heading=OUTPUT,
 )
+@time_limited
 @talkative
 @click.pass_context
 def compare(
@@ -131,9 +134,9 @@ def compare(
     shown, caption, note = show(table, margin)
     name = f"comparison-to-{reference}" if reference else "comparison"
     for path in save_table(table, shown, output / name, caption, note):
-        click.echo(path)
-    click.echo(markdown(shown))
-    click.echo(f"now: infoplane plot {output}")
+        say(path)
+    say(markdown(shown))
+    say(f"now: infoplane plot {output}")
 
 
 def _variants(tables: dict[str, dict[str, Any]], options: dict[str, Any]) -> dict[str, TrainingSettings]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from infoplane.cli.options import examples, verb
+from infoplane.cli.output import say
 
 
 @verb(
@@ -22,6 +23,4 @@ def completion(shell: str) -> None:
 
     kind = get_completion_class(shell)
     assert kind is not None
-    click.echo(
-        kind(click.get_current_context().find_root().command, {}, "infoplane", "_INFOPLANE_COMPLETE").source()
-    )
+    say(kind(click.get_current_context().find_root().command, {}, "infoplane", "_INFOPLANE_COMPLETE").source())

@@ -22,6 +22,7 @@ from infoplane.cli.options import (
     talkative,
     verb,
 )
+from infoplane.cli.output import say
 from infoplane.estimators.registry import ESTIMATOR, NAMES, named_settings
 
 if TYPE_CHECKING:
@@ -108,8 +109,8 @@ def estimate(
             # Other runs may have their progress bars below.
             with tqdm.external_write_mode():
                 for _, rows in table.groupby(["target", "estimator"], sort=False):
-                    click.echo(describe.final_estimates(rows))
-                click.echo(f"all {len(table)} rows: {estimates_path(path)}")
+                    say(describe.final_estimates(rows))
+                say(f"all {len(table)} rows: {estimates_path(path)}")
 
 
 def _by_targets(
@@ -129,7 +130,7 @@ def _by_targets(
             settings += [replace(one, target=name) for one in able]
             left = ", ".join(one.name for one in plain if one not in able)
             if left:
-                click.echo(f"not estimated: target {name} by {left}: it is continuous", err=True)
+                say(f"not estimated: target {name} by {left}: it is continuous", err=True)
         yield settings, list(paths)
 
 

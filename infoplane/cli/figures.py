@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from infoplane.cli.options import OUTPUT, RUN_FILE, examples, loading, option, talkative, verb
+from infoplane.cli.options import OUTPUT, RUN_FILE, examples, loading, option, talkative, time_limited, verb
+from infoplane.cli.output import say
 
 RUNS = "Runs"
 
@@ -15,7 +16,7 @@ RUNS = "Runs"
     short_help="Make every figure and table of the study.",
     epilog=examples(
         "infoplane figures --run quick --out study      # the runs too: digits, a small CNN",
-        "infoplane figures --out study --force          # the figures again, from the runs that are there",
+        "infoplane figures --out study                  # the figures again, from the runs that are there",
         "infoplane figures --run full --out study --data-root data --device cuda",
     ),
 )
@@ -49,7 +50,8 @@ RUNS = "Runs"
     help="Folder of figures, tables and report.",
     heading=OUTPUT,
 )
-@option("--force", is_flag=True, help="Overwrite figures, tables and report.", heading=OUTPUT)
+@option("--force", is_flag=True, help="Overwrite files that infoplane did not make, too.", heading=OUTPUT)
+@time_limited
 @talkative
 def figures(
     output: Path,
@@ -70,9 +72,9 @@ def figures(
         from infoplane.execution import Execution
         from infoplane.study.experiments import groups_of, make_runs, side_by_side
         from infoplane.study.figures import Study
-        from infoplane.study.make import make_study, refuse_existing_study
+        from infoplane.study.make import make_study, study_page
 
-    refuse_existing_study(output, force)
+    study_page(output, force)
     where = runs or output / "runs"
     execution = Execution(jobs, progress=not quiet)
     if name:
@@ -80,5 +82,5 @@ def figures(
         make_runs(groups, where, side_by_side(execution, device))
     study = Study(where, data_root, execution)
     command = f"infoplane figures{f' --run {name}' if name else ''}"
-    for line in make_study(study, output, command):
-        click.echo(line, err=line.startswith("missing"))
+    for line in make_study(study, output, command, force=force):
+        say(line, err=line.startswith("missing"))

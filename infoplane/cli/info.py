@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from infoplane.cli.options import RUN_FILE, examples, loading, option, settings_options, talkative, verb
+from infoplane.cli.output import say
 from infoplane.trainers.settings import TrainingSettings
 
 
@@ -31,10 +32,10 @@ def info(runs: Sequence[Path], layers: bool, quiet: bool, verbose: bool, **model
     if layers:
         with loading(quiet):
             from infoplane.reporting.terminal import model_layers
-        click.echo(model_layers(**model_options))
+        say(model_layers(**model_options))
         return
     from infoplane.runfile import open_run
 
     for path in runs:
         with open_run(path) as run:
-            click.echo(repr(run))
+            say(repr(run))

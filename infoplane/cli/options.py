@@ -15,7 +15,9 @@ import click
 
 from infoplane.errors import InfoplaneError, unknown
 from infoplane.estimators.registry import ESTIMATOR, EstimatorOptions
+from infoplane.files import refuse_no_file
 from infoplane.settings import Setting, settings_of
+from infoplane.stopping import time_limit
 
 if TYPE_CHECKING:
     from infoplane.estimators.batches import Batches
@@ -204,6 +206,43 @@ def talkative(command: Callable[..., Any]) -> Callable[..., Any]:
     return option("-q", "--quiet", is_flag=True, help="Print results and errors only.")(command)
 
 
+class Duration(click.ParamType):
+    """A time as `90`, `90s`, `8m`, `1.5h` or `2h30m`, in seconds."""
+
+    name = "TIME"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The seconds."""
+        parts = re.fullmatch(r"(?:([\d.]+)h)?(?:([\d.]+)m)?(?:([\d.]+)s?)?", str(value).strip())
+        try:
+            numbers = [float(part or 0) for part in parts.groups()] if parts else []
+        except ValueError:
+            numbers = []
+        seconds = sum(number * unit for number, unit in zip(numbers, (3600, 60, 1), strict=False))
+        if not 0 < seconds < 1e9:
+            self.fail(f"'{value}' is no time such as 90s, 8m or 1h30m", param, ctx)
+        return seconds
+
+
+def time_limited(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds --time-limit to a verb: it stops before that, so that the same command can go on."""
+
+    def start(ctx: click.Context, _param: click.Parameter, seconds: float | None) -> None:
+        if seconds is not None and not ctx.resilient_parsing:
+            ctx.with_resource(time_limit(seconds))
+
+    return option(
+        "--time-limit",
+        type=Duration(),
+        default=None,
+        show_default="none",
+        expose_value=False,
+        callback=start,
+        help="Stop before so long (90s, 8m, 1h30m), and go on later; for queues that kill.",
+        heading=OUTPUT,
+    )(command)
+
+
 def tables_of(ctx: click.Context) -> dict[str, dict[str, Any]]:
     """The tables of the configuration file of a verb that takes some, by name."""
     tables: dict[str, dict[str, Any]] = ctx.meta.get(TABLES, {})
@@ -214,6 +253,7 @@ def read_config(ctx: click.Context, param: click.Parameter, path: Path | None) -
     """Takes defaults from a TOML file; what the command line says wins."""
     if path is None:
         return
+    refuse_no_file(path)
     try:
         values = tomllib.loads(path.read_text())
     except FileNotFoundError:

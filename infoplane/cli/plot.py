@@ -23,6 +23,7 @@ from infoplane.cli.options import (
     talkative,
     verb,
 )
+from infoplane.cli.output import say
 from infoplane.errors import InfoplaneError, MissingData
 from infoplane.estimators.registry import ESTIMATOR, NAMES, named_settings
 
@@ -81,7 +82,7 @@ if TYPE_CHECKING:
     help="Also the plane in motion.",
     heading=OUTPUT,
 )
-@option("--force", is_flag=True, help="Overwrite existing figures.", heading=OUTPUT)
+@option("--force", is_flag=True, help="Overwrite files that infoplane did not make, too.", heading=OUTPUT)
 @talkative
 def plot(
     runs: Sequence[Path],
@@ -163,12 +164,12 @@ def _plot_runs(
     figures = {"plane": plot_plane(plane, caption=True), "time": plot_over_time(plane, caption=True)}
     tables = {"plane": plane.table, "time": plane.with_metrics}
     for sentence in saturation_summary(plane.table):
-        click.echo(f"carries no information: {sentence}", err=True)
+        say(f"carries no information: {sentence}", err=True)
     for kind, figure in figures.items():
         for path in style.save(figure, stems[kind], tables[kind], force):
-            click.echo(path)
+            say(path)
     if film:
-        click.echo(animate.save_animation(animate.animated_plane(plane), target, force))
+        say(animate.save_animation(animate.animated_plane(plane), target, force))
 
 
 def _plot_comparison(
@@ -195,9 +196,9 @@ def _plot_comparison(
             material = replace(material, pictures=hard_pictures(material.paths, data_root))
     for drawing in gallery.comparison_drawings(material):
         if drawing.missing:
-            click.echo(in_options(f"not drawn: {drawing.name}: {drawing.missing}"), err=True)
+            say(in_options(f"not drawn: {drawing.name}: {drawing.missing}"), err=True)
             continue
         target = output / f"{prefix}{drawing.name}"
         style.writable(target, force)
         for path in style.save(drawing.draw(), target, drawing.table, force):
-            click.echo(path)
+            say(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,10 @@ from infoplane.cli.options import (
     option,
     settings_options,
     talkative,
+    time_limited,
     verb,
 )
+from infoplane.cli.output import say
 from infoplane.trainers.settings import TrainingSettings
 
 
@@ -45,6 +48,7 @@ from infoplane.trainers.settings import TrainingSettings
     help="Go on with the run file after a kill, Ctrl-C or its end.",
     heading=OUTPUT,
 )
+@time_limited
 @talkative
 @click.pass_context
 def record(
@@ -56,6 +60,7 @@ def record(
     """
     with loading(quiet):
         from infoplane.api import resume, train
+        from infoplane.stopping import Stopped
         from infoplane.trainers.loop import Interrupted
 
     try:
@@ -65,13 +70,13 @@ def record(
             accuracy = resume(output, progress=not quiet, **given(ctx, options))
         else:
             accuracy = train(TrainingSettings(**options), output, force=force, progress=not quiet)
-    except Interrupted as stopped:
-        click.echo(
-            f"stopped by {stopped}; every finished snapshot is safe; go on with: "
-            f"infoplane record --resume -o {output}",
-            err=True,
-        )
+    except (Interrupted, Stopped) as stopped:
+        if not output.exists():
+            raise Stopped(stopped.signal) from None
+        own = ["--model", options["model"]] if ":" in options["model"] else []
+        command = shlex.join(["infoplane", "record", "--resume", "-o", str(output), *own])
+        say(f"stopped by {stopped}; every finished snapshot is safe; go on with: {command}", err=True)
         ctx.exit(128 + stopped.signal)
     # Of the processes of torchrun one speaks.
     if os.environ.get("RANK", "0") == "0":
-        click.echo(f"test accuracy {accuracy:.2%}; recorded in {output}; now: infoplane plot {output}")
+        say(f"test accuracy {accuracy:.2%}; recorded in {output}; now: infoplane plot {output}")

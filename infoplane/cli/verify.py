@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from infoplane.cli.options import examples, loading, talkative, verb
+from infoplane.cli.output import say
 
 
 @verb(
@@ -21,6 +22,6 @@ def verify(ctx: click.Context, quiet: bool, verbose: bool) -> None:
 
     made = [check for device in devices() for check in checks(device)]
     missed = [check for check in made if not check.ok]
-    click.echo(describe.checks(missed if quiet else made), nl=bool(missed) or not quiet)
-    click.echo(f"{len(made) - len(missed)} of {len(made)} checks agree to 1e-9 bits on {', '.join(devices())}")
+    say(describe.checks(missed if quiet else made), nl=bool(missed) or not quiet)
+    say(f"{len(made) - len(missed)} of {len(made)} checks agree to 1e-9 bits on {', '.join(devices())}")
     ctx.exit(1 if missed else 0)

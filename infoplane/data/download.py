@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
 import socket
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from io import StringIO
@@ -13,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from infoplane.errors import InfoplaneError
+from infoplane.files import scratch
 
 _IDX_FILES = "train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte"
 # Name of the class in torchvision.datasets, the files it reads, and the folder under root that holds them.
@@ -30,13 +29,17 @@ TORCHVISION = {
 _DOWNLOAD_TIMEOUT = 10.0  # seconds without an answer
 
 
-def obtain(name: str, root: Path) -> tuple[Any, Any]:
+def obtain(name: str, root: Path, download: bool = True) -> tuple[Any, Any]:
     """Training and test set of torchvision: those that are there, or else downloaded."""
     _, files, folder = TORCHVISION[name]
     try:
         return _open_torchvision(name, root)
     except Exception as error:  # missing and damaged files raise whatever the reader met first
         missing = reason(error)
+    if not download:
+        raise InfoplaneError(
+            f"data set '{name}' is not in {root} ({missing}), which the run file names; give `data_root`"
+        )
     try:
         _download(name, root)
         return _open_torchvision(name, root)
@@ -58,12 +61,22 @@ def _open_torchvision(name: str, root: Path, download: bool = False) -> tuple[An
 
 def _download(name: str, root: Path) -> None:
     """Fetch a data set; its files appear under root only once they are complete."""
-    root.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=root, prefix=".download-") as folder:
+    with scratch(root) as folder:
         with _impatient(), _quiet():
-            _open_torchvision(name, Path(folder), download=True)
-        archives = shutil.ignore_patterns("*.gz", "*.zip")
-        shutil.copytree(folder, root, ignore=archives, dirs_exist_ok=True)
+            _open_torchvision(name, folder, download=True)
+        for archive in [*folder.rglob("*.gz"), *folder.rglob("*.zip")]:
+            archive.unlink()
+        _move_into(folder, root)
+
+
+def _move_into(source: Path, target: Path) -> None:
+    """Moves what is in a folder into another; folders that are not there yet appear whole."""
+    for path in source.iterdir():
+        place = target / path.name
+        if path.is_dir() and place.is_dir():
+            _move_into(path, place)
+        else:
+            path.replace(place)
 
 
 @contextmanager

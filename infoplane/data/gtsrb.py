@@ -18,9 +18,12 @@ from torch import Tensor
 
 from infoplane.data.dataset import Split
 from infoplane.errors import InfoplaneError
+from infoplane.files import reason, refuse_no_file
 
 REGIONS = ("whole", "sign")
 _CORNERS = (("Roi.X1", "Width"), ("Roi.Y1", "Height"), ("Roi.X2", "Width"), ("Roi.Y2", "Height"))
+_FORMATS = ("PPM", "PNG", "JPEG", "BMP")
+_MOST_PIXELS = 2**22  # the largest published image has 250 × 250
 _TRACKS_PER_CLASS = 100_000  # the names of the files have five digits for the track
 
 
@@ -38,9 +41,13 @@ def load_gtsrb(dataset: Any, folder: Path, size: int, region: str) -> Split:
         names of the files tell no track, as in the test split.
 
     Raises:
-        InfoplaneError: An annotation is damaged, or missing where images are to be cropped.
+        InfoplaneError: An image or an annotation is damaged, or an annotation is missing where images are to be
+            cropped.
     """
     paths = [Path(path) for path, _ in dataset._samples]
+    for path in paths:
+        if ".." in path.parts or not path.is_relative_to(folder):
+            raise InfoplaneError(f"the annotations in {folder} name {path}, an image elsewhere; take them anew")
     boxes = _boxes(paths, folder)
     if region == "sign" and boxes is None:
         raise InfoplaneError(
@@ -48,26 +55,41 @@ def load_gtsrb(dataset: Any, folder: Path, size: int, region: str) -> Split:
             f"GT-00000.csv to GT-00042.csv into the folders of {folder / 'GTSRB' / 'Training'} and "
             f"GT-final_test.csv into {folder}"
         )
-    images = _decode(dataset, size, boxes if region == "sign" else None)
+    images = _decode(paths, size, boxes if region == "sign" else None)
     labels = torch.tensor([label for _, label in dataset._samples])
     return Split(images, labels, boxes if region == "whole" else None, _tracks(paths, labels))
 
 
-def _decode(dataset: Any, size: int, boxes: Tensor | None) -> Tensor:
+def _decode(paths: list[Path], size: int, boxes: Tensor | None) -> Tensor:
     """Decode images and resize each, as a whole or what is in its box."""
     from PIL import Image
 
-    images = np.empty((len(dataset), size, size, 3), dtype=np.uint8)
+    images = np.empty((len(paths), size, size, 3), dtype=np.uint8)
 
     def decode(index: int) -> None:
-        image, _ = dataset[index]
+        image = _read_image(paths[index])
         box = None if boxes is None else (boxes[index].double() * torch.tensor([*image.size, *image.size])).tolist()
         images[index] = image.resize((size, size), Image.Resampling.BILINEAR, box=box)
 
     # Threads suffice, since Pillow decodes and resizes without the interpreter lock.
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        list(pool.map(decode, range(len(dataset))))
+        list(pool.map(decode, range(len(paths))))
     return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
+
+
+def _read_image(path: Path) -> Any:
+    """One image in RGB, of a format that is decoded here and in no other program."""
+    from PIL import Image
+
+    refuse_no_file(path)
+    try:
+        with Image.open(path, formats=_FORMATS) as image:
+            if image.width * image.height <= _MOST_PIXELS:
+                return image.convert("RGB")
+            fault = f"{image.width} × {image.height} pixels are too many for a traffic sign"
+    except Exception as error:  # a damaged image fails in as many ways as its format has fields
+        fault = reason(error)
+    raise InfoplaneError(f"{path} cannot be read as an image of a sign: {fault}; take it anew")
 
 
 def _boxes(paths: list[Path], folder: Path) -> Tensor | None:

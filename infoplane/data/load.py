@@ -51,7 +51,9 @@ def dataset_spec(name: str, image_size: int | None = None) -> DatasetSpec:
     return replace(spec, shape=(spec.shape[0], image_size, image_size))
 
 
-def load_dataset(name: str, root: Path, image_size: int | None = None, region: str = "whole") -> Dataset:
+def load_dataset(
+    name: str, root: Path, image_size: int | None = None, region: str = "whole", *, download: bool = True
+) -> Dataset:
     """Read a data set into memory; what torchvision offers is downloaded if it is not there.
 
     Args:
@@ -59,10 +61,11 @@ def load_dataset(name: str, root: Path, image_size: int | None = None, region: s
         root: Folder that holds the data sets, each as torchvision lays it out.
         image_size: Height and width to which images are resized; None for their own.
         region: "whole", or "sign" to crop each image of gtsrb to its sign before it is resized.
+        download: Download what is not there.
 
     Raises:
-        InfoplaneError: The name or the region is unknown, or the data are neither there nor to be had; the message
-            says which files to put where.
+        InfoplaneError: The name or the region is unknown, or the data are damaged, or neither there nor to be had;
+            the message says which files to put where.
     """
     spec = dataset_spec(name, image_size)
     if region not in REGIONS:
@@ -72,7 +75,9 @@ def load_dataset(name: str, root: Path, image_size: int | None = None, region: s
     if name == "szt":
         # Bits 0 and 1 become -1 and 1.
         return Dataset(spec, *_load_szt(root), mean=torch.tensor([0.5]), std=torch.tensor([0.5]))
-    splits = _load_digits() if name == "digits" else _load_torchvision(spec, root, region)
+    splits = _load_digits() if name == "digits" else _load_torchvision(spec, root, region, download)
+    for split in splits:
+        _refuse_other_classes(split, spec, root)
     train, test = (replace(split, inputs=_resize(split.inputs, spec.shape[-1])) for split in splits)
     return Dataset(spec, train, test, *channel_statistics(train.inputs))
 
@@ -117,8 +122,17 @@ def _load_szt(root: Path) -> tuple[Split, Split]:
     return _stratified(torch.from_numpy(inputs).float(), torch.from_numpy(labels).long(), 0.15)
 
 
-def _load_torchvision(spec: DatasetSpec, root: Path, region: str) -> tuple[Split, Split]:
-    train, test = obtain(spec.name, root)
+def _refuse_other_classes(split: Split, spec: DatasetSpec, root: Path) -> None:
+    least, most = int(split.labels.min()), int(split.labels.max())
+    if least < 0 or most >= spec.classes:
+        raise InfoplaneError(
+            f"data set '{spec.name}' in {root} has a sample of class {least if least < 0 else most}, but its "
+            f"classes are 0 to {spec.classes - 1}; take its files anew"
+        )
+
+
+def _load_torchvision(spec: DatasetSpec, root: Path, region: str, download: bool) -> tuple[Split, Split]:
+    train, test = obtain(spec.name, root, download)
     if spec.name == "gtsrb":
         size, folder = spec.shape[-1], root / "gtsrb"
         return load_gtsrb(train, folder, size, region), load_gtsrb(test, folder, size, region)

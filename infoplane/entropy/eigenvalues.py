@@ -31,6 +31,8 @@ from threadpoolctl import threadpool_info
 
 from infoplane.device import cores
 from infoplane.entropy.lapack import available, one_stage_eigenvalues, two_stage_eigenvalues
+from infoplane.errors import InfoplaneError
+from infoplane.files import write_text
 
 Given = TypeVar("Given")
 Found = TypeVar("Found")
@@ -227,23 +229,26 @@ def _measured(size: int, dtype: str, threads: int) -> str:
     """The fastest solver at a size, from the cache folder or by a measurement of seconds."""
     path = cache_path()
     key = f"{dtype}-{size}-{threads}"
-    try:
-        known = json.loads(path.read_text())
-    except (OSError, ValueError):
-        known = {}
+    known = _kept(path)
     if known.get(key) in CANDIDATES[dtype]:
         return known[key]
     rng = np.random.default_rng(0)
     root = rng.standard_normal((size, size)).astype(dtype)
     best = _race(CANDIDATES[dtype], root @ root.T / size, threads)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_name(f"{path.name}.{os.getpid()}.part")
-        draft.write_text(json.dumps({**known, key: best}))
-        draft.replace(path)
-    except OSError:
-        pass  # a home that cannot be written to: measured again next time
+    # Without a home, or one that cannot be written to, it is measured again next time.
+    with contextlib.suppress(InfoplaneError):
+        if path:
+            write_text(path, json.dumps({**known, key: best}))
     return best
+
+
+def _kept(path: Path | None) -> dict[str, str]:
+    """The choices in the cache folder; none where the file is missing or damaged."""
+    try:
+        known = json.loads(path.read_text()) if path and path.is_file() else {}
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return {key: name for key, name in known.items() if isinstance(name, str)} if isinstance(known, dict) else {}
 
 
 def fastest(n: int, dtype: str) -> str:
@@ -258,9 +263,12 @@ def fastest(n: int, dtype: str) -> str:
         return _measured(nearest, dtype, torch.get_num_threads())
 
 
-def cache_path() -> Path:
-    """Where the measured choice is kept: one file per processor and versions of the libraries."""
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+def cache_path() -> Path | None:
+    """Where the measured choice is kept: one file per processor and versions of libraries; None without a home."""
+    try:
+        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    except RuntimeError:
+        return None
     kinds = {about["architecture"] for about in threadpool_info() if about.get("architecture")}
     processor = "-".join([platform.machine(), *sorted(kinds), str(os.cpu_count())])
     versions = f"{processor}-{np.__version__}-{scipy.__version__}-{torch.__version__}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from infoplane.figures.parts.captions import measured
 from infoplane.figures.parts.curves import curve_columns, curve_legend
 from infoplane.figures.parts.labels import label_points
 from infoplane.figures.parts.style import LEGEND_LINE, Layer, canvas, layers_of, style
+from infoplane.files import MARK, refuse_foreign, whole
 from infoplane.words import label
 
 FORMATS = (".gif", ".mp4")
@@ -91,21 +91,20 @@ def film_writer(path: Path, force: bool = False) -> AbstractMovieWriter:
 
     Args:
         path: The file, by its ending GIF or MP4.
-        force: Overwrite what is there.
+        force: Overwrite a file that infoplane did not make, too.
 
     Raises:
-        InfoplaneError: The ending is none of `FORMATS`, ffmpeg is missing for MP4, or the file exists (and not
-            `force`).
+        InfoplaneError: The ending is none of `FORMATS`, ffmpeg is missing for MP4, or the file is not of infoplane
+            (and not `force`).
     """
     if path.suffix not in FORMATS:
         raise InfoplaneError(f"{path.name}: an animation is written as {' or '.join(FORMATS)}")
-    if path.exists() and not force:
-        raise InfoplaneError(f"{path} exists; use `force=True` to overwrite")
+    refuse_foreign(path, force=force)
     if path.suffix == ".gif":
-        return PillowWriter(fps=FRAMES_PER_SECOND)
+        return _GifWriter(fps=FRAMES_PER_SECOND)
     if not FFMpegWriter.isAvailable():
         raise InfoplaneError("MP4 needs the program ffmpeg, which was not found; install it or take GIF")
-    return FFMpegWriter(fps=FRAMES_PER_SECOND)
+    return FFMpegWriter(fps=FRAMES_PER_SECOND, metadata={"comment": MARK})
 
 
 def save_animation(animation: FuncAnimation, path: Path, force: bool = False) -> Path:
@@ -114,24 +113,23 @@ def save_animation(animation: FuncAnimation, path: Path, force: bool = False) ->
     Args:
         animation: One of `animated_plane`.
         path: The file; its folder is made if needed.
-        force: Overwrite what is there.
+        force: Overwrite a file that infoplane did not make, too.
 
     Raises:
         InfoplaneError: As `film_writer`, or the file cannot be written.
     """
     writer = film_writer(path, force)
-    draft = path.with_name(f".{path.stem}.part{path.suffix}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with style():
-            animation.save(draft, writer=writer, dpi=DPI)
-        draft.replace(path)
-    except OSError as error:
-        raise InfoplaneError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        with contextlib.suppress(OSError):
-            draft.unlink(missing_ok=True)
+    with whole(path) as [draft], style():
+        animation.save(draft, writer=writer, dpi=DPI)
     return path
+
+
+class _GifWriter(PillowWriter):
+    """Writes a GIF that says who made it."""
+
+    def finish(self) -> None:
+        self._frames[0].info["comment"] = MARK.encode()  # type: ignore[attr-defined]
+        super().finish()
 
 
 def _frame(axes: Axes, table: pd.DataFrame, columns: tuple[str, str]) -> None:

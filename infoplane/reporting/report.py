@@ -10,8 +10,7 @@ from typing import Any
 from infoplane.analysis.analyze import Report
 from infoplane.analysis.convergence.order import ConvergenceOrder
 from infoplane.analysis.verdict import Verdict, json_value
-from infoplane.errors import InfoplaneError
-from infoplane.files import write_text
+from infoplane.files import MARK, refuse_foreign, whole, write_csv
 from infoplane.reporting.report_text import markdown, records
 
 ENDINGS = (".md", ".json", "-areas.csv")
@@ -41,7 +40,7 @@ class ReadableReport(Report):
 
         Args:
             stem: Path without ending.
-            force: Overwrite what is there.
+            force: Overwrite files that infoplane did not make, too.
 
         Raises:
             InfoplaneError: As for `write_report`.
@@ -54,40 +53,36 @@ def report_paths(stem: Path, force: bool = False) -> tuple[Path, ...]:
 
     Args:
         stem: Path without ending.
-        force: Overwrite what is there.
+        force: Overwrite files that infoplane did not make, too.
 
     Raises:
-        InfoplaneError: One of them exists (and not `force`).
+        InfoplaneError: One of them exists and is not of infoplane (and not `force`).
     """
     paths = tuple(stem.with_name(stem.name + ending) for ending in ENDINGS)
-    for path in paths:
-        if path.exists() and not force:
-            raise InfoplaneError(f"{path} exists; use `force=True` to overwrite")
+    refuse_foreign(*paths, force=force)
     return paths
 
 
 def write_report(report: Report, stem: Path, force: bool = False) -> tuple[Path, ...]:
-    """Writes a report; each file appears whole or not at all.
+    """Writes a report, all files or none.
 
     Args:
         report: The report.
         stem: Path without ending; its folder is made if needed.
-        force: Overwrite what is there.
+        force: Overwrite files that infoplane did not make, too.
 
     Returns:
         The paths, as of `report_paths`.
 
     Raises:
-        InfoplaneError: A file exists (and not `force`; nothing is written then) or cannot be written.
+        InfoplaneError: A file is not of infoplane (and not `force`; nothing is written then) or cannot be written.
     """
     paths = report_paths(stem, force)
-    contents = (
-        markdown(report),
-        json.dumps(as_json(report), indent=1, ensure_ascii=False, allow_nan=False) + "\n",
-        report.areas.to_csv(index=False),
-    )
-    for path, content in zip(paths, contents, strict=True):
-        write_text(path, content)
+    numbers = json.dumps({"note": MARK, **as_json(report)}, indent=1, ensure_ascii=False, allow_nan=False)
+    with whole(*paths) as (words, values, areas):
+        words.write_text(f"{markdown(report)}\n<!-- {MARK} -->\n", encoding="utf-8")
+        values.write_text(numbers + "\n", encoding="utf-8")
+        write_csv(report.areas, areas)
     return paths
 
 

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from infoplane.errors import InfoplaneError
-from infoplane.files import write_text
+from infoplane.files import MARK, refuse_foreign, whole, write_csv
 
 ENDINGS = (".csv", ".md", ".tex")
 _LATEX = {
@@ -38,20 +37,25 @@ _LATEX = {
 _NUMBER = r"–?|(< )?[−+-]?[\d,.]+( .*)?"
 
 
-def refuse_existing_table(stem: Path, force: bool) -> None:
-    """Lets nobody overwrite a table by accident.
+def table_paths(stem: Path, force: bool) -> list[Path]:
+    """Where a table goes: `STEM.csv`, `STEM.md` and `STEM.tex`.
+
+    Args:
+        stem: Path without ending.
+        force: Overwrite files that infoplane did not make, too.
 
     Raises:
-        InfoplaneError: A file of it exists (and not `force`).
+        InfoplaneError: One of them exists and is not of infoplane (and not `force`).
     """
-    for ending in ENDINGS:
-        target = stem.with_name(stem.name + ending)
-        if target.exists() and not force:
-            raise InfoplaneError(f"{target} exists; use `force=True` to overwrite it")
+    paths = [stem.with_name(stem.name + ending) for ending in ENDINGS]
+    refuse_foreign(*paths, force=force)
+    return paths
 
 
-def save_table(numbers: pd.DataFrame, shown: pd.DataFrame, stem: Path, caption: str, note: str = "") -> list[Path]:
-    """Writes a table three ways; each file appears at once or not at all.
+def save_table(
+    numbers: pd.DataFrame, shown: pd.DataFrame, stem: Path, caption: str, note: str = "", *, force: bool = False
+) -> list[Path]:
+    """Writes a table three ways, all files or none.
 
     Args:
         numbers: What goes into the CSV.
@@ -59,24 +63,21 @@ def save_table(numbers: pd.DataFrame, shown: pd.DataFrame, stem: Path, caption: 
         stem: Path without ending; `.csv`, `.md` and `.tex` are added.
         caption: One sentence.
         note: Below the table: settings, n, the command that makes it.
+        force: Overwrite files that infoplane did not make, too.
 
     Returns:
         The files.
 
     Raises:
-        InfoplaneError: They cannot be written.
+        InfoplaneError: As for `table_paths`, or they cannot be written.
     """
-    texts = {
-        ".csv": numbers.to_csv(index=False, float_format="%.17g"),
-        ".md": f"{caption}\n\n{markdown(shown)}\n" + (f"\n{note}\n" if note else ""),
-        ".tex": latex(shown, caption, note),
-    }
-    written = []
-    for ending, text in texts.items():
-        target = stem.with_name(stem.name + ending)
-        write_text(target, text)
-        written.append(target)
-    return written
+    paths = table_paths(stem, force)
+    text = f"{caption}\n\n{markdown(shown)}\n" + (f"\n{note}\n" if note else "") + f"\n<!-- {MARK} -->\n"
+    with whole(*paths) as (csv, md, tex):
+        write_csv(numbers, csv)
+        md.write_text(text, encoding="utf-8")
+        tex.write_text(f"% {MARK}\n{latex(shown, caption, note)}", encoding="utf-8")
+    return paths
 
 
 def markdown(table: pd.DataFrame) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from infoplane.errors import InfoplaneError, RunFileError
+from infoplane.files import exists
 
 # How the configuration of a run file calls it that is of a synchronous path, no training.
 SYNCHRONOUS = "synchronous path"
@@ -47,6 +48,6 @@ def refuse_existing(path: Path, force: bool) -> None:
         RunFileError: The path exists (and not `force`), or is a folder.
     """
     if path.exists() and not force:
-        raise RunFileError(f"{path} exists; use `force=True` to overwrite it or `resume=True` to go on with it")
+        raise RunFileError(f"{exists(path)} or `resume=True` to go on with it")
     if path.is_dir():
         raise RunFileError(f"{path} is a folder; give the name of a file")

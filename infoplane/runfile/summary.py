@@ -13,6 +13,7 @@ import pandas as pd
 
 from infoplane.runfile.schema import EXACT
 from infoplane.targets import MULTILABEL, Target
+from infoplane.text import printable
 
 if TYPE_CHECKING:
     from infoplane.runfile.reader import Run
@@ -24,9 +25,8 @@ def run_text(run: Run) -> str:
     Args:
         run: An open run.
     """
-    if not run.snapshots:
-        return "\n".join([*_about(run), "no finished snapshot yet"])
-    return "\n".join([*_about(run), "", plain_table(_layers(run))])
+    layers = ["", plain_table(_layers(run))] if run.snapshots else ["no finished snapshot yet"]
+    return printable("\n".join([*_about(run), *layers]))
 
 
 def run_html(run: Run) -> str:

@@ -21,7 +21,8 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from infoplane.errors import RunFileError, WriteFailed
+from infoplane.errors import InfoplaneError, RunFileError, WriteFailed
+from infoplane.files import drafts, hold
 from infoplane.runfile.names import refuse_existing
 from infoplane.runfile.reader import Run, open_run
 from infoplane.runfile.schema import (
@@ -117,10 +118,11 @@ class RunWriter(Closing):
                     _add_slots(file, max(2 * snapshots, SLOTS))
                     file.flush()
                     image = file.id.get_file_image()
-                _put(image, path)
+                with drafts(path) as [draft]:
+                    draft.write_bytes(image)
             return cls(path, lock)
         except BaseException:
-            _release(lock)
+            lock.release()
             raise
 
     @classmethod
@@ -137,15 +139,16 @@ class RunWriter(Closing):
         Raises:
             RunFileError: It is being made by another process, or cannot be written.
         """
-        draft = path.with_name(path.name + ".part")
+        lock = _lock(path)
         try:
-            with cls.create(draft, layers, probe, **settings, force=True) as writer:
+            with (
+                _writing(path),
+                drafts(path) as [draft],
+                cls.create(draft, layers, probe, **settings) as writer,
+            ):
                 yield writer
-            with _writing(path):
-                draft.replace(path)
         finally:
-            for leftover in (draft, _lock_file(draft)):
-                leftover.unlink(missing_ok=True)
+            lock.release()
 
     @classmethod
     def resume(cls, path: Path) -> RunWriter:
@@ -160,7 +163,7 @@ class RunWriter(Closing):
             with _writing(path):
                 return cls(path, lock)
         except BaseException:
-            _release(lock)
+            lock.release()
             raise
 
     @contextlib.contextmanager
@@ -235,7 +238,7 @@ class RunWriter(Closing):
             if not self._failed:
                 self._mark_open(False)
             self._file.close()
-        _release(self._lock)
+        self._lock.release()
 
     @contextlib.contextmanager
     def _guarded(self, needed: int = 0) -> Iterator[None]:
@@ -366,9 +369,8 @@ def _rewrite(
         config: Another configuration, as JSON.
         results: Other results: numbers as JSON, and arrays.
     """
-    draft = path.with_name(path.name + ".part")
     try:
-        with Run(path) as run, h5py.File(draft, "w", locking=False) as new:
+        with drafts(path) as [draft], Run(path) as run, h5py.File(draft, "w", locking=False) as new:
             _copy_finished(run, new, slots)
             if config is not None:
                 new.attrs["config"] = config
@@ -376,9 +378,7 @@ def _rewrite(
                 new.pop("results", None)
             if results is not None:
                 _write_results(new, *results)
-        draft.replace(path)
     except (OSError, RuntimeError) as error:
-        draft.unlink(missing_ok=True)
         raise WriteFailed(f"cannot copy {path} ({reason(error)}); it is as it was; free some space") from error
 
 
@@ -405,17 +405,6 @@ def _copy_finished(run: Run, new: h5py.File, slots: int) -> None:
         if PARAMETERS in snapshot._group:
             snapshot._group.copy(PARAMETERS, slot)
         slot.attrs.update(snapshot._group.attrs)
-
-
-def _put(content: bytes, path: Path) -> None:
-    """Writes a file that appears at once or not at all."""
-    draft = path.with_name(path.name + ".part")
-    try:
-        draft.write_bytes(content)
-        draft.replace(path)
-    except OSError:
-        draft.unlink(missing_ok=True)
-        raise
 
 
 def _store(parent: h5py.Group, name: str, values: NDArray) -> h5py.Dataset:
@@ -445,18 +434,7 @@ def _writing(path: Path) -> Iterator[None]:
 def _lock(path: Path) -> filelock.BaseFileLock:
     with _writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(_lock_file(path))
         try:
-            lock.acquire(timeout=0)
-        except filelock.Timeout:
-            raise RunFileError(f"{path} is being written by another process") from None
-    return lock
-
-
-def _lock_file(path: Path) -> Path:
-    return path.with_name(f".{path.name}.lock")
-
-
-def _release(lock: filelock.BaseFileLock) -> None:
-    # The file of the lock stays: taking it away would let two writers lock two files of one name.
-    lock.release()
+            return hold(path, wait=0)
+        except InfoplaneError as error:
+            raise RunFileError(str(error)) from None

@@ -123,7 +123,7 @@ def make_runs(groups: Mapping[str, Group], folder: Path, execution: Execution = 
 
     Raises:
         InfoplaneError: A training failed.
-        Interrupted: Asked to stop; what is recorded is safe.
+        Stopped: Asked to stop; what is recorded is safe.
     """
     for name, group in groups.items():
         variants = dict(group.variants)

@@ -8,11 +8,13 @@ import itertools
 import logging
 import multiprocessing
 import os
+import signal
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
+from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from infoplane.errors import InfoplaneError
 from infoplane.execution import QUIET, Execution
 from infoplane.runfile import open_run
 from infoplane.settings import settings_of
+from infoplane.stopping import Stopped
 from infoplane.trainers.loop import Interrupted
 from infoplane.trainers.methods import method
 from infoplane.trainers.session import record, resume
@@ -107,7 +110,7 @@ def run_jobs(trainings: Sequence[Job], execution: Execution = QUIET) -> None:
 
     Raises:
         InfoplaneError: A training failed; the others are finished first.
-        Interrupted: Asked to stop; what is recorded is safe.
+        Stopped: Asked to stop; what is recorded is safe.
     """
     missing = [job for job in trainings if not _is_finished(job)]
     if not missing:
@@ -206,9 +209,9 @@ def _results(trainings: Sequence[Job], processes: int) -> Iterable[tuple[Job, st
         return
     # Spawned, since a forked process must not use a GPU, nor the threads of its parent.
     context = multiprocessing.get_context("spawn")
-    threads = max(1, (os.cpu_count() or 1) // processes)
+    threads, stop = max(1, (os.cpu_count() or 1) // processes), context.Event()
     with ProcessPoolExecutor(
-        processes, mp_context=context, initializer=_prepare, initargs=(threads, os.getpid())
+        processes, mp_context=context, initializer=_prepare, initargs=(threads, os.getpid(), stop)
     ) as pool:
         running: dict[Future[str], Job] = {pool.submit(_train, job): job for job in trainings}
         try:
@@ -216,13 +219,15 @@ def _results(trainings: Sequence[Job], processes: int) -> Iterable[tuple[Job, st
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
                     yield running.pop(future), future.result()
         except BaseException:
+            stop.set()
             pool.shutdown(wait=True, cancel_futures=True)
             raise
 
 
-def _prepare(threads: int, parent: int) -> None:
+def _prepare(threads: int, parent: int, stop: Event) -> None:
     torch.set_num_threads(threads)
     threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
+    threading.Thread(target=_stop_with, args=(stop,), daemon=True).start()
 
 
 def _die_with(parent: int) -> None:
@@ -232,20 +237,27 @@ def _die_with(parent: int) -> None:
     os._exit(1)
 
 
+def _stop_with(stop: Event) -> None:
+    """Asks this process to stop when the one that started it does: only Ctrl-C reaches both."""
+    stop.wait()
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
 def _train(job: Job) -> str:
     """Trains one run to its end; gives what is wrong with it."""
     with contextlib.suppress(OSError):
         job.path.parent.mkdir(parents=True, exist_ok=True)
     try:
         if job.path.exists():
-            resume(job.path, _free(job.settings))
+            # The settings are those of the file, so the model is the one that the user named.
+            resume(job.path, {**_free(job.settings), "model": job.settings.model})
         else:
             record(job.settings, job.path)
     except InfoplaneError as error:
         return str(error)
-    except Interrupted:
-        raise KeyboardInterrupt from None
-    except Exception as error:  # a network or a device may fail in any way; the other trainings go on
+    except Interrupted as request:
+        raise Stopped(request.signal) from None
+    except (Exception, SystemExit) as error:  # a network or a device may fail in any way; the others go on
         logger.debug("%s failed", job.path, exc_info=True)
         return f"{type(error).__name__}: {' '.join(str(error).split())}"
     return ""

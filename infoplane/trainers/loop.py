@@ -9,11 +9,9 @@ is one unit that holds the whole network.
 from __future__ import annotations
 
 import contextlib
-import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from types import FrameType
 from typing import Any
 
 import torch
@@ -21,6 +19,7 @@ from torch import Tensor, nn
 
 from infoplane.data import Augmentation, Dataset, Split
 from infoplane.recording.layers import eval_mode, tensor_of
+from infoplane.stopping import stop_name, stop_requests
 from infoplane.trainers.distributed import any_of, parallel, rank, share_buffers, world
 from infoplane.trainers.meter import Cost, measure_step
 from infoplane.trainers.task import Targets
@@ -38,7 +37,7 @@ class Interrupted(Exception):
     """
 
     def __init__(self, number: int) -> None:
-        super().__init__(signal.Signals(number).name)
+        super().__init__(stop_name(number))
         self.signal = number
 
 
@@ -168,9 +167,9 @@ class Loop:
             after_step: Called after each step; should be cheap.
 
         Raises:
-            Interrupted: SIGINT or SIGTERM came; the step under way and its callbacks are finished.
+            Interrupted: A signal or the time limit asks to stop; the step under way and its callbacks are finished.
         """
-        with _stop_signal() as stop:
+        with stop_requests() as stop:
             while self.step < self.total_steps:
                 epoch, start = divmod(self.step, self.steps_per_epoch)
                 for indices in self._batches(epoch)[start:]:
@@ -361,24 +360,3 @@ def evaluation(units: Sequence[Unit]) -> Iterator[None]:
     """Units in evaluation mode and without gradients, without a trace on training."""
     with eval_mode(nn.ModuleList(units)), torch.no_grad():
         yield
-
-
-@contextlib.contextmanager
-def _stop_signal() -> Iterator[list[int]]:
-    """Collects SIGINT and SIGTERM, so that they take effect between two steps; a second one acts at once."""
-    received: list[int] = []
-    before: dict[int, Any] = {}
-
-    def receive(number: int, _frame: FrameType | None) -> None:
-        received.append(number)
-        signal.signal(number, before[number])
-
-    try:
-        for number in (int(signal.SIGINT), int(signal.SIGTERM)):
-            # Outside the main thread signals cannot be caught; there Python's own handling stays.
-            with contextlib.suppress(ValueError):
-                before[number] = signal.signal(number, receive)
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

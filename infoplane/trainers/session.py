@@ -66,7 +66,8 @@ def resume(path: Path, changes: Mapping[str, Any] | None = None, *, execution: E
     Args:
         path: The run file.
         changes: Settings that differ from those of the run: more `epochs`, another `data_root` or `device`, or
-            `synchronous_path`.
+            `synchronous_path`. A `model` of the user's own must be named again, as the file may be a stranger's;
+            and data are downloaded only into a `data_root` that is given.
         execution: Whether a progress bar is shown.
 
     Returns:
@@ -82,6 +83,7 @@ def resume(path: Path, changes: Mapping[str, Any] | None = None, *, execution: E
                 f"{path} is the {run.config['trajectory']} of a training; go on with its own run file"
             )
         settings = TrainingSettings.of(run.config)
+    _refuse_unasked_code(path, settings, changes or {})
     changed = {name: value for name, value in (changes or {}).items() if value != getattr(settings, name)}
     refused = sorted(changed.keys() - CHANGEABLE)
     if refused:
@@ -90,7 +92,17 @@ def resume(path: Path, changes: Mapping[str, Any] | None = None, *, execution: E
     _refuse_length(path, settings, changed.get("epochs", settings.epochs))
     settings = dataclasses.replace(settings, **changed).resolved()
     with process_group(settings.device) as device:
-        return _Session(settings, path, device, execution).train(going_on=True)
+        session = _Session(settings, path, device, execution, download="data_root" in (changes or {}))
+        return session.train(going_on=True)
+
+
+def _refuse_unasked_code(path: Path, settings: TrainingSettings, given: Mapping[str, Any]) -> None:
+    """A file may be from a stranger: the code that it names runs only where the user names it too."""
+    if ":" in str(settings.model) and given.get("model") != settings.model:
+        raise InfoplaneError(
+            f"{path} wants to run code for its model, '{settings.model}'; if you trust it, give "
+            f"`model='{settings.model}'`"
+        )
 
 
 def _refuse_length(path: Path, settings: TrainingSettings, epochs: int) -> None:
@@ -115,12 +127,14 @@ def _refuse_length(path: Path, settings: TrainingSettings, epochs: int) -> None:
 class _Session:
     """One process's share of a run: builds everything from the settings, trains, records, saves."""
 
-    def __init__(self, settings: TrainingSettings, path: Path, device: str, execution: Execution) -> None:
+    def __init__(
+        self, settings: TrainingSettings, path: Path, device: str, execution: Execution, *, download: bool = True
+    ) -> None:
         self.settings = settings
         self.path = path
         self.execution = execution
         self.checkpoint = beside(path, ".ckpt")
-        self.dataset = _load(settings).to(device_of(device))
+        self.dataset = _load(settings, download).to(device_of(device))
         self.task = Task(self.dataset.spec.classes, boxes=settings.task == "classes+boxes")
         if self.task.boxes and self.dataset.train.boxes is None:
             raise InfoplaneError(f"data set '{settings.dataset}' has no boxes; leave out `task='classes+boxes'`")
@@ -279,8 +293,10 @@ class _Session:
             ) from error
 
 
-def _load(settings: TrainingSettings) -> Dataset:
-    dataset = load_dataset(settings.dataset, Path(settings.data_root), settings.image_size, settings.region)
+def _load(settings: TrainingSettings, download: bool) -> Dataset:
+    dataset = load_dataset(
+        settings.dataset, Path(settings.data_root), settings.image_size, settings.region, download=download
+    )
     if settings.train_size is not None:
         dataset = subset(dataset, settings.train_size)
     if settings.validation:

@@ -203,6 +203,8 @@ def test_output_is_never_overwritten_without_force(recorded):
     assert Path("run.h5").read_bytes() == before
     assert recorded("record", *RECORD, "--seed", "3", "--force", "-o", "run.h5")[0] == 0
     assert recorded("plot", "run.h5")[0] == 0
+    assert recorded("plot", "run.h5")[0] == 0
+    Path("run-time.png").write_bytes(b"a picture of somebody else")
     assert_one_line(recorded("plot", "run.h5"), "exists", "--force")
     assert recorded("plot", "run.h5", "--force")[0] == 0
 
@@ -219,7 +221,7 @@ def test_estimates_that_cannot_be_written(recorded, monkeypatch):
 
     monkeypatch.setattr(pd.DataFrame, "to_csv", full)
     assert_one_line(recorded("estimate", "run.h5"), "No space left on device")
-    assert not list(Path().glob("*.part"))
+    assert not list(Path().glob(".infoplane-*"))
 
 
 def test_data_that_are_not_there(infoplane, monkeypatch):
@@ -290,15 +292,14 @@ def test_a_write_that_fails_ends_in_one_line(infoplane):
         line = f"{command} --snapshots {snapshots} -o run.h5"
         done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False)
         assert_one_line((done.returncode, done.stdout, done.stderr), "File too large")
-        assert not list(Path().glob("*.part"))
+        assert not list(Path().glob(".infoplane-*"))
 
 
 def test_a_folder_that_may_not_be_written_to(recorded, monkeypatch):
     def refused(*_args, **_options):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("filelock.FileLock.__init__", lambda *_a, **_k: None)
-    monkeypatch.setattr("filelock.FileLock.__enter__", refused, raising=False)
+    monkeypatch.setattr("filelock.FileLock.acquire", refused)
     code, out, complaint = recorded("estimate", "run.h5")
     assert code == 0
     assert "not kept" in complaint

@@ -1,3 +1,5 @@
+import os
+import re
 import socket
 from pathlib import Path
 
@@ -306,6 +308,61 @@ def test_gtsrb_damaged_annotations(tmp_path, offline, numbers):
     table.write_text(f"{HEADER}\n00000_00000.ppm;{numbers};2\n")
     with pytest.raises(InfoplaneError, match=r"GT-00002.csv line 2 holds no box within its image") as caught:
         load_dataset("gtsrb", tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def _outside(base):
+    Image.new("RGB", (20, 40)).save(base.parent / "secret.ppm")
+    table = base / "GT-final_test.csv"
+    table.write_text(table.read_text().replace("00001.ppm", "../../../../secret.ppm"))
+
+
+def _absolute(base):
+    Image.new("RGB", (20, 40)).save(base.parent / "secret.ppm")
+    table = base / "GT-final_test.csv"
+    table.write_text(table.read_text().replace("00001.ppm", str(base.parent / "secret.ppm")))
+
+
+def _class(base):
+    table = base / "GT-final_test.csv"
+    table.write_text(re.sub(r";2\n", ";43\n", table.read_text()))
+
+
+def _image(content):
+    def write(base):
+        path = base / "GTSRB" / "Training" / "00001" / "00007_00029.ppm"
+        path.write_bytes(content(path.read_bytes()))
+
+    return write
+
+
+def _pipe(base):
+    path = base / "GTSRB" / "Final_Test" / "Images" / "00001.ppm"
+    path.unlink()
+    os.mkfifo(path)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (_outside, r"name .*secret\.ppm, an image elsewhere"),
+        (_absolute, r"name .*secret\.ppm, an image elsewhere"),
+        (_class, r"'gtsrb' in .* has a sample of class 43, but its classes are 0 to 42"),
+        (_image(lambda whole: whole[:100]), r"00007_00029\.ppm cannot be read .*truncated"),
+        (_image(lambda _: b"P6 30000 30000 255 "), r"00007_00029\.ppm cannot be read .*"),
+        (
+            _image(lambda _: b"P6 3000 3000 255 "),
+            r"00007_00029\.ppm cannot be read .*3000 × 3000 pixels are too many",
+        ),
+        (_image(lambda _: b"%!PS-Adobe-3.0 EPSF-3.0\n"), r"00007_00029\.ppm cannot be read .*cannot identify"),
+        (_image(lambda _: b""), r"00007_00029\.ppm cannot be read"),
+        (_pipe, r"00001\.ppm is a pipe or a device"),
+    ],
+)
+def test_gtsrb_of_strangers(tmp_path, offline, damage, message):
+    damage(write_signs(tmp_path))
+    with pytest.raises(InfoplaneError, match=message) as caught:
+        load_dataset("gtsrb", tmp_path, image_size=8)
     assert "\n" not in str(caught.value)
 
 

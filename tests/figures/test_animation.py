@@ -86,7 +86,7 @@ def test_nothing_to_move_is_refused():
         animated_plane(Plane(plane_table(estimates()).iloc[:0]))
 
 
-def test_a_gif_is_written_once(tmp_path):
+def test_a_gif_is_written_and_may_be_again(tmp_path):
     table = plane_table(estimates(layers=2, steps=(0, 1, 3)))
     path = save_animation(animated_plane(Plane(table)), tmp_path / "new" / "plane.gif")
     with Image.open(path) as film:
@@ -98,6 +98,8 @@ def test_a_gif_is_written_once(tmp_path):
     # Frames that are alike are one long one: the last is held.
     assert durations[2] > 2000 > durations[0]
     assert [one.name for one in path.parent.iterdir()] == ["plane.gif"]
+    film_writer(path)  # it may be made again
+    path.write_bytes(b"GIF89a of somebody else")
     with pytest.raises(InfoplaneError, match="use `force=True`"):
         film_writer(path)
 

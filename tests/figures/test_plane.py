@@ -200,12 +200,31 @@ def test_files_are_written_and_kept(tmp_path):
     assert [path.name for path in paths] == ["plane.v1.png", "plane.v1.pdf", "plane.v1.csv"]
     assert len(pd.read_csv(paths[2])) == len(table)
     before = [path.read_bytes() for path in paths]
+    save(figure, stem, table)
+    assert [path.read_bytes() for path in paths] == before
+    assert sorted(path.name for path in stem.parent.iterdir()) == sorted(path.name for path in paths)
     paths[0].unlink()
+    paths[1].write_text("a page of somebody else")
     with pytest.raises(InfoplaneError, match=r"plane\.v1\.pdf exists; use `force=True` to overwrite"):
         save(figure, stem, table)
     assert not paths[0].exists()
     save(figure, stem, table, force=True)
     assert [path.read_bytes() for path in paths] == before
+
+
+def test_a_figure_that_fails_half_way_leaves_the_old_files(tmp_path, monkeypatch):
+    table = plane_table(estimates())
+    paths = save(information_plane(Plane(table)), tmp_path / "plane", table)
+    before = [path.read_bytes() for path in paths]
+
+    def full(*_args, **_options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(pd.DataFrame, "to_csv", full)
+    with pytest.raises(InfoplaneError, match=r"cannot write .*plane\.png: No space left on device"):
+        save(information_plane(Plane(table.iloc[:4])), tmp_path / "plane", table)
+    assert [path.read_bytes() for path in paths] == before
+    assert len(list(tmp_path.iterdir())) == 3
 
 
 def test_equal_tables_make_equal_files_with_embedded_fonts(tmp_path):

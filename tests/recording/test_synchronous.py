@@ -238,7 +238,7 @@ def test_a_training_without_a_path_ends_well(tmp_path, caplog, change, reason):
         change(net)
         recorder.snapshot(1)
     assert f"no synchronous path is recorded: {reason}" in caplog.text
-    assert not list(tmp_path.glob("*.part")) + list(tmp_path.glob("*.synchronous.h5"))
+    assert not list(tmp_path.glob(".infoplane-*")) + list(tmp_path.glob("*.synchronous.h5"))
 
 
 def test_a_damaged_first_state_is_named(tmp_path):

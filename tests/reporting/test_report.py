@@ -82,7 +82,7 @@ def test_report_round_trip(report, tmp_path):
     assert list(areas) == ["run", "layer", "depth", "quantity", "area"]
     assert len(areas) == 2 * 2 * 6
     assert [row["layer"] for row in numbers["phases"]] == ["conv1", "conv2", "conv3", "conv4", "fc1", "logits"]
-    assert list(tmp_path.rglob("*.part")) == []
+    assert list(tmp_path.rglob(".infoplane-*")) == []
 
 
 def test_every_number_in_the_words_is_in_the_json(report, tmp_path):
@@ -104,13 +104,16 @@ def test_the_control_runs_are_analysed_alike(report):
     assert report.variants[-1].verdict == report.verdicts[0]
 
 
-def test_nothing_is_overwritten_without_force(report, tmp_path):
+def test_only_what_infoplane_made_is_overwritten_without_force(report, tmp_path):
     write_report(report, tmp_path / "report")
-    (tmp_path / "report.json").unlink()
     before = (tmp_path / "report.md").read_bytes()
+    write_report(report, tmp_path / "report")
+    assert (tmp_path / "report.md").read_bytes() == before
+    (tmp_path / "report.json").write_text('{"of": "somebody else"}')
+    (tmp_path / "report.md").unlink()
     with pytest.raises(InfoplaneError, match="force=True"):
         write_report(report, tmp_path / "report")
-    assert not (tmp_path / "report.json").exists()
+    assert not (tmp_path / "report.md").exists()
     write_report(report, tmp_path / "report", force=True)
     assert (tmp_path / "report.md").read_bytes() == before
     (tmp_path / "file").write_text("")

@@ -253,7 +253,7 @@ def test_new_settings_come_whole_or_not_at_all(run_path, monkeypatch):
     with open_run(run_path) as run:
         assert run.config == {"seed": 2}
         assert_whole(run)
-    assert not list(run_path.parent.glob("*.part"))
+    assert not list(run_path.parent.glob(".infoplane-*"))
 
 
 def test_old_files_have_no_parameters_and_are_copied_as_they_are(run_path):

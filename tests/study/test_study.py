@@ -80,6 +80,7 @@ def test_every_figure_and_table_is_made_or_named_as_missing(infoplane, folder, t
     assert "- F14: " in page
     verdicts = json.loads((tmp_path / "out" / "report.json").read_text())["verdicts"]
     assert [one["outcome"] for one in verdicts] == ["undecidable"] * 2
+    (tmp_path / "out" / "index.md").write_text("a page of somebody else")
     again, _, complaint = infoplane("figures", "--out", tmp_path / "out", "--runs", folder)
     assert again == 1
     assert "use --force" in complaint

@@ -9,6 +9,7 @@ import time
 import numpy as np
 import pytest
 import torch
+from planted import planted_run
 
 from infoplane import open_run
 from infoplane.errors import InfoplaneError
@@ -21,6 +22,7 @@ from infoplane.trainers.unit import Unit
 # Dropout-free networks hide a wrong random state; batch norm hides nothing. The cnn has the latter, the
 # user's network below the former.
 SMALL = TrainingSettings(model="cnn", epochs=2, snapshots="7", probe_size=60, batch_size=128, eval_size=100)
+OWN = "mynet:dropping"
 NETWORK = """
 from torch import nn
 
@@ -33,7 +35,12 @@ def dropping():
 def dropping(tmp_path, monkeypatch):
     (tmp_path / "mynet.py").write_text(NETWORK)
     monkeypatch.chdir(tmp_path)
-    return dataclasses.replace(SMALL, model="mynet:dropping")
+    return dataclasses.replace(SMALL, model=OWN)
+
+
+def go_on(path, changes=None):
+    """As with `--model`, without which a file runs no code of a user's."""
+    return resume(path, {"model": OWN, **(changes or {})})
 
 
 def contents(path):
@@ -136,7 +143,7 @@ def test_interrupted_and_resumed(dropping, tmp_path, monkeypatch, stop_at, numbe
         with pytest.raises(Interrupted):
             record(dropping, tmp_path / "part.h5")
     assert len(batches) == stop_at + 1
-    resume(tmp_path / "part.h5")
+    go_on(tmp_path / "part.h5")
     assert_same(contents(tmp_path / "whole.h5"), contents(tmp_path / "part.h5"))
     assert_same_weights(tmp_path / "whole.h5", tmp_path / "part.h5")
 
@@ -175,7 +182,7 @@ def _finished(path):
 def test_a_finished_run_goes_on(dropping, tmp_path):
     record(dataclasses.replace(dropping, epochs=4), tmp_path / "whole.h5")
     record(dropping, tmp_path / "part.h5")
-    resume(tmp_path / "part.h5", {"epochs": 4})
+    go_on(tmp_path / "part.h5", {"epochs": 4})
     whole, part = contents(tmp_path / "whole.h5"), contents(tmp_path / "part.h5")
     common = {step for step, *_ in whole} & {step for step, *_ in part}
     assert {0, 1, 40} <= common
@@ -190,7 +197,7 @@ def test_a_lost_checkpoint_costs_time_only(dropping, tmp_path, caplog):
     record(dropping, path)
     before = contents(path)
     path.with_suffix(".ckpt").unlink()
-    resume(path)
+    go_on(path)
     assert "training again from initialisation" in caplog.text
     assert_same(before, contents(path))
 
@@ -199,18 +206,18 @@ def test_resume_refuses(dropping, tmp_path):
     path = tmp_path / "run.h5"
     record(dataclasses.replace(dropping, schedule="cosine"), path)
     with pytest.raises(InfoplaneError, match="depends on its 2 epochs"):
-        resume(path, {"epochs": 5})
+        go_on(path, {"epochs": 5})
     with pytest.raises(InfoplaneError, match="more than 1"):
-        resume(path, {"epochs": 1})
+        go_on(path, {"epochs": 1})
     with pytest.raises(InfoplaneError, match=r"keeps its settings.*`batch_size`, `lr`"):
-        resume(path, {"lr": 3.0, "batch_size": 7, "seed": 0})
+        go_on(path, {"lr": 3.0, "batch_size": 7, "seed": 0})
     record(dropping, tmp_path / "other.h5")
     path.with_suffix(".ckpt").write_bytes((tmp_path / "other.ckpt").read_bytes())
     with pytest.raises(InfoplaneError, match="belongs to another run"):
-        resume(path)
+        go_on(path)
     path.with_suffix(".ckpt").write_bytes(b"nonsense")
     with pytest.raises(InfoplaneError, match="damaged"):
-        resume(path)
+        go_on(path)
 
 
 def test_a_pickle_in_a_checkpoint_is_not_run(dropping, tmp_path):
@@ -222,7 +229,7 @@ def test_a_pickle_in_a_checkpoint_is_not_run(dropping, tmp_path):
     record(dropping, path)
     torch.save({"loop": Evil()}, path.with_suffix(".ckpt"))
     with pytest.raises(InfoplaneError, match="damaged"):
-        resume(path)
+        go_on(path)
     assert not (tmp_path / "owned").exists()
 
 
@@ -279,7 +286,7 @@ def test_runs_whose_names_differ_after_a_dot_keep_apart(dropping, tmp_path):
     for name, seed in (("lr0.1", 1), ("lr0.2", 2)):
         record(dataclasses.replace(dropping, seed=seed), tmp_path / name)
     for name in ("lr0.1", "lr0.2"):
-        resume(tmp_path / name, {"epochs": 3})
+        go_on(tmp_path / name, {"epochs": 3})
     assert {path.name for path in tmp_path.glob("*.ckpt")} == {"lr0.1.ckpt", "lr0.2.ckpt"}
 
 
@@ -306,11 +313,11 @@ def test_the_synchronous_path_is_the_same_after_an_interruption_and_of_a_longer_
     assert not synchronous_path_of(path).exists()
     # As after a move to another machine: the weights of the first snapshot are those of the seed.
     (tmp_path / "a.first.pt").unlink()
-    resume(path)
+    go_on(path)
     record(settings, whole)
     assert_same(contents(synchronous_path_of(whole)), contents(synchronous_path_of(path)))
 
-    resume(path, {"epochs": 3})
+    go_on(path, {"epochs": 3})
     with open_run(path) as run, open_run(synchronous_path_of(path)) as made:
         assert [s.step for s in made.snapshots] == [s.step for s in run.snapshots]
         assert made.snapshots[-1].metrics["progress"] == 1
@@ -318,13 +325,56 @@ def test_the_synchronous_path_is_the_same_after_an_interruption_and_of_a_longer_
         assert run.results
     assert not list(tmp_path.glob("*.first.pt"))
     with pytest.raises(InfoplaneError, match="is the synchronous path of a training; go on with its own run file"):
-        resume(synchronous_path_of(path))
+        go_on(synchronous_path_of(path))
 
 
 def test_a_finished_run_gets_its_synchronous_path_afterwards(dropping, tmp_path):
     record(dropping, tmp_path / "late.h5")
-    resume(tmp_path / "late.h5", {"synchronous_path": True})
+    go_on(tmp_path / "late.h5", {"synchronous_path": True})
     record(dataclasses.replace(dropping, synchronous_path=True), tmp_path / "at once.h5")
     late, at_once = (synchronous_path_of(tmp_path / name) for name in ("late.h5", "at once.h5"))
     assert_same(contents(late), contents(at_once))
     assert_same_weights(tmp_path / "late.h5", tmp_path / "at once.h5")
+
+
+PLANTED = """
+from pathlib import Path
+from torch import nn
+Path("imported").touch()
+
+def make():
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+"""
+
+
+def test_code_that_a_file_names_runs_only_where_the_user_names_it_too(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "planted_code.py").write_text(PLANTED)
+    record(dataclasses.replace(SMALL, model="planted_code:make"), tmp_path / "run.h5")
+    sys.modules.pop("planted_code")
+    (tmp_path / "imported").unlink()
+    for changes in ({}, {"epochs": 3}, {"model": "cnn"}, {"model": "planted_code:other"}):
+        with pytest.raises(InfoplaneError, match="run code for its model, 'planted_code:make'; if you trust it"):
+            resume(tmp_path / "run.h5", changes)
+    assert not (tmp_path / "imported").exists()
+    assert "planted_code" not in sys.modules
+    resume(tmp_path / "run.h5", {"epochs": 3, "model": "planted_code:make"})
+    assert (tmp_path / "imported").exists()
+
+
+def test_data_are_downloaded_only_to_where_the_user_says(tmp_path, monkeypatch):
+    asked = []
+
+    def download(_name, root):
+        asked.append(root)
+        raise OSError("no network")
+
+    monkeypatch.setattr("infoplane.data.download._download", download)
+    path = planted_run(tmp_path / "sgd" / "seed0.h5", dataset="mnist", data_root=str(tmp_path / "elsewhere"))
+    with pytest.raises(InfoplaneError, match=r"is not in .*elsewhere .*the run file names; give `data_root`"):
+        resume(path)
+    assert asked == []
+    assert not (tmp_path / "elsewhere").exists()
+    with pytest.raises(InfoplaneError, match="cannot be downloaded"):
+        resume(path, {"data_root": str(tmp_path / "here")})
+    assert asked == [tmp_path / "here"]

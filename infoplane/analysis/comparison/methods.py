@@ -44,7 +44,7 @@ def compared_runs(folder: Path) -> list[Path]:
     Raises:
         InfoplaneError: There are none.
     """
-    paths = sorted(trainings(folder.glob("*/*.h5")), key=_natural) if folder.is_dir() else []
+    paths = sorted(trainings(folder.glob("[!.]*/[!.]*.h5")), key=_natural) if folder.is_dir() else []
     if not paths:
         what = "is a folder without" if folder.is_dir() else "is no folder of"
         raise InfoplaneError(

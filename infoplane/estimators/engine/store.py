@@ -6,22 +6,22 @@ table; a kill leaves the old table or the new one.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import logging
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import filelock
 import numpy as np
 import pandas as pd
 
 from infoplane.errors import InfoplaneError
+from infoplane.files import drafts, hold, reason, refuse_no_file, without_quotes, write_csv
 
 logger = logging.getLogger(__name__)
+
+LOCK_SECONDS = 60.0  # others hold the lock while they read and write a table
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,10 @@ class StoredTable:
         if not self.path.exists():
             return pd.DataFrame()
         try:
+            refuse_no_file(self.path)
             # As text first: a layer may be called "3", and pandas' own parser may miss the last bit of a number.
             table = pd.read_csv(self.path, dtype=str, keep_default_na=False, na_values=[""])
+            table = table.assign(**{name: without_quotes(table[name]) for name in self.words & set(table)})
             if "run_id" in table and not set(table) >= self.integers:
                 return pd.DataFrame()
             table = table.assign(**{name: value for name, value in self.defaults.items() if name not in table})
@@ -73,23 +75,23 @@ class StoredTable:
         that cannot be written to the rows are given but not stored.
 
         Raises:
-            InfoplaneError: The file cannot be written.
+            InfoplaneError: The file cannot be written, or another process does not give back its lock.
         """
         path = self.path
-        draft = path.with_name(f"{path.name}.{os.getpid()}.part")
         try:
-            with filelock.FileLock(path.with_name(f".{path.name}.lock")):
+            lock = hold(path, LOCK_SECONDS)
+            try:
                 whole = self._joined(new)
-                whole.to_csv(draft, index=False, float_format="%.17g")
-                draft.replace(path)
+                with drafts(path) as [draft]:
+                    write_csv(whole, draft)
+            finally:
+                lock.release()
             return whole
         except OSError as error:
-            with contextlib.suppress(OSError):
-                draft.unlink(missing_ok=True)
             if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
                 logger.warning("%s cannot be written (%s): the estimates are not kept", path, error.strerror)
                 return self._joined(new)
-            raise InfoplaneError(f"cannot write {path}: {error.strerror or error}") from error
+            raise InfoplaneError(f"cannot write {path}: {reason(error)}") from error
 
     def _joined(self, new: pd.DataFrame) -> pd.DataFrame:
         """What is stored and the new rows, each once."""

@@ -23,6 +23,7 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import TextPath
 
 from infoplane.errors import InfoplaneError
+from infoplane.files import MARK, refuse_foreign, whole, write_csv
 
 COLUMN = 3.25
 DOUBLE_COLUMN = 6.75
@@ -62,8 +63,8 @@ _RC: Any = {
 }
 # Dates and program versions would make two equal figures differ in their bytes.
 _METADATA: dict[str, dict[str, Any]] = {
-    ".png": {"Software": None},
-    ".pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+    ".png": {"Software": MARK},
+    ".pdf": {"CreationDate": None, "Creator": MARK, "Producer": None},
 }
 
 
@@ -204,40 +205,34 @@ def writable(stem: Path, force: bool = False) -> list[Path]:
 
     Args:
         stem: Path without ending.
-        force: Overwrite what is there.
+        force: Overwrite files that infoplane did not make, too.
 
     Raises:
-        InfoplaneError: If one of them exists (and not `force`).
+        InfoplaneError: If one of them exists and is not of infoplane (and not `force`).
     """
     paths = [stem.with_name(stem.name + ending) for ending in (".png", ".pdf", ".csv")]
-    for path in paths:
-        if path.exists() and not force:
-            raise InfoplaneError(f"{path} exists; use `force=True` to overwrite")
+    refuse_foreign(*paths, force=force)
     return paths
 
 
 def save(figure: Figure, stem: Path, table: pd.DataFrame, force: bool = False) -> list[Path]:
-    """Write a figure as PNG (200 dpi) and PDF (fonts embedded), and the table behind it as CSV.
+    """Write a figure as PNG (200 dpi) and PDF (fonts embedded), and the table behind it as CSV, all or none.
 
     Args:
         figure: The figure.
         stem: Path without ending; its folder is made if needed.
         table: What the figure shows.
-        force: Overwrite what is there.
+        force: Overwrite files that infoplane did not make, too.
 
     Returns:
         The three paths.
 
     Raises:
-        InfoplaneError: If a file exists (and not `force`; nothing is written then) or can't be written.
+        InfoplaneError: If a file is not of infoplane (and not `force`), or can't be written; nothing is then.
     """
     paths = writable(stem, force)
-    try:
-        stem.parent.mkdir(parents=True, exist_ok=True)
-        with style():
-            for path in paths[:2]:
-                figure.savefig(path, metadata=_METADATA[path.suffix])
-        table.to_csv(paths[2], index=False)
-    except OSError as error:
-        raise InfoplaneError(f"cannot write {stem}: {error.strerror or error}") from error
+    with whole(*paths) as drafts, style():
+        for draft in drafts[:2]:
+            figure.savefig(draft, metadata=_METADATA[draft.suffix])
+        write_csv(table, drafts[2])
     return paths

@@ -18,7 +18,7 @@ from infoplane.analysis.comparison.methods import (
 )
 from infoplane.errors import InfoplaneError
 from infoplane.reporting.methods import show
-from infoplane.reporting.tables import latex, markdown, plus_minus, refuse_existing_table, save_table
+from infoplane.reporting.tables import latex, markdown, plus_minus, save_table
 
 
 def runs(**accuracies):
@@ -238,10 +238,12 @@ def test_tables_are_saved_three_ways_and_kept(tmp_path):
     assert [path.name for path in paths] == ["table.v1.csv", "table.v1.md", "table.v1.tex"]
     assert float(paths[0].read_text().split()[1]) == 1 / 3
     assert paths[1].read_text().startswith("A caption.\n\n| x |")
-    assert paths[1].read_text().endswith("A note.\n")
+    assert "|\n\nA note.\n" in paths[1].read_text()
+    assert save_table(numbers, numbers.astype(str), tmp_path / "new" / "table.v1", "Again.") == paths
+    paths[2].write_text("of somebody else")
     with pytest.raises(InfoplaneError, match="force=True"):
-        refuse_existing_table(tmp_path / "new" / "table.v1", force=False)
-    refuse_existing_table(tmp_path / "new" / "table.v1", force=True)
+        save_table(numbers, numbers.astype(str), tmp_path / "new" / "table.v1", "Again.")
+    save_table(numbers, numbers.astype(str), tmp_path / "new" / "table.v1", "Again.", force=True)
     (tmp_path / "file").write_text("")
     with pytest.raises(InfoplaneError, match="cannot write"):
         save_table(numbers, numbers, tmp_path / "file" / "table", "")

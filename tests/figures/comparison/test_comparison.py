@@ -277,6 +277,7 @@ def test_plot_of_a_folder(infoplane, folder, tmp_path):
         assert all((tmp_path / f"{name}{ending}").exists() for name in names)
     assert "not drawn" not in complaint
     assert str(tmp_path / "sweep.png") in out
+    (tmp_path / "accuracy.pdf").write_text("a page of somebody else")
     code, _, complaint = infoplane("plot", folder, "-o", tmp_path)
     assert code == 1
     assert "--force" in complaint

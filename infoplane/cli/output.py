@@ -1,0 +1,82 @@
+"""What the command line prints, on terminals, in pipes and into files of every kind."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from infoplane.errors import InfoplaneError
+from infoplane.files import reason
+from infoplane.text import printable
+
+
+def say(text: object, *, err: bool = False, nl: bool = True) -> None:
+    """Prints a text at once, without what would steer the terminal.
+
+    Args:
+        text: What to print.
+        err: Print a complaint; one that cannot be printed is dropped.
+        nl: End the line.
+
+    Raises:
+        InfoplaneError: A result cannot be printed.
+        BrokenPipeError: Nobody reads the results any more.
+    """
+    try:
+        click.echo(printable(str(text)), err=err, nl=nl)
+    except BrokenPipeError:
+        if not err:
+            raise
+    except OSError as error:
+        if not err:
+            raise InfoplaneError(f"cannot print the results: {reason(error)}") from error
+
+
+class PrintableFormatter(logging.Formatter):
+    """Formats log records without what would steer the terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record as text."""
+        return printable(super().format(record))
+
+
+def prepare_streams() -> None:
+    """Makes standard output and error take whatever is printed.
+
+    Characters that a console does not have are replaced. Streams that are closed become those that lead nowhere,
+    so that no file is opened in their place and printed into.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError, ValueError):
+            stream.reconfigure(errors="replace")  # type: ignore[union-attr]
+    if sys.stderr is None:
+        sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115 - progress bars insist on one
+
+
+def close_streams() -> None:
+    """Drops what could not be printed, as Python would complain of it once more when it ends."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except (OSError, ValueError):
+            with contextlib.suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def show(error: click.ClickException) -> None:
+    """Prints how a verb is used, and what was wrong."""
+    page = io.StringIO()
+    error.show(file=page)
+    say(page.getvalue(), err=True, nl=False)

@@ -1,0 +1,221 @@
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import filelock
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from infoplane import InfoplaneError
+from infoplane.files import (
+    MARK,
+    drafts,
+    hold,
+    refuse_foreign,
+    refuse_no_file,
+    save_tensors,
+    scratch,
+    whole,
+    without_quotes,
+    write_csv,
+    write_text,
+)
+
+HALF_WRITTEN = """
+import sys, time
+from pathlib import Path
+from infoplane.files import whole
+with whole(*map(Path, sys.argv[1:])) as places:
+    for place in places:
+        place.write_text("new")
+    print("written", flush=True)
+    time.sleep(60)
+"""
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_set_of_files_appears_at_once(tmp_path):
+    paths = [tmp_path / "new" / "a.txt", tmp_path / "b.txt"]
+    with whole(*paths) as places:
+        assert [place.name for place in places] == ["a.txt", "b.txt"]
+        for place in places:
+            place.write_text(place.stem)
+            assert not any(path.exists() for path in paths)
+    assert [path.read_text() for path in paths] == ["a", "b"]
+    assert names(tmp_path) == ["b.txt", "new"]
+    assert names(tmp_path / "new") == ["a.txt"]
+
+
+def test_an_error_leaves_what_was_there(tmp_path):
+    paths = [tmp_path / "a", tmp_path / "b"]
+    paths[0].write_text("old")
+    with pytest.raises(TypeError), whole(*paths) as places:
+        places[0].write_text(1)
+    with pytest.raises(InfoplaneError, match=r"cannot write .*a: No such file"), whole(*paths) as places:
+        places[0].write_text("new")  # and the other one is not
+    assert paths[0].read_text() == "old"
+    assert names(tmp_path) == ["a"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="kills as POSIX does")
+def test_a_kill_leaves_what_was_there_and_its_rest_is_swept(tmp_path):
+    path = tmp_path / "a"
+    path.write_text("old")
+    with subprocess.Popen(
+        [sys.executable, "-c", HALF_WRITTEN, path, tmp_path / "b"], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout.readline() == "written\n"
+        write_text(tmp_path / "c", "what another process is writing stays")
+        assert len(names(tmp_path)) == 3
+        process.send_signal(signal.SIGKILL)
+    assert path.read_text() == "old"
+    assert not (tmp_path / "b").exists()
+    write_text(tmp_path / "d", "sweeps")
+    assert names(tmp_path) == ["a", "c", "d"]
+
+
+def test_the_rest_of_another_machine_is_swept_after_a_day(tmp_path):
+    fresh, old = (tmp_path / f".infoplane-elsewhere-{number}-x" for number in (1, 2))
+    for folder in (fresh, old):
+        folder.mkdir()
+    os.utime(old, (time.time() - 100_000,) * 2)
+    with scratch(tmp_path) as made:
+        assert set(tmp_path.iterdir()) == {fresh, made}
+    assert names(tmp_path) == [fresh.name]
+
+
+def test_links_are_followed_and_folders_and_pipes_stay(tmp_path):
+    (tmp_path / "disk").mkdir()
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / "disk" / "file")
+    write_text(link, "text")
+    assert link.is_symlink()
+    assert (tmp_path / "disk" / "file").read_text() == "text"
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("pipe", "disk"):
+        with pytest.raises(InfoplaneError, match=f"cannot write .*{name}: a folder, a pipe or a device is there"):
+            write_text(tmp_path / name, "text")
+        with pytest.raises(InfoplaneError, match=f"{name} is a .*; give the name of a file"):
+            refuse_no_file(tmp_path / name)
+    assert (tmp_path / "pipe").is_fifo()
+    refuse_no_file(tmp_path / "nothing")
+
+
+def test_many_threads_write_one_file(tmp_path):
+    texts = [str(number) * 100_000 for number in range(8)]
+    threads = [threading.Thread(target=write_text, args=(tmp_path / "a", text)) for text in texts]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (tmp_path / "a").read_text() in texts
+    assert names(tmp_path) == ["a"]
+
+
+def test_tensors_are_saved_and_a_full_disk_is_named(tmp_path, monkeypatch):
+    save_tensors({"x": torch.arange(3)}, tmp_path / "a.pt")
+    before = (tmp_path / "a.pt").read_bytes()
+    save_tensors({"x": torch.arange(3)}, tmp_path / "a.pt")
+    assert (tmp_path / "a.pt").read_bytes() == before
+
+    def full(*_args):
+        raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(InfoplaneError, match=r"cannot write .*a\.pt: disk full\?"):
+        save_tensors({"x": torch.arange(4)}, tmp_path / "a.pt")
+    assert (tmp_path / "a.pt").read_bytes() == before
+
+
+def test_what_is_replaced_is_on_the_disk_first(tmp_path, monkeypatch):
+    done = []
+    monkeypatch.setattr(os, "fsync", lambda _: done.append("flush"))
+    monkeypatch.setattr(Path, "replace", lambda _self, target: done.append(target.name))
+    (tmp_path / "a").write_text("old")
+    with drafts(tmp_path / "b", tmp_path / "a") as places:
+        for place in places:
+            place.write_text("new")
+    assert done == ["flush", "b", "a"]
+
+
+CELLS = [
+    "=1+1",
+    "+1",
+    "-1",
+    "@x",
+    "\tx",
+    "\rx",
+    "'=x",
+    "''=x",
+    "'x",
+    "x",
+    "−1",
+    "a,b",
+    'say "a"',
+    "two\nlines",
+    None,
+]
+
+
+@pytest.mark.parametrize("cells", [CELLS, [cell for cell in CELLS if "\r" not in str(cell)]])
+def test_no_cell_is_a_formula_and_all_read_back(tmp_path, cells):
+    numbers = np.random.default_rng(0).standard_normal(len(cells))
+    table = pd.DataFrame({"text": cells, "=column": cells, "number": -abs(numbers), "flag": True})
+    write_csv(table, tmp_path / "a.csv")
+    back = pd.read_csv(tmp_path / "a.csv", dtype=str, keep_default_na=False, na_values=[""])
+    assert list(back) == ["text", "'=column", "number", "flag"]
+    assert not [cell for cell in back["text"].dropna() if cell[0] in "=+-@\t\r"]
+    assert [value if isinstance(value, str) else None for value in without_quotes(back["text"])] == cells
+    assert back["number"].astype(float).tolist() == table["number"].tolist()
+
+
+def test_what_infoplane_did_not_make_is_kept(tmp_path):
+    png, csv = tmp_path / "a.png", tmp_path / "a.csv"
+    refuse_foreign(png, csv, force=False)
+    csv.write_text("x\n1\n")
+    with pytest.raises(InfoplaneError, match=r"a\.csv exists; use `force=True`"):
+        refuse_foreign(png, csv, force=False)
+    refuse_foreign(png, csv, force=True)
+    png.write_bytes(b"\x89PNG" + MARK.encode())
+    refuse_foreign(png, csv, force=False)
+    png.write_bytes(b"\x89PNG")
+    with pytest.raises(InfoplaneError, match=r"a\.png exists; use `force=True`"):
+        refuse_foreign(png, csv, force=False)
+
+
+def test_a_lock_that_is_not_given_back_is_named(tmp_path):
+    first = hold(tmp_path / "a", wait=0)
+    start = time.monotonic()
+    with pytest.raises(InfoplaneError, match=r"a is being written by another process; .* delete .*\.a\.lock"):
+        hold(tmp_path / "a", wait=0.2)
+    assert time.monotonic() - start < 60
+    first.release()
+    hold(tmp_path / "a", wait=0).release()
+
+
+@pytest.mark.parametrize("error", [OSError(37, "No locks available"), NotImplementedError("no flock")])
+def test_a_file_system_without_locks(tmp_path, monkeypatch, error):
+    def refused(*_args, **_options):
+        raise error
+
+    monkeypatch.setattr(filelock.FileLock, "acquire", refused)
+    monkeypatch.setattr(filelock.SoftFileLock, "acquire", filelock.BaseFileLock.acquire)
+    lock = hold(tmp_path / "a", wait=0)
+    with pytest.raises(InfoplaneError, match=r"another process; if there is none on any machine, delete .*\.held"):
+        hold(tmp_path / "a", wait=0.1)
+    lock.release()
+    # Of a process that was killed on another machine.
+    (tmp_path / ".a.held").write_text("4242\nelsewhere\n")
+    with pytest.raises(InfoplaneError, match=r"delete .*\.a\.held"):
+        hold(tmp_path / "a", wait=0.1)
+    (tmp_path / ".a.held").unlink()
+    hold(tmp_path / "a", wait=0).release()
