@@ -33,13 +33,14 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
+from infoplane.condensed import condense
 from infoplane.data import balanced_probe, load_dataset
 from infoplane.device import cores
 from infoplane.entropy import Interval, class_entropy, entropy_with_gradient
 from infoplane.entropy.eigenvalues import fastest
 from infoplane.estimators.renyi import SHARE_T, SHARE_X
 from infoplane.estimators.solver import Solver
-from infoplane.kernels import condense, label_gram, multiply_kernel, squared_distances
+from infoplane.kernels import label_gram, multiply_kernel, squared_distances
 from infoplane.models import build_model
 from infoplane.recording.layers import eval_mode, natural_layers, tensor_of
 from infoplane.trainers.build import end_to_end

@@ -23,12 +23,13 @@ from scipy.spatial.distance import pdist
 from threadpoolctl import threadpool_limits
 
 import infoplane as ip
+from infoplane.condensed import samples
 from infoplane.entropy import gram_entropy
 from infoplane.estimators.base import LayerView
 from infoplane.estimators.batches import sub_probe
 from infoplane.estimators.nulls import at_null, chance_deviations, few_pairings
 from infoplane.estimators.renyi import Renyi, RenyiSettings
-from infoplane.kernels import Bandwidth, constant_gram, multiply_kernel, samples
+from infoplane.kernels import Bandwidth, constant_gram, multiply_kernel
 from infoplane.runfile import Run
 
 SIZES = (100, 250, 500, 1000)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from scipy.spatial.distance import squareform
 
+from infoplane.condensed import condense, samples
 from infoplane.errors import InfoplaneError, unknown
 
 Array = TypeVar("Array", NDArray, torch.Tensor)
@@ -339,26 +340,6 @@ def as_tensor(values: object, what: str) -> torch.Tensor:
         raise ValueError(f"expected {what} as a NumPy array or a tensor of numbers, got {kind}") from None
 
 
-def input_numbers(distances: NDArray) -> NDArray:
-    """Which distinct input each sample has, as the position of the first one, (n,) int64.
-
-    Args:
-        distances: Condensed distances, (n (n−1) / 2,); repeated samples stand at distance 0.
-    """
-    if distances.all():
-        return np.arange(samples(distances))
-    return np.asarray((squareform(distances) == 0).argmax(axis=1))
-
-
-def share_of_repeats(distances: NDArray) -> float:
-    """Share of the samples that repeat others, 1 − distinct / n.
-
-    Args:
-        distances: Condensed distances, (n (n−1) / 2,).
-    """
-    return 1 - len(np.unique(input_numbers(distances))) / samples(distances)
-
-
 def distance_gram(distances: NDArray, sigma: float) -> NDArray:
     """Normalised Gaussian Gram matrix from condensed distances.
 
@@ -448,12 +429,6 @@ def label_gram(labels: Array) -> Array:
     return gram if isinstance(labels, torch.Tensor) else gram.numpy()
 
 
-def condense(square: NDArray) -> NDArray:
-    """Condensed form (n (n−1) / 2,) of a symmetric matrix (n, n), in the order of `pdist`."""
-    # SciPy's squareform copies an array that belongs to a tensor.
-    return np.concatenate([square[row, row + 1 :] for row in range(len(square))])
-
-
 @dataclass(frozen=True)
 class Bandwidth:
     """A rule that finds the bandwidth σ of the Gaussian kernel from the distances between samples.
@@ -527,11 +502,6 @@ class Bandwidth:
         if labels is None:
             raise InfoplaneError("the alignment bandwidth needs class labels")
         return _aligned(distances, labels)
-
-
-def samples(distances: NDArray) -> int:
-    """Number of samples n behind condensed distances, (n (n−1) / 2,)."""
-    return (1 + math.isqrt(1 + 8 * len(distances))) // 2
 
 
 def _nearest(distances: NDArray, k: int) -> float:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import decimal
 import numbers
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
 
 from infoplane.errors import InfoplaneError, unknown
+
+if TYPE_CHECKING:
+    import torch
 
 CLASSES, MULTILABEL, REGRESSION = "classes", "multilabel", "regression"
 KINDS = (CLASSES, MULTILABEL, REGRESSION)
@@ -108,7 +111,7 @@ def _array(values: Any, what: str = "labels") -> NDArray:
     Missing values are refused; NaN among floats is left to whoever knows what the values are. Messages call the
     values `what`.
     """
-    if isinstance(values, torch.Tensor):
+    if _is_tensor(values):
         values = _of_tensor(values)
     elif isinstance(values, pd.DataFrame | pd.Series | pd.Index | pd.api.extensions.ExtensionArray):
         values = np.asarray(values, dtype=object)
@@ -127,7 +130,14 @@ def _array(values: Any, what: str = "labels") -> NDArray:
     return _typed(array.astype(object), what) if array.dtype.kind not in "biufc" else array
 
 
+def _is_tensor(value: Any) -> bool:
+    """Whether a value is a tensor, which nothing is where torch is not loaded."""
+    return "torch" in sys.modules and isinstance(value, sys.modules["torch"].Tensor)
+
+
 def _of_tensor(tensor: torch.Tensor) -> NDArray:
+    import torch
+
     tensor = tensor.detach().cpu()
     if tensor.layout != torch.strided:
         tensor = tensor.to_dense()
@@ -137,7 +147,7 @@ def _of_tensor(tensor: torch.Tensor) -> NDArray:
 
 def _of_list(values: Sequence[Any], what: str) -> NDArray:
     """A list as objects: NumPy would make strings of numbers beside strings, and of None."""
-    items = [_of_tensor(item)[()] if isinstance(item, torch.Tensor) else item for item in values]
+    items = [_of_tensor(item)[()] if _is_tensor(item) else item for item in values]
     rows = [item for item in items if isinstance(item, list | tuple | np.ndarray)]
     for row in rows:
         if isinstance(row, np.ndarray) and row.dtype.kind in "mM":

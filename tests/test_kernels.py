@@ -12,17 +12,16 @@ from scipy.spatial.distance import cdist, pdist, squareform
 
 import infoplane
 from infoplane import Recorder, open_run
+from infoplane.condensed import condense, samples
 from infoplane.errors import InfoplaneError
 from infoplane.kernels import (
     Bandwidth,
     accumulated_distances,
-    condense,
     constant_gram,
     distance_gram,
     hamming_distances,
     label_gram,
     multiply_kernel,
-    samples,
     squared_distances,
 )
 

@@ -19,11 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.distance import pdist, squareform
 
+from infoplane.condensed import condense, input_numbers, share_of_repeats
 from infoplane.entropy import class_entropy
 from infoplane.errors import InfoplaneError, unknown
 from infoplane.estimators.nulls import MEASURED, OK, judged, pairings
 from infoplane.estimators.registry import EstimatorOptions, default
-from infoplane.kernels import Bandwidth, condense, input_numbers, share_of_repeats
+from infoplane.kernels import Bandwidth
 from infoplane.runfile import Probe, Run, Snapshot
 from infoplane.settings import settings_of
 from infoplane.targets import Target

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.distance import squareform
 
+from infoplane.condensed import condense
 from infoplane.errors import InfoplaneError
-from infoplane.kernels import condense
 from infoplane.runfile import Probe
 from infoplane.targets import Target
 

@@ -32,6 +32,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
+from infoplane.condensed import condense
 from infoplane.entropy import joint_entropy, renyi_entropy
 from infoplane.errors import InfoplaneError
 from infoplane.estimators.base import Item, LayerView
@@ -39,7 +40,7 @@ from infoplane.estimators.batches import Batches
 from infoplane.estimators.engine.pool import Part, parts_of, solving
 from infoplane.estimators.renyi import Renyi, RenyiSettings
 from infoplane.execution import QUIET, Execution
-from infoplane.kernels import Bandwidth, condense, distance_gram, squared_distances
+from infoplane.kernels import Bandwidth, distance_gram, squared_distances
 from infoplane.runfile import Run, open_run
 
 PAIRS = 100

@@ -18,7 +18,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
-from infoplane.kernels import input_numbers
+from infoplane.condensed import input_numbers
 
 PERMUTATION_SEED = 0
 NULL_DEVIATIONS = 2.0

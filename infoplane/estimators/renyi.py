@@ -36,6 +36,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from infoplane.condensed import condense
 from infoplane.entropy import Interval, class_entropy
 from infoplane.entropy.certified import combine
 from infoplane.errors import InfoplaneError
@@ -44,7 +45,7 @@ from infoplane.estimators.base import EstimatorSettings, Item, LayerEstimator, L
 from infoplane.estimators.nulls import few_pairings, is_permutation
 from infoplane.estimators.registry import default
 from infoplane.estimators.solver import Solver
-from infoplane.kernels import Bandwidth, condense, constant_gram, multiply_kernel, squared_distances
+from infoplane.kernels import Bandwidth, constant_gram, multiply_kernel, squared_distances
 from infoplane.runfile import Probe, Run
 
 SHARE_X, SHARE_T = 0.2, 0.4  # of the tolerance; what they leave is for the joint entropies

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import torch
 from numpy.typing import NDArray
 
+from infoplane.condensed import samples
 from infoplane.device import device_of
 from infoplane.entropy import (
     Interval,
@@ -21,7 +22,7 @@ from infoplane.entropy import (
 )
 from infoplane.entropy.eigenvalues import checked_order
 from infoplane.errors import InfoplaneError
-from infoplane.kernels import constant_gram, multiply_kernel, samples
+from infoplane.kernels import constant_gram, multiply_kernel
 
 DTYPES = ("float64", "float32")
 # One solve fills a GPU, and two might not fit into its memory.

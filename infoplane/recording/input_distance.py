@@ -14,8 +14,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from infoplane.condensed import condense, samples
 from infoplane.errors import InfoplaneError
-from infoplane.kernels import condense, hamming_distances, samples, squared_distances
+from infoplane.kernels import hamming_distances, squared_distances
 from infoplane.recording.layers import selected_of
 from infoplane.recording.passes import Passes
 

@@ -18,8 +18,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from infoplane.condensed import condense
 from infoplane.errors import InfoplaneError
-from infoplane.kernels import condense, squared_distances
+from infoplane.kernels import squared_distances
 from infoplane.provenance import provenance
 from infoplane.recording.input_distance import input_distances
 from infoplane.recording.isolation import device_and_dtype

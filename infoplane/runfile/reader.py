@@ -11,16 +11,15 @@ import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
 
+from infoplane.condensed import condense
 from infoplane.errors import MissingData, RunFileError, unknown
-from infoplane.kernels import accumulated_distances, condense
 from infoplane.runfile.schema import (
     FORMAT,
     PARAMETERS,
@@ -37,6 +36,9 @@ from infoplane.runfile.schema import (
 )
 from infoplane.runfile.summary import run_html, run_text
 from infoplane.targets import CLASSES, KINDS, REGRESSION, Target
+
+if TYPE_CHECKING:
+    import torch
 
 READ_BYTES = 64 * 2**20
 
@@ -91,6 +93,8 @@ class Snapshot:
         """
         if self.kind(layer) == "distances":
             return self._read(layer).astype(np.float64)
+        from infoplane.kernels import accumulated_distances  # torch, which all else does without
+
         data = self._data(layer)
         # Neither the activations nor a second (n, n) array stand in memory.
         square = accumulated_distances(lambda: self._feature_chunks(data, f"layer '{layer}'"), len(data))
@@ -127,6 +131,8 @@ class Snapshot:
 
     def _feature_chunks(self, data: h5py.Dataset, what: str) -> Iterator[torch.Tensor]:
         """All samples of a dataset (n, …), a chunk of features at a time, (n, f) each."""
+        import torch
+
         shape = data.shape[1:]
         most = block_extents(shape, READ_BYTES // (data.dtype.itemsize * len(data)))
         # Whole chunks of the file where some fit, so that none is read twice.

@@ -14,8 +14,8 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from infoplane.condensed import share_of_repeats
 from infoplane.errors import RunFileError
-from infoplane.kernels import share_of_repeats
 from infoplane.targets import Target
 
 FORMAT = "infoplane run"

@@ -146,6 +146,16 @@ def test_help_loads_no_torch():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+def test_info_of_a_run_loads_no_torch(recorded):
+    code = (
+        "import sys; from infoplane.cli import cli; cli(['info', 'run.h5'], standalone_mode=False); "
+        "sys.exit('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "mlp on digits" in done.stdout
+
+
 def test_info_layers_of_a_model(infoplane):
     code, out, _ = infoplane("info", "--layers", "--model", "vgg11", "--dataset", "cifar10")
     assert code == 0

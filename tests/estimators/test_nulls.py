@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import pdist
 
+from infoplane.condensed import share_of_repeats
 from infoplane.estimators.binning import discrete_information
 from infoplane.estimators.nulls import (
     NULL_DEVIATIONS,
@@ -14,7 +15,6 @@ from infoplane.estimators.nulls import (
     judged,
     pairings,
 )
-from infoplane.kernels import share_of_repeats
 
 ZIPF = [60, 30, 20, 15, 12, 10, 8, 7, 6, 5, 5, 4, 4, 3, 3, 2, 2, 1, 1, 1, 1]
 
