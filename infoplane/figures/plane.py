@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from infoplane.analysis.plane import Plane, corrected_axes, limits
 from infoplane.figures.parts.captions import plane_caption
@@ -72,8 +73,6 @@ def information_plane(
     colour_bar(body, panels, time_norm(table["step"]), table["step"])
     shape_legend(body, layers, "I_XT", columns)
     # Labels are placed on the finished page: lay it out once, and leave it so.
-    # Twice, as ticks and their labels follow from the first.
-    figure.draw_without_rendering()
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
     for axes, columns_shown in zip(panels, shown, strict=True):
@@ -102,8 +101,9 @@ def _draw(axes: Axes, table: pd.DataFrame, layers: list[Layer], columns: tuple[s
     for layer in layers:
         trajectory(axes, layer, columns, time_norm(table["step"]))
     axes.set(xlabel=label(columns[0], table), ylabel=label(columns[1], table))
-    # Room for the layers' names.
+    # Room for the layers' names; ticks that do not depend on the size of the axes, which the layout changes.
     axes.margins(x=0.06, y=0.1)
+    axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
     _limits(axes, table, columns)
 
 
