@@ -49,7 +49,6 @@ QUANTITIES = {
     "S_Y": Quantity("S(Y)", "entropy of the target"),
     "cka": Quantity("linear CKA to the end", "linear CKA of a layer with its last snapshot", ""),
     "svcca": Quantity("SVCCA to the end", "mean canonical correlation of a layer with its last snapshot", ""),
-    "parameters": Quantity("parameters", "distance of a layer's parameters to their last snapshot", ""),
     "redundancy_synergy": Quantity("redundancy − synergy", "redundancy–synergy trade-off of pairs of maps"),
     "weighted_nonredundant": Quantity(
         "weighted non-redundant information", "what only one of two maps tells of the input"

@@ -9,8 +9,8 @@ from typing import Any
 import pandas as pd
 
 from infoplane.analysis.analyze import Report, Variant
-from infoplane.analysis.convergence.verdict import NAMES
 from infoplane.analysis.verdict import Verdict
+from infoplane.words import symbol
 
 CAVEATS = (
     "A verdict speaks of these networks, this data set and this probe. What differs with depth beside depth itself "
@@ -128,7 +128,7 @@ def _time_rows(report: Report) -> list[dict[str, str]]:
         row = {"layer": layer}
         for order in report.orders:
             time = order.median_times()[layer]
-            row[NAMES.get(order.quantity, order.quantity)] = "left out" if math.isnan(time) else f"{time:.0f}"
+            row[symbol(order.quantity)] = "left out" if math.isnan(time) else f"{time:.0f}"
         rate = rates.get(layer, math.nan)
         rows.append(row | {"rate of the parameters": "–" if math.isnan(rate) else f"{rate:.3f}"})
     return rows

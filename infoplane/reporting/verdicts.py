@@ -8,10 +8,10 @@ from typing import Any
 import pandas as pd
 
 from infoplane.analysis.analyze import Report, Variant
-from infoplane.analysis.convergence.verdict import NAMES
 from infoplane.analysis.markov.verdict import CLAIM as MARKOV
 from infoplane.analysis.verdict import Verdict
 from infoplane.errors import InfoplaneError
+from infoplane.words import symbol
 
 BASE = "the rule"
 _NUMERIC = ("seeds", "layers", "factor", "low", "high", "p_layers", "p_seeds", "p_orders", "detectable_factor")
@@ -48,7 +48,7 @@ def convergence_verdicts(reports: Mapping[str, Report]) -> pd.DataFrame:
                 rows.append({**place, "outcome": variant.verdict.outcome, "quantity": quantity, **shown})
     table = pd.DataFrame(rows, columns=list(_CONVERGENCE))
     table[[*_NUMERIC]] = table[[*_NUMERIC]].astype(float)
-    table["quantity"] = table["quantity"].map(lambda name: NAMES.get(name, name))
+    table["quantity"] = table["quantity"].map(symbol)
     return table.fillna({"limitation": ""})
 
 

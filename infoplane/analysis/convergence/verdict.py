@@ -14,18 +14,13 @@ import math
 from infoplane.analysis.convergence.order import MIN_FACTOR, ConvergenceOrder
 from infoplane.analysis.inference import SIGNIFICANCE
 from infoplane.analysis.verdict import Verdict
+from infoplane.words import symbol
 
 CLAIM = "bottom-up convergence"
 RULE = (
     f"Rule: supported where each layer takes at least {MIN_FACTOR:g} times as long as the one below it, with both "
     f"p < {SIGNIFICANCE:g}, for corrected I(X;T) and for linear CKA to the end; mixed where for one of them."
 )
-NAMES = {
-    "I_XT": "raw I(X;T)",
-    "I_XT_corrected": "I(X;T)",
-    "cka": "linear CKA to the end",
-    "svcca": "SVCCA to the end",
-}
 
 
 def bottom_up_verdict(information: ConvergenceOrder, similarity: ConvergenceOrder) -> Verdict:
@@ -56,8 +51,7 @@ def outcome(information: ConvergenceOrder, similarity: ConvergenceOrder) -> str:
 
 def sentence(order: ConvergenceOrder) -> str:
     """The order of one quantity in words, with its numbers."""
-    name = NAMES.get(order.quantity, order.quantity)
-    text = f"{name}: "
+    text = f"{symbol(order.quantity)}: "
     if order.test and math.isfinite(order.factor):
         text += f"each layer takes {order.factor:.2f} times as long as the one below it"
         if math.isfinite(order.low):

@@ -10,9 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from infoplane.errors import InfoplaneError
-from infoplane.figures.convergence.profile import TITLES
 from infoplane.figures.parts.captions import measured
 from infoplane.figures.parts.style import DOUBLE_COLUMN, GREY, SMALL, canvas, layers_of, style
+from infoplane.words import symbol
 
 # A set of differences, which have an axis of their own; its factors stand in the caption.
 BEYOND = "training beyond the synchronous path"
@@ -46,7 +46,7 @@ def convergence_order(table: pd.DataFrame, caption: str = "") -> Figure:
     for row, quantity in zip(grid, quantities, strict=True):
         for axes, group in zip(row, groups, strict=True):
             _panel(axes, drawn[(drawn["quantity"] == quantity) & (drawn["group"] == group)])
-        row[0].set_ylabel(f"{TITLES.get(quantity, quantity)}\nln time (area a)")
+        row[0].set_ylabel(f"{symbol(quantity)}\nln time (area a)")
     for axes, group in zip(grid[0], groups, strict=True):
         axes.set_title(f"{group}\n{axes.get_title()}", size=SMALL)
     for axes in grid[-1]:
@@ -64,7 +64,7 @@ def order_caption(table: pd.DataFrame, estimates: pd.DataFrame) -> str:
     counts = table[table["group"] != BEYOND].groupby("group", sort=False)["run"].nunique()
     runs = "; ".join(f"{group}: {count} run{'s' if count > 1 else ''}" for group, count in counts.items())
     added = [
-        f"{TITLES.get(str(quantity), quantity)} {_factor_text(rows.iloc[0])}"
+        f"{symbol(str(quantity))} {_factor_text(rows.iloc[0])}"
         for quantity, rows in table[table["group"] == BEYOND].groupby("quantity", sort=False)
     ]
     path = f" Training beyond the synchronous path: {', '.join(added)}." if added else ""
@@ -116,7 +116,7 @@ def _left_out(table: pd.DataFrame) -> str:
     """Which layers of the first set are left out, and why."""
     rows = table[(table["group"] == table["group"].iloc[0]) & (table["left_out"] != "")]
     named = [
-        f"{TITLES.get(str(quantity), quantity)} of {layer} ({part['left_out'].iloc[0]})"
+        f"{symbol(quantity)} of {layer} ({part['left_out'].iloc[0]})"
         for (quantity, _, layer), part in rows.groupby(["quantity", "depth", "layer"], sort=False)
     ]
     return f" Left out: {', '.join(named)}." if named else ""

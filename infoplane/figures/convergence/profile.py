@@ -15,16 +15,8 @@ from infoplane.errors import InfoplaneError
 from infoplane.figures.parts.captions import measured
 from infoplane.figures.parts.style import COLOURS, DOUBLE_COLUMN, GREY, canvas, style
 from infoplane.figures.parts.time_axis import time_axis
+from infoplane.words import symbol
 
-TITLES = {
-    "I_XT": "I(X;T)",
-    "I_XT_corrected": "I(X;T) − null",
-    "I_TY": "I(T;Y)",
-    "I_TY_corrected": "I(T;Y) − null",
-    "S_T": "S(T)",
-    "cka": "linear CKA to the end",
-    "svcca": "SVCCA to the end",
-}
 LEVELS = (0.0, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0)
 _ROW = 0.17
 _DROPPED = "0.92"
@@ -57,7 +49,7 @@ def convergence_profile(table: pd.DataFrame, caption: str = "") -> Figure:
     for axes, quantity in zip(panels, quantities, strict=True):
         rows = table[table["quantity"] == quantity]
         _heat(axes, rows, norm)
-        axes.set_title(TITLES.get(quantity, quantity), size="medium")
+        axes.set_title(symbol(quantity), size="medium")
         time_axis(axes, rows["step"])
     names = [f"T{depth} {name}" for depth, name in zip(layers["depth"], layers["layer"], strict=True)]
     panels[0].set_yticks(layers["depth"], names)
@@ -77,7 +69,7 @@ def profile_caption(table: pd.DataFrame, estimates: pd.DataFrame) -> str:
     """
     runs = int(table["of"].max())
     left_out = [
-        f"{TITLES.get(str(quantity), quantity)} of {layer} ({of - usable} of {of} runs)"
+        f"{symbol(str(quantity))} of {layer} ({of - usable} of {of} runs)"
         for (quantity, _, layer), rows in table.groupby(["quantity", "depth", "layer"], sort=False)
         if (usable := int(rows["runs"].iloc[0])) < (of := int(rows["of"].iloc[0]))
     ]

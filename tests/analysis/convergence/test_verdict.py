@@ -39,7 +39,7 @@ def test_each_quantity_has_a_sentence_with_its_numbers():
     judged = verdict(UP, EQUAL)
     information, similarity, rule = judged.reasons
     numbers = judged.numbers["quantities"]
-    assert f"I(X;T): each layer takes {numbers['I_XT_corrected']['factor']:.2f} times as long" in information
+    assert f"I(X;T) − null: each layer takes {numbers['I_XT_corrected']['factor']:.2f} times as long" in information
     assert f"95 % interval {numbers['I_XT_corrected']['low']:.2f} to" in information
     assert information.endswith("layers converge from bottom to top.")
     detectable = numbers["cka"]["detectable_factor"]
