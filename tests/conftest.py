@@ -52,8 +52,11 @@ def infoplane(capsys, monkeypatch, tmp_path):
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", ["infoplane", *map(str, arguments)])
         logging.getLogger().handlers.clear()
+        level = logging.getLogger("infoplane").level
         with pytest.raises(SystemExit) as stop:
             main()
+        # What --quiet keeps back is heard again by other tests.
+        logging.getLogger("infoplane").setLevel(level)
         seen = capsys.readouterr()
         return stop.value.code or 0, seen.out, seen.err
 

@@ -13,8 +13,8 @@ from infoplane.settings import settings_of
 from infoplane.trainers.methods import METHODS
 from infoplane.trainers.settings import TrainingSettings
 
-OF_RECORD = {"output", "force", "go_on", "config", "quiet", "verbose"}
-OF_COMPARE = {"methods", "reference", "seeds", "tune_lr", "margin", "jobs", "output", "config", "quiet", "verbose"}
+OF_RECORD = {"output", "time_limit", "force", "go_on", "config", "quiet", "verbose"}
+OF_COMPARE = {"methods", "time_limit", "reference", "seeds", "tune_lr", "margin", "jobs", "output", "config", "quiet", "verbose"}
 
 
 def options(verb):

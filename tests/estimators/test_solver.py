@@ -121,7 +121,7 @@ def test_below_order_one_a_tolerance_changes_nothing(run_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"dtype": "float16"}, "float64, float32"),
+        ({"dtype": "float16"}, "float64 or float32"),
         ({"dtype": "float32", "alpha": 0.5}, "alpha 0.5 with dtype float32.*choose dtype float64 or alpha >= 1"),
         ({"tolerance": -0.1}, "positive number of bits"),
         ({"tolerance": float("nan")}, "positive number of bits"),

@@ -55,7 +55,7 @@ def test_convergence_has_a_row_for_each_quantity_and_variation(reports):
     assert table.groupby("runs", sort=False).size().to_dict() == {"digits": 5, "fashion": 2}
     first = table.iloc[0]
     assert first[["varied", "outcome", "quantity", "factor", "low", "p_layers"]].tolist() == [
-        *(BASE, "supported", "I(X;T)", 1.9, pytest.approx(1.8), 0.0004),
+        *(BASE, "supported", "I(X;T) − null", 1.9, pytest.approx(1.8), 0.0004),
     ]
     assert table.iloc[4][["outcome", "limitation"]].tolist() == ["not possible", "no distances"]
     assert np.isnan(table.iloc[3]["factor"])
@@ -64,7 +64,7 @@ def test_convergence_has_a_row_for_each_quantity_and_variation(reports):
 def test_convergence_in_words(reports):
     shown, _, note = show_convergence(convergence_verdicts(reports))
     assert shown.iloc[0].tolist() == [
-        *("digits", "the rule", "supported", "I(X;T)", "5", "6"),
+        *("digits", "the rule", "supported", "I(X;T) − null", "5", "6"),
         *("1.90 [1.80, 2.00]", "< 0.001", "0.030", "0.002", "1.30", "yes"),
     ]
     # What stands above is not said twice.

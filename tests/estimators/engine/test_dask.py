@@ -240,7 +240,7 @@ def test_an_interruption_keeps_what_is_done_and_cancels_the_rest(dask, slow_run,
     path, expected = slow_run
     with at_first_result(monkeypatch, lambda: os.kill(os.getpid(), signal.SIGINT)):
         code, _, complaint = infoplane("estimate", path, "--permutations", 60, "--scheduler", dask.address)
-    assert (code, complaint.strip()) == (130, "interrupted; what was finished is safe")
+    assert (code, complaint.strip()) == (130, "interrupted; what was finished is safe; the same command goes on")
     assert 0 < len(pd.read_csv(estimates_path(path))) < len(expected)
     wait_for(lambda: dask.tasks() == 0)
     same(on_cluster(dask, path, SLOW), expected)
