@@ -14,7 +14,19 @@ from infoplane.trainers.methods import METHODS
 from infoplane.trainers.settings import TrainingSettings
 
 OF_RECORD = {"output", "time_limit", "force", "go_on", "config", "quiet", "verbose"}
-OF_COMPARE = {"methods", "time_limit", "reference", "seeds", "tune_lr", "margin", "jobs", "output", "config", "quiet", "verbose"}
+OF_COMPARE = {
+    "methods",
+    "time_limit",
+    "reference",
+    "seeds",
+    "tune_lr",
+    "margin",
+    "jobs",
+    "output",
+    "config",
+    "quiet",
+    "verbose",
+}
 
 
 def options(verb):
