@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from infoplane.analysis.plane import limits, saturation_summary
+from infoplane.analysis.plane import corrected_axes, limits, saturation_summary
+from infoplane.estimators.nulls import input_pairings
 from infoplane.words import is_bits, settings_text, symbol, target_limit, target_text
 
 
@@ -34,8 +35,9 @@ def time_caption(
         times: A table of `infoplane.analysis.convergence.order.ConvergenceOrder.table`, if it is drawn.
         turns: A table of `infoplane.analysis.convergence.phases.phases`, if it is drawn.
     """
-    name = symbol("I_TY", table)
-    null = "" if table["I_TY_null"].isna().all() else f" Dotted: the permuted null of {name}."
+    drawn = [name for name in ("I_XT", "I_TY") if f"{name}_null" in table and table[f"{name}_null"].notna().any()]
+    nulls = " and ".join(symbol(name, table) for name in drawn)
+    null = f" Dotted: the permuted null{'s' if len(drawn) > 1 else ''} of {nulls}." if drawn else ""
     title = "Information" if is_bits(table) else "Dependence"
     marks = "" if times is None else f" {_marks(times, turns)}"
     shown = f"{title} over training of {measured(table)} {_spread(table, 'bands')}{null}{marks}"
@@ -105,18 +107,25 @@ def _reading(table: pd.DataFrame, most: int) -> str:
     """What null and hollow mean here, and for which layers."""
     permutations, permuted = int(table["permutations"].iloc[0]), "label" if table["classes"].iloc[0] else "target"
     null = (
-        f"Null: mean of {permutations} {permuted} permutations. "
+        f"Null: mean of {permutations} {permuted} permutations{_pairings(table)}. "
         if permutations
         else "No permuted null was measured. "
     )
-    findings, name = _findings(table), symbol("I_TY", table)
+    findings = _findings(table)
     if not findings:
         return f"{null}No point is saturated or at its null."
     more = [f"and {len(findings) - most} more"] if len(findings) > most else []
     hollow = ""
     if table["uninformative"].any():
-        hollow = f"Hollow: uninformative ({_limits(table)}{name} within 2 deviations of its null). "
+        hollow = f"Hollow: uninformative ({_limits(table)}an information near its null). "
     return f"{null}{hollow}{'; '.join([*findings[:most], *more])}."
+
+
+def _pairings(table: pd.DataFrame) -> str:
+    """How many pairings of layer and input are behind the null of I(X;T), where there is one."""
+    if corrected_axes(table)[0] == "I_XT":
+        return ""
+    return f", and of {int(input_pairings(table).iloc[0])} permuted pairings of layer and input"
 
 
 def _limits(table: pd.DataFrame) -> str:
