@@ -5,8 +5,8 @@ conditional information I(X;T′|T) = S(X,T) + S(T,T′) − S(T) − S(X,T,T′
 whatever kernel it is estimated by (Candès, Fan, Janson and Lv, "Panning for gold", JRSS B 80, 2018). So T′ is drawn
 anew many times, with fresh noise, and with the inputs of other samples on every other path into it. The test is
 exact, and its level holds for any number of samples, but it needs the network, and noise in the layer: what is a
-function of T comes out the same each time, with a p-value of 1. How often it errs, and what it finds, is measured
-in benchmarks/markov_rates.md.
+function of T comes out the same each time, with a p-value of 1.
+`python benchmarks/markov_rates.py --only randomisation` measures how often it errs, and what it finds.
 
 It shows that the estimated conditional information is calibrated where its distribution under a chain is known; the
 value alone says nothing, as it is far from 0 in a chain too.
