@@ -118,9 +118,11 @@ def run_jobs(trainings: Sequence[Job], execution: Execution = QUIET) -> None:
     if execution.progress:
         logger.info("%d of %d runs are to be trained", len(missing), len(trainings))
     failed: list[str] = []
-    with execution.counter(len(missing), "runs", "run") as bar:
+    with execution.counter(len(missing), "runs", "run") as counter:
         for job, error in _results(missing, execution.jobs or 1):
-            bar.update()
+            counter.update()
+            counter.note(f"{job.variant}, seed {job.settings.seed}")
+            counter.line()
             if error:
                 failed.append(f"{job.path}: {error}")
     if failed:

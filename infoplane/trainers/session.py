@@ -15,7 +15,7 @@ from torch import Tensor
 from infoplane.data import Dataset, augmentation, balanced_probe, hold_out, load_dataset, permute_labels, subset
 from infoplane.device import device_of
 from infoplane.errors import InfoplaneError, RunFileError
-from infoplane.execution import QUIET, Execution
+from infoplane.execution import QUIET, Counter, Execution
 from infoplane.files import save_tensors
 from infoplane.models import input_channels
 from infoplane.recording.recorder import Recorder
@@ -200,25 +200,24 @@ class _Session:
         elif recorder:
             self.checkpoint.unlink(missing_ok=True)
         shown = self.execution if recorder else QUIET
-        with shown.counter(self.loop.total_steps, "training", "step", self.loop.step) as bar:
-            self._train(recorder, bar)
+        with shown.counter(self.loop.total_steps, "training", "step", self.loop.step) as counter:
+            self._train(recorder, counter)
 
-    def _train(self, recorder: Recorder | None, bar: Any) -> None:
+    def _train(self, recorder: Recorder | None, counter: Counter) -> None:
         def at_pause() -> None:
             if recorder and self.loop.step in self.plan:
-                self._snapshot(recorder)
+                self._snapshot(recorder, counter)
             if recorder:
                 self._save(recorder)
+            if self.loop.step % per_epoch == 0:
+                counter.line(f"epoch {self.loop.step // per_epoch} of {self.loop.total_steps // per_epoch}")
 
+        per_epoch = self.loop.steps_per_epoch
         try:
             # A run that stopped between a step and its snapshot has that one still to take.
             if recorder and self.loop.step in self.plan:
-                self._snapshot(recorder)
-            self.loop.run(
-                lambda step: step in self.plan or step % self.loop.steps_per_epoch == 0,
-                at_pause,
-                lambda: bar.update() and None,
-            )
+                self._snapshot(recorder, counter)
+            self.loop.run(lambda step: step in self.plan or step % per_epoch == 0, at_pause, counter.update)
         except (Interrupted, InfoplaneError):
             # Both leave the loop between two steps.
             if recorder:
@@ -250,7 +249,7 @@ class _Session:
             resume=going_on,
         )
 
-    def _snapshot(self, recorder: Recorder) -> None:
+    def _snapshot(self, recorder: Recorder, counter: Counter) -> None:
         """Records the current step, unless a stopped process did so already."""
         if self.loop.step in recorder.steps:
             return
@@ -265,6 +264,10 @@ class _Session:
                 hidden = zip(self.loop.units[:-1], found, strict=False)
                 metrics |= {f"{name}_accuracy@{unit.name}": score.accuracy for unit, score in hidden}
         recorder.snapshot(self.loop.step, self.loop.epoch, **metrics)
+        loss, accuracy = metrics["train_loss"], metrics[f"{self.held_out}_accuracy"]
+        counter.note(
+            f"train loss {loss:.3g}, {self.held_out} accuracy {accuracy:.1%} at epoch {self.loop.epoch:.3g}"
+        )
 
     def _save(self, recorder: Recorder) -> None:
         """Writes the checkpoint; training goes on without it where that fails."""

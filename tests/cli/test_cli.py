@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -162,6 +163,13 @@ def test_info_layers_of_a_model(infoplane):
     starred = [line.split()[1] for line in out.splitlines() if line.startswith("*")]
     assert starred == [*(f"conv{number}" for number in range(1, 9)), "logits"]
     assert "512×1×1" in out
+
+
+def test_a_batch_job_has_a_line_an_epoch(infoplane):
+    shown = infoplane("record", *RECORD, "--epochs", "3", "-o", "run.h5")[2].splitlines()
+    assert [line.split(";")[0] for line in shown] == [f"training: epoch {number} of 3" for number in (1, 2, 3)]
+    assert re.search(r"; train loss [\d.]+, test accuracy [\d.]+% at epoch 3; done$", shown[-1])
+    assert infoplane("compare", *RECORD, "--methods", "sgd", "--seeds", "2", "-o", "made")[2].count("runs: ") == 2
 
 
 def test_quiet_and_verbose(infoplane):
