@@ -1,5 +1,6 @@
 import logging
 import os
+import signal
 import sys
 
 # One thread for each process, as several run side by side: threads that wait for each other on busy cores cost more
@@ -42,6 +43,14 @@ def net():
 def probe():
     generator = torch.Generator().manual_seed(1)
     return torch.randn(30, 1, 8, 8, generator=generator), torch.arange(30) % 3
+
+
+@pytest.fixture
+def hang_up():
+    """SIGHUP as in a terminal, also where the tests themselves run under nohup, which has it ignored."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ def ask(number):
     time.sleep(0.01)
 
 
+@pytest.mark.usefixtures("hang_up")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_stops_work_and_is_as_before_afterwards(number):
     before = signal.getsignal(number)

@@ -52,6 +52,7 @@ def test_estimates_that_are_done_are_kept(infoplane, tmp_path, monkeypatch, verb
     pd.testing.assert_frame_equal(again.iloc[: len(kept)][list(kept)], kept, check_dtype=False)
 
 
+@pytest.mark.usefixtures("hang_up")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_comparison_goes_on(infoplane, tmp_path, monkeypatch, number):
     command = ["compare", "--methods", "sgd", "--seeds", "1", "--epochs", "2", *TINY, "-o", "c"]
