@@ -18,6 +18,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,8 @@ WORDS = frozenset(
     }
 )
 INTEGERS = frozenset({"batches", "batch_size", "batch", "n", "classes", "step", "step_j", "i", "j"})
-KEYS = INTEGERS | WORDS | {"alpha", "tolerance", "input_permutations"}
+# What tells one row from another; the rest is known of the run, or by i and j.
+KEYS = (INTEGERS | WORDS | {"alpha", "tolerance", "input_permutations"}) - {"n", "classes", "name_i", "name_j"}
 Grams = Sequence[torch.Tensor | None]
 
 
@@ -93,13 +95,13 @@ def estimate_pairs(
         version = versions().get("infoplane", "")
         identity = {"run_id": run.run_id, "version": version, "target": settings.target or MAIN}
         columns = {**identity, **settings.options(run), **batch_columns(batches)}
-        stored = StoredTable(pairs_path(path), run.run_id, version, WORDS, INTEGERS, KEYS, {"target": MAIN})
+        sound = partial(sound_rows, run)
+        stored = StoredTable(pairs_path(path), run.run_id, version, WORDS, INTEGERS, KEYS, sound, {"target": MAIN})
         table = stored.load()
         done = matching(table, columns)
         wanted = [(index, run.snapshots[index].step) for index in chosen]
         wanted += [(index, last) for index in chosen if to_end and run.snapshots[index].step != last]
-        have = set(zip(done["step"], done["step_j"], strict=True)) if len(done) else set()
-        missing = [(index, step_j) for index, step_j in wanted if (run.snapshots[index].step, step_j) not in have]
+        missing = _missing(run, done, wanted, batches)
         if missing:
             needed = {index for index, _ in missing} | ({len(run.snapshots) - 1} if to_end else set())
             items = [(index, layer.name) for index in sorted(needed) for layer in run.layers]
@@ -108,6 +110,39 @@ def estimate_pairs(
         asked = {(run.snapshots[index].step, step_j) for index, step_j in wanted}
         rows = rows[[pair in asked for pair in zip(rows["step"], rows["step_j"], strict=True)]]
     return rows.sort_values(["step", "step_j", "batch", "i", "j"], ignore_index=True)
+
+
+def _missing(
+    run: Run, done: pd.DataFrame, wanted: Iterable[tuple[int, int]], batches: Batches | None
+) -> list[tuple[int, int]]:
+    """Those of the (snapshot, step_j) that lack a row."""
+    have = done.groupby(["step", "step_j"]).size().to_dict() if len(done) else {}
+    layers = len(run.layers)
+
+    def due(step: int, step_j: int) -> int:
+        pairs = (layers + 1) * (layers + 2) // 2 if step == step_j else layers**2
+        return pairs * (batches.count if batches else 1)
+
+    asked = {(index, step_j): (run.snapshots[index].step, step_j) for index, step_j in wanted}
+    return [pair for pair, steps in asked.items() if have.get(steps, 0) < due(*steps)]
+
+
+def sound_rows(run: Run, table: pd.DataFrame) -> pd.Series:
+    """Which rows of a table of pairs say what the run can have.
+
+    Args:
+        run: The run.
+        table: Rows of its table.
+
+    Returns:
+        (rows,) of truth values.
+    """
+    names = dict(enumerate(["X", *(layer.name for layer in run.layers)]))
+    places = (table["i"].map(names) == table["name_i"]) & (table["j"].map(names) == table["name_j"])
+    sizes = table["batch_size"].where(table["batches"] > 0, len(run.probe))
+    # Another process may see more of a run that is being written.
+    steps = {snapshot.step for snapshot in run.snapshots} | (set(table["step"]) if run.left_open else set())
+    return places & table["step"].isin(steps) & table["step_j"].isin(steps) & (table["n"] == sizes)
 
 
 def _snapshots(run: Run, steps: Sequence[int] | None) -> list[int]:

@@ -7,6 +7,7 @@ import functools
 import html
 import itertools
 import json
+import logging
 import os
 import time
 from collections.abc import Iterator
@@ -20,11 +21,30 @@ from numpy.typing import NDArray
 
 from infoplane.condensed import condense
 from infoplane.errors import MissingData, RunFileError, unknown
+from infoplane.files import refuse_no_file
+from infoplane.runfile.checks import (
+    ACTIVATIONS,
+    DISTANCES,
+    StoredLayer,
+    attribute,
+    check_distances,
+    check_results,
+    json_attribute,
+    layers_of,
+    links,
+    numbers_attribute,
+    parameter_lengths,
+    probe_size,
+    stored_layer,
+    target,
+    used_slots,
+)
 from infoplane.runfile.schema import (
     FORMAT,
     PARAMETERS,
     SCHEMA_VERSION,
     Closing,
+    Damaged,
     LayerInfo,
     Probe,
     block_extents,
@@ -32,15 +52,21 @@ from infoplane.runfile.schema import (
     given_name,
     group,
     reading,
+    reason,
     stored_name,
 )
 from infoplane.runfile.summary import run_html, run_text
-from infoplane.targets import CLASSES, KINDS, REGRESSION, Target
 
 if TYPE_CHECKING:
     import torch
 
+logger = logging.getLogger(__name__)
+
 READ_BYTES = 64 * 2**20
+# How long a reader waits for a writer that is half-way through a flush, and when it takes a file for one that is
+# being written.
+PAUSES = (0.02, 0.1, 0.3)
+FRESH_SECONDS = 2.0
 
 
 class Snapshot:
@@ -55,21 +81,25 @@ class Snapshot:
     def __init__(self, run: Run, group: h5py.Group) -> None:
         self._run = run
         self._group = group
-        self.step = int(group.attrs["step"])
-        self.epoch = float(group.attrs["epoch"])
-        self.metrics: dict[str, float] = json.loads(group.attrs["metrics"])
+        self.step: int = attribute(group, "step", int)
+        self.epoch: float = attribute(group, "epoch", float)
+        self.metrics = numbers_attribute(group, "metrics")
+        if self.step < 0:
+            raise Damaged(f"attribute 'step' of {group.name} is negative")
+        self._layers = {layer.name: stored_layer(group, layer, run.samples) for layer in run.layers}
+        self._lengths = parameter_lengths(group, len(run.layers))
 
     def kind(self, layer: str) -> str:
         """What is stored of a layer: "activations" or "distances"."""
-        return str(self._data(layer).attrs["kind"])
+        return self._stored(layer).kind
 
     def nonfinite(self, layer: str) -> int:
         """Number of NaN or infinite activations of a layer."""
-        return int(self._data(layer).attrs["nonfinite"])
+        return self._stored(layer).nonfinite
 
     def constant(self, layer: str) -> bool:
         """Whether all samples have the same activations."""
-        return bool(self._data(layer).attrs["constant"])
+        return self._stored(layer).constant
 
     def activations(self, layer: str) -> NDArray:
         """Activations of a layer as they are stored, (n, …): float32, or float64 where that would lose too much.
@@ -78,7 +108,7 @@ class Snapshot:
             MissingData: Only distances were kept.
             RunFileError: The data are damaged.
         """
-        if self.kind(layer) != "activations":
+        if self.kind(layer) != ACTIVATIONS:
             raise MissingData(
                 f"{self._run.path}: layer '{layer}' was recorded as distances; "
                 "record it with `keep='activations'` to have its activations"
@@ -91,13 +121,13 @@ class Snapshot:
         Raises:
             RunFileError: The data are damaged.
         """
-        if self.kind(layer) == "distances":
+        if self.kind(layer) == DISTANCES:
             return self._read(layer).astype(np.float64)
         from infoplane.kernels import accumulated_distances  # torch, which all else does without
 
         data = self._data(layer)
         # Neither the activations nor a second (n, n) array stand in memory.
-        square = accumulated_distances(lambda: self._feature_chunks(data, f"layer '{layer}'"), len(data))
+        square = accumulated_distances(lambda: self._feature_chunks(data, layer), len(data))
         return condense(square.sqrt_().numpy())
 
     def parameters(self, layer: str) -> NDArray | None:
@@ -113,13 +143,22 @@ class Snapshot:
             RunFileError: The data are damaged.
         """
         place = self._run.layers.index(self._run.layer(layer))
-        if PARAMETERS not in self._group:
+        if self._lengths is None:
             return None
         with reading(self._run.path):
             data = dataset(self._group, PARAMETERS)
-            lengths = np.minimum(data.attrs["counts"], int(data.attrs["sketch_size"]))
-        start = int(lengths[:place].sum())
-        return self._checked(data, PARAMETERS)[start : start + int(lengths[place])]
+            start, length = int(self._lengths[:place].sum()), int(self._lengths[place])
+            values = self._part(data, PARAMETERS, (slice(start, start + length),))
+        if not (np.isfinite(values).all() or self.nonfinite(layer)):
+            # A parameter that the network holds and never uses may be anything.
+            _warn_once(
+                f"{self._run.path}: parameters of layer '{layer}' at step {self.step} are NaN or infinite, though "
+                "its activations are not"
+            )
+        return values
+
+    def _stored(self, layer: str) -> StoredLayer:
+        return self._layers[self._run.layer(layer).name]
 
     def _data(self, layer: str) -> h5py.Dataset:
         self._run.layer(layer)
@@ -127,9 +166,9 @@ class Snapshot:
             return dataset(self._group, stored_name(layer))
 
     def _read(self, layer: str) -> NDArray:
-        return self._checked(self._data(layer), f"layer '{layer}'")
+        return self._checked(self._data(layer), layer)
 
-    def _feature_chunks(self, data: h5py.Dataset, what: str) -> Iterator[torch.Tensor]:
+    def _feature_chunks(self, data: h5py.Dataset, layer: str) -> Iterator[torch.Tensor]:
         """All samples of a dataset (n, …), a chunk of features at a time, (n, f) each."""
         import torch
 
@@ -142,16 +181,29 @@ class Snapshot:
         ]
         for starts in itertools.product(*map(range, itertools.repeat(0), shape, extents)):
             block = tuple(slice(start, start + size) for start, size in zip(starts, extents, strict=True))
-            part = self._checked(data, what, (slice(None), *block))
+            part = self._checked(data, layer, (slice(None), *block))
             yield torch.from_numpy(part).reshape(len(data), -1)
 
-    def _checked(self, data: h5py.Dataset, what: str, part: tuple[slice, ...] = ()) -> NDArray:
+    def _checked(self, data: h5py.Dataset, layer: str, part: tuple[slice, ...] = ()) -> NDArray:
+        """A part of what is stored of a layer, which is as the attributes say."""
+        stored, what = self._stored(layer), f"layer '{layer}' at step {self.step}"
+        with reading(self._run.path):
+            values = self._part(data, f"layer '{layer}'", part)
+            if stored.nonfinite:
+                return values
+            if stored.kind == DISTANCES:
+                check_distances(values, what)
+            elif not np.isfinite(values).all():
+                raise Damaged(f"{what} holds NaN or infinite activations, and none by its attributes")
+            if stored.constant and (values != (0 if stored.kind == DISTANCES else values[:1])).any():
+                raise Damaged(f"{what} is constant by its attributes, and is not")
+        return values
+
+    def _part(self, data: h5py.Dataset, what: str, part: tuple[slice, ...]) -> NDArray:
         try:
-            return data[part]
-        except OSError as error:
-            raise RunFileError(
-                f"{self._run.path}: {what} at step {self.step} is damaged (checksum or read error)"
-            ) from error
+            return np.asarray(data[part])
+        except (OSError, RuntimeError) as error:
+            raise Damaged(f"{what} at step {self.step} is damaged (checksum or read error)") from error
 
 
 class Run(Closing):
@@ -159,6 +211,7 @@ class Run(Closing):
 
     Attributes:
         path: Where the file is.
+        samples: Number of samples of the probe.
         run_id: Identity of the run; a new recording at the same place has another.
         left_open: Whether a writer has it open, or was killed while it had.
         config: The resolved configuration.
@@ -167,6 +220,8 @@ class Run(Closing):
         links: δ of the swap test for each pair of neighbouring layers, (L − 1,) float64, NaN where it is unknown,
             at the "first" snapshot and when the recording ended ("last"); without what was not measured.
         snapshots: The finished snapshots in the order of their steps.
+        slots: Names of the slots in the file that are in use, without one that is being written.
+        is_counted: Whether the file keeps the number of its finished snapshots, as those of before do not.
 
     Example:
         >>> with ip.open_run("own.h5") as run:
@@ -176,42 +231,99 @@ class Run(Closing):
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        with reading(path):
-            self._file = _opened(path)
-            attrs = self._file.attrs
-            if attrs.get("format") != FORMAT:
-                raise RunFileError(f"{path} is an HDF5 file but not an infoplane run file")
-            version = int(attrs["schema_version"])
-            if version > SCHEMA_VERSION:
-                raise RunFileError(
-                    f"{path} has schema version {version}, this infoplane reads up to {SCHEMA_VERSION}; "
-                    "upgrade infoplane to read it"
-                )
-            self.run_id = str(attrs["run_id"])
-            self.config: dict[str, Any] = json.loads(attrs["config"])
-            self.provenance: dict[str, Any] = json.loads(attrs["provenance"])
-            self.layers = [
-                LayerInfo(name, tuple(shape), *note) for name, shape, *note in json.loads(attrs["layers"])
-            ]
-            self.links = {
-                when: np.asarray(attrs[f"links_{when}"], np.float64)
-                for when in ("first", "last")
-                if np.shape(attrs.get(f"links_{when}")) == (len(self.layers) - 1,)
-            }
-            self.left_open = bool(group(self._file, "writer").attrs["open"])
-            self.snapshots = sorted(self._finished(), key=lambda snapshot: snapshot.step)
-
-    def _finished(self) -> Iterator[Snapshot]:
-        slots = group(self._file, "snapshots")
-        for name in slots:
-            # A slot that a kill or a full disk left half-written may not even open.
-            with contextlib.suppress(OSError, RuntimeError, KeyError):
-                slot = group(slots, name)
-                if slot.attrs.get("complete", False):
-                    yield Snapshot(self, slot)
-                elif not len(slot.attrs):
-                    # Slots are used in order, so the rest of them is empty.
+        for pause in (*PAUSES, 0.0):
+            self.left_open = True
+            with contextlib.ExitStack() as stack:
+                try:
+                    with reading(path):
+                        self._file = stack.enter_context(_opened(path))
+                        self._load()
+                    stack.pop_all()
                     return
+                except RunFileError:
+                    # A writer may be half-way through a flush at this moment.
+                    if not (pause and self.left_open and _is_fresh(path)):
+                        raise
+            time.sleep(pause)
+
+    def _load(self) -> None:
+        """Reads and checks everything but the values of arrays."""
+        file = self._file
+        if "format" not in file.attrs or attribute(file, "format", str) != FORMAT:
+            raise RunFileError(f"{self.path} is an HDF5 file but not an infoplane run file")
+        version = attribute(file, "schema_version", int)
+        if version > SCHEMA_VERSION:
+            raise RunFileError(
+                f"{self.path} has schema version {version}, this infoplane reads up to {SCHEMA_VERSION}; "
+                "upgrade infoplane to read it"
+            )
+        writer = group(file, "writer")
+        self.left_open = attribute(writer, "open", bool)
+        # Counted before the slots are looked at, which a writer may be filling.
+        count = attribute(writer, "finished", int) if "finished" in writer.attrs else None
+        self.is_counted = count is not None
+        self.run_id: str = attribute(file, "run_id", str)
+        self.config: dict[str, Any] = json_attribute(file, "config", dict)
+        self.provenance: dict[str, Any] = json_attribute(file, "provenance", dict)
+        self.layers = layers_of(file)
+        self.samples = probe_size(file)
+        self.links = {
+            when: links(file, f"links_{when}", len(self.layers))
+            for when in ("first", "last")
+            if f"links_{when}" in file.attrs
+        }
+        if "results" in file:
+            check_results(group(file, "results"))
+        self.snapshots = sorted(self._finished(count), key=lambda snapshot: snapshot.step)
+
+    def _finished(self, count: int | None) -> list[Snapshot]:
+        """The finished snapshots in the order of their slots; only a slot that is being written may be broken.
+
+        Args:
+            count: How many there are at least, by the writer's account; None in files of before it kept any.
+        """
+        slots = group(self._file, "snapshots")
+        names = used_slots(slots)
+        finished: dict[str, Snapshot] = {}
+        broken = ""
+        for name in names:
+            is_marked = False
+            try:
+                slot = group(slots, name)
+                is_marked = "complete" in slot.attrs and attribute(slot, "complete", bool)
+                if is_marked:
+                    finished[name] = Snapshot(self, slot)
+            except (Damaged, OSError, RuntimeError) as error:
+                broken = f"slot {name}: {reason(error)}"
+                # A kill leaves the last slot in any state, and a writer fills slots while they are looked at here.
+                if self.left_open and (count is not None or (name == names[-1] and not is_marked)):
+                    names = names[: names.index(name)]
+                    break
+                raise Damaged(broken) from error
+        if self.left_open and names and names[-1] not in finished:
+            names.pop()
+        self.slots = names
+        self._refuse_absent([*finished.values()], [n for n in names if n not in finished], broken, count)
+        return [*finished.values()]
+
+    def _refuse_absent(self, finished: list[Snapshot], unmarked: list[str], broken: str, count: int | None) -> None:
+        """Lets no finished snapshot be absent without a word.
+
+        Args:
+            finished: The snapshots that are finished and can be read.
+            unmarked: Names of used slots without the mark, as a recording has that went on after an error.
+            broken: What is wrong with the first slot that cannot be read.
+            count: See `_finished`.
+        """
+        steps = [snapshot.step for snapshot in finished]
+        if len(set(steps)) < len(steps):
+            raise Damaged(f"step {next(step for step in steps if steps.count(step) > 1)} stands in it twice")
+        marks = f"slots without the mark of a finished snapshot: {', '.join(unmarked)}" if unmarked else ""
+        if count is not None and len(finished) < count:
+            why = "; ".join(filter(None, [broken, marks])) or "the others are gone"
+            raise Damaged(f"{len(finished)} of {count} finished snapshots can be read ({why})")
+        if count is None and marks:
+            _warn_once(f"{self.path}: {marks}; they are left out")
 
     @functools.cached_property
     def probe(self) -> Probe:
@@ -223,14 +335,15 @@ class Run(Closing):
         with reading(self.path):
             probe = group(self._file, "probe")
             distances, indices = (dataset(probe, name)[()] for name in ("distances", "indices"))
+            check_distances(distances, "/probe")
             others = group(probe, "targets") if "targets" in probe else {}
             return Probe(
-                target=_target(probe, len(indices)),
+                target=target(probe),
                 distances=distances,
                 indices=indices,
                 shape=tuple(json.loads(probe.attrs["shape"])),
                 input_distance=str(probe.attrs.get("input_distance", "euclidean")),
-                others={given_name(name): _target(group(others, name), len(indices)) for name in others},
+                others={given_name(name): target(group(others, name)) for name in others},
             )
 
     @property
@@ -252,7 +365,7 @@ class Run(Closing):
         with reading(self.path):
             if "results" not in self._file:
                 return {}
-            numbers: dict[str, Any] = json.loads(group(self._file, "results").attrs["numbers"])
+            numbers: dict[str, Any] = json_attribute(group(self._file, "results"), "numbers", dict)
             return numbers
 
     def result(self, name: str) -> NDArray:
@@ -304,30 +417,23 @@ class Run(Closing):
         self._file.close()
 
 
-def _target(stored: h5py.Group, n: int) -> Target:
-    """The target of n samples that a group holds; a ValueError where it is none."""
-    kind, names = str(stored.attrs.get("kind", CLASSES)), tuple(json.loads(stored.attrs.get("names", "[]")))
-    if kind not in KINDS:
-        raise ValueError(f"'{stored.name}' is a target of unknown kind '{kind}'")
-    values = dataset(stored, "values" if kind == REGRESSION else "labels")[()]
-    wanted = ("f", 2) if kind == REGRESSION else ("i", 1)
-    if (values.dtype.kind, values.ndim) != wanted or len(values) != n or not np.isfinite(values).all():
-        raise ValueError(f"the target in '{stored.name}' is not one value for each of {n} samples")
-    if names and not ((values >= 0) & (values < len(names))).all():
-        raise ValueError(f"the target in '{stored.name}' has classes without a name")
-    return Target(kind, values, names)
-
-
 def _opened(path: Path) -> h5py.File:
-    for pause in (0.02, 0.1, 0.3):
-        try:
-            return h5py.File(path, "r", locking=False)
-        except OSError as error:
-            # While a writer flushes, the file may be shorter than it says, for a moment.
-            if "truncated file" not in str(error):
-                raise
-            time.sleep(pause)
+    if not path.is_dir():
+        refuse_no_file(path)
     return h5py.File(path, "r", locking=False)
+
+
+def _is_fresh(path: Path) -> bool:
+    """Whether a file was written a moment ago."""
+    with contextlib.suppress(OSError):
+        return time.time() - path.stat().st_mtime < FRESH_SECONDS
+    return False
+
+
+@functools.cache
+def _warn_once(message: str) -> None:
+    """Warns of a file that is opened many times."""
+    logger.warning("%s", message)
 
 
 def open_run(path: str | os.PathLike[str]) -> Run:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import h5py
-import numpy as np
 from numpy.typing import NDArray
 
 from infoplane.condensed import share_of_repeats
@@ -45,7 +46,7 @@ class LayerInfo:
     @property
     def features(self) -> int:
         """Number of features d."""
-        return int(np.prod(self.shape))
+        return math.prod(self.shape)
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,11 @@ class Probe:
     @property
     def features(self) -> int:
         """Number of features d of one input."""
-        return int(np.prod(self.shape))
+        return math.prod(self.shape)
+
+
+class Damaged(ValueError):
+    """A part of a run file that is not what it must be, or does not fit the others."""
 
 
 class Closing:
@@ -114,25 +119,50 @@ def given_name(stored: str) -> str:
     return stored.replace("%2F", "/")
 
 
+def slot_name(index: int) -> str:
+    """Name in the file of the slot with this number."""
+    return f"{index:06d}"
+
+
 def group(parent: h5py.Group, name: str) -> h5py.Group:
-    """A group of the file itself; a link is refused."""
-    _refuse_links(parent, name)
-    return parent[name]
+    """A group of the file itself.
+
+    Raises:
+        Damaged: There is none, or it is a link or no group.
+    """
+    return _member(parent, name, h5py.Group)
 
 
 def dataset(parent: h5py.Group, name: str) -> h5py.Dataset:
-    """A dataset stored in the file itself; one that points elsewhere is refused."""
-    _refuse_links(parent, name)
-    data = parent[name]
+    """A dataset stored in the file itself; nothing of it is read.
+
+    Raises:
+        Damaged: There is none, or it is a link, points to another file, or is no dataset.
+    """
+    data = _member(parent, name, h5py.Dataset)
     if data.is_virtual or data.external:
-        raise RunFileError(f"'{data.name}' points to another file, which a run file must not")
+        raise Damaged(f"'{data.name}' points to another file, which a run file must not")
     return data
 
 
-def _refuse_links(parent: h5py.Group, name: str) -> None:
-    link = parent.get(name, getlink=True)
-    if link is not None and not isinstance(link, h5py.HardLink):
-        raise RunFileError(f"'{name}' is a link, which a run file must not hold")
+def _member(parent: h5py.Group, name: str, kind: type) -> Any:
+    """A group or dataset; not all that damaged bytes make h5py raise is a KeyError."""
+    try:
+        link = parent.get(name, getlink=True)
+        member = parent[name] if isinstance(link, h5py.HardLink) else None
+    except Exception as error:
+        raise Damaged(f"{_path(parent, name)} cannot be read ({reason(error)})") from error
+    if link is None:
+        raise Damaged(f"{_path(parent, name)} is missing")
+    if member is None:
+        raise Damaged(f"{_path(parent, name)} is a link, which a run file must not hold")
+    if not isinstance(member, kind):
+        raise Damaged(f"{_path(parent, name)} is no {kind.__name__.lower()}")
+    return member
+
+
+def _path(parent: h5py.Group, name: str) -> str:
+    return f"{str(parent.name).rstrip('/')}/{name}"
 
 
 def block_extents(shape: Sequence[int], most: int) -> tuple[int, ...]:
@@ -163,16 +193,23 @@ def reading(path: Path) -> Iterator[None]:
         if "signature not found" in str(error):
             raise RunFileError(f"{path} is not an HDF5 file, so not an infoplane run file") from None
         raise RunFileError(f"{path} is truncated or damaged ({reason(error)})") from error
-    except (KeyError, ValueError, RuntimeError) as error:
+    except Damaged as error:
+        raise RunFileError(
+            f"{path} is damaged or no complete run file: {error}; take a whole copy of it, or record it again"
+        ) from error
+    except MemoryError as error:
+        raise RunFileError(f"{path} holds more than there is memory for ({reason(error)})") from error
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise RunFileError(f"{path} is damaged or no complete run file ({reason(error)})") from error
 
 
 def reason(error: Exception) -> str:
     """What the system says of an error, without HDF5's own words where they can be spared."""
-    text = " ".join(str(error).split())
+    text = " ".join(str(error.args[0] if isinstance(error, KeyError) and error.args else error).split())
     if isinstance(error, OSError) and error.errno:
         return os.strerror(error.errno)
     for phrase in ("No space left on device", "File too large", "truncated file", "Permission denied"):
         if phrase in text:
             return phrase
-    return text[:120]
+    # HDF5 says what it did, and in brackets what was wrong.
+    return re.sub(r"^(?:Unable to|Can't) [^(]*\((.*)\)$", r"\1", text)[:120]

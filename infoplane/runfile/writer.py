@@ -34,6 +34,7 @@ from infoplane.runfile.schema import (
     Probe,
     block_extents,
     reason,
+    slot_name,
     stored_name,
 )
 from infoplane.targets import Target
@@ -58,8 +59,8 @@ class RunWriter(Closing):
             self.run_id = run.run_id
             self.layers = run.layers
             self.steps = [snapshot.step for snapshot in run.snapshots]
-            left_open = run.left_open
-        if left_open:
+            goes_on_in_place = not run.left_open and run.is_counted
+        if not goes_on_in_place:
             # What a killed writer left half-written may point to places that HDF5 takes for free.
             _rewrite(path, len(self.steps) + SLOTS)
         self._open()
@@ -80,6 +81,11 @@ class RunWriter(Closing):
 
     def _mark_open(self, value: bool) -> None:
         self._file["writer"].attrs.modify("open", value)
+        self._count_finished()
+
+    def _count_finished(self) -> None:
+        """Keeps the number of finished snapshots beside them, so that none can get lost without a word."""
+        self._file["writer"].attrs.modify("finished", len(self.steps))
         self._file.flush()
 
     @classmethod
@@ -183,7 +189,7 @@ class RunWriter(Closing):
         with self._guarded():
             if self._next == len(self._file["snapshots"]):
                 self._reopen(2 * self._next)
-            slot = self._file["snapshots"][_slot_name(self._next)]
+            slot = self._file["snapshots"][slot_name(self._next)]
             slot.attrs["step"] = step
             slot.attrs["epoch"] = epoch
             slot.attrs["metrics"] = json.dumps({name: float(value) for name, value in metrics.items()})
@@ -193,7 +199,8 @@ class RunWriter(Closing):
             self._file.flush()
             slot.attrs["complete"] = True
             self._file.flush()
-        self.steps.append(step)
+            self.steps.append(step)
+            self._count_finished()
 
     def set_config(self, config: Mapping[str, Any]) -> None:
         """Replaces the configuration (a resumed run may have more epochs), all at once."""
@@ -340,19 +347,15 @@ def _write_target(group: h5py.Group, target: Target) -> None:
 
 
 def _add_slots(file: h5py.File, count: int) -> None:
-    file.create_group("writer").attrs["open"] = False
+    file.create_group("writer").attrs.update(open=False, finished=0)
     slots = file.create_group("snapshots")
     for index in range(count):
-        slots.create_group(_slot_name(index))
-
-
-def _slot_name(index: int) -> str:
-    return f"{index:06d}"
+        slots.create_group(slot_name(index))
 
 
 def _first_free_slot(slots: h5py.Group) -> int:
     """The first slot that nothing was written to; slots are used in order."""
-    return next((index for index in range(len(slots)) if not len(slots[_slot_name(index)].attrs)), len(slots))
+    return next((index for index in range(len(slots)) if not len(slots[slot_name(index)].attrs)), len(slots))
 
 
 def _rewrite(
@@ -397,14 +400,13 @@ def _copy_finished(run: Run, new: h5py.File, slots: int) -> None:
     for name in ("probe", "results"):
         if name in run._file:
             run._file.copy(name, new)
-    _add_slots(new, slots)
-    for index, snapshot in enumerate(run.snapshots):
-        slot = new["snapshots"][_slot_name(index)]
-        for layer in run.layers:
-            snapshot._group.copy(stored_name(layer.name), slot)
-        if PARAMETERS in snapshot._group:
-            snapshot._group.copy(PARAMETERS, slot)
-        slot.attrs.update(snapshot._group.attrs)
+    _add_slots(new, 0)
+    new["writer"].attrs["finished"] = len(run.snapshots)
+    # As they are, with what an error left in some of them: whoever counts them again finds what was there.
+    for name in run.slots:
+        run._file["snapshots"].copy(name, new["snapshots"])
+    for index in range(len(run.slots), max(slots, len(run.slots) + 1)):
+        new["snapshots"].create_group(slot_name(index))
 
 
 def _store(parent: h5py.Group, name: str, values: NDArray) -> h5py.Dataset:

@@ -10,9 +10,11 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from infoplane.errors import InfoplaneError
@@ -20,6 +22,7 @@ from infoplane.estimators.base import MAIN, EstimatorSettings, Item, LayerView
 from infoplane.estimators.batches import Batches
 from infoplane.estimators.engine.pool import Part, Pool, batch_columns, parts_of, solving, survey
 from infoplane.estimators.engine.store import StoredTable, matching
+from infoplane.estimators.nulls import measured
 from infoplane.execution import QUIET, Execution
 from infoplane.provenance import versions
 from infoplane.runfile import Run, beside, open_run
@@ -49,8 +52,12 @@ WORDS = frozenset(
 INTEGERS = frozenset(
     {"permutations", "batches", "batch_size", "batch", "n", "classes", "step", "depth", "features"}
 )
+# What the rows of a run are by the run itself, once it is known which they are.
+KNOWN = frozenset({"unit", "n", "classes", "depth", "features"})
 # What tells one row from another.
-KEYS = (INTEGERS | WORDS | {"alpha", "tolerance", "input_permutations", "neighbours"}) - {"status"}
+KEYS = (INTEGERS | WORDS | {"alpha", "tolerance", "input_permutations", "neighbours"}) - {"status"} - KNOWN
+# What a row with an estimate always has.
+VALUES = ("I_XT", "I_TY", "I_TY_null", "I_TY_null_std", "I_TY_corrected")
 
 
 def estimates_path(run: Path) -> Path:
@@ -141,7 +148,7 @@ def estimate_run(
         stored = _stored(run)
         table = stored.load()
         snapshots = range(len(run.snapshots))[-1 if last else 0 :]
-        missing = [_missing(run, matching(table, one), snapshots) for one in columns]
+        missing = [_missing(run, matching(table, one), snapshots, batches) for one in columns]
         if any(missing):
             parts = [
                 part
@@ -166,20 +173,54 @@ def _columns(run: Run, settings: EstimatorSettings, batches: Batches | None) -> 
     }
 
 
-def _missing(run: Run, done: pd.DataFrame, wanted: Iterable[int]) -> list[Item]:
-    """The (snapshot, layer) pairs without rows; the batches of a pair are stored together."""
-    have = set(zip(done["step"], done["layer"], strict=True)) if len(done) else set()
+def _missing(run: Run, done: pd.DataFrame, wanted: Iterable[int], batches: Batches | None) -> list[Item]:
+    """The (snapshot, layer) pairs that lack a row, or that of a batch."""
+    have = done.groupby(["step", "layer"]).size().to_dict() if len(done) else {}
     return [
         (index, layer.name)
         for index in wanted
         for layer in run.layers
-        if (run.snapshots[index].step, layer.name) not in have
+        if have.get((run.snapshots[index].step, layer.name), 0) < (batches.count if batches else 1)
     ]
 
 
 def _stored(run: Run) -> StoredTable:
-    version = versions().get("infoplane", "")
-    return StoredTable(estimates_path(run.path), run.run_id, version, WORDS, INTEGERS, KEYS, {"target": MAIN})
+    version, sound = versions().get("infoplane", ""), partial(sound_rows, run)
+    path = estimates_path(run.path)
+    return StoredTable(path, run.run_id, version, WORDS, INTEGERS, KEYS, sound, {"target": MAIN})
+
+
+def sound_rows(run: Run, table: pd.DataFrame) -> pd.Series:
+    """Which rows of a table of estimates say what the run can have, with all values where there is an estimate.
+
+    Args:
+        run: The run.
+        table: Rows of its table.
+
+    Returns:
+        (rows,) of truth values.
+    """
+    depths = {layer.name: depth for depth, layer in enumerate(run.layers, start=1)}
+    features = {layer.name: layer.features for layer in run.layers}
+    sizes = table["batch_size"].where(table["batches"] > 0, len(run.probe))
+    # Another process may see more of a run that is being written.
+    steps = table["step"] if run.left_open else [snapshot.step for snapshot in run.snapshots]
+    places = (table["layer"].map(depths) == table["depth"]) & (table["layer"].map(features) == table["features"])
+    return places & table["step"].isin(steps) & (table["n"] == sizes) & _has_values(table)
+
+
+def _has_values(table: pd.DataFrame) -> pd.Series:
+    """Whether rows with an estimate have all that others of their settings have, and rows without have none."""
+    is_measured = measured(table["status"])
+    if not set(VALUES) <= set(table.columns):
+        return ~is_measured
+    numbers = table[[name for name in table.columns if name not in {*WORDS, "epoch"}]]
+    present = numbers.notna() & ~numbers.isin([np.inf, -np.inf])
+    settings = [table[name] for name in sorted(KEYS - {"step", "layer", "batch"}) if name in table]
+    due = present.where(is_measured, False).groupby(settings, dropna=False, sort=False).transform("any")
+    due[[*VALUES]] = True
+    empty = table[[*VALUES]].isna().all(axis=1) & table["status"].notna()
+    return (present | ~due).all(axis=1).where(is_measured, empty)
 
 
 def _compute(

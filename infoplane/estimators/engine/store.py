@@ -1,14 +1,19 @@
 """Tables that stand beside a run file as CSV, so that nothing is computed twice.
 
-Rows of another run at the same place or of another infoplane version are dropped. Several processes may fill one
+Rows of another run at the same place or of another infoplane version are dropped, and so are rows that are not
+sound: cut off, twice there, or of what the run does not hold. They are made again. Several processes may fill one
 table; a kill leaves the old table or the new one.
 """
 
 from __future__ import annotations
 
+import contextlib
+import csv
 import errno
+import io
 import logging
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +27,7 @@ from infoplane.files import drafts, hold, reason, refuse_no_file, without_quotes
 logger = logging.getLogger(__name__)
 
 LOCK_SECONDS = 60.0  # others hold the lock while they read and write a table
+NO_TEXT = "\ufffd"  # what stands for bytes that are none
 
 
 @dataclass(frozen=True)
@@ -35,6 +41,7 @@ class StoredTable:
         words: Columns that hold text.
         integers: Columns that hold whole numbers; a file without one of them is of an older infoplane and not read.
         keys: Columns that tell one row from another.
+        sound: Which rows of a table belong to the run and are whole, (rows,) of truth values.
         defaults: What stands for a column in a file of an infoplane that had none.
     """
 
@@ -44,29 +51,52 @@ class StoredTable:
     words: frozenset[str]
     integers: frozenset[str]
     keys: frozenset[str]
+    sound: Callable[[pd.DataFrame], pd.Series]
     defaults: Mapping[str, str] = field(default_factory=dict)
 
     def load(self) -> pd.DataFrame:
-        """The stored rows of this run and version; empty where there are none.
+        """The stored rows of this run and version that are sound; empty where there are none.
 
         Raises:
-            InfoplaneError: The file is no such table.
+            InfoplaneError: The file is no such table, or cannot be read.
         """
-        if not self.path.exists():
-            return pd.DataFrame()
         try:
-            refuse_no_file(self.path)
-            # As text first: a layer may be called "3", and pandas' own parser may miss the last bit of a number.
-            table = pd.read_csv(self.path, dtype=str, keep_default_na=False, na_values=[""])
-            table = table.assign(**{name: without_quotes(table[name]) for name in self.words & set(table)})
-            if "run_id" in table and not set(table) >= self.integers:
+            if not self.path.exists():
                 return pd.DataFrame()
-            table = table.assign(**{name: value for name, value in self.defaults.items() if name not in table})
-            numbers = {n: int if n in self.integers else float for n in table.columns if n not in self.words}
-            table = table.astype(numbers)
-            return table[(table["run_id"] == self.run_id) & (table["version"] == self.version)]
-        except (OSError, ValueError, KeyError) as error:
-            raise InfoplaneError(f"{self.path} cannot be read ({error}); delete it and estimate again") from error
+            refuse_no_file(self.path)
+            rows = self._rows()
+        except OSError as error:
+            raise InfoplaneError(f"{self.path} cannot be read: {error.strerror or error}") from error
+        if not any(rows):
+            return pd.DataFrame()
+        header = rows[0]
+        whole = [row for row in rows[1:] if len(row) == len(header) and NO_TEXT not in "".join(row)]
+        if not {"run_id", "version"} <= set(header) or len(set(header)) < len(header):
+            raise InfoplaneError(f"{self.path} is no table of estimates; delete it and estimate again")
+        if not set(header) >= self.integers:
+            return pd.DataFrame()
+        text = pd.DataFrame(whole, columns=header).replace("", np.nan)
+        table = self._typed(text.assign(**{n: value for n, value in self.defaults.items() if n not in text}))
+        table = table[(table["run_id"] == self.run_id) & (table["version"] == self.version)]
+        return table[self.sound(table)] if len(table) else pd.DataFrame()
+
+    def _rows(self) -> list[list[str]]:
+        """The rows of the file as text: a layer may be called "3", and pandas' parser may miss the last bit."""
+        content = self.path.read_text(encoding="utf-8", errors="replace")
+        rows: list[list[str]] = []
+        # A last line without its end may lack digits that nobody would miss; a quote may run to the file's end.
+        with contextlib.suppress(csv.Error):
+            rows.extend(csv.reader(io.StringIO(content[: content.rfind("\n") + 1], newline="")))
+        return rows
+
+    def _typed(self, text: pd.DataFrame) -> pd.DataFrame:
+        """The columns as what they hold, without rows that hold something else or have a key that others have."""
+        numbers = [name for name in text.columns if name not in self.words]
+        table = text.assign(**{name: text[name].map(_reader(name in self.integers)) for name in numbers})
+        table = table.assign(**{name: without_quotes(table[name]) for name in self.words & set(table)})
+        readable = (text.isna() == table.isna()).all(axis=1) & table[[*self.integers]].notna().all(axis=1)
+        once = ~table.duplicated([name for name in table.columns if name in self.keys], keep=False)
+        return table[readable & once].astype({n: int if n in self.integers else float for n in numbers})
 
     def store(self, new: pd.DataFrame) -> pd.DataFrame:
         """Adds rows to what is stored, and gives it all.
@@ -94,10 +124,24 @@ class StoredTable:
             raise InfoplaneError(f"cannot write {path}: {reason(error)}") from error
 
     def _joined(self, new: pd.DataFrame) -> pd.DataFrame:
-        """What is stored and the new rows, each once."""
+        """What is stored and the new rows, each once; a new row takes the place of an old one."""
         stored = self.load()
         whole = pd.concat([stored, new], ignore_index=True) if len(stored) else new
-        return whole.drop_duplicates([name for name in whole.columns if name in self.keys], ignore_index=True)
+        keys = [name for name in whole.columns if name in self.keys]
+        return whole.drop_duplicates(keys, keep="last", ignore_index=True)
+
+
+def _reader(whole: bool) -> Callable[[Any], float]:
+    """Reads a cell as a number, a whole one or any; NaN where it holds none."""
+
+    def read(text: Any) -> float:
+        try:
+            number = int(text) if whole else float(text)
+        except ValueError:
+            return math.nan
+        return number if abs(number) < 2**63 or not whole else math.nan
+
+    return read
 
 
 def matching(table: pd.DataFrame, columns: Mapping[str, Any]) -> pd.DataFrame:
