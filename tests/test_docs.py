@@ -63,7 +63,7 @@ def test_every_attribute_and_dataset_is_explained(folder):
         found |= set(slot.attrs) | {name for data in slot.values() for name in data.attrs}
         slot_names = set(slot)
         kinds = {data.attrs["kind"] for data in slot.values()}
-        assert set(file["writer"].attrs) == {"open"}
+        assert set(file["writer"].attrs) == {"open", "finished"}
     assert "parameters" in slot_names
     assert found - {"/probe", "/snapshots"} <= NAMED
     assert kinds == {"activations", "distances", "parameters"}
