@@ -460,8 +460,7 @@ analyze` uses; all rates in per cent. A true rate of 5 % shows as {low:.1f} to {
 {nulls}
 
 - *Supported* and *contradicted* stay at or below 5 % in all nulls, also where all seeds share one random order of
-  the
-  layers, which no number of seeds can tell from one of depth: the test over layers is there for it.
+  the layers, which no number of seeds can tell from one of depth: the test over layers is there for it.
 - *Mixed* asks for one of two quantities, so that chance alone brings it about in up to one of ten studies. Read it
   as
   that.

@@ -53,12 +53,14 @@ class RunSet:
         settings: Settings of the estimator.
         batches: Batches of the probe; None for the whole probe.
         execution: How work is done.
+        must_settle: Judge no order of convergence of runs that have not settled.
     """
 
     paths: tuple[Path, ...]
     settings: EstimatorSettings
     batches: Batches | None
     execution: Execution = QUIET
+    must_settle: bool = True
 
     @classmethod
     def of(
@@ -169,7 +171,7 @@ class RunSet:
 
     def order(self, quantity: str, measure: Measure = area) -> ConvergenceOrder:
         """The order of convergence of one quantity, as of `trajectories`."""
-        return convergence_order(self.trajectories(quantity), measure)
+        return convergence_order(self.trajectories(quantity), measure, must_settle=self.must_settle)
 
     @functools.cached_property
     def orders(self) -> tuple[ConvergenceOrder, ConvergenceOrder]:
@@ -180,7 +182,10 @@ class RunSet:
     def synchronous(self) -> RunSet | None:
         """The synchronous paths of these trainings; None unless each of them is recorded."""
         paths = tuple(map(synchronous_path_of, self.paths))
-        return dataclasses.replace(self, paths=paths) if all(path.exists() for path in paths) else None
+        if not all(path.exists() for path in paths):
+            return None
+        # It ends where it ends, on its way or not.
+        return dataclasses.replace(self, paths=paths, must_settle=False)
 
     def verdict(self) -> Verdict:
         """The verdict on bottom-up convergence."""

@@ -143,12 +143,15 @@ class ConvergenceOrder:
         return table.assign(left_out=reasons)
 
 
-def convergence_order(curves: Trajectories, measure: Measure = area) -> ConvergenceOrder:
+def convergence_order(
+    curves: Trajectories, measure: Measure = area, *, must_settle: bool = True
+) -> ConvergenceOrder:
     """The order of convergence of one quantity.
 
     Args:
         curves: Its trajectories.
         measure: Makes logarithms of times, (R, L), of means, (R, L, T), and steps, (T,).
+        must_settle: Judge no runs that have not settled; a synchronous path ends where it ends.
 
     Returns:
         The order, with its limitation where it cannot be judged.
@@ -166,7 +169,7 @@ def convergence_order(curves: Trajectories, measure: Measure = area) -> Converge
         half_times=halves,
         left_out=left_out,
         test=slope_test(times[:, kept], np.flatnonzero(kept)) if kept.sum() > 1 else None,
-        limitation=_limitation(curves, kept),
+        limitation=_limitation(curves, kept, must_settle),
     )
 
 
@@ -260,14 +263,14 @@ def _left_out(curves: Trajectories) -> dict[str, str]:
     return reasons
 
 
-def _limitation(curves: Trajectories, kept: NDArray) -> str:
+def _limitation(curves: Trajectories, kept: NDArray, must_settle: bool) -> str:
     # A similarity has no value at the end.
     snapshots = len(curves.steps) + (curves.quantity in SIMILARITIES)
     reasons = missing(int(kept.sum()), len(curves.runs), snapshots)
     # A layer that is on its way to the end fluctuates so much there that it may be left out; it counts here.
     measured = (curves.trouble == "").all(axis=0)
     distances = relative_distance(curves.means[:, measured], curves.steps)
-    if measured.any() and not settled(distances, curves.steps):
+    if must_settle and measured.any() and not settled(distances, curves.steps):
         late = np.array(curves.layers)[measured][unsettled(distances, curves.steps)]
         reasons.append(f"the training has not settled: {', '.join(late)} still change in the last tenth of it")
     return "; ".join(reasons)

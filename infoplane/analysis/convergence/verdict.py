@@ -66,6 +66,17 @@ def sentence(order: ConvergenceOrder) -> str:
     elif order.opposes:
         text += "layers converge from top to bottom"
     else:
-        text += f"no order is shown; a factor of {order.detectable:.2f} would have been found with 80 % power"
+        text += f"no order is shown, as {_lacking(order)}; "
+        text += f"a factor of {order.detectable:.2f} would have been found with 80 % power"
     left_out = (f"{layer} ({reason})" for layer, reason in order.left_out.items())
     return f"{text}{'; left out: ' if order.left_out else ''}{', '.join(left_out)}."
+
+
+def _lacking(order: ConvergenceOrder) -> str:
+    """Which parts of the rule do not hold."""
+    conditions = {
+        f"the factor is below {MIN_FACTOR:g}": order.factor < MIN_FACTOR,
+        f"p over layers is not below {SIGNIFICANCE:g}": not order.test or order.test.p_layers >= SIGNIFICANCE,
+        f"p over seeds is not below {SIGNIFICANCE:g}": not order.test or order.test.p_seeds >= SIGNIFICANCE,
+    }
+    return " and ".join(name for name, lacking in conditions.items() if lacking)

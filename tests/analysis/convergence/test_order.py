@@ -98,6 +98,11 @@ def test_what_cannot_be_judged(changes, reason):
     assert order.numbers()["shows"] is None
 
 
+def test_a_synchronous_path_need_not_settle():
+    slow = made(tuple(40 * time for time in UP))
+    assert convergence_order(slow, must_settle=False).limitation == ""
+
+
 def test_one_layer_or_one_run_leaves_no_test():
     assert convergence_order(made(UP[:1])).test is None
     order = convergence_order(made(UP, runs=1))

@@ -44,7 +44,8 @@ def test_each_quantity_has_a_sentence_with_its_numbers():
     assert information.endswith("layers converge from bottom to top.")
     detectable = numbers["cka"]["detectable_factor"]
     assert 1.1 < detectable < 1.4
-    assert f"no order is shown; a factor of {detectable:.2f} would have been found with 80 % power." in similarity
+    assert f"; a factor of {detectable:.2f} would have been found with 80 % power." in similarity
+    assert "no order is shown, as the factor is below 1.1 and p over layers is not below 0.05" in similarity
     assert "at least 1.1 times as long" in rule
     assert "from top to bottom" in verdict(DOWN, DOWN).reasons[0]
 
