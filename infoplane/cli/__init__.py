@@ -54,7 +54,11 @@ def main() -> None:
     if not verbose:
         # After a failed write HDF5 complains once more of each object that it could not flush.
         sys.unraisablehook = lambda _: None
-    code = _run(verbose)
+    logging.captureWarnings(True)  # they may name what files of others hold
+    try:
+        code = _run(verbose)
+    finally:
+        logging.captureWarnings(False)
     close_streams()
     sys.exit(code)
 

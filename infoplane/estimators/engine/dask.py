@@ -7,15 +7,16 @@ scheduler gives the tasks of a worker that died to others. Only this module know
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import logging
 import pkgutil
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from threadpoolctl import threadpool_limits
 
@@ -33,9 +34,12 @@ try:
 except ImportError:
     raise InfoplaneError('a cluster needs Dask; install it: pip install "infoplane[dask]"') from None
 
+T = TypeVar("T")
+
 logger = logging.getLogger(__name__)
 
 CONNECT_SECONDS = 5
+ANSWER_SECONDS = 60  # of a scheduler that answered before, and may be busy
 KEPT = 3  # runs that a worker keeps open: tasks come run by run, and two overlap where one ends
 
 
@@ -84,7 +88,9 @@ def connected(address: str, execution: Execution = QUIET) -> Iterator[Cluster]:
     """
     with _quiet():
         try:
-            client = Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
+            client = _within(
+                3 * CONNECT_SECONDS, lambda: Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
+            )
         except Exception as error:
             # Another service that answers there is misread in many ways.
             raise InfoplaneError(
@@ -202,10 +208,10 @@ class Cluster:
         """
         # Of the code that runs there, not of what is installed by that name.
         ask = (pkgutil.resolve_name, "infoplane:__version__")
-        workers: dict[str, Any] = self._client.run(*ask, on_error="return")
+        workers: dict[str, Any] = self._answer(lambda: self._client.run(*ask, on_error="return"))
         found = {f"worker {address}": version for address, version in workers.items()}
         try:
-            found["the scheduler"] = self._client.run_on_scheduler(*ask)
+            found["the scheduler"] = self._answer(lambda: self._client.run_on_scheduler(*ask))
         except ModuleNotFoundError as error:
             found["the scheduler"] = error
         for place, version in found.items():
@@ -216,8 +222,12 @@ class Cluster:
                 _refuse_other_version(version, place, _version())
 
     def watch(self) -> None:
-        """Warns where the cluster has no worker, which is waited for."""
-        if self._client.status == "running" and not self._client.scheduler_info()["workers"]:
+        """Warns where the cluster has no worker, which is waited for.
+
+        Raises:
+            InfoplaneError: The scheduler does not answer.
+        """
+        if self._client.status == "running" and not self._answer(self._client.scheduler_info)["workers"]:
             if not self._warned:
                 logger.warning("%s has no workers; waiting for some: dask worker %s", self._address, self._address)
             self._warned = True
@@ -227,10 +237,38 @@ class Cluster:
         self._stopped = True
         self._cancel(self._waiting)
 
+    def _answer(self, ask: Callable[[], T]) -> T:
+        """What the scheduler, or workers through it, say to a question."""
+        try:
+            return _within(ANSWER_SECONDS, ask)
+        except TimeoutError:
+            raise InfoplaneError(
+                f"the Dask scheduler at {self._address}, or one of its workers, has not answered for "
+                f"{ANSWER_SECONDS:g} seconds; what was done is kept, estimate again for the rest"
+            ) from None
+
     def _cancel(self, futures: set[Future] | Mapping[Future, Item]) -> None:
         if self._client.status == "running" and futures:
             self._client.cancel([*futures])
         self._waiting.difference_update([*futures])
+
+
+def _within(seconds: float, ask: Callable[[], T]) -> T:
+    """What a call gives, which may never come back.
+
+    Raises:
+        TimeoutError: It did not in this time.
+    """
+    answer: concurrent.futures.Future[T] = concurrent.futures.Future()
+
+    def work() -> None:
+        try:
+            answer.set_result(ask())
+        except BaseException as error:
+            answer.set_exception(error)
+
+    threading.Thread(target=work, daemon=True).start()
+    return answer.result(seconds)
 
 
 _thread = threading.local()

@@ -4,6 +4,7 @@ import contextlib
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -324,6 +325,13 @@ def test_no_scheduler(infoplane, run_path, address, monkeypatch):
     one_line(infoplane("estimate", run_path, "--scheduler", address), "no Dask scheduler answers", address)
 
 
+def test_a_scheduler_that_accepts_and_never_answers(infoplane, run_path, monkeypatch):
+    monkeypatch.setattr(cluster_module, "CONNECT_SECONDS", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = f"tcp://127.0.0.1:{listener.getsockname()[1]}"
+        one_line(infoplane("estimate", run_path, "--scheduler", address), "no Dask scheduler answers", address)
+
+
 def test_a_scheduler_and_jobs_exclude_each_other(infoplane, run_path, monkeypatch):
     code, _, complaint = infoplane("estimate", run_path, "--scheduler", "tcp://127.0.0.1:1", "--jobs", "2")
     assert code == 2
@@ -353,6 +361,22 @@ def test_a_deadly_task_ends_in_one_line(dask, run_path, caplog):
     assert not dask.known()
     with connected(dask.address):
         assert "has no workers" in caplog.text
+
+
+def test_a_scheduler_that_stops_answering(dask, slow_run, monkeypatch):
+    path, expected = slow_run
+    monkeypatch.setattr(cluster_module, "ANSWER_SECONDS", 1.0)
+    monkeypatch.setattr(table_module, "WATCH_SECONDS", 0.1)
+    try:
+        with (
+            at_first_result(monkeypatch, lambda: dask.scheduler.send_signal(signal.SIGSTOP)),
+            pytest.raises(InfoplaneError, match=r"scheduler at tcp://\S+, or one of its workers, has not answered"),
+        ):
+            on_cluster(dask, path, SLOW)
+    finally:
+        dask.scheduler.send_signal(signal.SIGCONT)
+    assert 0 < len(pd.read_csv(estimates_path(path))) < len(expected)
+    same(estimate_run(path, SLOW, execution=Execution(1)), expected)
 
 
 def test_a_lost_scheduler(dask, slow_run, monkeypatch):
