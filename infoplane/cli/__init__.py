@@ -21,7 +21,7 @@ from infoplane.cli.estimate import estimate
 from infoplane.cli.figures import figures
 from infoplane.cli.info import info
 from infoplane.cli.options import CONTEXT, examples, in_options
-from infoplane.cli.output import PrintableFormatter, close_streams, prepare_streams, say, show
+from infoplane.cli.output import NobodyReads, PrintableFormatter, close_streams, prepare_streams, say, show
 from infoplane.cli.plot import plot
 from infoplane.cli.record import record
 from infoplane.cli.verify import verify
@@ -76,7 +76,7 @@ def _run(verbose: bool) -> int:
         asked = f"stopped by {stop}" if isinstance(stop, Stopped) else "interrupted"
         say(f"{asked}; what was finished is safe; the same command goes on", err=True)
         return 128 + stop.signal if isinstance(stop, Stopped) else EXIT_INTERRUPTED
-    except BrokenPipeError:
+    except NobodyReads:
         return 1
     except SystemExit as end:
         if "_INFOPLANE_COMPLETE" in os.environ:  # click ends the process when it has completed a line

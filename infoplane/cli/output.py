@@ -16,6 +16,10 @@ from infoplane.files import reason
 from infoplane.text import printable
 
 
+class NobodyReads(Exception):
+    """The pipe that results are printed into was closed, as by `head`."""
+
+
 def say(text: object, *, err: bool = False, nl: bool = True) -> None:
     """Prints a text at once, without what would steer the terminal.
 
@@ -26,13 +30,13 @@ def say(text: object, *, err: bool = False, nl: bool = True) -> None:
 
     Raises:
         InfoplaneError: A result cannot be printed.
-        BrokenPipeError: Nobody reads the results any more.
+        NobodyReads: The pipe of the results is closed.
     """
     try:
         click.echo(printable(str(text)), err=err, nl=nl)
-    except BrokenPipeError:
+    except BrokenPipeError as error:
         if not err:
-            raise
+            raise NobodyReads from error
     except OSError as error:
         if not err:
             raise InfoplaneError(f"cannot print the results: {reason(error)}") from error

@@ -4,6 +4,8 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -112,11 +114,13 @@ def test_consoles_that_lack_letters(tmp_path, encoding):
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0 or not shutil.which("setpriv"), reason="needs root")
-def test_no_home_and_no_entry_among_the_users(tmp_path):
-    planted_run(tmp_path / "seed0.h5", method="sgd")
+def test_no_home_and_no_entry_among_the_users():
     # The rights to read and write everything stay, as Python itself may be in somebody's home.
     user = "setpriv --reuid 54321 --clear-groups --inh-caps=+dac_override --ambient-caps=+dac_override"
     line = f"env -u HOME -u USER -u LOGNAME -u XDG_CACHE_HOME {user} infoplane plot seed0.h5 --jobs 1"
-    code, out, complaint = shell(line, tmp_path)
+    with tempfile.TemporaryDirectory() as name:
+        planted_run(Path(name) / "seed0.h5", method="sgd").chmod(0o644)
+        Path(name).chmod(0o777)
+        code, out, complaint = shell(line, name)
     assert code == 0, complaint
     assert b"seed0-plane.png" in out
