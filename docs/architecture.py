@@ -19,13 +19,16 @@ from pathlib import Path
 from typing import Any
 
 import grimp
+import pandas as pd
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, PathPatch
 from matplotlib.path import Path as Curve
 
-from infoplane.figures.parts.style import COLOURS, DOUBLE_COLUMN, GREY, SMALL, TEXT, style
+from infoplane.figures.parts.canvas import DOUBLE_COLUMN
+from infoplane.figures.parts.style import COLOURS, GREY, SMALL, TEXT, style
+from infoplane.reporting.tables import markdown
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = "infoplane"
@@ -120,7 +123,8 @@ def _exported(front: ast.Module) -> list[str]:
 
 def count_table() -> str:
     """The counts as a Markdown table."""
-    return "".join(["| what | number |\n|---|---|\n", *(f"| {name} | {n:,} |\n" for name, n in counts().items())])
+    rows = [(name, f"{number:,}") for name, number in counts().items()]
+    return markdown(pd.DataFrame(rows, columns=["what", "number"])) + "\n"
 
 
 def draw(data: dict[str, Any]) -> Figure:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from infoplane.analysis.plane import average_batches, mark_saturation
+from infoplane.analysis.stats import run_cube
 from infoplane.errors import InfoplaneError
 from infoplane.estimators.nulls import measured
 
@@ -20,17 +20,14 @@ def layer_cube(estimates: pd.DataFrame, columns: Sequence[str], step: int, layer
         estimates: One row per run, snapshot, layer and batch, as `infoplane.analysis.gather.gather` gives them.
         columns: Names of the quantities.
         step: Step of the snapshot.
-        layers: Names of the layers.
+        layers: Names of layers that have rows there.
 
     Returns:
-        (quantities, layers, runs, batches); runs and batches in ascending order, NaN where there is none.
+        (quantities, layers, runs, batches); runs and batches in ascending order, NaN where one has no row.
     """
-    rows = estimates[estimates["step"] == step]
-    wide = rows.pivot(index="layer", columns=["run", "batch"], values=list(columns)).reindex(list(layers))
-    runs, batches = np.unique(estimates["run"]), np.unique(estimates["batch"])
-    every = pd.MultiIndex.from_product([list(columns), runs, batches])
-    cube = wide.reindex(columns=every).to_numpy(dtype=float)
-    return cube.reshape(len(layers), len(columns), len(runs), len(batches)).swapaxes(0, 1)
+    rows = estimates[(estimates["step"] == step) & estimates["layer"].isin(layers)].sort_values(["run", "batch"])
+    names, cube = run_cube(rows, ["layer"], columns)
+    return cube[names.get_indexer(pd.Index(layers))].swapaxes(0, 1)
 
 
 def readable_layers(estimates: pd.DataFrame, steps: Sequence[int]) -> tuple[list[str], dict[str, str]]:

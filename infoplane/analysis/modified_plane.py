@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from infoplane.analysis.bootstrap import hierarchical_bootstrap
 from infoplane.analysis.gather import refuse_other_training
 from infoplane.analysis.plane import SATURATION, common_steps
+from infoplane.analysis.stats import bootstrap_table
 from infoplane.errors import InfoplaneError
 from infoplane.estimators.batches import Batches
 from infoplane.estimators.engine.pool import batch_columns
@@ -95,13 +95,7 @@ def modified_plane_table(interactions: pd.DataFrame) -> pd.DataFrame:
     table[["channels", "pairs"]] = groups[["channels", "pairs"]].max()
     measured = rows["run"].where(rows["redundancy_synergy"].notna())
     table["runs"] = measured.groupby([rows[key] for key in groups.keys]).nunique()
-    for name in QUANTITIES:
-        wide = rows.pivot(index=["depth", "layer", "step"], columns=["run", "batch"], values=name)
-        every = pd.MultiIndex.from_product([rows["run"].unique(), rows["batch"].unique()])
-        cube = wide.reindex(columns=every).to_numpy(dtype=float).reshape(len(wide), *map(len, every.levels))
-        low, high = hierarchical_bootstrap(cube)
-        # Rows of the pivoted table are sorted as those of the groups.
-        table[f"{name}_low"], table[f"{name}_high"] = low, high
+    table = table.join(bootstrap_table(rows, ["depth", "layer", "step"], QUANTITIES))
     of_a_pair = table["redundancy_synergy"] + table["weighted_nonredundant"]
     table["uninformative"] = of_a_pair >= (1 - SATURATION) * np.log2(rows["n"].iloc[0])
     table["status"] = np.where(table["runs"] > 0, "ok", "under two usable maps")

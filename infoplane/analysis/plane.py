@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from infoplane.analysis.bootstrap import hierarchical_bootstrap
+from infoplane.analysis.stats import bootstrap_table
 from infoplane.errors import InfoplaneError
 from infoplane.estimators.nulls import AT_NULL, OK, ROUNDING, at_null, chance_deviations, input_pairings, measured
 from infoplane.words import settings_text, symbol, target_limit, target_text
@@ -238,28 +238,13 @@ def plane_table(estimates: pd.DataFrame) -> pd.DataFrame:
     for name in _sampled(marked):
         squares = marked[f"{name}_se"].pow(2).groupby([marked[key] for key in groups.keys]).sum(min_count=1)
         table[f"{name}_se"] = np.sqrt(squares) / table["runs"]
-    table = table.join(_intervals(common))
+    batched = common.assign(batch=common.get("batch", 0))
+    table = table.join(bootstrap_table(batched, ["depth", "layer", "step"], _sampled(common)))
     table[[name for name in _LIMITS if name in marked]] = groups[[n for n in _LIMITS if n in marked]].mean()
     table[list(FLAGS)] = groups[list(FLAGS)].mean() >= 0.5
     table["status"] = _with_null(groups["status"].agg(_trouble), table["at_null"])
     shared = {name: estimates[name].iloc[0] for name in SHARED if name in estimates}
     return table.reset_index().assign(**shared)
-
-
-def _intervals(estimates: pd.DataFrame) -> pd.DataFrame:
-    """Ends of the bootstrap intervals, by depth, layer and step."""
-    places = ["depth", "layer", "step"]
-    rows = estimates.assign(batch=estimates.get("batch", 0))
-    names = _sampled(rows)
-    wide = rows.pivot(index=places, columns=["run", "batch"], values=names)
-    runs, batches = rows["run"].unique(), rows["batch"].unique()
-    every = pd.MultiIndex.from_product([names, runs, batches])
-    shape = (len(wide), len(names), len(runs), len(batches))
-    cube = wide.reindex(columns=every).to_numpy(dtype=float).reshape(shape)
-    low, high = hierarchical_bootstrap(cube)
-    ends = {f"{name}_low": low[:, place] for place, name in enumerate(names)}
-    ends |= {f"{name}_high": high[:, place] for place, name in enumerate(names)}
-    return pd.DataFrame(ends, index=wide.index)
 
 
 def metrics_table(metrics: pd.DataFrame) -> pd.DataFrame:

@@ -16,8 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 from scipy.optimize import brentq
 
-from infoplane.analysis.inference import SIGNIFICANCE, layer_orders
-from infoplane.analysis.seeds import LEVEL
+from infoplane.analysis.stats import LEVEL, SIGNIFICANCE, layer_orders
 
 POWER = 0.8
 QUANTILES = 1000

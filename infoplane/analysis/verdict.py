@@ -37,6 +37,23 @@ class Verdict:
             raise ValueError(f"outcome '{self.outcome}' is none of {', '.join(OUTCOMES)}")
 
 
+@dataclass(frozen=True)
+class Criterion:
+    """One criterion of a verdict.
+
+    Attributes:
+        name: What it asks.
+        holds: Whether the data meet it.
+        reason: A sentence with the numbers.
+        numbers: The same as JSON values.
+    """
+
+    name: str
+    holds: bool
+    reason: str
+    numbers: dict[str, Any]
+
+
 def json_value(value: Any) -> Any:
     """The same as JSON values: NaN and infinity become None, arrays lists, NumPy's numbers Python's."""
     if isinstance(value, Mapping):

@@ -15,10 +15,11 @@ from matplotlib.colors import to_hex, to_rgba
 
 from infoplane.analysis.plane import Plane
 from infoplane.errors import InfoplaneError
+from infoplane.figures.parts.canvas import canvas
 from infoplane.figures.parts.captions import measured
-from infoplane.figures.parts.curves import curve_columns, curve_legend
+from infoplane.figures.parts.curves import curve_entries
 from infoplane.figures.parts.labels import label_points
-from infoplane.figures.parts.style import LEGEND_LINE, Layer, canvas, layers_of, style
+from infoplane.figures.parts.style import Layer, layers_of, style
 from infoplane.files import MARK, refuse_foreign, whole
 from infoplane.words import label
 
@@ -55,14 +56,12 @@ def animated_plane(plane: Plane) -> FuncAnimation:
     columns = plane.corrected
     if table[[*columns]].isna().any(axis=1).all():
         raise InfoplaneError("nothing to draw: no layer was measured")
-    legend_columns = curve_columns(layers, WIDTH)
     runs = int(table["runs"].max())
     text = f"{measured(table)} {f'Mean over {runs} runs.' if runs > 1 else 'One run.'}"
     text += " Hollow: uninformative." if table["uninformative"].any() else ""
-    figure, body = canvas(WIDTH, HEIGHT + -(-len(layers) // legend_columns) * LEGEND_LINE, text)
+    figure, body = canvas(WIDTH, HEIGHT, text, handles=curve_entries(layers))
     axes = body.subplots()
     _frame(axes, table, columns)
-    curve_legend(body, layers, legend_columns)
     time = axes.set_title(_time(table, steps[0]), loc="left")
     moving = [_Moving(axes, layer, columns) for layer in layers]
     figure.draw_without_rendering()

@@ -6,8 +6,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from infoplane.figures.parts.style import COLUMN, canvas, style
-from infoplane.figures.parts.variants import Look, legend, legend_height, looks_of
+from infoplane.figures.parts.canvas import COLUMN, canvas
+from infoplane.figures.parts.style import style
+from infoplane.figures.parts.variants import Look, entries, looks_of
 
 MIB = 2**20
 
@@ -28,7 +29,7 @@ def memory_over_depth(table: pd.DataFrame, caption: str) -> Figure:
         InfoplaneError: The table is empty.
     """
     looks = looks_of(table)
-    figure, body = canvas(COLUMN, 2.2 + legend_height((look.name for look in looks), COLUMN), caption)
+    figure, body = canvas(COLUMN, 2.2, caption, handles=entries(looks))
     left, right = body.subplots(1, 2, width_ratios=[2, 1])
     chains, others = table.dropna(subset=["blocks"]), table[table["blocks"].isna()]
     for look in looks:
@@ -41,7 +42,6 @@ def memory_over_depth(table: pd.DataFrame, caption: str) -> Figure:
     right.margins(x=0.3)
     for axes in (left, right):
         axes.set_ylim(0, None)
-    legend(body, looks, COLUMN)
     figure.draw_without_rendering()
     return figure
 

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pandas as pd
 from matplotlib.figure import Figure
 
 from infoplane.errors import InfoplaneError
+from infoplane.figures.parts.canvas import COLUMN, canvas
 from infoplane.figures.parts.captions import spread
 from infoplane.figures.parts.layers import (
     colour_bar,
-    legend_shape,
     name_layers,
-    shape_legend,
+    shape_entries,
     time_norm,
     trajectory,
 )
-from infoplane.figures.parts.style import COLUMN, LEGEND_LINE, canvas, layers_of, style
+from infoplane.figures.parts.style import layers_of, style
 from infoplane.words import label, settings_text
 
 PLANE = ("redundancy_synergy", "weighted_nonredundant")
@@ -42,9 +44,8 @@ def modified_plane(table: pd.DataFrame, caption: str | None = None) -> Figure:
     layers = layers_of(table)
     if table[PLANE[0]].isna().all():
         raise InfoplaneError("nothing to draw: no layer has two usable feature maps")
-    text = modified_plane_caption(table) if caption is None else caption
-    columns, rows = legend_shape(layers, PLANE[0], COLUMN)
-    figure, body = canvas(COLUMN, 2.5 + rows * LEGEND_LINE, text)
+    entries = shape_entries(layers, PLANE[0])
+    figure, body = canvas(COLUMN, 2.5, caption, partial(modified_plane_caption, table), entries)
     axes = body.subplots()
     norm = time_norm(table["step"])
     for layer in layers:
@@ -56,7 +57,6 @@ def modified_plane(table: pd.DataFrame, caption: str | None = None) -> Figure:
         # More redundancy than synergy to the right of it.
         axes.axvline(0, color="0.85", linewidth=0.6, zorder=0)
     colour_bar(body, [axes], norm, table["step"])
-    shape_legend(body, layers, PLANE[0], columns)
     # Labels are placed on the finished page: lay it out once, and leave it so.
     figure.draw_without_rendering()
     figure.set_layout_engine("none")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,28 +12,16 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from infoplane.analysis.plane import Plane, corrected_axes, limits
+from infoplane.figures.parts.canvas import DOUBLE_COLUMN, canvas, figure_of
 from infoplane.figures.parts.captions import plane_caption
 from infoplane.figures.parts.layers import (
     colour_bar,
-    legend_shape,
     name_layers,
-    shape_handles,
-    shape_legend,
+    shape_entries,
     time_norm,
     trajectory,
 )
-from infoplane.figures.parts.style import (
-    DOUBLE_COLUMN,
-    GREY,
-    LEGEND_LINE,
-    SMALL,
-    Layer,
-    canvas,
-    figure_of,
-    layers_of,
-    panels_of,
-    style,
-)
+from infoplane.figures.parts.style import GREY, SMALL, Layer, layers_of, panels_of, style
 from infoplane.words import label, target_limit
 
 
@@ -63,20 +52,18 @@ def information_plane(
     layers = layers_of(table)
     if ax is not None:
         return _into(ax, table, layers, quantity)
-    text = plane_caption(table) if caption is None else caption
-    columns, rows = legend_shape(layers, "I_XT")
-    figure, body = canvas(DOUBLE_COLUMN, 2.75 + rows * LEGEND_LINE, text)
+    entries = shape_entries(layers, "I_XT")
+    figure, body = canvas(DOUBLE_COLUMN, 2.75, caption, partial(plane_caption, table), entries)
     shown = [_axes_of(table, name) for name in panels_of(table, ("I_TY_corrected", "I_TY"))]
     panels: list[Axes] = list(np.atleast_1d(body.subplots(1, len(shown))))
-    for axes, columns_shown in zip(panels, shown, strict=True):
-        _draw(axes, table, layers, columns_shown)
+    for axes, columns in zip(panels, shown, strict=True):
+        _draw(axes, table, layers, columns)
     colour_bar(body, panels, time_norm(table["step"]), table["step"])
-    shape_legend(body, layers, "I_XT", columns)
     # Labels are placed on the finished page: lay it out once, and leave it so.
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
-    for axes, columns_shown in zip(panels, shown, strict=True):
-        name_layers(axes, layers, columns_shown)
+    for axes, columns in zip(panels, shown, strict=True):
+        name_layers(axes, layers, columns)
     return figure
 
 
@@ -89,7 +76,7 @@ def _into(axes: Axes, table: pd.DataFrame, layers: list[Layer], quantity: str) -
     """One plane in axes that the caller laid out, with the layers' markers in a legend."""
     columns = _axes_of(table, quantity)
     _draw(axes, table, layers, columns)
-    axes.legend(handles=shape_handles(layers, "I_XT"), handletextpad=0.2)
+    axes.legend(handles=shape_entries(layers, "I_XT"), handletextpad=0.2)
     figure = figure_of(axes)
     figure.draw_without_rendering()
     name_layers(axes, layers, columns)

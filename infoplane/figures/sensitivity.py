@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -10,8 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from infoplane.errors import InfoplaneError
-from infoplane.figures.parts.curves import curve_columns, curve_legend, draw_curve
-from infoplane.figures.parts.style import DOUBLE_COLUMN, GREY, LEGEND_LINE, canvas, layers_of, style
+from infoplane.figures.parts.canvas import DOUBLE_COLUMN, canvas
+from infoplane.figures.parts.curves import curve_entries, draw_curve
+from infoplane.figures.parts.style import GREY, layers_of, style
 from infoplane.words import QUANTITIES, label, target_text
 
 AXES = {"bandwidth": "bandwidth (× median distance)", "n": "samples n", "alpha": "order α"}
@@ -40,10 +42,8 @@ def sensitivity(table: pd.DataFrame, caption: str | None = None) -> Figure:
     if table.empty or not {*table["varied"]} <= {*AXES}:
         raise InfoplaneError("nothing to draw: give a table of sensitivity_table")
     layers = layers_of(table)
-    text = sensitivity_caption(table) if caption is None else caption
-    columns = curve_columns(layers, DOUBLE_COLUMN)
     varied = [name for name in AXES if (table["varied"] == name).any()]
-    figure, body = canvas(DOUBLE_COLUMN, 3.1 + -(-len(layers) // columns) * LEGEND_LINE, text)
+    figure, body = canvas(DOUBLE_COLUMN, 3.1, caption, partial(sensitivity_caption, table), curve_entries(layers))
     ratios = [0.6 if name == "alpha" else 1.0 for name in varied]
     grid = body.subplots(2, len(varied), squeeze=False, sharex="col", width_ratios=ratios)
     for column, name in zip(grid.T, varied, strict=True):
@@ -59,7 +59,6 @@ def sensitivity(table: pd.DataFrame, caption: str | None = None) -> Figure:
     for axes, quantity in zip(grid[:, 0], _SHOWN, strict=True):
         axes.set_ylabel(label(quantity, table))
     body.align_ylabels(grid[:, 0])
-    curve_legend(body, layers, columns)
     return figure
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,21 +13,10 @@ from matplotlib.lines import Line2D
 
 from infoplane.analysis.plane import Plane
 from infoplane.errors import InfoplaneError
+from infoplane.figures.parts.canvas import COLUMN, canvas, figure_of
 from infoplane.figures.parts.captions import time_caption
-from infoplane.figures.parts.curves import curve_columns, curve_handles, curve_legend, draw_curve
-from infoplane.figures.parts.style import (
-    BLUE,
-    COLUMN,
-    GREY,
-    LEGEND_LINE,
-    VERMILION,
-    Layer,
-    canvas,
-    figure_of,
-    layers_of,
-    panels_of,
-    style,
-)
+from infoplane.figures.parts.curves import curve_entries, draw_curve
+from infoplane.figures.parts.style import BLUE, GREY, VERMILION, Layer, layers_of, panels_of, style
 from infoplane.figures.parts.time_axis import epoch_axis, time_axis
 from infoplane.figures.parts.time_strip import draw_strip, strip_height
 from infoplane.words import label
@@ -75,12 +65,11 @@ def information_over_time(
     if ax is not None:
         return _into(ax, table, layers, quantity)
     _refuse_other_layers(layers, times)
-    text = time_caption(table, times=times, turns=turns) if caption is None else caption
     lines = _metric_lines(metrics)
-    columns = curve_columns(layers, COLUMN)
     shown = panels_of(table, _SHOWN)
     heights = [_PANEL] * len(shown) + [strip_height(layers)] * (times is not None) + [_PANEL] * bool(lines)
-    figure, body = canvas(COLUMN, sum(heights) + 0.5 + -(-len(layers) // columns) * LEGEND_LINE, text)
+    describe = partial(time_caption, table, times=times, turns=turns)
+    figure, body = canvas(COLUMN, sum(heights) + 0.5, caption, describe, curve_entries(layers))
     grid = {"height_ratios": heights}
     panels: list[Axes] = list(np.atleast_1d(body.subplots(len(heights), 1, sharex=True, gridspec_kw=grid)))
     for axes, name in zip(panels, shown, strict=False):
@@ -96,7 +85,6 @@ def information_over_time(
         _draw_metrics(panels[-1], metrics, lines)
     time_axis(panels[-1], table["step"])
     epoch_axis(panels[0], table)
-    curve_legend(body, layers, columns)
     body.align_ylabels(panels)
     figure.draw_without_rendering()
     return figure
@@ -108,7 +96,7 @@ def _into(axes: Axes, table: pd.DataFrame, layers: list[Layer], quantity: str) -
         draw_curve(axes, layer, quantity)
     axes.set_ylabel(label(quantity, table))
     time_axis(axes, table["step"])
-    axes.legend(handles=curve_handles(layers))
+    axes.legend(handles=curve_entries(layers))
     return figure_of(axes)
 
 

@@ -10,6 +10,7 @@ import pandas as pd
 
 from infoplane.analysis.analyze import Report, Variant
 from infoplane.analysis.verdict import Verdict
+from infoplane.reporting import tables
 from infoplane.words import symbol
 
 CAVEATS = (
@@ -158,6 +159,4 @@ def _interval(row: dict[str, Any], name: str, form: str) -> str:
 
 
 def _table(rows: Sequence[dict[str, str]]) -> str:
-    names = list(rows[0])
-    lines = [names, ["---"] * len(names), *([row.get(name, "–") for name in names] for row in rows)]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+    return tables.markdown(pd.DataFrame(rows).fillna("–"))

@@ -39,9 +39,10 @@ def results_of(
         "blocks": {unit.name: score.accuracy for unit, score in zip(loop.units, found, strict=True)},
         **_cost(loop),
     }
+    from sklearn.metrics import confusion_matrix  # takes a second to import
+
     predictions, labels = task.logits(last).argmax(1).numpy(), targets.labels.numpy()
-    confusion = np.zeros((task.classes, task.classes), dtype=np.int64)
-    np.add.at(confusion, (labels, predictions), 1)
+    confusion = confusion_matrix(labels, predictions, labels=np.arange(task.classes))
     arrays: dict[str, NDArray] = {"predictions": predictions, "labels": labels, "confusion": confusion}
     if task.boxes:
         numbers["test_iou"] = found[-1].iou

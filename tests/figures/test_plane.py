@@ -11,8 +11,9 @@ from matplotlib.text import Annotation
 
 from infoplane.analysis.plane import Plane, plane_table
 from infoplane.errors import InfoplaneError
+from infoplane.figures.parts.canvas import text_width, wrap
 from infoplane.figures.parts.captions import plane_caption, time_caption
-from infoplane.figures.parts.style import MARKERS, save, style, text_width, tick_label, time_ticks, wrap
+from infoplane.figures.parts.style import MARKERS, save, style, tick_label, time_ticks
 from infoplane.figures.plane import information_plane
 from infoplane.figures.time import information_over_time
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from infoplane.analysis.comparison.methods import about_run
-from infoplane.analysis.seeds import over_seeds
+from infoplane.analysis.stats import over_seeds
 from infoplane.errors import MissingData
 from infoplane.runfile import open_run
 

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from infoplane.analysis.comparison.methods import about_run
-from infoplane.analysis.seeds import over_seeds
+from infoplane.analysis.stats import over_seeds
 from infoplane.data.boxes import intersection_over_union
 from infoplane.errors import MissingData
 from infoplane.runfile import Run, open_run

@@ -18,8 +18,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from infoplane.analysis.gather import MAY_DIFFER
-from infoplane.analysis.inference import holm
-from infoplane.analysis.seeds import LEVEL, over_seeds, student_interval
+from infoplane.analysis.stats import LEVEL, holm, over_seeds, student_interval
 from infoplane.errors import InfoplaneError
 from infoplane.runfile import Run, data_text, open_run, trainings
 

@@ -13,7 +13,7 @@ import pandas as pd
 from infoplane.analysis.comparison.methods import about_run
 from infoplane.analysis.gather import MAY_DIFFER
 from infoplane.analysis.plane import average_batches, mark_saturation
-from infoplane.analysis.seeds import over_seeds
+from infoplane.analysis.stats import over_seeds
 from infoplane.errors import MissingData
 from infoplane.estimators.base import EstimatorSettings
 from infoplane.estimators.batches import Batches

@@ -27,8 +27,8 @@ from infoplane.analysis.convergence.trajectories import (
     relative_distance,
     unsettled,
 )
-from infoplane.analysis.inference import SIGNIFICANCE
 from infoplane.analysis.slope import SlopeTest, detectable_slope, slope_test
+from infoplane.analysis.stats import SIGNIFICANCE
 from infoplane.analysis.verdict import json_value
 from infoplane.errors import InfoplaneError
 

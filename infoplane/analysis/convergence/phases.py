@@ -21,9 +21,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import ttest_1samp
 
-from infoplane.analysis.bootstrap import LEVEL, RESAMPLES, hierarchical_bootstrap
 from infoplane.analysis.convergence.trajectories import Trajectories, last_snapshots, smooth
-from infoplane.analysis.inference import SIGNIFICANCE, holm
+from infoplane.analysis.stats import LEVEL, RESAMPLES, SIGNIFICANCE, hierarchical_bootstrap, holm
 
 PHASES = {
     (True, True): "fitting, then compression",

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 
 from infoplane.analysis.convergence.order import MIN_FACTOR, ConvergenceOrder
-from infoplane.analysis.inference import SIGNIFICANCE
+from infoplane.analysis.stats import SIGNIFICANCE
 from infoplane.analysis.verdict import Verdict
 from infoplane.words import symbol
 

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import ttest_1samp
 
-from infoplane.analysis.inference import SIGNIFICANCE
 from infoplane.analysis.slope import SlopeTest, slope_test
+from infoplane.analysis.stats import SIGNIFICANCE
 
 KEPT_SHARE = 0.9
 

@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from infoplane.analysis.markov.triples import normalised
-from infoplane.analysis.seeds import student_interval
+from infoplane.analysis.stats import student_interval
 
 INPUT = "X"
 

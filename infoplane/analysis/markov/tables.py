@@ -13,7 +13,7 @@ from infoplane.analysis.markov.matrices import INPUT, decay_table, informations,
 from infoplane.analysis.markov.triples import triple_excess, triple_test
 from infoplane.analysis.markov.verdict import read_layers
 from infoplane.analysis.plane import SHARED, common_steps, refuse_mixture
-from infoplane.analysis.seeds import LEVEL
+from infoplane.analysis.stats import LEVEL
 from infoplane.errors import InfoplaneError
 
 LEAST_LAYERS = 2

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm, t
 
-from infoplane.analysis.inference import SIGNIFICANCE, layer_orders
+from infoplane.analysis.stats import SIGNIFICANCE, layer_orders
 from infoplane.errors import InfoplaneError
 
 VIOLATED_SHARE = 0.05

@@ -26,13 +26,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from infoplane.analysis.arrays import layer_cube, readable_layers, refuse_strangers
-from infoplane.analysis.inference import Criterion
 from infoplane.analysis.markov.bottleneck import KEPT_SHARE, BottleneckTest, bottleneck_test
 from infoplane.analysis.markov.matrices import INPUT, informations
 from infoplane.analysis.markov.structure import NO_CHAIN, UNKNOWN, StructureTest, structure_test
 from infoplane.analysis.markov.triples import VIOLATED_SHARE, TripleTest, triple_test
 from infoplane.analysis.plane import common_steps, refuse_mixture
-from infoplane.analysis.verdict import Verdict, json_value
+from infoplane.analysis.verdict import Criterion, Verdict, json_value
 from infoplane.errors import InfoplaneError
 from infoplane.runfile.schema import EXACT
 

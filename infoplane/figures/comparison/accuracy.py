@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,9 @@ from matplotlib.ticker import NullLocator
 
 from infoplane.analysis.comparison.accuracy import block_switches
 from infoplane.analysis.comparison.methods import subjects
-from infoplane.figures.parts.style import COLUMN, GREY, canvas, style
-from infoplane.figures.parts.variants import Look, band, legend, legend_height, looks_of, percent_limits, seeds_text
+from infoplane.figures.parts.canvas import COLUMN, canvas
+from infoplane.figures.parts.style import GREY, style
+from infoplane.figures.parts.variants import Look, band, entries, looks_of, percent_limits, seeds_text
 
 # Runs that are so many times longer than others would squeeze them on a linear axis.
 _LINEAR = 3.0
@@ -40,9 +42,8 @@ def accuracy_over_epochs(table: pd.DataFrame, caption: str | None = None) -> Fig
         InfoplaneError: The table is empty.
     """
     looks, switches = looks_of(table), block_switches(table)
-    text = accuracy_caption(table) if caption is None else caption
-    names = [look.name for look in looks] + [_SWITCH] * bool(switches)
-    figure, body = canvas(COLUMN, 2.1 + legend_height(names, COLUMN), text)
+    handles = entries(looks) + [Line2D([], [], color=GREY, label=_SWITCH, **_BAR)] * bool(switches)
+    figure, body = canvas(COLUMN, 2.1, caption, partial(accuracy_caption, table), handles)
     axes: Axes = body.subplots()
     for place, look in enumerate(looks):
         rows = table[table["variant"] == look.name].sort_values("step")
@@ -53,7 +54,6 @@ def accuracy_over_epochs(table: pd.DataFrame, caption: str | None = None) -> Fig
     axes.set_ylabel(f"{table['split'].iloc[0]} accuracy (%)")
     percent_limits(axes)
     _epochs(axes, table)
-    legend(body, looks, COLUMN, [Line2D([], [], color=GREY, label=_SWITCH, **_BAR)] if switches else [])
     figure.draw_without_rendering()
     return figure
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
-from infoplane.figures.parts.style import BLUE, COLUMN, DOUBLE_COLUMN, GREY, SMALL, canvas, style
+from infoplane.figures.parts.canvas import COLUMN, DOUBLE_COLUMN, canvas
+from infoplane.figures.parts.style import BLUE, GREY, SMALL, style
 from infoplane.figures.parts.variants import INTERVALS, bars
 
 # With so many classes there is room in a column, and in the cells for numbers.
@@ -30,12 +32,11 @@ def confusion_matrix(table: pd.DataFrame, classes: pd.DataFrame, caption: str | 
     Returns:
         A figure in single column width (3.25 in) for up to 12 classes, else in double column width (6.75 in).
     """
-    text = confusion_caption(table, classes) if caption is None else caption
     share = table.pivot(index="true", columns="predicted", values="share").to_numpy()
     count = len(share)
     few = count <= _FEW
-    width = COLUMN if few else DOUBLE_COLUMN
-    figure, body = canvas(width, (2.35 if few else 5.6), text)
+    width, height = (COLUMN, 2.35) if few else (DOUBLE_COLUMN, 5.6)
+    figure, body = canvas(width, height, caption, partial(confusion_caption, table, classes))
     matrix, strip = body.subplots(1, 2, sharey=True, width_ratios=[4, 1])
     norm = PowerNorm(0.5, vmin=0, vmax=1)
     image = matrix.imshow(share, cmap=_COLOURS, norm=norm, aspect="auto", gid="matrix")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from infoplane.analysis.comparison.methods import subjects
-from infoplane.figures.parts.style import BLUE, COLUMN, GREY, LEGEND_LINE, VERMILION, canvas, style
+from infoplane.figures.parts.canvas import COLUMN, canvas
+from infoplane.figures.parts.style import BLUE, GREY, VERMILION, style
 from infoplane.figures.parts.variants import bars, seeds_text
 
 MIB = 2**20
@@ -33,16 +35,17 @@ def costs(table: pd.DataFrame, caption: str | None = None) -> Figure:
     Returns:
         A figure in single column width (3.25 in).
     """
-    text = costs_caption(table) if caption is None else caption
-    figure, body = canvas(COLUMN, 0.65 + 0.17 * len(table) + LEGEND_LINE, text)
-    left, right = body.subplots(1, 2, sharey=True, width_ratios=[1.25, 1])
-    places = np.arange(len(table))[::-1]
     memory = {
         _PEAK: table["peak_bytes"],
         _SAVED: table["saved_bytes"],
         _CACHE: (table["peak_bytes"] + table["cache_bytes"]).where(table["cache_bytes"] > 0),
     }
     shown = {name: values / MIB for name, values in memory.items() if values.notna().any()}
+    handles = [Line2D([], [], linestyle="none", label=name, **_MARKS[name]) for name in shown]
+    height = 0.65 + 0.17 * len(table)
+    figure, body = canvas(COLUMN, height, caption, partial(costs_caption, table), handles)
+    left, right = body.subplots(1, 2, sharey=True, width_ratios=[1.25, 1])
+    places = np.arange(len(table))[::-1]
     for name, values in shown.items():
         left.plot(values, places, linestyle="none", gid=f"points:{name}", **_MARKS[name])
     bars(right, places, table, "seconds", GREY, horizontal=True)
@@ -56,8 +59,6 @@ def costs(table: pd.DataFrame, caption: str | None = None) -> Figure:
         axes.grid(axis="y", color="0.9", linewidth=0.5)
         axes.set_axisbelow(True)
         axes.tick_params(axis="y", length=0)
-    handles = [Line2D([], [], linestyle="none", label=name, **_MARKS[name]) for name in shown]
-    body.legend(handles=handles, loc="outside lower center", ncols=3, columnspacing=1.0, handletextpad=0.1)
     figure.draw_without_rendering()
     return figure
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from infoplane.analysis.comparison.methods import subjects
-from infoplane.figures.parts.style import COLUMN, SMALL, canvas, style, text_width
+from infoplane.figures.parts.canvas import COLUMN, canvas, text_width
+from infoplane.figures.parts.style import SMALL, style
 from infoplane.figures.parts.variants import (
     band,
-    legend,
-    legend_height,
+    entries,
     looks_of,
     percent_limits,
     seeds_text,
@@ -35,9 +37,8 @@ def accuracy_over_depth(table: pd.DataFrame, caption: str | None = None) -> Figu
         InfoplaneError: The table is empty.
     """
     looks = looks_of(table)
-    text = depth_caption(table) if caption is None else caption
     local = table.dropna(subset=["depth"])
-    figure, body = canvas(COLUMN, 2.1 + legend_height((look.name for look in looks), COLUMN), text)
+    figure, body = canvas(COLUMN, 2.1, caption, partial(depth_caption, table), entries(looks))
     axes: Axes = body.subplots()
     last = local["depth"].max()
     for look in looks:
@@ -49,7 +50,6 @@ def accuracy_over_depth(table: pd.DataFrame, caption: str | None = None) -> Figu
     _blocks(axes, local)
     axes.set_ylabel("test accuracy (%)")
     percent_limits(axes)
-    legend(body, looks, COLUMN)
     figure.draw_without_rendering()
     return figure
 

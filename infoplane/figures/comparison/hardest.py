@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -13,8 +14,9 @@ from numpy.typing import NDArray
 
 from infoplane.analysis.comparison.classes import hardest_classes
 from infoplane.analysis.comparison.methods import subjects
-from infoplane.figures.parts.style import COLUMN, canvas, style
-from infoplane.figures.parts.variants import bars, legend, legend_height, looks_of, seeds_text
+from infoplane.figures.parts.canvas import COLUMN, canvas
+from infoplane.figures.parts.style import style
+from infoplane.figures.parts.variants import bars, entries, looks_of, seeds_text
 
 Pictures = Mapping[int, Sequence[NDArray]]
 _ROW = 0.32
@@ -38,9 +40,9 @@ def hardest(classes: pd.DataFrame, pictures: Pictures | None = None, caption: st
         MissingData: All classes are always recognised.
     """
     hard, looks = hardest_classes(classes), looks_of(classes)
-    text = hardest_caption(classes, pictures) if caption is None else caption
-    rows_height = _ROW * len(hard)
-    figure, body = canvas(COLUMN, 0.5 + rows_height + legend_height((k.name for k in looks), COLUMN), text)
+    handles = entries([replace(look, dashes="none") for look in looks])
+    height = 0.5 + _ROW * len(hard)
+    figure, body = canvas(COLUMN, height, caption, partial(hardest_caption, classes, pictures), handles)
     shown = min(_MOST, max((len(found) for found in (pictures or {}).values()), default=0))
     # So wide that the pictures are as high as their rows.
     share = _ROW * max(shown, 1) / (COLUMN - 0.7)
@@ -55,7 +57,6 @@ def hardest(classes: pd.DataFrame, pictures: Pictures | None = None, caption: st
     _axis(axes, classes, hard)
     if pictures and side is not None:
         _pictures(side, hard, pictures, shown)
-    legend(body, [replace(look, dashes="none") for look in looks], COLUMN)
     figure.draw_without_rendering()
     return figure
 

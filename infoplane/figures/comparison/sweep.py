@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,9 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
 from infoplane.analysis.comparison.methods import subjects
-from infoplane.figures.parts.style import COLOURS, COLUMN, GREY, MARKERS, canvas, style
-from infoplane.figures.parts.variants import Look, bars, legend, legend_height, percent_limits, seeds_text
+from infoplane.figures.parts.canvas import COLUMN, canvas
+from infoplane.figures.parts.style import COLOURS, GREY, MARKERS, style
+from infoplane.figures.parts.variants import Look, bars, entries, percent_limits, seeds_text
 from infoplane.words import label
 
 _PANEL = 1.25
@@ -35,13 +37,12 @@ def beta_sweep(table: pd.DataFrame, caption: str | None = None) -> Figure:
     Returns:
         A figure in single column width (3.25 in).
     """
-    text = sweep_caption(table) if caption is None else caption
     swept, others = table.dropna(subset=["beta"]), table[table["beta"].isna()]
     shown = [name for name in _PANELS if (swept["quantity"] == name).any()]
     looks = _layers(swept)
     dashed = [_dashed(place, str(row["variant"])) for place, (_, row) in enumerate(others.iterrows())]
-    names = [look.name for look in looks] + [str(line.get_label()) for line in dashed]
-    figure, body = canvas(COLUMN, len(shown) * _PANEL + 0.45 + legend_height(names, COLUMN), text)
+    height = len(shown) * _PANEL + 0.45
+    figure, body = canvas(COLUMN, height, caption, partial(sweep_caption, table), entries(looks) + dashed)
     panels: list[Axes] = list(np.atleast_1d(body.subplots(len(shown), 1, sharex=True)))
     for axes, quantity in zip(panels, shown, strict=True):
         rows = swept[swept["quantity"] == quantity]
@@ -56,7 +57,6 @@ def beta_sweep(table: pd.DataFrame, caption: str | None = None) -> Figure:
             _curve(axes, rows[rows["layer"] == look.name.partition(" ")[2]], look)
         axes.set_ylabel(label(quantity))
     _beta_axis(panels, swept["beta"])
-    legend(body, looks, COLUMN, dashed)
     body.align_ylabels(panels)
     figure.draw_without_rendering()
     return figure

@@ -10,8 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from infoplane.errors import InfoplaneError
+from infoplane.figures.parts.canvas import DOUBLE_COLUMN, canvas
 from infoplane.figures.parts.captions import measured
-from infoplane.figures.parts.style import DOUBLE_COLUMN, GREY, SMALL, canvas, layers_of, style
+from infoplane.figures.parts.style import GREY, SMALL, layers_of, style
 from infoplane.words import symbol
 
 # A set of differences, which have an axis of their own; its factors stand in the caption.

@@ -12,8 +12,9 @@ from matplotlib.colors import BoundaryNorm
 from matplotlib.figure import Figure
 
 from infoplane.errors import InfoplaneError
+from infoplane.figures.parts.canvas import DOUBLE_COLUMN, canvas
 from infoplane.figures.parts.captions import measured
-from infoplane.figures.parts.style import COLOURS, DOUBLE_COLUMN, GREY, canvas, style
+from infoplane.figures.parts.style import COLOURS, GREY, style
 from infoplane.figures.parts.time_axis import time_axis
 from infoplane.words import symbol
 

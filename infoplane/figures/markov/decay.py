@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
-from infoplane.analysis.seeds import student_interval
+from infoplane.analysis.stats import student_interval
 from infoplane.errors import InfoplaneError
+from infoplane.figures.parts.canvas import COLUMN, canvas
 from infoplane.figures.parts.links import refuse_empty, snapshot_looks, snapshot_name, some_of, subject
-from infoplane.figures.parts.style import COLUMN, GREY, canvas, style
+from infoplane.figures.parts.style import GREY, style
 
 _PANEL = 1.3
 _MOST_TICKS = 10
@@ -50,11 +53,12 @@ def information_decay(table: pd.DataFrame, caption: str | None = None) -> Figure
         raise InfoplaneError("one snapshot only: there is no initialisation to compare with")
     shown = some_of(steps, _MOST_STEPS)
     looks = snapshot_looks(shown)
-    figure, body = canvas(COLUMN, 2 * _PANEL + 0.6, decay_caption(table) if caption is None else caption)
+    handles = [Line2D([], [], label=snapshot_name(step, steps), **looks[step]) for step in shown]
+    figure, body = canvas(COLUMN, 2 * _PANEL + 0.4, caption, partial(decay_caption, table), handles)
     above, below = body.subplots(2, 1, sharex=True)
     for step in shown:
         rows = table[table["step"] == step]
-        _curve(above, rows, "information", {**looks[step], "label": snapshot_name(step, steps)})
+        _curve(above, rows, "information", looks[step])
         if step != steps[0]:
             _curve(below, rows, "gain", looks[step])
     below.axhline(0, color=GREY, linewidth=0.6, zorder=0)
@@ -64,7 +68,6 @@ def information_decay(table: pd.DataFrame, caption: str | None = None) -> Figure
     most = int(table["distance"].max())
     below.set_xticks(range(1, most + 1, -(-most // _MOST_TICKS)))
     below.set_xlim(0.8, most + 0.2)
-    body.legend(loc="outside lower center", ncols=min(len(shown), 3), handlelength=2.4, columnspacing=1.0)
     body.align_ylabels([above, below])
     figure.draw_without_rendering()
     return figure

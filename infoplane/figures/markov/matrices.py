@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,17 +13,9 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from infoplane.analysis.markov.matrices import INPUT
+from infoplane.figures.parts.canvas import COLUMN, DOUBLE_COLUMN, canvas, text_width
 from infoplane.figures.parts.links import layers_text, percent, refuse_empty, short, snapshot_name, some_of, subject
-from infoplane.figures.parts.style import (
-    COLOURS,
-    COLUMN,
-    DOUBLE_COLUMN,
-    MARKERS,
-    SMALL,
-    canvas,
-    style,
-    text_width,
-)
+from infoplane.figures.parts.style import COLOURS, MARKERS, SMALL, style
 from infoplane.figures.parts.time_axis import time_axis
 
 NORM = "I(i;j) / √(I(i;i) I(j;j))"
@@ -70,7 +63,7 @@ def information_matrices(table: pd.DataFrame, shares: pd.DataFrame, caption: str
     down, across = 1 + bool(len(later)), max(len(shown), 1 if later.empty else 2)
     width = COLUMN if across == 1 else DOUBLE_COLUMN
     side = (width - 1.0) / across - 0.3
-    figure, body = canvas(width, down * (side + 0.62), matrices_caption(table) if caption is None else caption)
+    figure, body = canvas(width, down * (side + 0.62), caption, partial(matrices_caption, table))
     panels = body.subplots(down, across, squeeze=False)
     least, most = table["information"].min(), table["information"].max()
     norm = Normalize(min(np.floor(10 * least) / 10, 0.9), max(1.0, most))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from infoplane.figures.parts.canvas import COLUMN, canvas
 from infoplane.figures.parts.links import layers_text, link_ticks, refuse_empty
-from infoplane.figures.parts.style import BLUE, COLUMN, GREY, VERMILION, canvas, style
+from infoplane.figures.parts.style import BLUE, GREY, VERMILION, style
 from infoplane.runfile.schema import EXACT
 
 _LEAST = 1e-8  # what is below is drawn as 0
@@ -51,7 +53,9 @@ def link_structure(table: pd.DataFrame, caption: str | None = None) -> Figure:
         InfoplaneError: If there is nothing to draw, as runs were recorded without the swap test.
     """
     refuse_empty(table, ["delta"])
-    figure, body = canvas(COLUMN, 1.8, links_caption(table) if caption is None else caption)
+    looks = {when: {**look, "linestyle": "none", "markersize": 4} for when, look in _LOOKS.items()}
+    handles = [Line2D([], [], label=_NAMES[when], **look) for when, look in looks.items()]
+    figure, body = canvas(COLUMN, 1.6, caption, partial(links_caption, table), handles)
     axes = body.subplots()
     for when, shift in (("first", -_SHIFT), ("last", _SHIFT)):
         _points(axes, table[table["when"] == when], when, shift)
@@ -62,9 +66,6 @@ def link_structure(table: pd.DataFrame, caption: str | None = None) -> Figure:
     axes.set_ylim(-0.6 * _LEAST, 2)
     axes.set_ylabel("δ of the link")
     link_ticks(axes, table)
-    looks = {when: {**look, "linestyle": "none", "markersize": 4} for when, look in _LOOKS.items()}
-    handles = [Line2D([], [], label=_NAMES[when], **look) for when, look in looks.items()]
-    body.legend(handles=handles, loc="outside lower center", ncols=2, columnspacing=0.8, handletextpad=0.1)
     figure.draw_without_rendering()
     return figure
 

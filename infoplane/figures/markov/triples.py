@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,9 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from infoplane.analysis.markov.triples import ERRORS, VIOLATED_SHARE
+from infoplane.figures.parts.canvas import COLUMN, canvas
 from infoplane.figures.parts.links import percent, refuse_empty, short, some_of, step_ticks, subject
-from infoplane.figures.parts.style import BLUE, COLOURS, COLUMN, GREY, canvas, style
+from infoplane.figures.parts.style import BLUE, COLOURS, GREY, style
 
 _MOST_LAYERS = 10
 _MARKS: dict[str, Any] = {"marker": "o", "markersize": 2.5}
@@ -56,8 +58,8 @@ def violated_triples(shares: pd.DataFrame, middles: pd.DataFrame, caption: str |
     refuse_empty(shares, ["share"])
     rows = shares.sort_values("step")
     height = min(1.7, 0.5 + 0.16 * middles["depth"].nunique())
-    text = triples_caption(shares, middles) if caption is None else caption
-    figure, body = canvas(COLUMN, height + 1.9, text)
+    describe = partial(triples_caption, shares, middles)
+    figure, body = canvas(COLUMN, height + 1.75, caption, describe, _legend())
     above, below = body.subplots(2, 1, sharex=True, height_ratios=[height, 1.2])
     _middles(above, middles)
     _shares(below, rows)
@@ -66,7 +68,6 @@ def violated_triples(shares: pd.DataFrame, middles: pd.DataFrame, caption: str |
     bar = body.colorbar(ScalarMappable(Normalize(0, 1), _colours()), ax=[above, below], pad=0.02, aspect=24)
     bar.set_label("share violated")
     bar.outline.set_linewidth(0.6)
-    body.legend(handles=_legend(), loc="outside lower center", ncols=3, handlelength=1.8, columnspacing=0.9)
     body.align_ylabels([above, below])
     figure.draw_without_rendering()
     return figure

@@ -5,11 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 
 from infoplane.figures.parts.style import Layer
-from infoplane.figures.parts.variants import legend_shape
 
 
 def draw_curve(axes: Axes, layer: Layer, quantity: str, x: str = "step") -> None:
@@ -43,19 +41,8 @@ def draw_curve(axes: Axes, layer: Layer, quantity: str, x: str = "step") -> None
     axes.plot(hollow[x], hollow[quantity], **look, markerfacecolor="white", gid=f"hollow:{layer.name}")
 
 
-def curve_columns(layers: list[Layer], width: float) -> int:
-    """How many columns the legend of the layers takes in so many inches."""
-    return legend_shape([f"{layer.short} {layer.name}" for layer in layers], width)[0]
-
-
-def curve_legend(body: Figure | SubFigure, layers: list[Layer], columns: int) -> None:
-    """Colour, marker and name of each layer, below the panels."""
-    handles = curve_handles(layers)
-    body.legend(handles=handles, loc="outside lower center", ncols=columns, columnspacing=1.0, handlelength=1.6)
-
-
-def curve_handles(layers: list[Layer]) -> list[Line2D]:
-    """Colour, marker and name of each layer, for a legend."""
+def curve_entries(layers: list[Layer]) -> list[Line2D]:
+    """The entries of a legend: colour, marker and name of each layer."""
     looks: list[dict[str, Any]] = [{"color": one.colour, "marker": one.marker, "markersize": 3.5} for one in layers]
     return [
         Line2D([], [], label=f"{layer.short} {layer.name}", **look)

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from infoplane.figures.parts.style import GREY, SMALL, text_width
+from infoplane.figures.parts.canvas import text_width
+from infoplane.figures.parts.style import GREY, SMALL
 
 _RADII = np.array([9, 11, 14, 18, 23, 29, 36, 44, 54, 66, 80])
 _ANGLES = np.deg2rad(np.arange(0, 360, 15))

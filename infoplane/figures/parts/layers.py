@@ -14,16 +14,7 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 
 from infoplane.figures.parts.labels import label_points
-from infoplane.figures.parts.style import (
-    COLOURS,
-    DOUBLE_COLUMN,
-    GREY,
-    SMALL,
-    Layer,
-    text_width,
-    tick_label,
-    time_ticks,
-)
+from infoplane.figures.parts.style import COLOURS, GREY, Layer, tick_label, time_ticks
 
 
 def time_norm(steps: Sequence[int] | pd.Series) -> SymLogNorm:
@@ -83,21 +74,8 @@ def colour_bar(
     bar.outline.set_linewidth(0.6)
 
 
-def legend_shape(layers: list[Layer], x: str, width: float = DOUBLE_COLUMN) -> tuple[int, int]:
-    """How many columns and rows the legend takes in so many inches; x is the column that must be measured."""
-    widest = max(text_width(_full_name(layer, x), SMALL) for layer in layers)
-    columns = max(1, min(len(layers), int(72 * (width - 0.3) / (widest + 28))))
-    return columns, -(-len(layers) // columns)
-
-
-def shape_legend(body: Figure | SubFigure, layers: list[Layer], x: str, columns: int) -> None:
-    """The layers' markers below the panels."""
-    handles = shape_handles(layers, x)
-    body.legend(handles=handles, loc="outside lower center", ncols=columns, columnspacing=1.2, handletextpad=0.2)
-
-
-def shape_handles(layers: list[Layer], x: str) -> list[Line2D]:
-    """The layers' markers for a legend, without a colour, since colour is time; x must be measured."""
+def shape_entries(layers: list[Layer], x: str) -> list[Line2D]:
+    """The entries of a legend: the layers' markers, without a colour, since colour is time; x must be measured."""
     look: dict[str, Any] = {"markersize": 4.5, "markerfacecolor": "0.3", "markeredgecolor": "0.3", "color": "0.75"}
     return [
         Line2D([], [], marker=layer.marker, linewidth=0.5, label=_full_name(layer, x), **look) for layer in layers

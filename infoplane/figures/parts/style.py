@@ -16,20 +16,14 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import seaborn
-from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
-from matplotlib.figure import Figure, SubFigure
-from matplotlib.font_manager import FontProperties
-from matplotlib.textpath import TextPath
+from matplotlib.figure import Figure
 
 from infoplane.errors import InfoplaneError
 from infoplane.files import MARK, refuse_foreign, whole, write_csv
 
-COLUMN = 3.25
-DOUBLE_COLUMN = 6.75
 TEXT = 7.5
 SMALL = 7.0
-CAPTION_LINE, LEGEND_LINE = 0.118, 0.147
 GREY = "0.4"
 BLUE, VERMILION = (seaborn.color_palette("colorblind")[place] for place in (0, 3))
 # Filled shapes only: hollow means uninformative.
@@ -144,60 +138,6 @@ def tick_label(step: float) -> str:
         if step >= size:
             return f"{step / size:g}{letter}"
     return f"{step:g}"
-
-
-def canvas(width: float, height: float, caption: str) -> tuple[Figure, Figure | SubFigure]:
-    """A figure with its caption printed underneath.
-
-    Args:
-        width: Width in inches.
-        height: Height in inches, without the caption.
-        caption: Text to wrap and print; empty for none.
-
-    Returns:
-        The figure, and the part of it above the caption, to draw in.
-    """
-    if not caption:
-        figure = Figure(figsize=(width, height), layout="constrained")
-        return figure, figure
-    margin = 0.06
-    text = wrap(caption, 72 * (width - 2 * margin), SMALL)
-    foot = CAPTION_LINE * (text.count("\n") + 1) + 2 * margin
-    figure = Figure(figsize=(width, height + foot), layout="constrained")
-    grid = figure.add_gridspec(2, 1, height_ratios=[height, foot])
-    body, below = figure.add_subfigure(grid[0]), figure.add_subfigure(grid[1])
-    below.text(margin / width, 1, text, size=SMALL, va="top", linespacing=1.2, gid="caption")
-    return figure, body
-
-
-def figure_of(axes: Axes) -> Figure:
-    """The whole figure that some axes are in, not a part of it."""
-    figure = axes.figure
-    while isinstance(figure, SubFigure):
-        figure = figure.figure
-    return figure
-
-
-def wrap(text: str, width: float, size: float) -> str:
-    """Break text into lines at most `width` points wide, as the font really sets it."""
-    # Between two letters, so that the word's own side bearings and the space before it count.
-    letters = text_width("aa", size)
-    lines: list[list[str]] = [[]]
-    used = 0.0
-    for word in text.split():
-        needed = text_width(f"a {word}a", size) - letters
-        if lines[-1] and used + needed > width:
-            lines.append([])
-            used = 0.0
-        lines[-1].append(word)
-        used += needed
-    return "\n".join(" ".join(words) for words in lines)
-
-
-def text_width(text: str, size: float) -> float:
-    """The width of a line of text in points, for a font size in points."""
-    path = TextPath((0, 0), text, size=size, prop=FontProperties(family="DejaVu Sans"))
-    return float(path.get_extents().width)
 
 
 def writable(stem: Path, force: bool = False) -> list[Path]:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 
 from infoplane.errors import InfoplaneError
-from infoplane.figures.parts.style import COLOURS, LEGEND_LINE, MARKERS, SMALL, text_width
+from infoplane.figures.parts.style import COLOURS, MARKERS
 
 INTERVALS = "95 % intervals of Student's t over seeds"
 _DASHES: tuple[Any, ...] = (
@@ -60,23 +59,9 @@ def looks_of(table: pd.DataFrame) -> list[Look]:
     ]
 
 
-def legend_shape(names: Iterable[str], width: float) -> tuple[int, int]:
-    """Columns and rows of a legend in a figure of some inches."""
-    widths = [text_width(name, SMALL) for name in names]
-    columns = max(1, min(len(widths), int(72 * width / (max(widths) + 34))))
-    return columns, -(-len(widths) // columns)
-
-
-def legend(body: Figure | SubFigure, looks: Sequence[Look], width: float, extra: Sequence[Line2D] = ()) -> None:
-    """The variants' names below the figure."""
-    handles = [*(Line2D([], [], label=look.name, **look.line) for look in looks), *extra]
-    columns, _ = legend_shape([str(handle.get_label()) for handle in handles], width)
-    body.legend(handles=handles, loc="outside lower center", ncols=columns, columnspacing=1.0, handlelength=2.4)
-
-
-def legend_height(names: Iterable[str], width: float) -> float:
-    """Inches that the legend takes."""
-    return legend_shape(names, width)[1] * LEGEND_LINE
+def entries(looks: Sequence[Look]) -> list[Line2D]:
+    """The entries of a legend: line, marker and name of each variant."""
+    return [Line2D([], [], label=look.name, **look.line) for look in looks]
 
 
 def band(axes: Axes, x: pd.Series, rows: pd.DataFrame, name: str, look: Look, scale: float = 1.0) -> None:

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.legend import Legend
 
 from infoplane.analysis.markov.tables import markov_tables
-from infoplane.analysis.seeds import student_interval
+from infoplane.analysis.stats import student_interval
 from infoplane.errors import InfoplaneError
 from infoplane.figures.markov.decay import decay_caption, information_decay
 from infoplane.figures.markov.matrices import NORM, information_matrices, matrices_caption
