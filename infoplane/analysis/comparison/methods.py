@@ -30,6 +30,8 @@ _VARIED = (
     "lr schedule optimizer momentum weight_decay batch_size micro_batches cache_mib amp"
 )
 VARIED = {*MAY_DIFFER, *_VARIED.split()}
+# Shuffled labels are learnt by heart, which takes fewer samples: a control beside the methods and none of them.
+_CONTROL = {*VARIED, "train_size"}
 MEASURES = (
     *("test_accuracy", "test_iou", "peak_bytes", "saved_bytes", "cache_bytes", "seconds", "flops", "epochs"),
     *("steps", "parameters", "auxiliary_parameters"),
@@ -217,7 +219,8 @@ def _refuse_mixture(configs: Mapping[Path, Mapping[str, Any]]) -> None:
     anyone = next(iter(configs))
     for path, config in configs.items():
         sibling = first.setdefault(path.parent.name, path)
-        for other, allowed in ((sibling, MAY_DIFFER), (anyone, VARIED)):
+        control = config.get("permute_labels") != configs[anyone].get("permute_labels")
+        for other, allowed in ((sibling, MAY_DIFFER), (anyone, _CONTROL if control else VARIED)):
             names = sorted(
                 name
                 for name in {*config, *configs[other]} - allowed

@@ -169,10 +169,11 @@ def test_other_data_are_no_comparison(tmp_path, change):
 
 
 def test_networks_and_shuffled_labels_can_be_compared_and_the_caption_names_them_all(tmp_path):
-    own = {"chain": {"method": "sgd", "model": "chain"}, "shuffled": {"method": "sgd", "permute_labels": 1.0}}
+    shuffled = {"method": "sgd", "permute_labels": 1.0, "train_size": 500}
+    own = {"chain": {"method": "sgd", "model": "chain"}, "shuffled": shuffled}
     planted_comparison(tmp_path, {"sgd": [0.9], "chain": [0.8], "shuffled": [0.1]}, **own)
     table = comparison_table(runs_table(compared_runs(tmp_path)))
-    every = "cnn on digits, chain on digits, cnn on digits (100 % of labels permuted)"
+    every = "cnn on digits, chain on digits, cnn on digits (500 training samples, 100 % of labels permuted)"
     assert subjects(table) == every
     assert f"Methods of training {every} against sgd" in show(table, 0.01)[1]
 
