@@ -19,6 +19,11 @@ def skip_without(block):
         pytest.importorskip(library, reason=f"{library} is not installed")
 
 
+def launched(script):
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", script]
+    return subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+
+
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("block", BLOCKS, ids=re.findall(r"^## (.*)", TEXT, re.MULTILINE))
 def test_block_runs(block, tmp_path, monkeypatch, capsys):
@@ -26,8 +31,11 @@ def test_block_runs(block, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     if "init_process_group" in block:
         Path("train.py").write_text(BASE + block)
-        launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "train.py"]
-        finished = subprocess.run(launch, capture_output=True, text=True, timeout=240, check=False)
+        finished = launched("train.py")
+        if "terminate called without an active exception" in finished.stderr:
+            # A thread of torch's gloo aborted its process, once in some 60 launches on a busy machine.
+            Path("ddp.h5").unlink(missing_ok=True)
+            finished = launched("train.py")
         assert finished.returncode == 0, finished.stderr
     else:
         exec(BASE + block, {"__name__": "train"})
