@@ -283,12 +283,23 @@ def probe_size(file: h5py.File) -> int:
     if samples < 2:
         raise Damaged(f"/probe has {samples} samples")
     check_array(dataset(probe, "distances"), "f", (pairs(samples),))
-    sizes(json_attribute(probe, "shape", list), 0, "attribute 'shape' of /probe")
+    probe_shape(probe)
     check_target(probe, samples)
     others = group(probe, "targets") if "targets" in probe else {}
     for name in others:
         check_target(group(others, name), samples)
     return samples
+
+
+def probe_shape(probe: h5py.Group) -> tuple[int, ...]:
+    """The shape of an input, () where it was not stored, as in the first files of schema 1.
+
+    Raises:
+        Damaged: It is no list of sizes.
+    """
+    if "shape" not in probe.attrs and int(probe.file.attrs["schema_version"]) == 1:
+        return ()
+    return sizes(json_attribute(probe, "shape", list), 0, "attribute 'shape' of /probe")
 
 
 def check_target(stored: h5py.Group, samples: int) -> None:

@@ -6,7 +6,6 @@ import contextlib
 import functools
 import html
 import itertools
-import json
 import logging
 import os
 import time
@@ -34,6 +33,7 @@ from infoplane.runfile.checks import (
     links,
     numbers_attribute,
     parameter_lengths,
+    probe_shape,
     probe_size,
     stored_layer,
     target,
@@ -341,7 +341,7 @@ class Run(Closing):
                 target=target(probe),
                 distances=distances,
                 indices=indices,
-                shape=tuple(json.loads(probe.attrs["shape"])),
+                shape=probe_shape(probe),
                 input_distance=str(probe.attrs.get("input_distance", "euclidean")),
                 others={given_name(name): target(group(others, name)) for name in others},
             )

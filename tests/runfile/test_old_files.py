@@ -20,8 +20,9 @@ from infoplane.cli import cli
 from infoplane.trainers.settings import TrainingSettings
 
 OLD = Path(__file__).parents[1] / "data" / "old"
-# The schema of the run file by folder; the commits: 4ecbb2d, the last of schema 1, and fc1044c, the first of 2.
-SCHEMAS = {"schema1": 1, "schema2": 2}
+# The schema of the run file by folder; the commits: 4df7e5e, the first version,
+# 4ecbb2d, the last of schema 1, and fc1044c, the first of 2.
+SCHEMAS = {"v01": 1, "schema1": 1, "schema2": 2}
 KEYS = ["step", "layer"]
 # Text, numbers of what was measured, and informations, whose definitions have not changed.
 COMPARED = ["sigma_T", "sigma_X", "S_T", "S_X", "S_Y", "I_XT", "I_TY"]
