@@ -57,7 +57,7 @@ class Probe:
         target: What the network is asked for, Y.
         distances: Condensed distances between the inputs, (n (n−1) / 2,) float64.
         indices: Positions of the samples in their data set, (n,) int64.
-        shape: Shape of one input.
+        shape: Shape of one input; () where a file of the first version does not say it.
         input_distance: How the distances between the inputs were measured.
         others: Further targets by name, such as the box of an object.
     """
