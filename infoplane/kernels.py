@@ -477,7 +477,7 @@ class Bandwidth:
 
         Args:
             distances: Condensed Euclidean distances, (n (n−1) / 2,).
-            features: Number of features d of the layer (for `silverman`).
+            features: Number of features d of the layer (for `silverman`); 0 where it is not known.
             labels: Class labels, (n,) (for `alignment`).
 
         Returns:
@@ -485,7 +485,7 @@ class Bandwidth:
             repeated samples under `median`, say).
 
         Raises:
-            InfoplaneError: `knn` with fewer than k other samples.
+            InfoplaneError: `knn` with fewer than k other samples; `silverman` where d is not known.
         """
         distances = distances.astype(np.float64, copy=False)
         n = samples(distances)
@@ -494,6 +494,11 @@ class Bandwidth:
         if self.rule == "median":
             return self.value * float(np.median(distances))
         if self.rule == "silverman":
+            if features == 0:
+                raise InfoplaneError(
+                    "this run file does not say how many features an input has, which silverman needs: "
+                    "give another --input-bandwidth, such as median:1"
+                )
             # Twice the summed variance of the features is the mean squared distance over all n² pairs.
             rms = math.sqrt(float(np.square(distances).sum()) / n**2)
             return self.value * rms * n ** (-1 / (4 + features))

@@ -291,14 +291,14 @@ def probe_size(file: h5py.File) -> int:
     return samples
 
 
-def probe_shape(probe: h5py.Group) -> tuple[int, ...]:
-    """The shape of an input, () where it was not stored, as in the first files of schema 1.
+def probe_shape(probe: h5py.Group) -> tuple[int, ...] | None:
+    """The shape of an input, None where it was not stored, as in the first files of schema 1.
 
     Raises:
         Damaged: It is no list of sizes.
     """
     if "shape" not in probe.attrs and int(probe.file.attrs["schema_version"]) == 1:
-        return ()
+        return None
     return sizes(json_attribute(probe, "shape", list), 0, "attribute 'shape' of /probe")
 
 

@@ -57,7 +57,7 @@ class Probe:
         target: What the network is asked for, Y.
         distances: Condensed distances between the inputs, (n (n−1) / 2,) float64.
         indices: Positions of the samples in their data set, (n,) int64.
-        shape: Shape of one input; () where a file of the first version does not say it.
+        shape: Shape of one input; None where a file of the first version does not say it.
         input_distance: How the distances between the inputs were measured.
         others: Further targets by name, such as the box of an object.
     """
@@ -65,7 +65,7 @@ class Probe:
     target: Target
     distances: NDArray
     indices: NDArray
-    shape: tuple[int, ...]
+    shape: tuple[int, ...] | None
     input_distance: str = "euclidean"
     others: Mapping[str, Target] = field(default_factory=dict)
 
@@ -85,8 +85,8 @@ class Probe:
 
     @property
     def features(self) -> int:
-        """Number of features d of one input."""
-        return math.prod(self.shape)
+        """Number of features d of one input, 0 where it is not known."""
+        return 0 if self.shape is None else math.prod(self.shape)
 
 
 class Damaged(ValueError):

@@ -331,7 +331,7 @@ def _write_header(
     file.attrs["provenance"] = json.dumps(provenance)
     file.attrs["layers"] = json.dumps([[layer.name, list(layer.shape), layer.note] for layer in layers])
     group = file.create_group("probe")
-    group.attrs["shape"] = json.dumps(list(probe.shape))
+    group.attrs["shape"] = json.dumps(list(probe.shape or ()))
     group.attrs["input_distance"] = probe.input_distance
     _store(group, "distances", probe.distances)
     _store(group, "indices", probe.indices)

@@ -30,6 +30,14 @@ COMPARED = ["sigma_T", "sigma_X", "S_T", "S_X", "S_Y", "I_XT", "I_TY"]
 each = pytest.mark.parametrize("folder", SCHEMAS)
 
 
+def test_no_width_is_made_up_for_inputs_whose_number_of_features_was_not_stored(tmp_path):
+    path = tmp_path / "run.h5"
+    path.write_bytes(gzip.decompress((OLD / "v01" / "run.h5.gz").read_bytes()))
+    with pytest.raises(ip.InfoplaneError, match=r"how many features an input has.*--input-bandwidth"):
+        ip.estimate(path, bandwidth="silverman:1")
+    assert (ip.estimate(path, bandwidth="silverman:1", input_bandwidth="median:1")["status"] != "error").all()
+
+
 @pytest.fixture
 def run_path(folder, tmp_path):
     """The old run, without the table that stood beside it."""
