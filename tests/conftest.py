@@ -14,6 +14,10 @@ from torch import nn
 
 from infoplane.cli import main
 
+# Tests in the background of a shell ignore SIGINT, and so do the processes that they start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 
 @pytest.fixture(autouse=True)
 def _seeded():

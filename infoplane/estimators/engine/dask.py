@@ -40,6 +40,7 @@ logger = logging.getLogger(__name__)
 
 CONNECT_SECONDS = 5
 ANSWER_SECONDS = 60  # of a scheduler that answered before, and may be busy
+FETCH_SECONDS = 5  # for a row of numbers; asked again until the work is given up
 KEPT = 3  # runs that a worker keeps open: tasks come run by run, and two overlap where one ends
 
 
@@ -175,7 +176,7 @@ class Cluster:
 
     def _result(self, future: Future, run: Run, item: Item) -> Any:
         try:
-            return future.result()
+            return self._fetched(future)
         except InfoplaneError:
             raise
         except KilledWorker as error:
@@ -193,6 +194,17 @@ class Cluster:
             except CommClosedError as error:  # the scheduler went away before it could be asked
                 raise self._lost() from error
             raise
+
+    def _fetched(self, future: Future) -> Any:
+        """The result of a task that is done, which a scheduler that stopped since may never hand out."""
+        while True:
+            try:
+                return future.result(timeout=FETCH_SECONDS)
+            except TimeoutError:
+                if future.status == "error":  # of the task itself
+                    raise
+                if self._stopped:
+                    raise self._lost() from None
 
     def _lost(self) -> InfoplaneError:
         return InfoplaneError(

@@ -10,6 +10,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -377,6 +378,21 @@ def test_a_scheduler_that_stops_answering(dask, slow_run, monkeypatch):
         dask.scheduler.send_signal(signal.SIGCONT)
     assert 0 < len(pd.read_csv(estimates_path(path))) < len(expected)
     same(estimate_run(path, SLOW, execution=Execution(1)), expected)
+
+
+def test_a_result_that_is_never_handed_out_is_given_up_with_the_work():
+    cluster = cluster_module.Cluster(SimpleNamespace(status="closed"), "tcp://10.0.0.1:8786", Execution())
+    asked = []
+
+    def result(timeout):
+        asked.append(timeout)
+        if len(asked) == 3:
+            cluster.stop()
+        raise TimeoutError
+
+    with pytest.raises(InfoplaneError, match=r"tcp://10\.0\.0\.1:8786 was lost or gave the work up"):
+        cluster._fetched(SimpleNamespace(result=result, status="finished"))
+    assert asked == [cluster_module.FETCH_SECONDS] * 3
 
 
 def test_a_lost_scheduler(dask, slow_run, monkeypatch):
