@@ -361,7 +361,7 @@ def constant_gram(n: int, device: torch.device | str = "cpu") -> torch.Tensor:
 
 
 def multiply_kernel(gram: torch.Tensor, distances: NDArray, sigma: float, order: NDArray | None = None) -> None:
-    """Multiplies a Gram matrix by a Gaussian kernel in place, entry by entry: no second (n, n) array.
+    """Multiplies a Gram matrix by a Gaussian kernel in place, entry by entry: no second (n, n) array on a CPU.
 
     From `constant_gram`, one variable gives its Gram matrix, and further ones the joint Gram matrix of them all.
 
@@ -372,6 +372,13 @@ def multiply_kernel(gram: torch.Tensor, distances: NDArray, sigma: float, order:
         order: Takes sample order[i] for sample i of the distances, (n,) int64; None takes them as they are.
     """
     n = len(gram)
+    if gram.is_cuda:
+        values = square_form(torch.from_numpy(distances).to(gram.device, torch.float64), n)
+        if order is not None:
+            places = torch.from_numpy(order).to(gram.device)
+            values = values[places[:, None], places[None, :]]
+        gram.mul_(values.div_(sigma).square_().mul_(-0.5).exp_())
+        return
     for start in range(0, n, STRIPE_ROWS):
         stop = min(start + STRIPE_ROWS, n)
         if order is None:
@@ -382,6 +389,13 @@ def multiply_kernel(gram: torch.Tensor, distances: NDArray, sigma: float, order:
         values.div_(sigma).square_().mul_(-0.5).exp_()
         gram[start:stop, start:].mul_(values)
         gram[stop:, start:stop].mul_(values[:, stop - start :].T)
+
+
+def square_form(condensed: torch.Tensor, n: int) -> torch.Tensor:
+    """Distances of all pairs, (n, n), from condensed ones, (n (n−1) / 2,), on their device; 0 on the diagonal."""
+    above = torch.ones(n, n, dtype=torch.bool, device=condensed.device).triu_(1)
+    square = torch.zeros(n, n, dtype=condensed.dtype, device=condensed.device).masked_scatter_(above, condensed)
+    return square.add_(square.mT.clone())
 
 
 def _stripe(distances: NDArray, n: int, start: int, stop: int) -> NDArray:

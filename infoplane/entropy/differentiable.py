@@ -7,7 +7,8 @@ repeated samples. The gradient of a spectral function needs no such difference: 
     dS/dA = −(log2(A / tr A) + S · I) / tr A,                     α = 1
 
 (Yu, Alesiani, Yu, Jenssen and Príncipe, "Measuring dependence with matrix-based entropy functional", AAAI 2021, for
-unit trace). At small integer α matrix products replace the eigenvectors.
+unit trace). At small integer α matrix products replace the eigenvectors; on a GPU, at α from 1 to 1.1, the sum of
+log-determinants does, whose entropies are right to 5e-6 bit.
 
 Zero eigenvalues: for α > 1 the formula holds as it stands (0^(α−1) = 0). For α ≤ 1 the slope at zero is infinite;
 eigenvalues at rounding level are held at zero there and get the gradient 0. Along any path of positive
@@ -24,6 +25,7 @@ import torch
 from torch.autograd.function import once_differentiable
 
 from infoplane.entropy.eigenvalues import LN2, checked_order, eigenvalues, entropy_of, rounding, solved
+from infoplane.entropy.log_determinants import log_determinant_slopes, takes_log_determinants
 
 POLYNOMIAL = (2, 3, 4, 5, 6, 8)  # orders that need at most two matrix products, no more than eigenvalues cost
 
@@ -74,6 +76,11 @@ class _Entropy(torch.autograd.Function):
         if alpha in POLYNOMIAL:
             ctx.save_for_backward(A, trace)
             return -torch.log2(power_trace(A / trace, int(alpha))) / (alpha - 1)
+        if takes_log_determinants(A, alpha):
+            # Nothing here waits for the GPU. Of a matrix that is no Gram matrix it makes NaN.
+            values, slopes = log_determinant_slopes(A.reshape(-1, *A.shape[-2:]).to(torch.float64), alpha)
+            ctx.save_for_backward(slopes.reshape(A.shape).to(A.dtype))
+            return values.reshape(A.shape[:-2]).to(A.dtype)
         normalised = A / trace
         if not ctx.needs_input_grad[0]:
             return entropy_of(eigenvalues(normalised), alpha, A.dtype).to(A.dtype)
@@ -88,6 +95,9 @@ class _Entropy(torch.autograd.Function):
         if ctx.alpha in POLYNOMIAL:
             A, trace = ctx.saved_tensors
             return gradient / trace * _polynomial_slope(A / trace, int(ctx.alpha)), None
+        if len(ctx.saved_tensors) == 1:
+            [slopes] = ctx.saved_tensors
+            return gradient * slopes, None
         values, vectors, trace = ctx.saved_tensors
         slope = spectral_slope(values.to(torch.float64), ctx.alpha, values.dtype).to(values.dtype)
         return gradient / trace * ((vectors * slope[..., None, :]) @ vectors.mT), None

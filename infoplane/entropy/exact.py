@@ -34,6 +34,11 @@ from infoplane.entropy.eigenvalues import (
     eigenvalues,
     entropy_of,
 )
+from infoplane.entropy.log_determinants import (
+    block_log_determinant_entropies,
+    log_determinant_entropies,
+    takes_log_determinants,
+)
 from infoplane.kernels import as_tensor
 
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
@@ -94,6 +99,10 @@ def gram_entropies(grams: torch.Tensor, alpha: float = 1.0, dtype: str = "float6
         dtype: "float64" or "float32", the precision of the computation.
     """
     alpha = checked_order(alpha, grams.dtype, DTYPES[dtype])
+    if takes_log_determinants(grams, alpha):
+        values = log_determinant_entropies(grams.detach().double(), alpha, exact=dtype == "float64").cpu()
+        if values.isfinite().all():
+            return values
     # A large one is worth the fastest solver of this machine.
     if alpha in POLYNOMIAL or (grams.shape[-1] >= MEASURED_FROM and not grams.is_cuda):
         return torch.tensor([gram_entropy(gram, alpha, dtype) for gram in grams], dtype=torch.float64)
@@ -391,6 +400,10 @@ def _block_entropies(
     """
     if alpha in POLYNOMIAL:
         return [_block_power(matrix, partition, alpha, precision) for partition in partitions]
+    if takes_log_determinants(matrix, alpha):
+        values = block_log_determinant_entropies(matrix, partitions, alpha, exact=precision == torch.float64)
+        if values.isfinite().all():
+            return list(values)
     spectra = block_eigenvalues(matrix, partitions, precision)
     if checked:
         for values in spectra:
@@ -416,6 +429,12 @@ def _entropy(matrix: torch.Tensor, alpha: float, checked: bool = False) -> torch
     if alpha in POLYNOMIAL:
         # The trace enters with its power: dividing by a power of n is right for a unit diagonal only.
         return -torch.log2(_power_trace(matrix, int(alpha)) / trace**alpha).to(matrix.dtype) / (alpha - 1)
+    if takes_log_determinants(matrix, alpha):
+        exact = matrix.dtype == torch.float64
+        [value] = log_determinant_entropies(matrix[None].double(), alpha, exact=exact)
+        # Of a matrix that is not positive semi-definite, eigenvalues say more.
+        if value.isfinite():
+            return value.to(matrix.dtype)
     values = eigenvalues(matrix)
     if checked:
         _refuse_negative(values)

@@ -302,6 +302,10 @@ class Renyi(LayerEstimator):
             s_t: S(T).
             left: Of the tolerance, for S(X) and S(X,T).
         """
+        if self.solver.place.type == "cuda" and not self.settings.tolerance:
+            gram, inputs = self.solver.gram(distances, sigma), self.input_gram()
+            joints = self.solver.permuted_joint_entropies(gram, inputs, self.input_orders)
+            return [s_x.value + s_t.value - s for s_x, s in zip(self._entropies_x, joints, strict=True)]
 
         def joint(order: NDArray) -> torch.Tensor:
             gram = self.solver.gram(distances, sigma)

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 
@@ -18,6 +19,7 @@ from infoplane.entropy import (
     certified_class_joint_entropy,
     certified_entropy,
     class_joint_entropies,
+    gram_entropies,
     gram_entropy,
 )
 from infoplane.entropy.eigenvalues import checked_order
@@ -25,6 +27,8 @@ from infoplane.errors import InfoplaneError
 from infoplane.kernels import constant_gram, multiply_kernel
 
 DTYPES = ("float64", "float32")
+# Of the matrices that a GPU solves at once.
+CHUNK_BYTES = 2**30
 # One solve fills a GPU, and two might not fit into its memory.
 _gpu = threading.Lock()
 
@@ -111,6 +115,27 @@ class Solver:
         if self.tolerance:
             return certified_entropy(gram, self.alpha, min(room, self.tolerance), seed=seed)
         return Interval.of_exact(gram_entropy(gram, self.alpha, self.dtype))
+
+    def permuted_joint_entropies(
+        self, gram: torch.Tensor, other: torch.Tensor, orders: Sequence[NDArray]
+    ) -> list[float]:
+        """S_α of a variable and another one under several orders of its samples, many at once: for a GPU, exact.
+
+        Args:
+            gram: Normalised Gram matrix of the variable, (n, n) float64.
+            other: Of the other one, (n, n) float64 on the same device.
+            orders: For each entropy, which sample of the other one goes with sample i, (n,) int64.
+
+        Returns:
+            Entropies in bits, in the precision of `rough`.
+        """
+        together = max(1, CHUNK_BYTES // gram.nbytes)
+        values: list[float] = []
+        for first in range(0, len(orders), together):
+            places = torch.from_numpy(np.stack(orders[first : first + together])).to(gram.device)
+            joint = other[places[:, :, None], places[:, None, :]].mul_(gram)
+            values += gram_entropies(joint, self.alpha, self.rough.dtype).tolist()
+        return values
 
     def class_joint_entropies(
         self, gram: torch.Tensor, labelings: Sequence[NDArray], rooms: Sequence[float], seed: int = 0

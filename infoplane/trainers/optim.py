@@ -30,11 +30,14 @@ def build_optimizer(
     Raises:
         InfoplaneError: No such optimiser.
     """
+    parameters = list(parameters)
+    # On a GPU one kernel moves all parameters.
+    fused = True if parameters and all(parameter.is_cuda for parameter in parameters) else None
     if name == "sgd":
-        return torch.optim.SGD(parameters, lr=lr, momentum=momentum, weight_decay=weight_decay)
+        return torch.optim.SGD(parameters, lr=lr, momentum=momentum, weight_decay=weight_decay, fused=fused)
     if name in ("adam", "adamw"):
         kind = torch.optim.Adam if name == "adam" else torch.optim.AdamW
-        return kind(parameters, lr=lr, betas=(momentum, 0.999), weight_decay=weight_decay)
+        return kind(parameters, lr=lr, betas=(momentum, 0.999), weight_decay=weight_decay, fused=fused)
     raise unknown("optimizer", name, OPTIMIZERS)
 
 
