@@ -25,4 +25,4 @@ def test_the_benchmark_stops_when_its_time_is_over(tmp_path):
     ran = subprocess.run(asked, capture_output=True, text=True, check=False)
     assert "the time is over" in ran.stdout
     assert "infoplane verify" in table.read_text()
-    assert "## Entropies" not in table.read_text()
+    assert "## Training" not in table.read_text()
