@@ -10,7 +10,7 @@ import pandas as pd
 
 from infoplane.analysis.gather import refuse_other_training
 from infoplane.analysis.plane import SATURATION, common_steps
-from infoplane.analysis.stats import bootstrap_table
+from infoplane.analysis.stats import interval_table
 from infoplane.errors import InfoplaneError
 from infoplane.estimators.batches import Batches
 from infoplane.estimators.engine.pool import batch_columns
@@ -81,7 +81,8 @@ def modified_plane_table(interactions: pd.DataFrame) -> pd.DataFrame:
     Returns:
         One row per layer and step: `depth`, `layer`, `step`, `epoch`, `channels`, `pairs` (the most that one mean
         is over), `runs` (those with at least two usable maps), and in bits the means of `QUANTITIES` with their 95
-        % intervals of a hierarchical bootstrap in `<name>_low` and `<name>_high` (NaN for one run without batches);
+        % intervals of Student's t over runs, or over the batches of one run, in `<name>_low` and `<name>_high` (NaN
+        with fewer than three);
         `uninformative`, where I(X;{C_i,C_j}), the sum of the first two, is within 1 % of its limit log2 n;
         `status`, "ok" or that no run has two usable maps (the means are NaN then); and the settings.
 
@@ -91,11 +92,10 @@ def modified_plane_table(interactions: pd.DataFrame) -> pd.DataFrame:
     _refuse_mixture(interactions)
     rows = common_steps(interactions)
     groups = rows.groupby(["depth", "layer", "step"], sort=True)
-    table = groups[["epoch", *QUANTITIES]].mean()
+    table = groups[["epoch"]].mean().join(interval_table(rows, ["depth", "layer", "step"], QUANTITIES))
     table[["channels", "pairs"]] = groups[["channels", "pairs"]].max()
     measured = rows["run"].where(rows["redundancy_synergy"].notna())
     table["runs"] = measured.groupby([rows[key] for key in groups.keys]).nunique()
-    table = table.join(bootstrap_table(rows, ["depth", "layer", "step"], QUANTITIES))
     of_a_pair = table["redundancy_synergy"] + table["weighted_nonredundant"]
     table["uninformative"] = of_a_pair >= (1 - SATURATION) * np.log2(rows["n"].iloc[0])
     table["status"] = np.where(table["runs"] > 0, "ok", "under two usable maps")

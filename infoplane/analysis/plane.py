@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from infoplane.analysis.stats import bootstrap_table
+from infoplane.analysis.stats import interval_table
 from infoplane.errors import InfoplaneError
 from infoplane.estimators.nulls import AT_NULL, OK, ROUNDING, at_null, chance_deviations, input_pairings, measured
 from infoplane.words import settings_text, symbol, target_limit, target_text
@@ -215,8 +215,8 @@ def plane_table(estimates: pd.DataFrame) -> pd.DataFrame:
         `I_XT`, `I_TY`, `I_TY_null`, `I_TY_corrected`, `S_T`, `S_Y` (bits, unless `unit` says otherwise) and
         `epoch`, each with its standard deviation over runs in `<name>_sd` (ddof=1; NaN for one run); for those
         of `SAMPLED` also `<name>_se`, the standard error of the mean from the batches alone (NaN without), and
-        `<name>_low` and `<name>_high`, the 95 % interval of a hierarchical bootstrap over runs and batches (NaN
-        for one run without batches); `runs`, the number of runs in the mean (those that have an estimate there);
+        `<name>_low` and `<name>_high`, the 95 % interval of Student's t over runs, or over the batches of one run
+        (NaN with fewer than three); `runs`, the number of runs in the mean (those that have an estimate there);
         the flags of `mark_saturation`, true where they hold in at least half of these runs; the limits it
         compared with; `status`, the trouble of any run, otherwise "at null" where that flag is true and "ok" where
         it is not; of `I_XT_null` and `I_XT_corrected`, where there are any, means and deviations too; and, the same
@@ -239,7 +239,8 @@ def plane_table(estimates: pd.DataFrame) -> pd.DataFrame:
         squares = marked[f"{name}_se"].pow(2).groupby([marked[key] for key in groups.keys]).sum(min_count=1)
         table[f"{name}_se"] = np.sqrt(squares) / table["runs"]
     batched = common.assign(batch=common.get("batch", 0))
-    table = table.join(bootstrap_table(batched, ["depth", "layer", "step"], _sampled(common)))
+    sampled = _sampled(common)
+    table = table.join(interval_table(batched, ["depth", "layer", "step"], sampled).drop(columns=sampled))
     table[[name for name in _LIMITS if name in marked]] = groups[[n for n in _LIMITS if n in marked]].mean()
     table[list(FLAGS)] = groups[list(FLAGS)].mean() >= 0.5
     table["status"] = _with_null(groups["status"].agg(_trouble), table["at_null"])

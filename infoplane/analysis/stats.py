@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,30 +17,30 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 LEVEL = 0.95  # nominal coverage of all intervals
-RESAMPLES = 2000
+LEAST_VALUES = 3  # that have a band or a bar: that of two is 12.7 times as far from the mean as they are
 SIGNIFICANCE = 0.05
 EXACT_ORDERS = 40320  # all orders of up to 8 layers
 SAMPLED_ORDERS = 19999
 
 
-def student_interval(values: ArrayLike) -> tuple[float, float, float]:
-    """Mean with the 95 % interval of Student's t, which allows for how few values there are.
+def student_interval(values: ArrayLike, least: int = LEAST_VALUES) -> tuple[NDArray, NDArray, NDArray]:
+    """Means with the 95 % intervals of Student's t, which allow for how few values there are.
 
     Args:
-        values: One value a seed, (seeds,); NaN where one was not measured.
+        values: One value a seed along the last axis, (..., seeds); NaN where one was not measured.
+        least: The fewest values that have an interval, at least 2.
 
     Returns:
-        Mean, lower and upper end; the ends are NaN with fewer than two values, the mean with none.
+        Means, lower and upper ends, (...) each; the ends are NaN with fewer values, the mean with none.
     """
-    known = np.asarray(values, dtype=np.float64)
-    known = known[np.isfinite(known)]
-    if not len(known):
-        return np.nan, np.nan, np.nan
-    mean = float(known.mean())
-    if len(known) < 2:
-        return mean, np.nan, np.nan
-    # As `stats.ttest_1samp(known, 0).confidence_interval()`, which warns of equal values.
-    half = float(stats.sem(known) * stats.t.ppf((1 + LEVEL) / 2, len(known) - 1))
+    array = np.asarray(values, dtype=np.float64)
+    known = np.isfinite(array)
+    count = known.sum(axis=-1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = np.where(known, array, 0.0).sum(axis=-1) / count
+        squares = np.where(known, array - mean[..., None], 0.0) ** 2
+        error = np.sqrt(squares.sum(axis=-1) / (count - 1) / count)
+    half = np.where(count >= least, error * stats.t.ppf((1 + LEVEL) / 2, count - 1), np.nan)
     return mean, mean - half, mean + half
 
 
@@ -58,56 +59,14 @@ def over_seeds(table: pd.DataFrame, keys: Sequence[str], names: Sequence[str]) -
     rows = []
     for values, group in table.groupby(list(keys), sort=False, dropna=False):
         measured = group[list(names)].notna().any(axis=1)
-        row = dict(zip(keys, values, strict=True)) | {"seeds": group.loc[measured, "seed"].nunique()}
+        row: dict[str, Any] = dict(zip(keys, values, strict=True)) | {
+            "seeds": group.loc[measured, "seed"].nunique()
+        }
         for name in names:
             mean, low, high = student_interval(group[name])
             row |= {name: mean, f"{name}_low": low, f"{name}_high": high}
         rows.append(row)
     return pd.DataFrame(rows)
-
-
-def hierarchical_bootstrap(
-    values: NDArray, *, level: float = LEVEL, resamples: int = RESAMPLES, seed: int = 0
-) -> tuple[NDArray, NDArray]:
-    """Percentile intervals of the mean of values that are nested, batches within runs, by a hierarchical bootstrap.
-
-    Runs (seeds) are drawn with replacement, then batches within each drawn run (Davison and Hinkley, *Bootstrap
-    Methods and their Application*, 1997; Saravanan, Berman and Sober, 2020). All quantities are resampled alike, so
-    that differences of them stay paired. With few runs percentile intervals are too narrow, the more so the fewer:
-    take them for what a handful of seeds can say. With one run they speak of that run only.
-
-    Args:
-        values: (..., R, B): B batches in each of R runs; NaN where one was not measured.
-        level: Nominal coverage of the interval.
-        resamples: How many times to resample.
-        seed: Seed of the resampling.
-
-    Returns:
-        Lower and upper ends, (...) each; NaN where nothing was measured or there is one value only.
-    """
-    *shape, runs, batches = values.shape
-    flat = values.reshape(-1, runs * batches)
-    weights = _weights(runs, batches, resamples, np.random.default_rng(seed))
-    measured = np.isfinite(flat)
-    totals = measured @ weights
-    with np.errstate(invalid="ignore", divide="ignore"):
-        # Differences to the mean, as sums of large equal numbers would round.
-        centre = np.where(measured, flat, 0).sum(axis=1, keepdims=True) / measured.sum(axis=1, keepdims=True)
-        means = centre + np.where(measured, flat - centre, 0) @ weights / totals
-    ends = np.full((2, len(flat)), np.nan)
-    several = measured.sum(axis=1) > 1
-    if several.any():
-        ends[:, several] = np.nanquantile(means[several], [(1 - level) / 2, (1 + level) / 2], axis=1)
-    return ends[0].reshape(shape), ends[1].reshape(shape)
-
-
-def _weights(runs: int, batches: int, resamples: int, rng: np.random.Generator) -> NDArray:
-    """How often each value is drawn in each resample, (runs · batches, resamples)."""
-    weights = np.zeros((resamples, runs, batches))
-    drawn = rng.integers(runs, size=(resamples, runs, 1))
-    inner = rng.integers(batches, size=(resamples, runs, batches))
-    np.add.at(weights, (np.arange(resamples)[:, None, None], drawn, inner), 1.0)
-    return weights.reshape(resamples, runs * batches).T
 
 
 def run_cube(rows: pd.DataFrame, places: Sequence[str], names: Sequence[str]) -> tuple[pd.Index, NDArray]:
@@ -128,15 +87,30 @@ def run_cube(rows: pd.DataFrame, places: Sequence[str], names: Sequence[str]) ->
     return wide.index, values.reshape(len(wide), len(names), len(runs), len(batches))
 
 
-def bootstrap_table(rows: pd.DataFrame, places: Sequence[str], names: Sequence[str]) -> pd.DataFrame:
-    """Intervals of the means of some columns by `hierarchical_bootstrap`; arguments as of `run_cube`.
+def nested_interval(values: NDArray) -> tuple[NDArray, NDArray, NDArray]:
+    """Means of batches within runs, with 95 % intervals of Student's t over runs, or over the batches of one run.
+
+    A run counts as one value, the mean of its batches: these share its training, and say nothing of what another
+    seed would change (`python benchmarks/intervals.py`). The interval of one run is of the choice of its samples.
+
+    Args:
+        values: (..., R, B): B batches in each of R runs; NaN where one was not measured.
 
     Returns:
-        One row per place, which is the index: the ends in `<name>_low` and `<name>_high`.
+        Means, lower and upper ends, (...) each; the ends are NaN with two runs, or one of fewer than three batches.
+    """
+    return student_interval(student_interval(values)[0] if values.shape[-2] > 1 else values[..., 0, :])
+
+
+def interval_table(rows: pd.DataFrame, places: Sequence[str], names: Sequence[str]) -> pd.DataFrame:
+    """Means and intervals of some columns by `nested_interval`; arguments as of `run_cube`.
+
+    Returns:
+        One row per place, which is the index: the mean in `<name>`, the ends in `<name>_low` and `<name>_high`.
     """
     index, cube = run_cube(rows, places, names)
-    ends = zip(("low", "high"), hierarchical_bootstrap(cube), strict=True)
-    columns = {f"{name}_{end}": values[:, k] for end, values in ends for k, name in enumerate(names)}
+    ends = zip(("", "_low", "_high"), nested_interval(cube), strict=True)
+    columns = {name + end: column[:, k] for end, column in ends for k, name in enumerate(names)}
     return pd.DataFrame(columns, index=index)
 
 

@@ -28,8 +28,8 @@ def modified_plane(table: pd.DataFrame, caption: str | None = None) -> Figure:
     """Draw the redundancy–synergy trade-off against the weighted non-redundant information, in bits.
 
     A convolution layer is a thin line through one marker per snapshot, coloured by training time, named at its last
-    point, with bars for the 95 % intervals over runs and batches; hollow where the information of pairs is
-    saturated.
+    point, with bars for the 95 % intervals over runs, or the batches of one run; hollow where the information of
+    pairs is saturated.
 
     Args:
         table: A table of `infoplane.analysis.modified_plane.modified_plane_table`.

@@ -32,8 +32,8 @@ def information_plane(
     """Draw I(X;T) against I(T;Y), less their permuted nulls and raw, in bits (or two dependence measures).
 
     A layer is a thin line through one marker per snapshot, coloured by training time, named at its last point,
-    with bars for the 95 % intervals over runs and batches. Uninformative points are hollow. The limits log2 n and
-    H(Y) are dashed where they are near the data and otherwise named at the edge.
+    with bars for the 95 % intervals over runs, or the batches of one run. Uninformative points are hollow. The
+    limits log2 n and H(Y) are dashed where they are near the data and otherwise named at the edge.
 
     Args:
         plane: The plane.

@@ -12,6 +12,7 @@ from matplotlib.ticker import NullLocator
 
 from infoplane.errors import InfoplaneError
 from infoplane.figures.parts.canvas import DOUBLE_COLUMN, canvas
+from infoplane.figures.parts.captions import intervals_text
 from infoplane.figures.parts.curves import curve_entries, draw_curve
 from infoplane.figures.parts.style import GREY, layers_of, style
 from infoplane.words import QUANTITIES, label, target_text
@@ -27,7 +28,7 @@ def sensitivity(table: pd.DataFrame, caption: str | None = None) -> Figure:
 
     Layers are ordered by colour; dotted: the permuted null; dashed: the limits log2 n and H(Y), where
     the data come near; hollow markers:
-    uninformative points; bands: 95 % intervals over runs and batches.
+    uninformative points; bands: 95 % intervals over runs, or the batches of one run.
 
     Args:
         table: A table of `infoplane.analysis.sensitivity.sensitivity_table`; a column of panels for what it varies.
@@ -78,8 +79,8 @@ def sensitivity_caption(table: pd.DataFrame) -> str:
         f"{samples}, bandwidth {fixed['bandwidth']} (input {fixed['input_bandwidth']}) and α = "
         f"{_other_alpha(table):g}; the bandwidth is varied for layers and input alike, orders α stand evenly "
         f"spaced.{n} Dotted: mean of {int(row['permutations'])} label permutations; dashed: log₂ n and H(Y), where "
-        f"near; hollow: uninformative. {'Means over ' + str(runs) + ' runs' if runs > 1 else 'One run'}; bands: 95 "
-        "% intervals of a hierarchical bootstrap over runs and batches."
+        f"near; hollow: uninformative. {'Means over ' + str(runs) + ' runs' if runs > 1 else 'One run'}; "
+        f"{intervals_text(runs, int(table['batches'].max()), 'bands')}."
     )
 
 

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from infoplane.analysis.plane import Plane
+from infoplane.analysis.stats import LEAST_VALUES
 from infoplane.errors import InfoplaneError
 from infoplane.figures.parts.canvas import COLUMN, canvas, figure_of
 from infoplane.figures.parts.captions import time_caption
@@ -41,7 +42,8 @@ def information_over_time(
 
     The time axis is logarithmic from the first recorded step on and linear before, so that step 0 shows; the
     upper edge counts epochs. Layers are ordered by colour; hollow markers: uninformative points; dotted: the
-    permuted null; bands: 95 % intervals over runs and batches, of loss and accuracy ± 1 standard deviation.
+    permuted null; bands: 95 % intervals over runs, or the batches of one run, of loss and accuracy ± 1 standard
+    deviation; none with two runs.
 
     Args:
         plane: The plane; of its metrics, columns with "loss" in their name are drawn on the left axis of the last
@@ -145,7 +147,7 @@ def _draw_metrics(axes: Axes, metrics: pd.DataFrame, names: list[str]) -> None:
             continue
         ax = axes if side == "loss" else _right_axis(axes, alone=not sides["loss"])
         for name in sides[side]:
-            mean, deviation = metrics[name], metrics[f"{name}_sd"]
+            mean, deviation = metrics[name], metrics[f"{name}_sd"].where(metrics["runs"] >= LEAST_VALUES)
             ax.fill_between(metrics["step"], mean - deviation, mean + deviation, color=colour, alpha=0.2, lw=0)
             look: dict[str, Any] = {"linestyle": dashes[_split(name)], "marker": "o" if len(metrics) == 1 else ""}
             ax.plot(metrics["step"], mean, color=colour, markersize=3, gid=f"metric:{name}", **look)

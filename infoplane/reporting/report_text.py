@@ -42,8 +42,9 @@ def markdown(report: Report) -> str:
         "to their last values, mean over snapshots and runs.",
         _table(_time_rows(report)),
         "## Fitting and compression",
-        "Where I(X;T) turns (step), how much it rises before and falls after, in its unit, with 95 % intervals; "
-        "p by a one-sided t-test over runs, corrected for the number of layers by Holm's rule.",
+        "Where I(X;T) turns (step; in brackets the first and the last run to turn), how much it rises before and "
+        "falls after, in its unit, with 95 % intervals of Student's t over runs; p by a one-sided t-test over "
+        "runs, corrected for the number of layers by Holm's rule.",
         _table(_phase_rows(report.phases)),
         "## What this does not say",
         "\n".join(f"- {caveat}" for caveat in CAVEATS),

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from recorded import make_run
+from scipy import stats
 
 from infoplane.analysis.modified_plane import QUANTITIES, gather_interactions, modified_plane_table
 from infoplane.errors import InfoplaneError
@@ -36,18 +37,20 @@ def test_rows_are_those_of_each_run_with_its_settings(paths):
     assert (found["batches"] == 2).all()
 
 
-def test_means_and_intervals_over_runs_and_batches(paths):
+def test_means_and_intervals_over_runs(paths, probe):
+    torch.manual_seed(2)
+    paths = [*paths, make_run(paths[0].with_name("seed2.h5"), probe)]
     rows = gather_interactions(paths, batches=BATCHES)
     found = modified_plane_table(rows)
     assert found["step"].tolist() == [0, 1, 2]
     for name in QUANTITIES:
         means = rows.groupby("step")[name].mean()
         assert found[name].to_numpy() == pytest.approx(means.to_numpy())
-        spread = rows.groupby("step")[name].agg(["min", "max"]).to_numpy()
-        assert (spread[:, 0] - 1e-12 <= found[f"{name}_low"]).all()
-        assert (found[f"{name}_low"] < found[f"{name}_high"]).all()
-        assert (found[f"{name}_high"] <= spread[:, 1] + 1e-12).all()
-    assert (found["runs"] == 2).all()
+        of_runs = rows.groupby(["step", "run"])[name].mean().unstack()
+        ends = stats.ttest_1samp(of_runs, 0, axis=1).confidence_interval(0.95)
+        assert found[f"{name}_low"].to_numpy() == pytest.approx(ends.low)
+        assert found[f"{name}_high"].to_numpy() == pytest.approx(ends.high)
+    assert (found["runs"] == 3).all()
     assert (found["status"] == "ok").all()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from infoplane.analysis.plane import (
     FLAGS,
@@ -222,8 +223,18 @@ def test_batches_are_averaged_within_runs_first():
     assert table["I_XT"] == 3.5
     assert table["I_XT_sd"] == pytest.approx(np.std([2, 5], ddof=1))
     assert table["I_XT_se"] == pytest.approx(np.hypot(1 / np.sqrt(3), 1.0) / 2)
-    assert 1 < table["I_XT_low"] < 3.5 < table["I_XT_high"] < 7
+    assert table[["I_XT_low", "I_XT_high"]].isna().all()
     assert (table["runs"], table["n"]) == (2, 512)
+
+
+def test_intervals_are_over_runs_or_over_the_batches_of_one():
+    runs = {"a": [1.0, 2.0, 3.0], "b": [4.0, 4.0, 7.0], "c": [3.0, 3.0, 6.0]}
+    table = plane_table(frame(*(row for name, values in runs.items() for row in batched(name, values)))).iloc[0]
+    expected = stats.t.interval(0.95, 2, loc=11 / 3, scale=stats.sem([2, 5, 4]))
+    assert (table["I_XT_low"], table["I_XT_high"]) == pytest.approx(expected)
+    table = plane_table(frame(*batched("a", [1.0, 2.0, 3.0]))).iloc[0]
+    expected = stats.t.interval(0.95, 2, loc=2, scale=1 / np.sqrt(3))
+    assert (table["I_XT_low"], table["I_XT_high"]) == pytest.approx(expected)
 
 
 def test_one_run_without_batches_has_no_interval():

@@ -8,10 +8,10 @@ import pytest
 from scipy import stats
 
 from infoplane.analysis.stats import (
-    bootstrap_table,
-    hierarchical_bootstrap,
     holm,
+    interval_table,
     layer_orders,
+    nested_interval,
     over_seeds,
     run_cube,
     student_interval,
@@ -37,74 +37,57 @@ def test_few_values():
     mean, low, high = student_interval([3.0])
     assert mean == 3
     assert np.isnan([low, high]).all()
-    assert student_interval([3.0, 3.0]) == (3, 3, 3)
+    assert np.isnan(student_interval([3.0, 4.0])[1:]).all()
+    assert student_interval([3.0, 5.0], least=2)[2] == pytest.approx(4 + 12.706205, rel=1e-6)
+    assert student_interval([3.0, 3.0, 3.0]) == (3, 3, 3)
 
 
 def test_interval_covers_as_often_as_it_says():
-    draws = np.random.default_rng(0).standard_normal((4000, 3))
-    ends = np.array([student_interval(draw)[1:] for draw in draws])
-    covered = ((ends[:, 0] < 0) & (ends[:, 1] > 0)).mean()
-    assert covered == pytest.approx(0.95, abs=0.011)
+    _, low, high = student_interval(np.random.default_rng(0).standard_normal((4000, 3)))
+    assert ((low < 0) & (high > 0)).mean() == pytest.approx(0.95, abs=0.011)
 
 
 def test_groups_keep_their_order_and_count_what_was_measured():
     table = pd.DataFrame(
-        {"variant": list("bbaa"), "seed": [0, 1, 0, 1], "beta": [np.nan] * 4, "x": [1, 3, 5, np.nan]}
+        {"variant": list("bbbaa"), "seed": [0, 1, 2, 0, 1], "beta": [np.nan] * 5, "x": [1, 2, 3, 5, np.nan]}
     )
     means = over_seeds(table, ["variant", "beta"], ["x"])
     assert means["variant"].tolist() == ["b", "a"]
     assert means["x"].tolist() == [2, 5]
-    assert means["seeds"].tolist() == [2, 1]
+    assert means["seeds"].tolist() == [3, 1]
     assert means["x_low"].isna().tolist() == [False, True]
 
 
-def coverage(runs, batches, between, within, draws=400):
-    """How often the interval holds the true mean, 0."""
+@pytest.mark.parametrize(("between", "within"), [(1.0, 0.3), (0.0, 1.0)])
+@pytest.mark.parametrize("runs", [3, 5])
+def test_nested_values_cover_as_often_as_they_say(runs, between, within):
     rng = np.random.default_rng(1)
-    seeds = rng.normal(0, between, (draws, runs, 1))
-    low, high = hierarchical_bootstrap(seeds + rng.normal(0, within, (draws, runs, batches)))
-    return float(((low <= 0) & (high >= 0)).mean())
+    values = rng.normal(0, between, (3000, runs, 1)) + rng.normal(0, within, (3000, runs, 10))
+    mean, low, high = nested_interval(values)
+    assert mean == pytest.approx(values.mean(axis=(1, 2)))
+    assert ((low <= 0) & (high >= 0)).mean() == pytest.approx(0.95, abs=0.015)
 
 
-@pytest.mark.parametrize(("between", "within"), [(1.0, 0.0), (1.0, 1.0), (1.0, 3.0)])
-def test_covers_with_many_runs(between, within):
-    assert 0.90 <= coverage(30, 10, between, within) <= 0.99
+def test_batches_of_several_runs_do_not_narrow_the_interval():
+    values = np.random.default_rng(0).normal(size=(4, 1)) + np.zeros((4, 20))
+    assert nested_interval(values) == pytest.approx(student_interval(values[:, 0]))
 
 
-def test_few_runs_are_too_narrow_as_the_documentation_says():
-    assert 0.70 <= coverage(5, 10, 1.0, 0.3) < 0.93
-
-
-def test_wider_than_a_bootstrap_that_forgets_the_runs():
-    rng = np.random.default_rng(0)
-    values = rng.normal(0, 1, (8, 1)) + rng.normal(0, 0.1, (8, 20))
-    low, high = hierarchical_bootstrap(values)
-    flat_low, flat_high = hierarchical_bootstrap(values.reshape(1, -1))
-    assert high - low > 2 * (flat_high - flat_low)
-
-
-def test_known_answers():
-    low, high = hierarchical_bootstrap(np.full((3, 4, 5), 7.3))
-    np.testing.assert_allclose(low, 7.3, rtol=1e-12)
-    np.testing.assert_allclose(high, 7.3, rtol=1e-12)
-    low, high = hierarchical_bootstrap(np.array([[0.0], [1.0]]))
-    assert (low, high) == (0, 1)
-    one = hierarchical_bootstrap(np.array([[5.0]]))
-    assert np.isnan(one).all()
+def test_one_run_has_the_interval_of_its_batches_and_two_have_none():
+    values = np.random.default_rng(0).normal(5, 1, (6, 4))
+    assert nested_interval(values[:1]) == student_interval(values[0])
+    assert np.isnan(nested_interval(values[:2])[1:]).all()
+    assert nested_interval(values[:2])[0] == pytest.approx(values[:2].mean())
+    assert np.isnan(nested_interval(np.array([[5.0]]))[1:]).all()
 
 
 def test_missing_values_are_left_out():
     values = np.random.default_rng(0).normal(5, 1, (6, 4))
     values[2] = np.nan
-    low, high = hierarchical_bootstrap(values)
-    assert low < np.nanmean(values) < high
-    assert np.isnan(hierarchical_bootstrap(np.full((3, 3), np.nan))).all()
-
-
-def test_the_same_seed_gives_the_same_interval():
-    values = np.random.default_rng(0).normal(size=(4, 3))
-    assert hierarchical_bootstrap(values) == hierarchical_bootstrap(values)
-    assert hierarchical_bootstrap(values) != hierarchical_bootstrap(values, seed=1)
+    values[3, 1:] = np.nan
+    kept = [*values[[0, 1, 4, 5]].mean(axis=1), values[3, 0]]
+    assert nested_interval(values) == pytest.approx(student_interval(kept))
+    assert np.isnan(nested_interval(np.full((3, 3), np.nan))).all()
 
 
 def test_orders_are_exact_for_few_layers():
@@ -142,5 +125,11 @@ def test_tables_become_cubes_and_intervals_of_them():
     assert cube[1].tolist() == [[[2, 2], [3, 3]], [[0, 10], [0, 10]]]
     assert np.isnan(cube).sum() == 2
     assert np.isnan(cube[0, :, 1, 1]).all()
-    table = bootstrap_table(rows, ["depth", "step"], ["x", "y"])
-    assert table.loc[(2, 0)].to_dict() == {"x_low": 2, "y_low": 0, "x_high": 3, "y_high": 10}
+    table = interval_table(rows, ["depth", "step"], ["x", "y"])
+    assert table.loc[(2, 0), ["x", "y"]].tolist() == [2.5, 5]
+    assert table[["x_low", "y_high"]].isna().all(axis=None)
+    third = rows[rows["run"] == "late"].assign(run="third", x=rows["x"] + 2)
+    table = interval_table(pd.concat([rows, third]), ["depth", "step"], ["x", "y"])
+    # Runs of 2, 3 and 4 at this place: as in the interval by hand.
+    assert table.loc[(2, 0), ["x", "x_low"]].tolist() == pytest.approx([3, 3 - 4.302653 / 3**0.5], rel=1e-6)
+    assert table.loc[(2, 0), ["y_low", "y_high"]].tolist() == [5, 5]

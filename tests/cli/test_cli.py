@@ -275,7 +275,7 @@ def test_other_estimators(recorded, tmp_path):
     for words in ("bins adaptive:30", "noise 0.1", "2 neighbours", "Ledoit", "dependence measures, not bits"):
         assert words in out
     code, out, complaint = recorded(
-        "plot", "whole.h5", "--estimator", "cka", "--batches", "2", "--batch-size", "20"
+        "plot", "whole.h5", "--estimator", "cka", "--batches", "3", "--batch-size", "12"
     )
     assert code == 0, complaint
     assert "whole-cka-plane.png" in out

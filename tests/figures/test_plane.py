@@ -166,12 +166,23 @@ def test_time_bands_show_the_intervals():
     assert top == pytest.approx(rows["I_XT_corrected_high"].max())
 
 
+def test_two_runs_have_no_bands():
+    metrics_of_two = pd.DataFrame({"step": STEPS, "runs": 2, "epoch": 0.0, "loss": 1.0, "loss_sd": 0.1})
+    plane = Plane(plane_table(estimates(runs=2)), metrics_of_two)
+    figure = information_over_time(plane)
+    for band in figure.findobj(matplotlib.collections.PolyCollection):
+        assert not any(np.isfinite(path.vertices).all() and len(path.vertices) for path in band.get_paths())
+    for caption, drawn in ((plane_caption(plane.table), "bars"), (time_caption(plane.table), "bands")):
+        assert f"Means over 2 runs; no {drawn}, as fewer than 3 runs have no interval" in caption
+        assert "standard deviation" not in caption
+
+
 def test_captions_say_what_was_measured():
     table = plane_table(estimates(runs=5, saturated={(1, s) for s in STEPS} | {(2, s) for s in STEPS}))
     for caption in (plane_caption(table), time_caption(table)):
         for part in ("mlp on mnist", "n = 512", "10 classes", "α = 1", "gaussian kernel", "bandwidth median"):
             assert part in caption
-        for part in ("5 runs", "95 % intervals of a hierarchical bootstrap", "10 label permutations", "Hollow"):
+        for part in ("5 runs", "95 % intervals of Student's t over runs", "10 label permutations", "Hollow"):
             assert part in caption
         assert "layer1, layer2: I(X;T) saturated at log₂ n = 9.00 bits at 8 of 8 snapshots" in caption
 
@@ -308,5 +319,6 @@ def test_batches_give_bars_and_are_named():
     assert (table["I_XT"] < table["I_XT_high"]).all()
     for caption in (plane_caption(table), time_caption(table)):
         assert "One run. Means over 3 batches of n samples" in caption
+        assert "95 % intervals of Student's t over batches" in caption
         assert "n = 512 samples a batch" in caption
     assert found(information_over_time(Plane(table)), "band:")

@@ -7,9 +7,7 @@ turns at the end and does not fall at all.
 
 A layer *compresses* if its fall, and *fits* if its rise, is above 0 over runs by a one-sided t-test at 5 % with
 Holm's correction over the layers; "neither" is a possible answer. However certain a phase is, its size stands
-beside it. One run cannot decide it: fluctuations of its training are the same in all its batches. The intervals of
-rise and fall are of a hierarchical bootstrap over runs and batches, the interval of the turn of the turns in
-resampled runs; with few runs both are rather too narrow, which is why they decide nothing.
+beside it. One run cannot decide it: fluctuations of its training are the same in all its batches.
 """
 
 from __future__ import annotations
@@ -22,7 +20,7 @@ from numpy.typing import NDArray
 from scipy.stats import ttest_1samp
 
 from infoplane.analysis.convergence.trajectories import Trajectories, last_snapshots, smooth
-from infoplane.analysis.stats import LEVEL, RESAMPLES, SIGNIFICANCE, hierarchical_bootstrap, holm
+from infoplane.analysis.stats import SIGNIFICANCE, holm, nested_interval
 
 PHASES = {
     (True, True): "fitting, then compression",
@@ -34,23 +32,22 @@ _ENDS = ("", "_low", "_high")
 _COLUMNS = [*(name + end for name in ("turn", "rise", "fall") for end in _ENDS), "p_rise", "p_fall"]
 
 
-def phases(curves: Trajectories, *, seed: int = 0) -> pd.DataFrame:
+def phases(curves: Trajectories) -> pd.DataFrame:
     """Fitting and compression of every layer.
 
     Args:
         curves: Those of I(X;T); of one run alone rise and fall are measured where its own turn is.
-        seed: Seed of the resampling.
 
     Returns:
-        One row per layer: `layer`, `depth`, `turn` (step of the highest point of the mean over runs), `rise` and
-        `fall` (in the unit of the curves), each with the ends of its 95 % interval in `<name>_low` and
+        One row per layer: `layer`, `depth`, `turn` (step of the highest point of the mean over runs) with those of
+        the first and the last run to turn in `turn_low` and `turn_high` (NaN for one run), `rise` and `fall` (in
+        the unit of the curves) with the ends of their 95 % intervals of Student's t in `<name>_low` and
         `<name>_high`, `p_rise` and `p_fall` after Holm's correction, and `phase`: one of `PHASES`, "undecidable"
         for one run, or the trouble of a layer that was not measured in all runs.
     """
-    rng = np.random.default_rng(seed)
     troubles = [next(filter(None, column), "") for column in curves.trouble.T]
     rows = [
-        {} if trouble else _layer(curves.values[:, :, place], curves.steps, rng)
+        {} if trouble else _layer(curves.values[:, :, place], curves.steps)
         for place, trouble in enumerate(troubles)
     ]
     table = pd.DataFrame(rows).reindex(columns=_COLUMNS).astype(float)
@@ -67,19 +64,18 @@ def phases(curves: Trajectories, *, seed: int = 0) -> pd.DataFrame:
     return table
 
 
-def _layer(values: NDArray, steps: NDArray, rng: np.random.Generator) -> dict[str, float]:
+def _layer(values: NDArray, steps: NDArray) -> dict[str, float]:
     """Turn, rise and fall of one layer, (R, B, T)."""
     means = values.mean(axis=1)
     turn = steps[_turns(means.mean(axis=0), steps)]
     row: dict[str, float] = {"turn": float(turn)}
     if len(means) > 1:
-        drawn = rng.multinomial(len(means), np.full(len(means), 1 / len(means)), RESAMPLES) / len(means)
-        resampled = steps[_turns(drawn @ means, steps)]
-        row["turn_low"], row["turn_high"] = np.quantile(resampled, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+        single = steps[_turns(means, steps)]
+        row |= {"turn_low": float(single.min()), "turn_high": float(single.max())}
     rise, fall = _rise_and_fall(values, steps)
     for name, changes in (("rise", rise), ("fall", fall)):
-        low, high = hierarchical_bootstrap(changes)
-        row |= {name: float(changes.mean()), f"{name}_low": float(low), f"{name}_high": float(high)}
+        mean, low, high = nested_interval(changes)
+        row |= {name: float(mean), f"{name}_low": float(low), f"{name}_high": float(high)}
         row[f"p_{name}"] = _above_zero(changes.mean(axis=1))
     return row
 

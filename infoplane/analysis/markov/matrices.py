@@ -112,10 +112,10 @@ def matrix_table(pairs: pd.DataFrame, layers: Sequence[str]) -> pd.DataFrame:
 def _cells(values: NDArray, names: Sequence[str], first: int, step: int, step_j: int) -> pd.DataFrame:
     """The cells of one matrix of each run, (R, V, V), as rows."""
     rows = []
-    for i, j in np.ndindex(values.shape[1:]):
-        mean, low, high = student_interval(values[:, i, j])
+    mean, low, high = student_interval(np.moveaxis(values, 0, -1))
+    for i, j in np.ndindex(mean.shape):
         pair = {"i": i + first, "j": j + first, "name_i": names[i], "name_j": names[j]}
-        ends = {"information": mean, "information_low": low, "information_high": high}
+        ends = {"information": mean[i, j], "information_low": low[i, j], "information_high": high[i, j]}
         rows.append({"step": step, "step_j": step_j, **pair, **ends})
     return pd.DataFrame(rows)
 

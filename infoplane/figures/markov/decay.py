@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -14,6 +13,7 @@ from matplotlib.lines import Line2D
 from infoplane.analysis.stats import student_interval
 from infoplane.errors import InfoplaneError
 from infoplane.figures.parts.canvas import COLUMN, canvas
+from infoplane.figures.parts.captions import intervals_text
 from infoplane.figures.parts.links import refuse_empty, snapshot_looks, snapshot_name, some_of, subject
 from infoplane.figures.parts.style import GREY, style
 
@@ -24,12 +24,12 @@ _MOST_STEPS = 3
 
 def decay_caption(table: pd.DataFrame) -> str:
     """The caption of `information_decay`: what was measured, how it is normalised, and what the bands are."""
-    runs, batches = table["runs"].iloc[0], table["batches"].iloc[0]
+    runs, batches = int(table["runs"].iloc[0]), int(table["batches"].iloc[0])
     return (
         f"Decay with distance of the information between the layers of {subject(table)} Less its permuted "
         "null, normalised by √(I(i;i) I(j;j)) and averaged over the pairs of layers at each distance; below: "
-        f"what training changes of it. Means over {runs} runs and {batches} batches; bands: 95 % intervals of "
-        "Student's t over runs; thin lines: single runs. A description, which no verdict rests on."
+        f"what training changes of it. Means over {runs} runs and {batches} batches; "
+        f"{intervals_text(runs, 0, 'bands')}; thin lines: single runs. A description, which no verdict rests on."
     )
 
 
@@ -80,6 +80,6 @@ def _curve(axes: Axes, rows: pd.DataFrame, quantity: str, look: dict[str, Any]) 
         thin = {"color": look["color"], "linewidth": 0.4, "alpha": 0.6}
         axes.plot(one["distance"], one[quantity], **thin, gid=f"run:{quantity}:{step}:{run}")
     wide = rows.pivot(index="distance", columns="run", values=quantity)
-    mean, low, high = np.array([student_interval(values) for values in wide.to_numpy()]).T
+    mean, low, high = student_interval(wide)
     axes.fill_between(wide.index, low, high, color=look["color"], alpha=0.2, linewidth=0)
     axes.plot(wide.index, mean, **look, gid=f"line:{quantity}:{step}")

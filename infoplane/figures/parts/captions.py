@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from infoplane.analysis.plane import corrected_axes, limits, saturation_summary
+from infoplane.analysis.stats import LEAST_VALUES
 from infoplane.estimators.nulls import input_pairings
 from infoplane.words import is_bits, settings_text, symbol, target_limit, target_text
 
@@ -65,15 +66,15 @@ def _marks(times: pd.DataFrame, turns: pd.DataFrame | None) -> str:
         "median over runs."
     )
     turn = (
-        "Triangles: the highest point of the mean I(X;T), with its 95 % interval over runs; hollow where no rise "
-        "before or no fall after it is established."
+        "Triangles: the highest point of the mean I(X;T), with a line from the first run to turn to the last; "
+        "hollow where no rise before or no fall after it is established."
     )
     return " ".join(filter(None, (rule, left_out_text(times), turn if turns is not None else "")))
 
 
 def _spread(table: pd.DataFrame, drawn: str) -> str:
     """What the values are means of; bands are drawn of loss and accuracy too."""
-    several = drawn == "bands" and int(table["runs"].max()) > 1
+    several = drawn == "bands" and int(table["runs"].max()) >= LEAST_VALUES
     return spread(table, drawn, ", of loss and accuracy ± 1 standard deviation" if several else "")
 
 
@@ -86,7 +87,15 @@ def spread(table: pd.DataFrame, drawn: str, others: str = "") -> str:
     of += [f"{batches} batches of n samples"] if batches else []
     once = "" if runs > 1 else "One run. "
     whole = " and ".join(of)
-    return f"{once}Means over {whole}; {drawn}: 95 % intervals of a hierarchical bootstrap{others}."
+    return f"{once}Means over {whole}; {intervals_text(runs, batches, drawn)}{others}."
+
+
+def intervals_text(runs: int, batches: int, drawn: str) -> str:
+    """Which intervals the bars or bands are, or that there are none; as `nested_interval` makes them."""
+    number, of = (runs, "runs") if runs > 1 else (batches, "batches")
+    if number < LEAST_VALUES:
+        return f"no {drawn}, as fewer than {LEAST_VALUES} {of} have no interval"
+    return f"{drawn}: 95 % intervals of Student's t over {of}"
 
 
 def batches_of(table: pd.DataFrame) -> int:

@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from infoplane.errors import InfoplaneError
 from infoplane.figures.parts.style import COLOURS, MARKERS
 
-INTERVALS = "95 % intervals of Student's t over seeds"
+INTERVALS = "95 % intervals of Student's t over seeds, where there are three"
 _DASHES: tuple[Any, ...] = (
     *("-", (0, (5, 1.5)), (0, (2, 1))),
     *((0, (6, 1, 1, 1)), (0, (1, 1)), (0, (8, 2, 2, 2, 1, 2))),

@@ -42,7 +42,10 @@ def test_accuracy_is_averaged_over_seeds_where_all_were_measured(tmp_path):
     assert table["step"].tolist() == [0, 100]
     assert table["accuracy"].tolist() == pytest.approx([0.1, 0.8])
     assert table["seeds"].tolist() == [2, 2]
-    assert table["accuracy_high"].iloc[1] == pytest.approx(0.8 + 0.1 * 12.706205, rel=1e-6)
+    assert table["accuracy_high"].isna().all()
+    planted_run(tmp_path / "sgd" / "seed2.h5", curve=[0.1, 0.8])
+    table = accuracy_table(compared_runs(tmp_path))
+    assert table["accuracy_high"].iloc[1] == pytest.approx(0.8 + 0.1 / 3**0.5 * 4.302653, rel=1e-6)
     assert block_switches(table) == {}
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from infoplane.analysis.convergence.phases import phases
 from infoplane.analysis.convergence.trajectories import Trajectories
@@ -54,7 +55,7 @@ def test_planted_phases():
 
 def test_noise_is_rarely_a_phase():
     shapes = {"first": np.full(40, 4.0), "second": np.full(40, 2.0)}
-    found = [phases(made(shapes, seed=seed), seed=seed) for seed in range(60)]
+    found = [phases(made(shapes, seed=seed)) for seed in range(60)]
     assert np.mean([(table["p_fall"] < 0.05).any() for table in found]) <= 0.1
     assert abs(np.mean([table["fall"].mean() for table in found])) < 0.02
 
@@ -66,6 +67,17 @@ def test_one_run_decides_nothing(batches):
     assert single["turn"] == pytest.approx(100, rel=0.4)
     assert single["fall"] == pytest.approx(0.5, abs=0.25)
     assert np.isnan([single["p_fall"], single["turn_low"]]).all()
+    assert np.isnan(single["fall_low"]) == (batches == 1)
+
+
+def test_intervals_are_over_runs_and_two_have_none():
+    shapes = {"hump": hump(100)}
+    five, two = (phases(made(shapes, runs=runs)).iloc[0] for runs in (5, 2))
+    # The ends are 2.776445 of those standard errors from the mean that p is made of.
+    t = stats.t.isf(five["p_fall"], 4)
+    assert five["fall"] - five["fall_low"] == pytest.approx(2.776445 * five["fall"] / t, rel=1e-5)
+    assert np.isnan([two["rise_low"], two["fall_high"]]).all()
+    assert two["turn_low"] <= two["turn_high"]
 
 
 def test_a_layer_in_trouble_is_left_out():
