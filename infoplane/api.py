@@ -6,6 +6,7 @@ runs, or as several of either; several are repetitions of one training, which di
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, Unpack
 import pandas as pd
 
 from infoplane.analysis.analyze import analyze as judge_runs
-from infoplane.analysis.comparison.methods import compared_runs, comparison_table, runs_table
+from infoplane.analysis.comparison.methods import compared_runs, comparison_table, refuse_unlike, runs_table
 from infoplane.analysis.gather import gather
 from infoplane.analysis.plane import Plane
 from infoplane.errors import InfoplaneError, unknown
@@ -305,7 +306,8 @@ def compare(
         One row per variant, as `infoplane.analysis.comparison.methods.comparison_table` gives it.
 
     Raises:
-        InfoplaneError: A variant or setting that is unknown or impossible, or a training that failed.
+        InfoplaneError: A variant or setting that is unknown or impossible, variants that cannot be compared, as
+            they differ in their data, or a training that failed.
 
     Example:
         >>> small = dict(model="mlp", widths=(16,), epochs=1, train_size=200, snapshots="2")
@@ -319,10 +321,15 @@ def compare(
     if reference and reference not in wanted:
         raise unknown("variant", reference, wanted)
     execution = Execution(jobs, progress=progress)
+    numbers = range(seeds) if isinstance(seeds, int) else list(seeds)
+    trainings = plan(wanted, numbers, Path(folder))
+    refuse_unlike({job.path: dataclasses.asdict(job.settings) for job in trainings})
     if tune_lr:
         wanted = tuned(wanted, tune_lr, Path(folder), execution)
-    numbers = range(seeds) if isinstance(seeds, int) else list(seeds)
-    run_jobs(plan(wanted, numbers, Path(folder)), execution)
+        trainings = plan(wanted, numbers, Path(folder))
+    # The learning rates of finished runs were tuned, so these are looked at now.
+    refuse_unlike({job.path: dataclasses.asdict(job.settings) for job in trainings}, Path(folder))
+    run_jobs(trainings, execution)
     return comparison_table(runs_table(compared_runs(Path(folder))), reference or next(iter(wanted)), margin)
 
 

@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 from planted import planted_run
 
+import infoplane as ip
 from infoplane import open_run
 from infoplane.analysis.comparison.methods import compared_runs
 from infoplane.analysis.gather import refuse_other_training
@@ -264,6 +265,31 @@ def test_variants_from_a_file_with_tables(infoplane, tmp_path):
     assert (configs["narrow"]["order"], configs["narrow"]["aux"]) == ("sequential", "linear")
     assert configs["dib-beta0.5"]["loss_every"] == 2
     assert all(config["epochs"] == 2 for config in configs.values())
+
+
+def test_what_is_no_comparison_is_refused_before_it_is_trained(tmp_path, monkeypatch):
+    calls = []
+    monkeypatch.setattr(compare, "record", lambda *given: calls.append(given))
+    sgd, dib = settings(), settings(method="greedy-dib")
+    smaller = dataclasses.replace(dib, train_size=100)
+    with pytest.raises(
+        InfoplaneError, match=r"dib/seed0.h5 differs from .*sgd/seed0.h5 in train_size, so they are"
+    ):
+        ip.compare({"sgd": sgd, "dib": smaller}, tmp_path / "c", seeds=2)
+    smaller = dataclasses.replace(smaller, validation=0.1)
+    with pytest.raises(InfoplaneError, match="in train_size, validation"):
+        ip.compare({"sgd": sgd, "dib": smaller}, tmp_path / "c", tune_lr=(1, 2), seeds=2)
+    # Shuffled labels are a control, which may have fewer samples.
+    record(settings(train_size=100, permute_labels=1.0), made(tmp_path / "c" / "shuffled" / "seed0.h5"))
+    record(settings(probe_size=30), made(tmp_path / "c" / "other" / "seed0.h5"))
+    with pytest.raises(InfoplaneError, match=r"other/seed0.h5 differs from .*dib/seed0.h5 in probe_size"):
+        ip.compare({"dib": dib}, tmp_path / "c", seeds=2)
+    assert not calls
+
+
+def made(path):
+    path.parent.mkdir(parents=True)
+    return path
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ paired t-test over seeds says so at 5 % after Holm's correction over all methods
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -45,13 +46,32 @@ def compared_runs(folder: Path) -> list[Path]:
     Raises:
         InfoplaneError: There are none.
     """
-    paths = sorted(trainings(folder.glob("[!.]*/[!.]*.h5")), key=_natural) if folder.is_dir() else []
+    paths = _run_files(folder)
     if not paths:
         what = "is a folder without" if folder.is_dir() else "is no folder of"
         raise InfoplaneError(
             f"{folder} {what} a comparison (run files VARIANT/seedN.h5); make one: infoplane compare -o {folder}"
         )
     return paths
+
+
+def refuse_unlike(planned: Mapping[Path, Mapping[str, Any]], folder: Path | None = None) -> None:
+    """Refuses a comparison before it is trained that `runs_table` would refuse afterwards.
+
+    Args:
+        planned: The settings of each run that is to be trained, by its file in the folder of its variant.
+        folder: The folder of the comparison, whose finished runs stand in the same table; None looks at none.
+
+    Raises:
+        InfoplaneError: Runs differ in their data, or those of one variant in more than their seeds.
+    """
+    finished: dict[Path, Mapping[str, Any]] = {}
+    for path in _run_files(folder) if folder else ():
+        with open_run(path) as run:
+            if run.results:
+                finished[path] = run.config
+    # As a run file holds them.
+    _refuse_mixture({**{path: json.loads(json.dumps(config)) for path, config in planned.items()}, **finished})
 
 
 def runs_table(paths: Sequence[Path]) -> pd.DataFrame:
@@ -233,6 +253,10 @@ def _refuse_mixture(configs: Mapping[Path, Mapping[str, Any]]) -> None:
                     f"{path} differs from {other} in {', '.join(names)}, so they are not {what}; "
                     "keep them in folders of their own"
                 )
+
+
+def _run_files(folder: Path) -> list[Path]:
+    return sorted(trainings(folder.glob("[!.]*/[!.]*.h5")), key=_natural) if folder.is_dir() else []
 
 
 def _natural(path: Path) -> list[Any]:
