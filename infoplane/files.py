@@ -11,6 +11,7 @@ import re
 import shutil
 import tempfile
 import time
+import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -116,7 +117,7 @@ def save_tensors(state: Mapping[str, Any], path: Path) -> None:
     """Saves tensors, numbers and words as a whole.
 
     Args:
-        state: What `torch.load` reads with `weights_only=True`.
+        state: What `load_tensors` reads.
         path: The file; its folder is made if needed.
 
     Raises:
@@ -129,6 +130,26 @@ def save_tensors(state: Mapping[str, Any], path: Path) -> None:
             torch.save(state, draft)
         except RuntimeError as error:  # torch does not say why
             raise OSError("disk full?") from error
+
+
+def load_tensors(path: Path) -> Any:
+    """Loads what `save_tensors` saved, to the CPU; nothing in it is run.
+
+    PyTorch takes bytes that changed for weights. The archive has a checksum of each of its parts, which says so.
+
+    Args:
+        path: The file.
+
+    Raises:
+        ValueError: A part is damaged; where more is, zipfile and PyTorch may raise any error.
+    """
+    import torch
+
+    with zipfile.ZipFile(path) as archive:
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise ValueError(f"{damaged} is damaged")
+    return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def write_csv(table: pd.DataFrame, draft: Path) -> None:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from infoplane.errors import InfoplaneError
-from infoplane.files import save_tensors
+from infoplane.files import load_tensors, save_tensors
 from infoplane.provenance import provenance
 from infoplane.runfile import SYNCHRONOUS, Run, RunWriter, Snapshot, beside, open_run, synchronous_path_of
 
@@ -94,7 +94,7 @@ class SynchronousPath:
 
     def _kept(self) -> dict[str, Any]:
         try:
-            return dict(torch.load(self.first, map_location="cpu", weights_only=True))
+            return dict(load_tensors(self.first))
         except Exception as error:
             raise InfoplaneError(f"{self.first} is damaged; delete it") from error
 

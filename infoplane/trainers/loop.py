@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -212,19 +212,26 @@ class Loop:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Puts back what `state_dict` gave."""
+        """Puts back what `state_dict` gave.
+
+        Raises:
+            ValueError: It is of another form; what PyTorch makes of the values may raise any error.
+        """
+        _refuse_other_form(state, self.state_dict(), {"optimizers", "cuda_rng", "costs"})
+        if not (0 <= state["step"] <= self.total_steps and -1 <= state["optimizers_of"] < len(self.plan)):
+            raise ValueError("it is not of this plan")
         self.step = state["step"]
         for unit, values in zip(self.units, state["units"], strict=True):
             unit.load_state_dict(values)
         self.seconds, self.timed_steps = state["seconds"], state["timed_steps"]
         self.largest_cache = state["largest_cache"]
-        self.costs = {k: Cost(*values) for k, values in state["costs"].items()}
+        self.costs = {int(k): _cost(*values) for k, values in state["costs"].items()}
         if state["optimizers_of"] >= 0:
             self._enter(state["optimizers_of"])
             # What was spent on the cache before is known; making it again is no part of the training.
             self.cache_seconds = state["cache_seconds"]
-            for k, values in state["optimizers"].items():
-                self._optimizers[k].load_state_dict(values)
+            for k, optimizer in self._optimizers.items():
+                _put_back(optimizer, state["optimizers"][k])
         torch.set_rng_state(state["rng"].cpu())
         if torch.cuda.is_available() and len(state["cuda_rng"]) == torch.cuda.device_count():
             torch.cuda.set_rng_state_all([rng.cpu() for rng in state["cuda_rng"]])
@@ -384,3 +391,38 @@ def evaluation(units: Sequence[Unit]) -> Iterator[None]:
     """Units in evaluation mode and without gradients, without a trace on training."""
     with eval_mode(nn.ModuleList(units)), torch.no_grad():
         yield
+
+
+def _refuse_other_form(value: Any, model: Any, free: Collection[str] = ()) -> None:
+    """Refuses what has not the types, keys, lengths and shapes of a model, but for keys that are `free`."""
+    if type(value) is not type(model):
+        raise ValueError(f"{type(value).__name__} in the place of {type(model).__name__}")
+    if isinstance(model, Tensor):
+        if value.shape != model.shape or value.dtype != model.dtype:
+            raise ValueError(f"{value.dtype} {tuple(value.shape)} in the place of {tuple(model.shape)}")
+    elif isinstance(model, dict):
+        if value.keys() != model.keys():
+            raise ValueError("other keys")
+        for key in model.keys() - free:
+            _refuse_other_form(value[key], model[key])
+    elif isinstance(model, list | tuple):
+        if len(value) != len(model):
+            raise ValueError("another length")
+        for part, of_model in zip(value, model, strict=True):
+            _refuse_other_form(part, of_model)
+
+
+def _put_back(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Puts back the state of an optimiser: tensors like its parameters, and counters."""
+    _refuse_other_form(state["param_groups"], optimizer.state_dict()["param_groups"])
+    optimizer.load_state_dict(state)
+    for parameter, values in optimizer.state.items():
+        for value in values.values():
+            if value is not None and torch.as_tensor(value).shape not in (parameter.shape, ()):
+                raise ValueError("state of an optimiser that is not like its parameters")
+
+
+def _cost(peak: int, saved: int | None, flops: int) -> Cost:
+    if not all(isinstance(number, int) for number in (peak, saved or 0, flops)):
+        raise ValueError("a cost that is no number")
+    return Cost(peak, saved, flops)

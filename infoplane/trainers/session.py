@@ -16,7 +16,7 @@ from infoplane.data import Dataset, augmentation, balanced_probe, hold_out, load
 from infoplane.device import device_of
 from infoplane.errors import InfoplaneError, RunFileError
 from infoplane.execution import QUIET, Counter, Execution
-from infoplane.files import save_tensors
+from infoplane.files import load_tensors, save_tensors
 from infoplane.models import input_channels
 from infoplane.recording.recorder import Recorder
 from infoplane.recording.schedule import snapshot_steps
@@ -283,16 +283,18 @@ class _Session:
             logger.warning("%s is not there; training again from initialisation", self.checkpoint)
             return
         try:
-            state = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
+            state = load_tensors(self.checkpoint)
+            run_id = state.get("run_id")
         except Exception as error:
             raise RunFileError(f"{self.checkpoint} is damaged; delete it to train again from the start") from error
-        if recorder and state.get("run_id") != recorder.run_id:
+        if recorder and run_id != recorder.run_id:
             raise RunFileError(f"{self.checkpoint} belongs to another run; delete it to train again from the start")
         try:
             self.loop.load_state_dict(state["loop"])
-        except (KeyError, RuntimeError, ValueError) as error:
+        except Exception as error:  # of PyTorch, any
             raise RunFileError(
-                f"{self.checkpoint} is of another infoplane version; delete it to train again from the start"
+                f"{self.checkpoint} is damaged or of another infoplane version; "
+                "delete it to train again from the start"
             ) from error
 
 

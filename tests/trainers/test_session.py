@@ -220,6 +220,70 @@ def test_resume_refuses(dropping, tmp_path):
         go_on(path)
 
 
+@pytest.fixture(scope="module")
+def checkpointed(tmp_path_factory):
+    """A run with momentum in its checkpoint."""
+    path = tmp_path_factory.mktemp("checkpointed") / "run.h5"
+    record(dataclasses.replace(SMALL, momentum=0.9), path)
+    return path
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda state: ["run_id"],
+        lambda state: state | {"loop": []},
+        lambda state: state | {"loop": None},
+        lambda state: state["loop"].update(step=10**6),
+        lambda state: state["loop"].update(step=True),
+        lambda state: state["loop"].update(units="x"),
+        lambda state: state["loop"].update(optimizers_of=9),
+        lambda state: state["loop"].update(optimizers_of=True),
+        lambda state: state["loop"].update(optimizers=3),
+        lambda state: state["loop"].update(cache_seconds="x"),
+        lambda state: state["loop"].update(costs={0: (1, 2, "x")}),
+        lambda state: state["loop"].update(rng=torch.zeros(3)),
+        lambda state: state["loop"]["optimizers"][0].update(state=None),
+        lambda state: state["loop"]["optimizers"][0]["param_groups"][0].update(momentum="x"),
+        lambda state: state["loop"]["optimizers"][0]["state"][0].update(momentum_buffer=torch.zeros(2, 2)),
+    ],
+)
+def test_a_checkpoint_of_another_form_is_refused(checkpointed, change):
+    checkpoint = checkpointed.with_suffix(".ckpt")
+    whole = checkpoint.read_bytes()
+    state = torch.load(checkpoint, weights_only=True)
+    torch.save(change(state) or state, checkpoint)
+    try:
+        with pytest.raises(InfoplaneError, match=r"damaged.*; delete it to train again"):
+            resume(checkpointed)
+    finally:
+        checkpoint.write_bytes(whole)
+
+
+def reversed_weights(whole, state):
+    weights = next(iter(state["model"].values())).numpy().tobytes()
+    assert weights in whole
+    return whole.replace(weights, weights[::-1])
+
+
+def a_flipped_bit_of_momentum(whole, state):
+    place = whole.index(state["loop"]["optimizers"][0]["state"][0]["momentum_buffer"].numpy().tobytes())
+    return whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :]
+
+
+@pytest.mark.parametrize("damage", [reversed_weights, a_flipped_bit_of_momentum])
+def test_numbers_that_changed_on_the_disk_are_not_trained_on(checkpointed, damage):
+    checkpoint = checkpointed.with_suffix(".ckpt")
+    whole = checkpoint.read_bytes()
+    checkpoint.write_bytes(damage(whole, torch.load(checkpoint, weights_only=True)))
+    assert torch.load(checkpoint, weights_only=True)  # PyTorch sees nothing
+    try:
+        with pytest.raises(InfoplaneError, match=r"run\.ckpt is damaged; delete it to train again"):
+            resume(checkpointed)
+    finally:
+        checkpoint.write_bytes(whole)
+
+
 def test_a_pickle_in_a_checkpoint_is_not_run(dropping, tmp_path):
     class Evil:
         def __reduce__(self):
