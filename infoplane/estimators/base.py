@@ -29,6 +29,8 @@ from infoplane.runfile import Probe, Run, Snapshot
 from infoplane.settings import settings_of
 from infoplane.targets import Target
 
+# Columns that every row has, NaN where an estimator has no such quantity.
+QUANTITIES = ("sigma_T", "sigma_X", "S_T", "S_X", "S_Y", "limit_XT", "limit_TY")
 MAIN = "labels"  # name of the target that a run is trained for
 BITS, DEPENDENCE = "bits", "dependence"
 Item = tuple[int, str]
@@ -342,7 +344,7 @@ class LayerEstimator(ABC):
         """
         value, null, null_std = self._with_null(i_ty, self.orders)
         value_xt, null_xt, null_xt_std = self._with_null(i_xt, self.input_orders)
-        empty = dict.fromkeys(("sigma_T", "sigma_X", "S_T", "S_X", "S_Y", "limit_XT", "limit_TY"), math.nan)
+        empty = dict.fromkeys(QUANTITIES, math.nan)
         return {
             "repeats": self.repeats,
             **empty,

@@ -48,6 +48,8 @@ WORDS = frozenset(
     }
 )
 INTEGERS = frozenset({"batches", "batch_size", "batch", "n", "classes", "step", "step_j", "i", "j"})
+# What every row has, be it empty.
+DUE = INTEGERS | {"epoch", "name_i", "name_j", "information", "information_null"}
 # What tells one row from another; the rest is known of the run, or by i and j.
 KEYS = (INTEGERS | WORDS | {"alpha", "tolerance", "input_permutations"}) - {"n", "classes", "name_i", "name_j"}
 Grams = Sequence[torch.Tensor | None]
@@ -96,7 +98,9 @@ def estimate_pairs(
         identity = {"run_id": run.run_id, "version": version, "target": settings.target or MAIN}
         columns = {**identity, **settings.options(run), **batch_columns(batches)}
         sound = partial(sound_rows, run)
-        stored = StoredTable(pairs_path(path), run.run_id, version, WORDS, INTEGERS, KEYS, sound, {"target": MAIN})
+        stored = StoredTable(
+            pairs_path(path), run.run_id, version, WORDS, INTEGERS, DUE, KEYS, sound, {"target": MAIN}
+        )
         table = stored.load()
         done = matching(table, columns)
         wanted = [(index, run.snapshots[index].step) for index in chosen]
@@ -106,6 +110,8 @@ def estimate_pairs(
             needed = {index for index, _ in missing} | ({len(run.snapshots) - 1} if to_end else set())
             items = [(index, layer.name) for index in sorted(needed) for layer in run.layers]
             table = _compute(run, parts_of(run, settings, columns, items, batches), missing, stored, execution)
+        else:
+            stored.sweep(table)
         rows = matching(table, columns)
         asked = {(run.snapshots[index].step, step_j) for index, step_j in wanted}
         rows = rows[[pair in asked for pair in zip(rows["step"], rows["step_j"], strict=True)]]

@@ -6,6 +6,7 @@ each row says by itself what made it.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -18,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from infoplane.errors import InfoplaneError
-from infoplane.estimators.base import MAIN, EstimatorSettings, Item, LayerView
+from infoplane.estimators.base import MAIN, QUANTITIES, EstimatorSettings, Item, LayerView
 from infoplane.estimators.batches import Batches
 from infoplane.estimators.engine.pool import Part, Pool, batch_columns, parts_of, solving, survey
 from infoplane.estimators.engine.store import StoredTable, matching
@@ -58,6 +59,10 @@ KNOWN = frozenset({"unit", "n", "classes", "depth", "features"})
 KEYS = (INTEGERS | WORDS | {"alpha", "tolerance", "input_permutations", "neighbours"}) - {"status"} - KNOWN
 # What a row with an estimate always has.
 VALUES = ("I_XT", "I_TY", "I_TY_null", "I_TY_null_std", "I_TY_corrected")
+# What every row has, be it empty.
+DUE = INTEGERS | {"epoch", "layer", "status", "repeats", *QUANTITIES, *VALUES}
+# What stands for columns that tables once did not have.
+OF_BEFORE = {"target": MAIN, **dict.fromkeys(("I_XT_null", "I_XT_null_std", "I_XT_corrected"), math.nan)}
 
 
 def estimates_path(run: Path) -> Path:
@@ -158,6 +163,8 @@ def estimate_run(
             ]
             workers = nullcontext(pool) if pool else solving(len(run.probe), execution)
             table = _compute(run, parts, stored, workers)
+        else:
+            stored.sweep(table)
         steps = [run.snapshots[index].step for index in snapshots]
     order = ["step", "depth", "batch"]
     found = pd.concat([matching(table, one).sort_values(order) for one in columns], ignore_index=True)
@@ -187,7 +194,7 @@ def _missing(run: Run, done: pd.DataFrame, wanted: Iterable[int], batches: Batch
 def _stored(run: Run) -> StoredTable:
     version, sound = versions().get("infoplane", ""), partial(sound_rows, run)
     path = estimates_path(run.path)
-    return StoredTable(path, run.run_id, version, WORDS, INTEGERS, KEYS, sound, {"target": MAIN})
+    return StoredTable(path, run.run_id, version, WORDS, INTEGERS, DUE, KEYS, sound, OF_BEFORE)
 
 
 def sound_rows(run: Run, table: pd.DataFrame) -> pd.Series:
@@ -205,15 +212,16 @@ def sound_rows(run: Run, table: pd.DataFrame) -> pd.Series:
     sizes = table["batch_size"].where(table["batches"] > 0, len(run.probe))
     # Another process may see more of a run that is being written.
     steps = table["step"] if run.left_open else [snapshot.step for snapshot in run.snapshots]
+    epochs = table["step"].map({snapshot.step: snapshot.epoch for snapshot in run.snapshots})
+    times = table["step"].isin(steps) & ((table["epoch"] == epochs) | epochs.isna())
     places = (table["layer"].map(depths) == table["depth"]) & (table["layer"].map(features) == table["features"])
-    return places & table["step"].isin(steps) & (table["n"] == sizes) & _has_values(table)
+    shares = table["repeats"].between(0, 1)
+    return places & times & shares & (table["n"] == sizes) & _has_values(table)
 
 
 def _has_values(table: pd.DataFrame) -> pd.Series:
     """Whether rows with an estimate have all that others of their settings have, and rows without have none."""
     is_measured = measured(table["status"])
-    if not set(VALUES) <= set(table.columns):
-        return ~is_measured
     numbers = table[[name for name in table.columns if name not in {*WORDS, "epoch"}]]
     present = numbers.notna() & ~numbers.isin([np.inf, -np.inf])
     settings = [table[name] for name in sorted(KEYS - {"step", "layer", "batch"}) if name in table]

@@ -39,7 +39,8 @@ class StoredTable:
         run_id: Identity of the run; of others nothing is read.
         version: Version of infoplane that makes the rows; of others nothing is read.
         words: Columns that hold text.
-        integers: Columns that hold whole numbers; a file without one of them is of an older infoplane and not read.
+        integers: Columns that hold whole numbers.
+        due: Columns that every row has; a file without one of them is of an older infoplane and not read.
         keys: Columns that tell one row from another.
         sound: Which rows of a table belong to the run and are whole, (rows,) of truth values.
         defaults: What stands for a column in a file of an infoplane that had none.
@@ -50,9 +51,10 @@ class StoredTable:
     version: str
     words: frozenset[str]
     integers: frozenset[str]
+    due: frozenset[str]
     keys: frozenset[str]
     sound: Callable[[pd.DataFrame], pd.Series]
-    defaults: Mapping[str, str] = field(default_factory=dict)
+    defaults: Mapping[str, Any] = field(default_factory=dict)
 
     def load(self) -> pd.DataFrame:
         """The stored rows of this run and version that are sound; empty where there are none.
@@ -73,7 +75,7 @@ class StoredTable:
         whole = [row for row in rows[1:] if len(row) == len(header) and NO_TEXT not in "".join(row)]
         if not {"run_id", "version"} <= set(header) or len(set(header)) < len(header):
             raise InfoplaneError(f"{self.path} is no table of estimates; delete it and estimate again")
-        if not set(header) >= self.integers:
+        if not set(header) >= self.due:
             return pd.DataFrame()
         text = pd.DataFrame(whole, columns=header).replace("", np.nan)
         table = self._typed(text.assign(**{n: value for n, value in self.defaults.items() if n not in text}))
@@ -85,9 +87,10 @@ class StoredTable:
         content = self.path.read_text(encoding="utf-8", errors="replace")
         rows: list[list[str]] = []
         # A last line without its end may lack digits that nobody would miss; a quote may run to the file's end.
+        whole, end, rest = content.rpartition("\n")
         with contextlib.suppress(csv.Error):
-            rows.extend(csv.reader(io.StringIO(content[: content.rfind("\n") + 1], newline="")))
-        return rows
+            rows.extend(csv.reader(io.StringIO(whole + end, newline="")))
+        return [*rows, [rest]] if rows and rest else rows
 
     def _typed(self, text: pd.DataFrame) -> pd.DataFrame:
         """The columns as what they hold, without rows that hold something else or have a key that others have."""
@@ -97,6 +100,18 @@ class StoredTable:
         readable = (text.isna() == table.isna()).all(axis=1) & table[[*self.integers]].notna().all(axis=1)
         once = ~table.duplicated([name for name in table.columns if name in self.keys], keep=False)
         return table[readable & once].astype({n: int if n in self.integers else float for n in numbers})
+
+    def sweep(self, table: pd.DataFrame) -> None:
+        """Writes the table anew where the file holds more than its rows, so that nobody takes that for estimates.
+
+        Args:
+            table: The rows as they were loaded.
+
+        Raises:
+            InfoplaneError: As for `store`.
+        """
+        if len(self._rows()) > 1 + len(table):
+            self.store(table.iloc[:0])
 
     def store(self, new: pd.DataFrame) -> pd.DataFrame:
         """Adds rows to what is stored, and gives it all.

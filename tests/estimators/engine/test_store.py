@@ -62,6 +62,11 @@ CHANGES = {
     "a value that is no number": (cell(3, "S_X", "4.x"), [3]),
     "a step that is no whole number": (cell(3, "step", "1.5"), [3]),
     "a step beyond whole numbers": (cell(3, "step", "9" * 30), [3]),
+    "another share of repeats": (cell(3, "repeats", "-3"), [3]),
+    "another epoch": (cell(3, "epoch", "7.5"), [3]),
+    "no epochs": (lambda lines: [lines[0].replace("epoch,", "age,"), *lines[1:]], [*range(6)]),
+    "no entropies of the target": (lambda lines: [lines[0].replace("S_Y,", ","), *lines[1:]], [*range(6)]),
+    "no layers": (lambda lines: [lines[0].replace(",layer,", ",player,"), *lines[1:]], [*range(6)]),
     "an unknown step": (cell(3, "step", "7"), [3]),
     "an unknown layer": (cell(4, "layer", "9"), [4]),
     "another depth": (cell(4, "depth", "3"), [4]),
@@ -129,6 +134,29 @@ def test_what_is_no_table_is_named(run_path, text):
         InfoplaneError, match=rf"{re.escape(str(path))} is (no .* and estimate again|a folder; give)"
     ):
         estimate_run(run_path, make_settings("renyi"))
+
+
+SURPLUS = {
+    "a row with a cell too many": lambda lines: [*lines, lines[2][:-1] + ",7\n"],
+    "a row of another run": lambda lines: [*lines, "0" * 32 + lines[2][32:]],
+    "a row that is cut": lambda lines: [*lines, lines[2][:40]],
+}
+
+
+@pytest.mark.parametrize("name", SURPLUS)
+@pytest.mark.parametrize(
+    ("estimates", "table"),
+    [(lambda path: estimate_run(path, make_settings("cka")), estimates_path), (estimate_pairs, pairs_path)],
+    ids=["layers", "pairs"],
+)
+def test_what_is_no_row_does_not_stay(run_path, estimates, table, name):
+    before = estimates(run_path)
+    path = table(run_path)
+    whole = path.read_text()
+    path.write_text("".join(SURPLUS[name](whole.splitlines(keepends=True))))
+    assert path.read_text() != whole
+    pd.testing.assert_frame_equal(estimates(run_path), before)
+    assert path.read_text() == whole
 
 
 @pytest.mark.parametrize("again", ["cut", "twice", "missing", "renamed"])
