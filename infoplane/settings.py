@@ -20,6 +20,9 @@ from infoplane.errors import InfoplaneError, unknown
 # Numbers of other libraries are numbers too, and a whole one will do where any will.
 _TAKEN: Mapping[type, type] = {float: numbers.Real, int: numbers.Integral}
 
+# JSON and the counters of other libraries hold no larger whole numbers.
+_LARGEST = 2**53
+
 
 @dataclass(frozen=True)
 class Range:
@@ -87,6 +90,8 @@ class Setting:
             taken = isinstance(item, _TAKEN.get(self.kind, self.kind))
             if not taken or (self.kind is not bool and isinstance(item, bool)):
                 raise InfoplaneError(f"{name} must be of type {self.kind.__name__}, got {item!r}")
+            if self.kind is int and abs(item) > _LARGEST:
+                raise InfoplaneError(f"{name} must be at most 2^53, got {item}")
             if self.choices and item not in self.choices:
                 raise unknown(name, item, self.choices)
             if self.range and not self.range.holds(item):

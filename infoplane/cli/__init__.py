@@ -6,6 +6,7 @@ once.
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import sys
@@ -84,8 +85,16 @@ def _run(verbose: bool) -> int:
         return _failed(
             InfoplaneError(f"code that was called asked to exit with {end.code!r}; remove that"), verbose
         )
+    except OSError as error:
+        return _failed(_of_path(error) if error.filename else error, verbose)
     except Exception as error:
         return _failed(error, verbose)
+
+
+def _of_path(error: OSError) -> InfoplaneError:
+    """What is said of a path that the system refuses, wherever it is looked at."""
+    advice = "give a shorter name" if error.errno == errno.ENAMETOOLONG else "mend that, or choose another place"
+    return InfoplaneError(f"{error.filename} cannot be used: {error.strerror}; {advice}")
 
 
 def _failed(error: Exception, verbose: bool) -> int:

@@ -258,7 +258,7 @@ def read_config(ctx: click.Context, param: click.Parameter, path: Path | None) -
         values = tomllib.loads(path.read_text())
     except FileNotFoundError:
         raise InfoplaneError(f"configuration file {path} does not exist") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise InfoplaneError(f"configuration file {path} cannot be read: {error}") from None
     known = {param.name: param for param in ctx.command.params if param.name not in (None, "config", "help")}
     given = {name.replace("-", "_"): value for name, value in values.items()}
@@ -270,7 +270,8 @@ def read_config(ctx: click.Context, param: click.Parameter, path: Path | None) -
             raise unknown(f"key in {path}:", name, sorted(filter(None, known)))
         if isinstance(value, (list, dict)) and not isinstance(known[name].type, CommaList):
             raise InfoplaneError(f"{path}: '{name}' takes one value, got {value}")
-    ctx.default_map = given
+    # A date or a fraction is no whole number in a file either, so it is read as on the command line.
+    ctx.default_map = {name: value if isinstance(value, list) else str(value) for name, value in given.items()}
 
 
 def config_option(command: Callable[..., Any], tables: bool = False) -> Callable[..., Any]:

@@ -126,6 +126,17 @@ def test_bad_config_files(infoplane, text, words):
     assert_one_line(infoplane("record", "--config", "none.toml"), "does not exist")
 
 
+@pytest.mark.parametrize(
+    "args",
+    [("info",), ("plot",), ("record", "-o"), ("record", "--config"), ("compare", "-o"), ("figures", "--out")],
+    ids=" ".join,
+)
+def test_a_path_that_the_system_refuses_is_named(infoplane, args):
+    result = infoplane(*args, "n" * 300)
+    assert_one_line(result, "nnn", "cannot be used: File name too long; give a shorter name")
+    assert not [*Path().iterdir()]
+
+
 def test_every_verb_has_examples_that_parse(infoplane):
     for name, command in cli.commands.items():
         code, out, _ = infoplane(name, "--help")
