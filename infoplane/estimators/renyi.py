@@ -160,7 +160,11 @@ class Renyi(LayerEstimator):
         self.limit_x = input_entropy(probe.distances, settings.alpha) if self.repeats else math.log2(self.n)
         self._entropies_y: dict[bytes, Interval] = {}
         with self.solver.turn():
-            self.entropy_x = self._input_entropy(self.input_gram())
+            gram = self.input_gram()
+            # Kept where every layer is joined with it, in all orders at once.
+            self._inputs = gram if self.solver.solves_many else None
+            self.entropy_x = self._input_entropy(gram)
+            del gram
             self._entropies_x = [self._input_entropy_in(order) for order in self.input_orders]
             self._known_y = self._target_entropy(source)
         self.entropy_y = self._known_y.value
@@ -252,15 +256,21 @@ class Renyi(LayerEstimator):
     def _informations(self, distances: NDArray, sigma: float) -> dict[str, Any]:
         """The row of a layer with these condensed distances and this bandwidth."""
         tolerance, gram = self.settings.tolerance, self.solver.gram(distances, sigma)
-        s_t = self.solver.entropy(gram, SHARE_T * tolerance, SEED_T)
-        left = tolerance - s_t.halfwidth
-        *null_ty, i_ty = self._with_target(gram, s_t, left)
-        multiply_kernel(gram, self._input_distances, self.sigma_x)
-        joint = self.solver.entropy(gram, left - self.entropy_x.halfwidth, SEED_XT)
+        if self._inputs is not None:
+            s_t, joint = self.solver.entropies(torch.stack([gram, gram * self._inputs]))
+            left, null = 0.0, self._null_at_once(gram, self._inputs, s_t)
+            *null_ty, i_ty = self._with_target(gram, s_t, left)
+        else:
+            s_t = self.solver.entropy(gram, SHARE_T * tolerance, SEED_T)
+            left = tolerance - s_t.halfwidth
+            *null_ty, i_ty = self._with_target(gram, s_t, left)
+            multiply_kernel(gram, self._input_distances, self.sigma_x)
+            joint = self.solver.entropy(gram, left - self.entropy_x.halfwidth, SEED_XT)
+            del gram
+            null = self._null_of_inputs(distances, sigma, s_t, left)
         i_xt = combine([self.entropy_x, s_t, joint], [1, 1, -1])
-        del gram
         return self.row(
-            i_xt=WithNull(i_xt.value, self._null_of_inputs(distances, sigma, s_t, left)),
+            i_xt=WithNull(i_xt.value, null),
             i_ty=WithNull(i_ty.value, [null.value for null in null_ty]),
             S_T=s_t.value,
             sigma_T=sigma,
@@ -293,6 +303,11 @@ class Renyi(LayerEstimator):
         multiply_kernel(joint, self.target_distances(order), self.sigma_y)
         return self.solver.entropy(joint, room, seed)
 
+    def _null_at_once(self, gram: torch.Tensor, inputs: torch.Tensor, s_t: Interval) -> list[float]:
+        """I(X;T) under each permuted pairing, from the Gram matrices of a layer and of the inputs."""
+        joints = self.solver.permuted_joint_entropies(gram, inputs, self.input_orders)
+        return [s_x.value + s_t.value - joint for s_x, joint in zip(self._entropies_x, joints, strict=True)]
+
     def _null_of_inputs(self, distances: NDArray, sigma: float, s_t: Interval, left: float) -> list[float]:
         """I(X;T) under each permuted pairing of the inputs with a layer of these distances and this bandwidth.
 
@@ -302,10 +317,6 @@ class Renyi(LayerEstimator):
             s_t: S(T).
             left: Of the tolerance, for S(X) and S(X,T).
         """
-        if self.solver.place.type == "cuda" and not self.settings.tolerance:
-            gram, inputs = self.solver.gram(distances, sigma), self.input_gram()
-            joints = self.solver.permuted_joint_entropies(gram, inputs, self.input_orders)
-            return [s_x.value + s_t.value - s for s_x, s in zip(self._entropies_x, joints, strict=True)]
 
         def joint(order: NDArray) -> torch.Tensor:
             gram = self.solver.gram(distances, sigma)

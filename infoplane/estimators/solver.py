@@ -116,10 +116,19 @@ class Solver:
             return certified_entropy(gram, self.alpha, min(room, self.tolerance), seed=seed)
         return Interval.of_exact(gram_entropy(gram, self.alpha, self.dtype))
 
+    @property
+    def solves_many(self) -> bool:
+        """Whether many matrices are solved at once, exactly: a single one does not fill a GPU."""
+        return self.place.type == "cuda" and not self.tolerance
+
+    def entropies(self, grams: torch.Tensor) -> list[Interval]:
+        """S_α of several Gram matrices (k, n, n) of any trace, bits: all at once, where `solves_many`."""
+        return [Interval.of_exact(value) for value in gram_entropies(grams, self.alpha, self.dtype).tolist()]
+
     def permuted_joint_entropies(
         self, gram: torch.Tensor, other: torch.Tensor, orders: Sequence[NDArray]
     ) -> list[float]:
-        """S_α of a variable and another one under several orders of its samples, many at once: for a GPU, exact.
+        """S_α of a variable and another one under several orders of its samples: all at once, where `solves_many`.
 
         Args:
             gram: Normalised Gram matrix of the variable, (n, n) float64.

@@ -177,6 +177,19 @@ def test_a_gpu_gives_the_same(tmp_path, options):
     np.testing.assert_allclose(found[0][VALUES], found[1][VALUES], atol=1e-4 if options else 1e-9)
 
 
+@pytest.mark.parametrize("alpha", [1.01, 2.0])
+def test_many_matrices_at_once_give_the_same(tmp_path, monkeypatch, alpha):
+    path = make_run(tmp_path / "run.h5", 60, classes=3, features=3)
+    settings = RenyiSettings(permutations=3, alpha=alpha)
+    one_by_one = estimate_run(path, settings)
+    estimates_path(path).unlink()
+    monkeypatch.setattr(Solver, "solves_many", property(lambda solver: True))
+    at_once = estimate_run(path, settings)
+    np.testing.assert_allclose(at_once[VALUES], one_by_one[VALUES], atol=1e-9)
+    null = ["I_XT_null", "I_XT_null_std"]
+    np.testing.assert_allclose(at_once[null], one_by_one[null], atol=1e-6)
+
+
 def test_a_tolerance_for_estimators_that_have_none(run_path, infoplane):
     for arguments in (("estimate", run_path), ("plot", run_path), ("analyze", run_path)):
         code, _, complaint = infoplane(*arguments, "--estimator", "kde", "--tolerance", "0.1")
