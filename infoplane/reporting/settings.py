@@ -15,7 +15,8 @@ from infoplane.words import settings_text
 # Settings that decide what is trained, by the names they have in a configuration.
 TRAINING = (
     *("method", "optimizer", "lr", "momentum", "weight_decay", "schedule", "epochs", "batch_size", "micro_batches"),
-    *("beta", "beta_schedule", "penalty", "loss_alpha", "loss_bandwidth", "loss_every", "order", "aux", "blocks"),
+    *("fit", "fit_weight", "fit_bandwidth", "beta", "beta_schedule", "target_bits", "penalty", "correction"),
+    *("loss_alpha", "loss_bandwidth", "loss_every", "order", "aux", "blocks"),
     *("group", "option", "activation", "widths", "amp"),
 )
 _VERSIONS = ("infoplane", "torch")

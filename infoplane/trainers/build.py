@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
+from dataclasses import replace
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -87,20 +88,25 @@ def _infos(chain: Chain, task: Task) -> list[BlockInfo]:
 
 
 def _loss_settings(settings: TrainingSettings, infos: Sequence[BlockInfo]) -> list[LossSettings]:
-    make = partial(LossSettings, aux=settings.aux or "linear", options=settings.options())
+    shared = LossSettings(aux=settings.aux or "linear", options=settings.options(), seed=settings.seed)
     if settings.beta is None:
-        return [make()] * len(infos)
-    return [
-        make(
-            beta=beta,
-            beta_schedule="warmup" if settings.beta_schedule == "warmup" else "constant",
-            penalty=str(settings.penalty),
-            alpha=float(settings.loss_alpha or 0),
-            bandwidth=str(settings.loss_bandwidth),
-            every=int(settings.loss_every or 1),
-        )
-        for beta in block_betas(settings.beta, settings.beta_schedule, len(infos))
-    ]
+        return [shared] * len(infos)
+    given: dict[str, Any] = {
+        "penalty": settings.penalty,
+        "correction": settings.correction,
+        "alpha": settings.loss_alpha,
+        "bandwidth": settings.loss_bandwidth,
+        "every": settings.loss_every,
+        "fit": settings.fit,
+        "fit_weight": settings.fit_weight,
+        "fit_bandwidth": settings.fit_bandwidth,
+        # Rising with depth is a matter of the numbers alone.
+        "beta_schedule": None if settings.beta_schedule == "rising" else settings.beta_schedule,
+    }
+    shared = replace(shared, **{name: value for name, value in given.items() if value is not None})
+    betas = block_betas(settings.beta, settings.beta_schedule, len(infos))
+    targets = per_block(settings.target_bits or (0.0,), len(infos), "target_bits")
+    return [replace(shared, beta=beta, target_bits=bits) for beta, bits in zip(betas, targets, strict=True)]
 
 
 def block_betas(beta: Sequence[float], schedule: str | None, blocks: int) -> list[float]:
@@ -114,10 +120,24 @@ def block_betas(beta: Sequence[float], schedule: str | None, blocks: int) -> lis
     Raises:
         InfoplaneError: The number of values fits neither.
     """
-    hidden = blocks - 1
-    if len(beta) not in (1, hidden):
-        raise InfoplaneError(f"`beta` has {len(beta)} values for {hidden} hidden blocks; give 1 or {hidden}")
-    values = list(beta) if len(beta) == hidden else [beta[0]] * hidden
+    values = per_block(beta, blocks, "beta")
     if schedule == "rising":
-        values = [value * (index + 1) / hidden for index, value in enumerate(values)]
-    return [*values, 0.0]
+        values = [value * (index + 1) / max(blocks - 1, 1) for index, value in enumerate(values)]
+    return values
+
+
+def per_block(values: Sequence[float], blocks: int, name: str) -> list[float]:
+    """A number for each block, 0 for the last one, which has no local loss.
+
+    Args:
+        values: One for all hidden blocks, or one for each.
+        blocks: Number of blocks L.
+        name: What the numbers are called in the error.
+
+    Raises:
+        InfoplaneError: The number of values fits neither.
+    """
+    hidden = blocks - 1
+    if len(values) not in (1, hidden):
+        raise InfoplaneError(f"`{name}` has {len(values)} values for {hidden} hidden blocks; give 1 or {hidden}")
+    return [*(values if len(values) == hidden else [values[0]] * hidden), 0.0]

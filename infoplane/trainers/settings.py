@@ -16,7 +16,9 @@ OPTIMISATION, LAYERWISE = "Optimisation", "Layer-wise methods"
 # Groups of settings that some methods have: those with local losses, those with auxiliary classifiers, greedy-dib,
 # and those that go block by block.
 LOCAL, AUXILIARY, DIB, BLOCKWISE = "local", "auxiliary", "greedy-dib", "blockwise"
-PENALTIES = ("mi_xt", "entropy_t", "mi_prev_t")
+MI_XT, ENTROPY_T, MI_PREV_T = PENALTIES = ("mi_xt", "entropy_t", "mi_prev_t")
+CE, MI_TY, BOTH = FITS = ("ce", "mi_ty", "both")
+UNCORRECTED, PERMUTED = CORRECTIONS = ("none", "permuted")
 _BELOW_ONE = Range("from 0 to below 1", lambda value: 0 <= value < 1)
 _SEED = Range("from 0 to below 2^40", lambda value: 0 <= value < 2**40)
 
@@ -27,7 +29,10 @@ def _of_method(name: str, kind_of_value: str, **more: Any) -> Any:
 
 
 def _of_dib(value: Any, meaning: str, **more: Any) -> Any:
-    """A setting that GreedyDIB alone has."""
+    """A setting that GreedyDIB alone has.
+
+    Those that older run files lack have no value where they are not given, so that old and new runs are comparable.
+    """
     return setting(None, f"greedy-dib: {meaning}", LAYERWISE, group=DIB, value=value, **more)
 
 
@@ -190,10 +195,31 @@ class TrainingSettings:
     )
     beta_schedule: str | None = _of_dib(
         "constant",
-        "rising with depth, or warming up over the first half of the training.",
-        choices=("constant", "rising", "warmup"),
+        "rising with depth, warming up over the first half of the training, or steered from beta to a target.",
+        choices=("constant", "rising", "warmup", "target"),
+    )
+    target_bits: tuple[float, ...] | None = _of_dib(
+        None,
+        "bits of the penalised information that beta is steered to; several: one for each hidden block.",
+        unset="none",
+        form="BITS,...",
     )
     penalty: str | None = _of_dib("mi_xt", "I(X;T_l), S(T_l) or I(T_{l-1};T_l).", choices=PENALTIES)
+    correction: str | None = _of_dib(
+        None, "take the permuted null off the penalty.", unset=UNCORRECTED, choices=CORRECTIONS
+    )
+    fit: str | None = _of_dib(
+        None,
+        "what fits a block to the targets: cross-entropy, I(T_l;Y) less its permuted null, or both.",
+        unset=CE,
+        choices=FITS,
+    )
+    fit_weight: float | None = _of_dib(
+        None, "fit both: weight of I(T_l;Y), in bits, beside the cross-entropy.", unset="0.3", range=NOT_NEGATIVE
+    )
+    fit_bandwidth: str | None = _of_dib(
+        None, "kernel width for I(T_l;Y): median:C, knn:K or fixed:S.", unset="median:1"
+    )
     loss_alpha: float | None = _of_dib(1.01, "order of the entropies.", range=POSITIVE)
     loss_bandwidth: str | None = _of_dib("knn:10", "kernel width in a batch: knn:K, median:C or fixed:S.")
     loss_every: int | None = _of_dib(1, "the information term enters every so many steps.", range=at_least(1))
@@ -308,3 +334,9 @@ def _check(settings: TrainingSettings) -> None:
         raise InfoplaneError(f"method '{settings.method}' learns from whole batches; leave out `micro_batches`")
     if settings.group and not settings.blocks:
         raise InfoplaneError("`group` says how units are merged into so many `blocks`; give both or neither")
+    if (settings.beta_schedule == "target") != bool(settings.target_bits):
+        raise InfoplaneError("`beta_schedule='target'` steers beta to so many `target_bits`; give both or neither")
+    if settings.fit_weight is not None and settings.fit != BOTH:
+        raise InfoplaneError("`fit_weight` is the weight of I(T;Y) beside the cross-entropy; give `fit='both'` too")
+    if settings.fit_bandwidth is not None and settings.fit in (None, CE):
+        raise InfoplaneError("`fit_bandwidth` is that of I(T;Y); give `fit='mi_ty'` or `fit='both'` too")

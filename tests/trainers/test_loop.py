@@ -120,6 +120,8 @@ def test_dib_without_beta_is_greedy_ce(tmp_path, trained, order):
     plain = checkpoint(trained(dataclasses.replace(LAYERWISE, order=order)))
     dib = dataclasses.replace(LAYERWISE, order=order, method="greedy-dib", beta=(0.0,))
     assert same(plain["model"], state(dib, tmp_path, "dib")["model"])
+    both = dataclasses.replace(dib, fit="both", fit_weight=0.0, correction="permuted")
+    assert same(plain["model"], state(both, tmp_path, "dib")["model"])
     with_term = state(dataclasses.replace(dib, beta=(0.1,)), tmp_path, "dib")["model"]
     assert not same(plain["model"], with_term)
 
@@ -190,9 +192,18 @@ def crossings(loop):
 
 
 @pytest.mark.parametrize("order", ["simultaneous", "sequential"])
-@pytest.mark.parametrize("method", ["greedy-ce", "greedy-dib"])
-def test_no_gradient_crosses_a_block(digits, order, method):
-    settings = dataclasses.replace(LAYERWISE, method=method, order=order, batch_size=600)
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"method": "greedy-ce"},
+        {"method": "greedy-dib"},
+        {"method": "greedy-dib", "fit": "mi_ty", "correction": "permuted"},
+        {"method": "greedy-dib", "fit": "both", "penalty": "mi_prev_t", "correction": "permuted"},
+    ],
+    ids=str,
+)
+def test_no_gradient_crosses_a_block(digits, order, change):
+    settings = dataclasses.replace(LAYERWISE, order=order, batch_size=600, **change)
     assert crossings(loop_of(settings, digits)[1]) == ([], [])
 
 
@@ -237,12 +248,16 @@ def test_gradients_are_freed_at_once(digits):
     assert held == []
 
 
+READING = {"fit": "both", "correction": "permuted", "beta_schedule": "target", "target_bits": (1.0,)}
+
+
 @pytest.mark.parametrize("order", ["simultaneous", "sequential"])
-@pytest.mark.parametrize("stop_at", [1, 7, 13])
-def test_stopped_in_any_block_and_resumed(tmp_path, trained, monkeypatch, order, stop_at):
+@pytest.mark.parametrize(("stop_at", "reading"), [(1, {}), (7, {}), (13, {}), (13, READING)], ids=str)
+def test_stopped_in_any_block_and_resumed(tmp_path, trained, monkeypatch, order, stop_at, reading):
     settings = dataclasses.replace(
         LAYERWISE, order=order, snapshots="every:3", augment="shift:1", batch_size=400, method="greedy-dib"
     )
+    settings = dataclasses.replace(settings, **reading)
     whole = trained(settings)
     steps, forward = [], Unit.forward
 
@@ -394,6 +409,16 @@ def test_two_processes_train_as_one(tmp_path):
         ({"method": "greedy-ce", "aux": "conv"}, "write 'conv:1'"),
         ({"method": "greedy-dib", "beta": (0.1, 0.2)}, "2 values for 5 hidden blocks"),
         ({"method": "greedy-dib", "beta": (-1.0,)}, "beta must be 0 or more"),
+        ({"method": "greedy-ce", "fit": "mi_ty"}, "no information term; it is greedy-dib's; leave out `fit`"),
+        ({"method": "greedy-dib", "beta_schedule": "target"}, "give both or neither"),
+        ({"method": "greedy-dib", "target_bits": (1.0,)}, "give both or neither"),
+        (
+            {"method": "greedy-dib", "beta_schedule": "target", "target_bits": (1.0, 2.0)},
+            "`target_bits` has 2 values for 5 hidden blocks",
+        ),
+        ({"method": "greedy-dib", "fit_weight": 0.5}, "give `fit='both'` too"),
+        ({"method": "greedy-dib", "fit_bandwidth": "knn:3"}, "give `fit='mi_ty'` or"),
+        ({"method": "greedy-dib", "penalty": "entropy_t", "correction": "permuted"}, "no permuted null"),
         ({"method": "greedy-ce", "option": ("similarity=1",)}, "no option 'similarity'"),
         ({"method": "greedy-ce", "option": ("similarity",)}, "write NAME=NUMBER"),
         ({"method": "greedy-ce", "order": "both"}, "unknown order"),
@@ -416,6 +441,7 @@ def test_a_run_goes_on_only_where_its_length_does_not_matter(tmp_path):
 
 
 def test_betas():
+    assert block_betas([0.1], "rising", 1) == [0.0]
     assert block_betas([0.1], "constant", 4) == [0.1, 0.1, 0.1, 0.0]
     assert block_betas([0.3], "rising", 4) == pytest.approx([0.1, 0.2, 0.3, 0.0])
     assert block_betas([1, 2, 3], None, 4) == [1, 2, 3, 0.0]

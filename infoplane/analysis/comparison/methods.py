@@ -27,7 +27,8 @@ MARGIN = 0.01
 # Settings in which variants may differ, tested on the same data; the runs of one variant differ in MAY_DIFFER only.
 _VARIED = (
     "model widths activation layers permute_labels "
-    "method order blocks group aux beta beta_schedule penalty loss_alpha loss_bandwidth loss_every option epochs "
+    "method order blocks group aux beta beta_schedule target_bits penalty correction loss_alpha loss_bandwidth "
+    "loss_every fit fit_weight fit_bandwidth option epochs "
     "lr schedule optimizer momentum weight_decay batch_size micro_batches cache_mib amp"
 )
 VARIED = {*MAY_DIFFER, *_VARIED.split()}

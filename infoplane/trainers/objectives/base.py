@@ -51,11 +51,18 @@ class LossSettings:
     Attributes:
         aux: Auxiliary classifier: linear, conv:K, mlp-sr, next:D or pool:F.
         beta: Weight β_l of the information term of this block.
-        beta_schedule: constant, or warmup (linear rise over the first half of the training of the block).
+        beta_schedule: constant, warmup (linear rise over the first half of the training of the block), or target
+            (β is steered from `beta` to where the penalty has `target_bits`).
         penalty: mi_xt, entropy_t or mi_prev_t.
+        correction: none, or permuted: the penalty is taken less its permuted null.
         alpha: Order α of the information term.
         bandwidth: Rule for the bandwidth in a batch: knn:K, median:C or fixed:S.
         every: The information term enters every so many steps, with its weight multiplied by as much.
+        target_bits: What the penalty is steered to.
+        fit: ce, mi_ty or both.
+        fit_weight: Weight of I(T_l;Y) beside the cross-entropy.
+        fit_bandwidth: Rule for the bandwidth of T_l in I(T_l;Y).
+        seed: Seed of what the loss draws.
         options: Other numbers by name, see `option`.
     """
 
@@ -66,6 +73,12 @@ class LossSettings:
     alpha: float = 1.01
     bandwidth: str = "knn:10"
     every: int = 1
+    correction: str = "none"
+    target_bits: float = 0.0
+    fit: str = "ce"
+    fit_weight: float = 0.3
+    fit_bandwidth: str = "median:1"
+    seed: int = 0
     options: Mapping[str, float] = field(default_factory=dict)
 
 

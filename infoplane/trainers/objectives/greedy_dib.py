@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import torch
@@ -14,90 +14,211 @@ from infoplane.errors import InfoplaneError, unknown
 from infoplane.kernels import Bandwidth
 from infoplane.trainers.objectives.base import BlockInfo, LossSettings, Pass
 from infoplane.trainers.objectives.predsim import PredSim
-from infoplane.trainers.objectives.similarities import bandwidth, batch_distances, gaussian
-from infoplane.trainers.settings import PENALTIES
+from infoplane.trainers.objectives.similarities import bandwidth, batch_distances, gaussian, to_float64
+from infoplane.trainers.settings import (
+    BOTH,
+    CORRECTIONS,
+    ENTROPY_T,
+    FITS,
+    MI_PREV_T,
+    MI_TY,
+    PENALTIES,
+    PERMUTED,
+)
 
-BETA_SCHEDULES = ("constant", "warmup")
+BETA_SCHEDULES = ("constant", "warmup", "target")
 RULES = ("knn", "median", "fixed")
+FIT, PENALTY = "fit", "penalty"
+SEED_STRIDE = 1_000_003
+# A steered β stays within this factor of the β that it starts from.
+STEERED = 1000.0
 
 
 class GreedyDIB(PredSim):
-    """Loss of the task at an auxiliary classifier, plus β_l times an information in bits.
+    """A fit to the targets plus β_l times an information in bits, from matrix-based Rényi entropies S of the batch.
 
-    The information is I_α(X;T_l) (mi_xt; Yu, Yu and Príncipe, "Deep deterministic information bottleneck with
-    matrix-based entropy functional", ICASSP 2021), H_α(T_l) (entropy_t; after Strouse and Schwab, "The
-    deterministic information bottleneck", Neural Computation 29(6), 2017) or I_α(T_{l−1};T_l) (mi_prev_t), by the
-    matrix-based Rényi entropies of order α of one batch. Bandwidths σ of the kernel exp(−d² / (2σ²)) are found in
-    the batch and get no gradient.
+    The fit is the loss of the task at an auxiliary classifier (ce), the information −[I(T_l;Y) − I(T_l;πY)] =
+    −[S(T_l,πY) − S(T_l,Y)] (mi_ty), or the first plus `fit_weight` times the second (both). The Gram matrix of Y
+    is 1 where two samples have one class and 0 elsewhere, times a Gaussian of the boxes where the task has some.
+    The permutation π, one a step, takes off what the kernel reports of any labels, which has a gradient too:
+    without it all distances may grow until I(T_l;Y) = S(Y), whatever the labels. Under mi_ty alone the auxiliary
+    classifier learns from the detached output, to read out what the block has. The last block learns by the task.
 
-    Yu, Yu and Príncipe train a whole network with one such term at its bottleneck, with α = 1.01, σ from the 10
+    The penalty is I_α(X;T_l) (mi_xt; Yu, Yu and Príncipe, "Deep deterministic information bottleneck with
+    matrix-based entropy functional", ICASSP 2021), S_α(T_l) (entropy_t; after Strouse and Schwab, "The
+    deterministic information bottleneck", Neural Computation 29(6), 2017) or I_α(T_{l−1};T_l) (mi_prev_t), as it
+    is or less its permuted null: I(X;T_l) − I(πX;T_l) = S(πX,T_l) − S(X,T_l). Bandwidths σ of the kernel
+    exp(−d² / (2σ²)) are of the batch and get no gradient.
+
+    Yu, Yu and Príncipe train a whole network with one such penalty at its bottleneck, with α = 1.01, σ from the 10
     nearest samples and β = 0.01 (VGG-16, CIFAR-10) or 1e-6 (MNIST, perceptron); their public code takes
-    exp(−d²/σ²), which is a σ smaller by √2. Here every block has its own term and classifier. The option
+    exp(−d²/σ²), which is a σ smaller by √2. Here every block has its own term and classifier.
+
+    Under the schedule `target` β_l is steered: in each step in which it enters it is multiplied by
+    exp(r · (I − target)), the difference cut to 1 bit and r the option `steering_rate`, 0.02. The option
     `similarity_weight`, 0, puts similarity matching beside the loss of the task, as in `PredSim`.
+
+    On a GPU no value is read back, except inside the solver of eigenvalues; orders such as α = 2 need none.
     """
 
-    NUMBERS: ClassVar[Mapping[str, float]] = {"similarity_weight": 0.0}
+    NUMBERS: ClassVar[Mapping[str, float]] = {"similarity_weight": 0.0, "steering_rate": 0.02}
+    steered: Tensor
 
     def __init__(self, info: BlockInfo, loss_settings: LossSettings) -> None:
         super().__init__(info, loss_settings)
         _check(loss_settings)
         self.loss_settings = loss_settings
-        self.rule = Bandwidth.parse(loss_settings.bandwidth)
+        rules = {FIT: loss_settings.fit_bandwidth, PENALTY: loss_settings.bandwidth}
+        self.rules = {name: Bandwidth.parse(rule) for name, rule in rules.items()}
+        if loss_settings.beta_schedule == "target":
+            self.register_buffer("steered", torch.tensor(loss_settings.beta))
 
     def loss(self, local: Pass) -> Tensor:
-        """Loss of the task in nats, plus the weighted information in bits."""
+        """Loss of the task in nats, plus the weighted informations in bits."""
         loss = super().loss(local)
-        weight = self.weight(local)
-        return loss + weight * self.information(local).to(loss) if weight else loss
+        weights = self._weights(local)
+        if not weights:
+            return loss
+        for name, bits in zip(weights, self._bits(local, [*weights]), strict=True):
+            loss = loss + weights[name] * bits.to(loss)
+            if name == PENALTY and self.loss_settings.beta_schedule == "target":
+                self._steer(bits.detach())
+        return loss
+
+    def classification(self, local: Pass) -> Tensor:
+        """Loss of the task; a readout alone where the information is the fit."""
+        output = local.output.detach() if self.loss_settings.fit == MI_TY else local.output
+        return self.task.loss(self.head(output), local.targets)
 
     def weight(self, local: Pass) -> float:
-        """Weight of the information in this step; 0 leaves it out."""
-        if local.step % self.loss_settings.every:
+        """Weight of the penalty in this step, under `target` relative to the steered β; 0 leaves it out."""
+        every = self.loss_settings.every
+        if local.step % every:
             return 0.0
+        if self.loss_settings.beta_schedule == "target":
+            return float(every)
         rise = min(1.0, 2 * local.progress) if self.loss_settings.beta_schedule == "warmup" else 1.0
-        return self.loss_settings.beta * self.loss_settings.every * rise
+        return self.loss_settings.beta * every * rise
 
     def information(self, local: Pass) -> Tensor:
         """The penalised information in bits, 0-dimensional float64, with its graph."""
-        output = self._gram(local.output)
-        if self.loss_settings.penalty == "entropy_t":
-            return entropy_with_gradient(output, self.loss_settings.alpha)
-        other, known = self._given(local)
-        # One eigenproblem of two matrices is faster than two, above all on a GPU.
-        own, joint = entropy_with_gradient(torch.stack([output, output * other]), self.loss_settings.alpha)
-        return own + known - joint
+        return self._bits(local, [PENALTY])[0]
+
+    def fitted(self, local: Pass) -> Tensor:
+        """I(T_l;Y) less its permuted null in bits, 0-dimensional float64, with its graph."""
+        return self._bits(local, [FIT])[0]
+
+    def _weights(self, local: Pass) -> dict[str, float | Tensor]:
+        """Weights of the informations that enter in this step."""
+        settings = self.loss_settings
+        weights: dict[str, float | Tensor] = {}
+        if settings.fit == MI_TY:
+            weights[FIT] = -1.0
+        elif settings.fit == BOTH and settings.fit_weight and local.step % settings.every == 0:
+            weights[FIT] = -settings.fit_weight * settings.every
+        weight = self.weight(local)
+        if weight:
+            # A copy, since the buffer moves before the gradients are taken.
+            weights[PENALTY] = weight * self.steered.clone() if settings.beta_schedule == "target" else weight
+        return weights
+
+    def _steer(self, bits: Tensor) -> None:
+        """Moves β up where there are more bits than the target, and down where there are fewer."""
+        excess = (bits - self.loss_settings.target_bits).clamp(-1.0, 1.0).to(self.steered)
+        self.steered.mul_(torch.exp(self.numbers["steering_rate"] * excess))
+        start = self.loss_settings.beta
+        self.steered.clamp_(start / STEERED, start * STEERED)
+
+    def _bits(self, local: Pass, names: Sequence[str]) -> list[Tensor]:
+        """The informations of these names."""
+        squared = batch_distances(local.output)
+        terms = [self._term(local, name, gaussian(squared, bandwidth(squared, self.rules[name]))) for name in names]
+        matrices = [matrix for several, _ in terms for matrix in several]
+        # One eigenproblem of several matrices is faster than several, above all on a GPU.
+        stack = torch.stack(matrices) if len(matrices) > 1 else matrices[0]
+        entropies = iter(entropy_with_gradient(stack, self.loss_settings.alpha).reshape(-1))
+        values = []
+        for several, known in terms:
+            value = next(entropies) + known
+            values.append(value - next(entropies) if len(several) > 1 else value)
+        return values
+
+    def _term(self, local: Pass, name: str, output: Tensor) -> tuple[list[Tensor], Tensor | float]:
+        """An information as the entropy of a matrix, plus a number, less that of a second if there is one."""
+        if name == PENALTY and self.loss_settings.penalty == ENTROPY_T:
+            return [output], 0.0
+        other, known = self._given(local, name)
+        if not self._is_corrected(name):
+            return [output, output * other], known
+        order = self._permutation(local)
+        return [output * other[order][:, order], output * other], known
 
     @torch.no_grad()
-    def _given(self, local: Pass) -> tuple[Tensor, Tensor]:
-        """Gram matrix and entropy of what the block does not change: X, the same for all blocks, or T_{l−1}."""
-        if self.loss_settings.penalty == "mi_prev_t":
-            gram = self._gram(local.below)
-            return gram, entropy_with_gradient(gram, self.loss_settings.alpha)
-        key = f"X with {self.rule}, alpha {self.loss_settings.alpha}"
-        if key not in local.memo:
-            gram = self._gram(local.inputs)
-            local.memo[key] = gram, entropy_with_gradient(gram, self.loss_settings.alpha)
-        known: tuple[Tensor, Tensor] = local.memo[key]
-        return known
+    def _given(self, local: Pass, name: str) -> tuple[Tensor, Tensor | float]:
+        """Gram matrix of Y, X or T_{l−1}, which the block does not change, and its entropy.
 
-    def _gram(self, samples: Tensor) -> Tensor:
+        The entropy is 0 where the null takes it off. Y and X are the same for all blocks.
+        """
+        rule, alpha, corrected = self.rules[name], self.loss_settings.alpha, self._is_corrected(name)
+        of_below = name == PENALTY and self.loss_settings.penalty == MI_PREV_T
+        key = f"{name} with {rule}, alpha {alpha}, corrected {corrected}"
+        if key in local.memo and not of_below:
+            known: tuple[Tensor, Tensor | float] = local.memo[key]
+            return known
+        gram = (
+            self._label_gram(local) if name == FIT else self._gram(local.below if of_below else local.inputs, rule)
+        )
+        made = gram, 0.0 if corrected else entropy_with_gradient(gram, alpha)
+        if not of_below:
+            local.memo[key] = made
+        return made
+
+    def _label_gram(self, local: Pass) -> Tensor:
+        """1 where two samples have one class, else 0; times a Gaussian of the boxes."""
+        labels, boxes = local.targets.labels, local.targets.boxes
+        gram = to_float64(labels[:, None] == labels)
+        return gram if boxes is None or not self.task.boxes else gram * self._gram(boxes, self.rules[FIT])
+
+    def _is_corrected(self, name: str) -> bool:
+        return name == FIT or self.loss_settings.correction == PERMUTED
+
+    def _permutation(self, local: Pass) -> Tensor:
+        """An order of the samples, one for all blocks of a step, by the seed of the run and the step."""
+        if "permutation" not in local.memo:
+            # Below zero, where no seed of the data is.
+            generator = torch.Generator().manual_seed(-1 - self.loss_settings.seed * SEED_STRIDE - local.step)
+            order = torch.randperm(len(local.output), generator=generator)
+            local.memo["permutation"] = order.to(local.output.device, non_blocking=True)
+        permutation: Tensor = local.memo["permutation"]
+        return permutation
+
+    def _gram(self, samples: Tensor, rule: Bandwidth) -> Tensor:
         squared = batch_distances(samples)
-        return gaussian(squared, bandwidth(squared, self.rule))
+        return gaussian(squared, bandwidth(squared, rule))
 
 
 def _check(loss_settings: LossSettings) -> None:
-    if loss_settings.penalty not in PENALTIES:
-        raise unknown("penalty", loss_settings.penalty, PENALTIES)
-    if loss_settings.beta_schedule not in BETA_SCHEDULES:
-        raise unknown("schedule of beta", loss_settings.beta_schedule, BETA_SCHEDULES)
-    rule = Bandwidth.parse(loss_settings.bandwidth).rule
-    if rule not in RULES:
-        raise InfoplaneError(
-            f"bandwidth '{loss_settings.bandwidth}' is not for training; choose from: {', '.join(RULES)}"
-        )
+    for what, value, choices in (
+        ("fit", loss_settings.fit, FITS),
+        ("penalty", loss_settings.penalty, PENALTIES),
+        ("correction", loss_settings.correction, CORRECTIONS),
+        ("schedule of beta", loss_settings.beta_schedule, BETA_SCHEDULES),
+    ):
+        if value not in choices:
+            raise unknown(what, value, choices)
+    for rule in (loss_settings.bandwidth, loss_settings.fit_bandwidth):
+        if Bandwidth.parse(rule).rule not in RULES:
+            raise InfoplaneError(f"bandwidth '{rule}' is not for training; choose from: {', '.join(RULES)}")
     if not (loss_settings.alpha > 0 and math.isfinite(loss_settings.alpha)):
         raise InfoplaneError(f"alpha must be positive and finite, got {loss_settings.alpha}")
-    if not math.isfinite(loss_settings.beta):
-        raise InfoplaneError(f"beta must be finite, got {loss_settings.beta}")
+    for name in ("beta", "fit_weight"):
+        if not math.isfinite(getattr(loss_settings, name)):
+            raise InfoplaneError(f"{name} must be finite, got {getattr(loss_settings, name)}")
     if loss_settings.every < 1:
         raise InfoplaneError(f"the information term enters every 1, 2, 3 … steps, not every {loss_settings.every}")
+    if loss_settings.correction == PERMUTED and loss_settings.penalty == ENTROPY_T:
+        raise InfoplaneError(
+            "S(T) pairs nothing, so it has no permuted null to take off; penalise mi_xt or mi_prev_t"
+        )
+    if loss_settings.beta_schedule == "target" and not loss_settings.beta > 0:
+        raise InfoplaneError("a beta that is steered to a target starts above 0, such as 0.01")

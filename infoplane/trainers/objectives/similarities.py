@@ -35,7 +35,9 @@ def batch_distances(x: Tensor) -> Tensor:
         x: (n, ...), any floating dtype, also under autocast; the axes after the first are flattened.
 
     Returns:
-        (n, n) float64, on the CPU where the device has no float64. Repeated samples have the distance 0.
+        (n, n) float64, on the CPU where the device has no float64. Repeated samples have the distance 0. On a CPU
+        what one sample far away leaves of the distances between others is measured again; a GPU, where asking for
+        that would wait for the device, takes the product in float64 whatever the width.
     """
     squared: Tensor = _SquaredDistances.apply(x)
     return squared
@@ -52,7 +54,11 @@ class _SquaredDistances(torch.autograd.Function):
         sums = norms[:, None] + norms[None, :]
         squared = sums - 2 * gram
         rounding = ROUNDING + ROUNDING_GROWTH[unit.dtype] * unit.shape[1] ** 0.5
-        share = max(rounding * torch.finfo(unit.dtype).eps, LOST)
+        share = rounding * torch.finfo(unit.dtype).eps
+        if unit.is_cuda:
+            # Asking whether any distance is lost would wait for the device.
+            return _without_copies(squared, share * sums) * scale**2
+        share = max(share, LOST)
         # Copies, and what one sample far away leaves of the distances between all others.
         lost = (squared <= share * sums).fill_diagonal_(False)
         squared = squared_distances(unit) if lost.any() else squared.fill_diagonal_(0.0)
@@ -71,11 +77,16 @@ class _SquaredDistances(torch.autograd.Function):
         return moved.reshape(x.shape).to(x.dtype)
 
 
+def _without_copies(squared: Tensor, rounding: Tensor) -> Tensor:
+    """Squared distances that are 0 where they are no more than rounding errors."""
+    return torch.where(squared > rounding, squared, 0.0).fill_diagonal_(0.0)
+
+
 def _centred(x: Tensor) -> tuple[Tensor, Tensor]:
     """Samples about their mean with features of order 1, (n, d), and the factor that was taken off, float64."""
     x = x.detach().flatten(1)
     exact = torch.get_float32_matmul_precision() == "highest"
-    single = x.dtype != torch.float64 and x.shape[1] >= WIDE and exact
+    single = x.dtype != torch.float64 and x.shape[1] >= WIDE and exact and not x.is_cuda
     x = x.to(torch.float32 if single or x.device.type == "mps" else torch.float64)
     scale = largest(x)
     # Taking off a sample before the mean makes a batch of copies exactly zero.

@@ -63,10 +63,21 @@ def test_losses_and_gradients_are_finite(name, shape, boxes):
 
 
 @pytest.mark.parametrize("alpha", [1.0, 1.01, 2.0])
-@pytest.mark.parametrize("penalty", ["mi_xt", "entropy_t", "mi_prev_t"])
-def test_so_are_those_of_every_information(penalty, alpha):
+@pytest.mark.parametrize(
+    "reading",
+    [
+        {"penalty": "mi_xt"},
+        {"penalty": "entropy_t"},
+        {"penalty": "mi_prev_t"},
+        {"fit": "mi_ty", "correction": "permuted"},
+        {"fit": "both", "correction": "permuted", "penalty": "mi_prev_t"},
+        {"beta_schedule": "target", "target_bits": 1.0},
+    ],
+    ids=str,
+)
+def test_so_are_those_of_every_information(reading, alpha):
     for rule in ("knn:10", "median:1", "fixed:2"):
-        loss_settings = LossSettings(beta=1.0, penalty=penalty, alpha=alpha, bandwidth=rule)
+        loss_settings = LossSettings(beta=1.0, alpha=alpha, bandwidth=rule, fit_bandwidth=rule, **reading)
         objective = method("greedy-dib").make(info(), loss_settings)
         for case, output in degenerate(MAP).items():
             found = gradients(objective, output, below=output.detach())

@@ -3,15 +3,18 @@ import math
 import numpy as np
 import pytest
 import torch
-from blocks import MAP, VECTOR, info, step
+from blocks import IMAGE, MAP, VECTOR, info, step
 from scipy.spatial.distance import cdist
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
 from infoplane import gram_matrix, mutual_information, renyi_entropy
 from infoplane.errors import InfoplaneError
+from infoplane.kernels import label_gram
 from infoplane.trainers.objectives import greedy_dib as dib
-from infoplane.trainers.objectives.base import LossSettings
+from infoplane.trainers.objectives.base import LossSettings, Pass
 from infoplane.trainers.objectives.greedy_ce import GreedyCE
 from infoplane.trainers.objectives.greedy_dib import GreedyDIB
+from infoplane.trainers.task import Targets
 
 
 def sigma(x, k):
@@ -30,6 +33,11 @@ def built(**loss_settings):
     return GreedyDIB(info(), LossSettings(bandwidth="knn:3", **loss_settings))
 
 
+def order_of(local):
+    """The permutation that a step has drawn."""
+    return local.memo["permutation"]
+
+
 @pytest.mark.parametrize("alpha", [1.0, 1.01, 2.0, 0.7])
 @pytest.mark.parametrize("penalty", ["mi_xt", "entropy_t", "mi_prev_t"])
 def test_the_penalty_is_the_information_of_the_library(penalty, alpha):
@@ -44,6 +52,102 @@ def test_the_penalty_is_the_information_of_the_library(penalty, alpha):
     assert objective.information(local).item() == pytest.approx(float(expected), abs=1e-9)
     plain = GreedyCE.loss(objective, local).item()
     assert objective.loss(local).item() == pytest.approx(plain + 0.3 * float(expected), abs=1e-5)
+
+
+@pytest.mark.parametrize("alpha", [1.0, 1.01, 2.0, 0.7])
+@pytest.mark.parametrize("penalty", ["mi_xt", "mi_prev_t"])
+def test_the_penalty_less_its_permuted_null(penalty, alpha):
+    output, below = torch.randn(24, *MAP), torch.randn(24, 2, 5)
+    local = step(output, below=below)
+    bits = built(penalty=penalty, alpha=alpha, correction="permuted").information(local).item()
+    other = matrix(below if penalty == "mi_prev_t" else local.inputs)
+    order = order_of(local)
+    values = [mutual_information(gram, matrix(output), alpha) for gram in (other, other[order][:, order])]
+    assert bits == pytest.approx(float(values[0] - values[1]), abs=1e-9)
+
+
+@pytest.mark.parametrize("alpha", [1.0, 1.01, 2.0, 0.7])
+@pytest.mark.parametrize("boxes", [False, True])
+def test_the_fit_is_the_information_of_the_library_less_its_null(boxes, alpha):
+    local = step(torch.randn(24, *MAP), boxes=boxes)
+    loss_settings = LossSettings(fit="mi_ty", fit_bandwidth="knn:3", alpha=alpha, beta=0.0)
+    objective = GreedyDIB(info(boxes=boxes), loss_settings)
+    bits = objective.fitted(local).item()
+    target = label_gram(local.targets.labels) * (24 * matrix(local.targets.boxes) if boxes else 1)
+    order = order_of(local)
+    values = [mutual_information(matrix(local.output), gram, alpha) for gram in (target, target[order][:, order])]
+    assert bits == pytest.approx(float(values[0] - values[1]), abs=1e-9)
+    readout = objective.task.loss(objective.predict(local.output), local.targets).item()
+    assert objective.loss(local).item() == pytest.approx(readout - bits, abs=1e-5)
+
+
+def test_both_fits_and_a_penalty():
+    local = step(torch.randn(24, *MAP))
+    objective = built(fit="both", fit_weight=0.25, beta=0.5, correction="permuted")
+    parts = [GreedyCE.loss(objective, local), objective.fitted(local), objective.information(local)]
+    assert objective.loss(local).item() == pytest.approx((parts[0] - 0.25 * parts[1] + 0.5 * parts[2]).item())
+
+
+def test_the_information_of_separated_classes_is_their_entropy_and_of_any_labels_nothing():
+    labels = torch.arange(60) % 3
+    centres = torch.eye(3)[labels]
+    objective = GreedyDIB(info((3,)), LossSettings(fit="mi_ty", fit_bandwidth="fixed:0.01", alpha=1.0))
+    local = step(centres, targets=Targets(labels))
+    raw = mutual_information(label_gram(labels), label_gram(labels), 1.0)
+    assert float(raw) == pytest.approx(math.log2(3))
+    assert objective.fitted(local).item() == pytest.approx(math.log2(3), abs=0.15)
+    steps = range(40)
+    random = [objective.fitted(step(torch.randn(60, 3), targets=Targets(labels), step=k)).item() for k in steps]
+    assert np.mean(random) == pytest.approx(0.0, abs=3 * np.std(random) / math.sqrt(40))
+
+
+def test_apart_from_its_labels_nothing_is_gained_where_all_distances_grow():
+    """The degenerate way out of I(T;Y) without its null: far samples share nothing, whatever the labels."""
+    labels = torch.arange(30) % 3
+    objective = GreedyDIB(info(VECTOR), LossSettings(fit="mi_ty", fit_bandwidth="fixed:1", alpha=1.0))
+    local = step(torch.randn(30, *VECTOR) * 100, targets=Targets(labels))
+    gram = gram_matrix(local.output.double(), sigma=1.0)
+    assert float(mutual_information(gram, label_gram(labels), 1.0)) == pytest.approx(math.log2(3), abs=1e-6)
+    assert objective.fitted(local).item() == pytest.approx(0.0, abs=1e-6)
+
+
+def test_one_permutation_a_step_and_another_in_the_next():
+    def order(**given):
+        local = step(torch.randn(24, *MAP), **{key: value for key, value in given.items() if key != "seed"})
+        built(fit="mi_ty", seed=given.get("seed", 0)).loss(local)
+        return order_of(local).tolist()
+
+    assert sorted(order()) == list(range(24))
+    assert order(step=3) == order(step=3)
+    assert order(step=3) != order(step=4)
+    assert order(step=3) != order(step=3, seed=1)
+    objective, local = built(fit="mi_ty"), step(torch.randn(24, *MAP))
+    state = torch.get_rng_state()
+    objective.loss(local)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("fit", ["ce", "mi_ty", "both"])
+def test_the_readout_of_the_information_does_not_move_the_block(fit):
+    """Under mi_ty alone; the other fits are the negative control."""
+    output = torch.randn(24, *MAP, requires_grad=True)
+    objective = built(fit=fit, beta=0.0)
+    objective.loss(step(output)).backward()
+    assert all(p.grad.abs().sum() > 0 for p in objective.head.parameters())
+    alone = output.detach().clone().requires_grad_()
+    (-objective.fitted(step(alone))).backward()
+    assert torch.allclose(output.grad, alone.grad, atol=1e-9) == (fit == "mi_ty")
+
+
+@pytest.mark.parametrize("alpha", [1.0, 1.01, 2.0])
+def test_gradients_of_what_is_corrected(alpha):
+    objective = GreedyDIB(
+        info(VECTOR),
+        LossSettings(fit="mi_ty", fit_bandwidth="fixed:4", bandwidth="fixed:3", alpha=alpha, correction="permuted"),
+    )
+    output = torch.randn(7, *VECTOR, dtype=torch.float64, requires_grad=True)
+    for value in (objective.fitted, objective.information):
+        assert torch.autograd.gradcheck(lambda output, value=value: value(step(output)), (output,))
 
 
 @pytest.mark.parametrize("alpha", [1.0, 1.01, 2.0])
@@ -73,12 +177,13 @@ def test_a_factor_changes_nothing(scale):
     assert objective.information(step(output * scale)).item() == pytest.approx(information, abs=1e-5)
 
 
+@pytest.mark.parametrize("fit", [{}, {"fit": "both", "fit_weight": 0.0}, {"correction": "permuted"}])
 @pytest.mark.parametrize("aux", ["linear", "conv:1", "mlp-sr", "next:1"])
-def test_without_weight_it_is_greedy_ce_bit_for_bit(aux):
+def test_without_weight_it_is_greedy_ce_bit_for_bit(aux, fit):
     runs = []
     for make in (GreedyCE, GreedyDIB):
         torch.manual_seed(4)
-        objective = make(info(), LossSettings(aux=aux, beta=0.0))
+        objective = make(info(), LossSettings(aux=aux, beta=0.0, **fit))
         optimizer = torch.optim.SGD(objective.parameters(), lr=0.1)
         output = torch.randn(16, *MAP, requires_grad=True)
         for _ in range(3):
@@ -97,12 +202,77 @@ def test_without_weight_nothing_is_computed(monkeypatch):
     built(every=4).loss(step(torch.randn(8, *MAP), step=3))
 
 
+def test_beta_is_steered_to_the_target():
+    torch.manual_seed(2)
+    output = torch.randn(32, *VECTOR, requires_grad=True)
+    objective = GreedyDIB(
+        info(VECTOR),
+        LossSettings(
+            bandwidth="fixed:3",
+            beta=0.1,
+            beta_schedule="target",
+            target_bits=1.5,
+            options={"steering_rate": 0.1},
+        ),
+    )
+    optimizer = torch.optim.SGD([output], lr=5.0)
+    betas, bits = [], []
+    for number in range(150):
+        local = step(output, step=number)
+        optimizer.zero_grad()
+        # Against the penalty: without it the samples fly apart.
+        (objective.loss(local) - 0.02 * output.square().sum(1).sqrt().mean()).backward()
+        optimizer.step()
+        betas.append(objective.steered.item())
+        bits.append(objective.information(local).item())
+    assert bits[0] > 2
+    assert max(betas) > 0.15
+    assert np.mean(bits[-20:]) == pytest.approx(1.5, abs=0.2)
+    assert "steered" in objective.state_dict()
+
+
+def test_the_weight_of_a_steered_beta_in_the_loss():
+    local = step(torch.randn(24, *MAP))
+    objective = built(beta=0.2, beta_schedule="target", target_bits=0.0)
+    expected = GreedyCE.loss(objective, local) + 0.2 * objective.information(local)
+    assert objective.loss(local).item() == pytest.approx(expected.item(), rel=1e-6)
+    assert objective.steered.item() == pytest.approx(0.2 * math.exp(0.02), rel=1e-6)
+    for _ in range(600):
+        objective._steer(torch.tensor(-5.0))
+    assert objective.steered.item() == pytest.approx(0.2 / 1000, rel=1e-3)
+
+
+@pytest.mark.parametrize("loss_settings", [{"fit": "mi_ty"}, {"fit": "both"}, {"beta_schedule": "target"}])
+@pytest.mark.parametrize("alpha", [1.01, 2.0])
+def test_the_loss_never_waits_for_the_device(loss_settings, alpha):
+    """On tensors without values of a GPU that need not be there; whoever asks for a value is refused one."""
+    spot = info()
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        with torch.device("cuda"):
+            objective = GreedyDIB(spot, LossSettings(alpha=alpha, correction="permuted", **loss_settings))
+            output, inputs = torch.randn(16, *MAP, requires_grad=True), torch.randn(16, *IMAGE)
+            labels = torch.zeros(16, dtype=torch.int64)
+        assert objective.loss(Pass(inputs, inputs, output, Targets(labels))).device.type == "cuda"
+        with pytest.raises(DataDependentOutputException):
+            output.sum().item()
+
+
 def test_weights_over_the_training():
     rising = built(beta=0.4, beta_schedule="warmup")
     weights = [rising.weight(step(torch.zeros(2, *MAP), progress=p)) for p in (0.0, 0.25, 0.5, 0.9)]
     assert weights == pytest.approx([0.0, 0.2, 0.4, 0.4])
     rare = built(beta=0.4, every=3)
     assert [rare.weight(step(torch.zeros(2, *MAP), step=s)) for s in range(4)] == pytest.approx([1.2, 0, 0, 1.2])
+
+
+def test_the_information_as_the_only_fit_enters_in_every_step():
+    local = step(torch.randn(24, *MAP), step=1)
+    alone, both = built(fit="mi_ty", every=2, beta=0.0), built(fit="both", every=2, beta=0.0)
+    assert alone.loss(local).item() == pytest.approx((GreedyCE.loss(alone, local) - alone.fitted(local)).item())
+    assert torch.equal(both.loss(local), GreedyCE.loss(both, local))
+    local.step = 2
+    expected = GreedyCE.loss(both, local) - 2 * 0.3 * both.fitted(local)
+    assert both.loss(local).item() == pytest.approx(expected.item(), rel=1e-6)
 
 
 def test_what_depends_on_the_inputs_alone_is_computed_once_a_step(monkeypatch):
@@ -167,6 +337,12 @@ def test_one_sample_and_copies_have_no_information():
         ({"alpha": 0.0}, "alpha must be positive"),
         ({"beta": math.inf}, "beta must be finite"),
         ({"every": 0}, "not every 0"),
+        ({"fit": "mi_yt"}, "unknown fit 'mi_yt'; did you mean mi_ty"),
+        ({"correction": "null"}, "unknown correction"),
+        ({"correction": "permuted", "penalty": "entropy_t"}, "has no permuted null"),
+        ({"fit_bandwidth": "silverman"}, "not for training"),
+        ({"fit_weight": math.nan}, "fit_weight must be finite"),
+        ({"beta_schedule": "target", "beta": 0.0}, "starts above 0"),
         ({"options": {"gamma": 1.0}}, "unknown option of the method 'gamma'"),
     ],
 )

@@ -4,7 +4,14 @@ import torch
 from scipy.spatial.distance import cdist
 
 from infoplane.kernels import Bandwidth
-from infoplane.trainers.objectives.similarities import WIDE, bandwidth, batch_distances, cosine, gaussian
+from infoplane.trainers.objectives.similarities import (
+    WIDE,
+    _without_copies,
+    bandwidth,
+    batch_distances,
+    cosine,
+    gaussian,
+)
 
 
 def naive(x):
@@ -59,6 +66,17 @@ def test_so_have_copies_that_stand_anywhere_in_the_batch(n, width, dtype):
     squared = batch_distances((torch.randn(n, width, dtype=dtype) * 7 + 100).repeat(3, 1))
     assert (squared.reshape(3, n, 3, n).diagonal(dim1=1, dim2=3) == 0).all()
     assert (squared[:n, :n] > 0).sum() == n * n - n
+
+
+@pytest.mark.parametrize("width", [7, 1000, 9000])
+def test_on_a_gpu_copies_are_those_within_rounding(width):
+    x = torch.randn(11, width, dtype=torch.float64).repeat(3, 1)
+    products = x @ x.T
+    sums = products.diagonal()[:, None] + products.diagonal()
+    rounding = (4 + width**0.5 / 2) * torch.finfo(torch.float64).eps * sums
+    squared = _without_copies(sums - 2 * products, rounding)
+    assert (squared.reshape(3, 11, 3, 11).diagonal(dim1=1, dim2=3) == 0).all()
+    torch.testing.assert_close(squared, naive(x), rtol=1e-9, atol=0)
 
 
 def test_a_far_sample_takes_no_digits_from_the_others():
