@@ -1,13 +1,14 @@
 """Data sets as tensors in memory, their splits, and the probe: the fixed samples on which information is estimated.
 
-The usual order is `load_dataset`, `subset`, `hold_out`, `permute_labels`, `Dataset.with_channels`, `Dataset.to`.
+The usual order is `load_dataset`, `subset`, `hold_out`, `permute_labels` or `noisy_labels`,
+`Dataset.with_channels`, `Dataset.to`.
 """
 
 from infoplane.data.augment import Augmentation, augmentation
 from infoplane.data.dataset import Dataset, DatasetSpec, Split
 from infoplane.data.load import DATASETS, dataset_spec, load_dataset
 from infoplane.data.probe import balanced_probe
-from infoplane.data.splits import hold_out, permute_labels, subset
+from infoplane.data.splits import hold_out, noisy_labels, permute_labels, subset
 
 __all__ = [
     "DATASETS",
@@ -20,6 +21,7 @@ __all__ = [
     "dataset_spec",
     "hold_out",
     "load_dataset",
+    "noisy_labels",
     "permute_labels",
     "subset",
 ]

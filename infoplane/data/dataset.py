@@ -32,12 +32,14 @@ class Split:
             and height; None where that is not known.
         groups: Number of the group of each sample, (N,) int64; what is in one group, such as a video, must not be
             torn apart between training and validation. None where samples are independent or that is not known.
+        true_labels: Labels before noise was added to them, (N,) int64; None where none was.
     """
 
     inputs: Tensor
     labels: Tensor
     boxes: Tensor | None = None
     groups: Tensor | None = None
+    true_labels: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.labels)

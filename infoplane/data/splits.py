@@ -1,4 +1,4 @@
-"""What is trained on: a validation split held out, a subset, permuted labels.
+"""What is trained on: a validation split held out, a subset, permuted and noisy labels.
 
 The test split is never touched. Mean and standard deviation of images are those of the training split that is left,
 so that nothing of the validation split enters training; vectors keep their fixed scaling.
@@ -13,7 +13,9 @@ from torch import Tensor
 
 from infoplane.data.dataset import Dataset, Split, channel_statistics
 from infoplane.data.probe import balanced_order, random_turns
-from infoplane.errors import InfoplaneError
+from infoplane.errors import InfoplaneError, unknown
+
+PERMUTED, _ = NOISE_KINDS = ("permuted", "class-dependent")
 
 
 def hold_out(dataset: Dataset, fraction: float, seed: int = 0) -> Dataset:
@@ -92,13 +94,56 @@ def permute_labels(dataset: Dataset, fraction: float, seed: int = 0) -> Dataset:
     """
     if not 0 <= fraction <= 1:
         raise InfoplaneError(f"a fraction of {fraction} of the labels is impossible; choose one from 0 to 1")
-    labels = dataset.train.labels.clone()
+    labels = _permuted(dataset.train.labels, fraction, torch.Generator().manual_seed(seed))
+    return replace(dataset, train=replace(dataset.train, labels=labels))
+
+
+def noisy_labels(dataset: Dataset, rate: float, kind: str = PERMUTED, seed: int = 0) -> Dataset:
+    """Give a random part of the training and of the validation samples wrong labels; the test split stays clean.
+
+    So what is chosen by validation is chosen without a clean label. Splits keep their true labels beside the noisy
+    ones. To be used after `hold_out`, since a group has one class there.
+
+    Args:
+        dataset: The data set.
+        rate: Share of the samples of each split, from 0 to 1.
+        kind: `permuted`: their labels are permuted among themselves, so that classes keep their frequencies and
+            some labels fall on their own class. `class-dependent`: each gets the class after its own, the last the
+            first (pair flipping; Han et al., "Co-teaching", NeurIPS 2018); from a rate of 0.5 on, no method can
+            know which class is meant.
+        seed: Seed of the draw.
+
+    Raises:
+        InfoplaneError: An impossible rate, or no such kind.
+    """
+    if not 0 <= rate <= 1:
+        raise InfoplaneError(f"label noise of {rate} is impossible; choose a rate from 0 to 1")
+    if kind not in NOISE_KINDS:
+        raise unknown("kind of label noise", kind, NOISE_KINDS)
     generator = torch.Generator().manual_seed(seed)
+
+    def noisy(split: Split) -> Split:
+        if kind == PERMUTED:
+            labels = _permuted(split.labels, rate, generator)
+        else:
+            labels = split.labels.clone()
+            chosen = torch.randperm(len(labels), generator=generator)[: round(rate * len(labels))].to(labels.device)
+            labels[chosen] = (labels[chosen] + 1) % dataset.spec.classes
+        return replace(split, labels=labels, true_labels=split.labels)
+
+    validation = None if dataset.validation is None else noisy(dataset.validation)
+    test = replace(dataset.test, true_labels=dataset.test.labels)
+    return replace(dataset, train=noisy(dataset.train), validation=validation, test=test)
+
+
+def _permuted(labels: Tensor, fraction: float, generator: torch.Generator) -> Tensor:
+    """Labels of which a random share is permuted."""
+    labels = labels.clone()
     count = round(fraction * len(labels))
     chosen = torch.randperm(len(labels), generator=generator)[:count]
     order = torch.randperm(count, generator=generator)
     labels[chosen.to(labels.device)] = labels[chosen[order].to(labels.device)]
-    return replace(dataset, train=replace(dataset.train, labels=labels))
+    return labels
 
 
 def _units(split: Split) -> tuple[Tensor, Tensor]:

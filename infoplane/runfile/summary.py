@@ -48,12 +48,14 @@ def data_text(config: Mapping[str, Any]) -> str:
     """
     size, count, augment = config.get("image_size"), config.get("train_size"), config.get("augment", "none")
     permuted, held_out = config.get("permute_labels", 0), config.get("validation", 0)
+    noise = config.get("label_noise") or 0
     details = [
         f"{size}×{size}" if size else "",
         "cut to the sign" if config.get("region") == "sign" else "",
         f"{count:,} training samples" if count else "",
         f"{100 * held_out:g} % held out" if held_out else "",
         f"{100 * permuted:g} % of labels permuted" if permuted else "",
+        f"{100 * noise:g} % label noise, {config.get('label_noise_kind') or 'permuted'}" if noise else "",
         "with boxes" if config.get("task") == "classes+boxes" else "",
         f"augmentation {augment}" if augment != "none" else "",
     ]

@@ -12,9 +12,12 @@ from infoplane.errors import InfoplaneError
 from infoplane.models import build_model
 from infoplane.trainers.blocks import Chain, grouped, merge, saved_bytes, split_into_blocks
 from infoplane.trainers.objectives.base import BlockInfo, LossSettings, OwnClassifier, read_options
-from infoplane.trainers.settings import TrainingSettings
+from infoplane.trainers.settings import CE, TrainingSettings
 from infoplane.trainers.task import Task
 from infoplane.trainers.unit import Checkpointed, Unit
+
+# With fewer samples of each class in a batch, I(T;Y) as the fit trains badly (docs/training.md has the numbers).
+LEAST_OF_A_CLASS = 4
 
 
 def build_units(settings: TrainingSettings, task: Task, example: Tensor) -> tuple[nn.Module, list[Unit]]:
@@ -30,7 +33,8 @@ def build_units(settings: TrainingSettings, task: Task, example: Tensor) -> tupl
         methods, else one a block.
 
     Raises:
-        InfoplaneError: The model does not take the inputs, cannot be split, or has too few units.
+        InfoplaneError: The model does not take the inputs, cannot be split, or has too few units; or batches have
+            too few samples of a class for the loss.
     """
     shape = tuple(example.shape[1:])
     model = build_model(settings.model, shape, task.outputs, widths=settings.widths, activation=settings.activation)
@@ -41,6 +45,7 @@ def build_units(settings: TrainingSettings, task: Task, example: Tensor) -> tupl
         if settings.method == "sgd-checkpoint":
             block = Checkpointed(_chain(settings, model, example).blocks)
         return model, end_to_end(block, task)
+    _refuse_few_of_a_class(settings, task.classes)
     chain = _chain(settings, model, example)
     infos = _infos(chain, task)
     units = []
@@ -55,6 +60,21 @@ def build_units(settings: TrainingSettings, task: Task, example: Tensor) -> tupl
 def end_to_end(model: nn.Module, task: Task) -> list[Unit]:
     """A whole network as the one unit that ordinary SGD trains."""
     return [Unit("network", model, OwnClassifier(task))]
+
+
+def _refuse_few_of_a_class(settings: TrainingSettings, classes: int) -> None:
+    """The information on the classes is one between samples of the same class, of which a batch must have some."""
+    if settings.fit in (None, CE):
+        return
+    batch = int(settings.batch_size or 1) // int(settings.micro_batches or 1)
+    several = min(settings.per_class or 1, batch)
+    if max(batch / classes, several) < LEAST_OF_A_CLASS:
+        part = " (of the part of it that is taken at once)" if (settings.micro_batches or 1) > 1 else ""
+        raise InfoplaneError(
+            f"a batch of {batch}{part} has {batch / classes:.1f} samples of each of {classes} classes, and I(T;Y) "
+            f"needs {LEAST_OF_A_CLASS} or more: take `batch_size={LEAST_OF_A_CLASS * classes}` or more, or draw "
+            f"classes into batches by `per_class={2 * LEAST_OF_A_CLASS}`"
+        )
 
 
 def _chain(settings: TrainingSettings, model: nn.Module, example: Tensor) -> Chain:

@@ -22,6 +22,7 @@ from infoplane.recording.layers import eval_mode, tensor_of
 from infoplane.stopping import stop_name, stop_requests
 from infoplane.trainers.distributed import any_of, parallel, rank, share_buffers, world
 from infoplane.trainers.meter import Cost, measure_step
+from infoplane.trainers.settings import window_of
 from infoplane.trainers.task import Targets
 from infoplane.trainers.unit import Unit, train_unit
 
@@ -57,10 +58,15 @@ class Stage:
 
 
 def stages(order: str, units: int, steps: int) -> list[Stage]:
-    """The stages of an order: `simultaneous` has one with all units, `sequential` one of so many steps a unit."""
-    if order == "simultaneous":
-        return [Stage(0, units, steps)]
-    return [Stage(k, k + 1, steps) for k in range(units)]
+    """The stages of an order, of so many steps each: as many as the window of units has places to stand.
+
+    Args:
+        order: simultaneous (a single stage), sequential (one a unit), or window:W.
+        units: Number of units.
+        steps: Number of steps of a stage.
+    """
+    width = min(window_of(order) or units, units)
+    return [Stage(k, k + width, steps) for k in range(units - width + 1)]
 
 
 @dataclass(frozen=True)
@@ -75,6 +81,7 @@ class Recipe:
         seed: Seed of the order of the data, the augmentation and what a method draws.
         augment: Changes the inputs of a batch; None leaves them.
         expand: Makes the samples that a method learns from out of those of a batch; None takes them as they are.
+        per_class: Batches are drawn in groups of so many samples of one class.
         loss_every: All terms of the loss enter every so many steps.
         micro_batches: Each batch is cut into so many parts whose gradients add up.
         autocast: Reduced precision of the forward passes, with images in channels-last order, which is where it is
@@ -89,6 +96,7 @@ class Recipe:
     seed: int
     augment: Augmentation | None = None
     expand: Expand | None = None
+    per_class: int = 1
     loss_every: int = 1
     micro_batches: int = 1
     autocast: torch.dtype | None = None
@@ -357,9 +365,12 @@ class Loop:
         return cache
 
     def _batches(self, epoch: int) -> list[Tensor]:
-        n = len(self.dataset.train)
-        order = torch.randperm(n, generator=torch.Generator().manual_seed(self.recipe.seed * SEED_STRIDE + epoch))
-        batches = list(order.to(self.dataset.train.labels.device).split(self.recipe.batch_size))
+        labels = self.dataset.train.labels
+        generator = torch.Generator().manual_seed(self.recipe.seed * SEED_STRIDE + epoch)
+        order = torch.randperm(len(labels), generator=generator)
+        if self.recipe.per_class > 1:
+            order = by_class(order, labels.cpu(), self.recipe.per_class, generator)
+        batches = list(order.to(labels.device).split(self.recipe.batch_size))
         if len(batches) > self.steps_per_epoch:
             batches[-2:] = [torch.cat(batches[-2:])]
         return batches
@@ -378,6 +389,23 @@ def batch_of(dataset: Dataset, split: Split, indices: Tensor, device: torch.devi
     """Normalised inputs and the targets of some samples, on a device."""
     inputs, labels = dataset.batch(split, indices, device)
     return inputs, Targets(labels, None if split.boxes is None else dataset.boxes(split, indices, device))
+
+
+def by_class(order: Tensor, labels: Tensor, size: int, generator: torch.Generator) -> Tensor:
+    """An order of the samples in which groups of one class stand together; each sample comes once, as before.
+
+    Args:
+        order: A random order, (N,) int64.
+        labels: Classes, (N,) int64.
+        size: Samples of a group; the last one of a class takes what is left.
+        generator: Shuffles the groups.
+    """
+    order = order[labels[order].argsort(stable=True)]
+    counts = labels.bincount()
+    place = torch.arange(len(order)) - (counts.cumsum(0) - counts)[labels[order]]
+    group = (place % size == 0).cumsum(0) - 1
+    turns = torch.randperm(int(group[-1]) + 1, generator=generator)
+    return order[turns[group].argsort(stable=True)]
 
 
 def count_steps(samples: int, batch_size: int) -> int:

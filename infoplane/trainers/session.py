@@ -12,7 +12,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from infoplane.data import Dataset, augmentation, balanced_probe, hold_out, load_dataset, permute_labels, subset
+from infoplane.data import (
+    Dataset,
+    augmentation,
+    balanced_probe,
+    hold_out,
+    load_dataset,
+    noisy_labels,
+    permute_labels,
+    subset,
+)
 from infoplane.device import device_of
 from infoplane.errors import InfoplaneError, RunFileError
 from infoplane.execution import QUIET, Counter, Execution
@@ -28,7 +37,7 @@ from infoplane.trainers.evaluate import predict, scores
 from infoplane.trainers.loop import Interrupted, Loop, Recipe, count_steps, stages
 from infoplane.trainers.optim import build_optimizer, is_length_free, lr_factor
 from infoplane.trainers.results import results_of
-from infoplane.trainers.settings import TrainingSettings
+from infoplane.trainers.settings import TrainingSettings, window_of
 from infoplane.trainers.task import Task
 
 logger = logging.getLogger(__name__)
@@ -116,7 +125,10 @@ def _refuse_length(path: Path, settings: TrainingSettings, epochs: int) -> None:
         ("order", settings.order, "use `order='simultaneous'`"),
         ("beta_schedule", settings.beta_schedule, "use `beta_schedule='constant'` or rising"),
     ):
-        free = is_length_free(str(value)) if name == "schedule" else value not in ("sequential", "warmup")
+        if name == "order":
+            free = value is None or window_of(value) is None
+        else:
+            free = is_length_free(str(value)) if name == "schedule" else value != "warmup"
         if not free:
             raise InfoplaneError(
                 f"{path} has the {name.replace('_', ' ')} '{value}', which depends on its {settings.epochs} "
@@ -163,6 +175,7 @@ class _Session:
             seed=settings.seed,
             augment=None if settings.augment == "none" else augmentation(settings.augment),
             expand=expand and (lambda inputs, targets, generator: expand(inputs, targets, self.task, generator)),
+            per_class=settings.per_class or 1,
             loss_every=settings.loss_every or 1,
             micro_batches=settings.micro_batches or 1,
             autocast=torch.bfloat16 if settings.amp else None,
@@ -234,6 +247,8 @@ class _Session:
         others = {}
         if self.task.boxes:
             others["box"] = as_target(self.dataset.boxes(split, indices, "cpu"), REGRESSION)
+        if split.true_labels is not None:
+            others["true"] = as_target(split.true_labels[indices.to(split.true_labels.device)])
         return Recorder(
             self.model,
             self.dataset.batch(split, indices, torch.device("cpu")),
@@ -308,6 +323,10 @@ def _load(settings: TrainingSettings, download: bool) -> Dataset:
         dataset = hold_out(dataset, settings.validation)
     if settings.permute_labels:
         dataset = permute_labels(dataset, settings.permute_labels, settings.seed)
+    if settings.label_noise is not None:
+        dataset = noisy_labels(
+            dataset, settings.label_noise, settings.label_noise_kind or "permuted", settings.seed
+        )
     channels = dataset.spec.shape[0]
     wanted = input_channels(settings.model, channels)
     return dataset if wanted == channels else dataset.with_channels(wanted)

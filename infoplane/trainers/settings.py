@@ -78,6 +78,20 @@ class TrainingSettings:
         "Share of the training labels permuted among themselves; 1 is the control of shuffled labels.",
         DATA,
     )
+    label_noise: float | None = setting(
+        None,
+        "Share of the training and validation labels that are wrong; those of the test split are right.",
+        DATA,
+        unset="none",
+        range=Range("from 0 to 1", lambda value: 0 <= value <= 1),
+    )
+    label_noise_kind: str | None = setting(
+        None,
+        "Wrong labels are permuted among each other, or those of the next class.",
+        DATA,
+        unset="permuted",
+        choices=("permuted", "class-dependent"),
+    )
     augment: str = setting(
         "none", "Augmentation of training images: none, shift:PIXELS, flip or shift:4,flip.", DATA
     )
@@ -152,17 +166,24 @@ class TrainingSettings:
         unset="1, sgd-accumulate 4",
         range=at_least(1),
     )
+    per_class: int | None = setting(
+        None,
+        "Draw batches in groups of so many samples of one class, for losses that compare samples.",
+        OPTIMISATION,
+        unset="1, freely shuffled",
+        range=at_least(1),
+    )
     amp: bool = setting(False, "Forward passes in bfloat16; entropies stay in float32 or better.", OPTIMISATION)
     device: str = setting("auto", "auto, cpu, cuda, cuda:1, ...", OPTIMISATION)
     seed: int = setting(0, "Seed of weights, data order and probe.", OPTIMISATION, range=_SEED)
 
     order: str | None = setting(
         None,
-        "Train all blocks at each step, or one after another, --epochs each.",
+        "simultaneous: all blocks at each step; sequential: one after another, --epochs each; window:W: W "
+        "neighbouring blocks at a time, --epochs each, then those one further up.",
         LAYERWISE,
         group=LOCAL,
         value="simultaneous",
-        choices=("simultaneous", "sequential"),
     )
     blocks: int | None = setting(
         None,
@@ -311,6 +332,25 @@ class TrainingSettings:
         return numbers
 
 
+def window_of(order: str) -> int | None:
+    """How many neighbouring blocks are trained at a time; None for all of them.
+
+    Args:
+        order: simultaneous, sequential (one), or window:W.
+
+    Raises:
+        InfoplaneError: None of these.
+    """
+    if order in ("simultaneous", "sequential"):
+        return None if order == "simultaneous" else 1
+    name, _, width = order.partition(":")
+    if name != "window":
+        raise unknown("order", order, ("simultaneous", "sequential", "window:2"))
+    if not (width.isascii() and width.isdecimal() and int(width) > 0):
+        raise InfoplaneError(f"order '{order}': write 'window:2' for two blocks at a time")
+    return int(width)
+
+
 def foreign_groups(how: Method) -> dict[str, str]:
     """The groups of settings that a method does not have, with what it lacks in words.
 
@@ -332,6 +372,12 @@ def _check(settings: TrainingSettings) -> None:
         raise InfoplaneError(f"method '{settings.method}' needs `batch_size=2` or more")
     if settings.how.expand and (settings.micro_batches or 1) > 1:
         raise InfoplaneError(f"method '{settings.method}' learns from whole batches; leave out `micro_batches`")
+    if settings.order:
+        window_of(settings.order)
+    if settings.label_noise_kind and settings.label_noise is None:
+        raise InfoplaneError("`label_noise_kind` says how labels are wrong; give `label_noise=0.4` too")
+    if settings.label_noise and settings.permute_labels:
+        raise InfoplaneError("`permute_labels` and `label_noise` both change labels; give one of them")
     if settings.group and not settings.blocks:
         raise InfoplaneError("`group` says how units are merged into so many `blocks`; give both or neither")
     if (settings.beta_schedule == "target") != bool(settings.target_bits):

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from infoplane.data import Dataset, DatasetSpec, Split, hold_out, load_dataset, permute_labels, subset
+from infoplane.data import Dataset, DatasetSpec, Split, hold_out, load_dataset, noisy_labels, permute_labels, subset
 from infoplane.errors import InfoplaneError
 
 
@@ -147,3 +147,43 @@ def test_permuting_leaves_the_original(digits):
     assert torch.equal(digits.train.labels, before)
     with pytest.raises(InfoplaneError, match="choose one from 0 to 1"):
         permute_labels(replace(digits), 1.5)
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.4, 1.0])
+@pytest.mark.parametrize("kind", ["permuted", "class-dependent"])
+def test_noisy_labels(digits, rate, kind):
+    data = hold_out(digits, 0.2)
+    noisy = noisy_labels(data, rate, kind, seed=5)
+    for name, wrong in (("train", rate), ("validation", rate), ("test", 0.0)):
+        before, after = data.split(name), noisy.split(name)
+        changed = (after.labels != before.labels).double().mean().item()
+        assert torch.equal(after.true_labels, before.labels)
+        assert after.inputs is before.inputs
+        if kind == "permuted":
+            assert changed == pytest.approx(0.9 * wrong, abs=0.08)
+            assert torch.equal(after.labels.bincount(), before.labels.bincount())
+        else:
+            assert changed == pytest.approx(wrong, abs=1e-2)
+            moved = after.labels != before.labels
+            assert torch.equal(after.labels[moved], (before.labels[moved] + 1) % 10)
+    again = noisy_labels(data, rate, kind, seed=5)
+    assert torch.equal(again.train.labels, noisy.train.labels)
+    other = noisy_labels(data, rate, kind, seed=6)
+    assert torch.equal(other.train.labels, noisy.train.labels) == (
+        rate == 0 or (rate, kind) == (1, "class-dependent")
+    )
+    assert noisy_labels(digits, rate, kind).validation is None
+
+
+def test_true_labels_go_with_their_samples(digits):
+    noisy = noisy_labels(digits, 0.4)
+    indices = torch.tensor([5, 2, 900])
+    assert torch.equal(noisy.train.take(indices).true_labels, digits.train.labels[indices])
+    assert digits.train.true_labels is None
+
+
+def test_impossible_noise(digits):
+    with pytest.raises(InfoplaneError, match=r"label noise of 1.5 is impossible"):
+        noisy_labels(digits, 1.5)
+    with pytest.raises(InfoplaneError, match="unknown kind of label noise 'permute'; did you mean permuted"):
+        noisy_labels(digits, 0.4, "permute")

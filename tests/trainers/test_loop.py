@@ -16,7 +16,7 @@ from infoplane.data import load_dataset
 from infoplane.errors import InfoplaneError
 from infoplane.models import build_model
 from infoplane.trainers.build import block_betas, build_units
-from infoplane.trainers.loop import Loop, Recipe, count_steps, stages
+from infoplane.trainers.loop import Loop, Recipe, Stage, by_class, count_steps, stages
 from infoplane.trainers.optim import build_optimizer
 from infoplane.trainers.session import record, resume
 from infoplane.trainers.settings import TrainingSettings
@@ -241,6 +241,96 @@ def test_frozen_blocks_stay_as_they_are(digits):
     assert loop.epoch == len(loop.units)
 
 
+def test_stages_of_an_order():
+    assert stages("simultaneous", 4, 7) == [Stage(0, 4, 7)]
+    assert (
+        stages("sequential", 3, 7) == stages("window:1", 3, 7) == [Stage(0, 1, 7), Stage(1, 2, 7), Stage(2, 3, 7)]
+    )
+    assert stages("window:2", 4, 7) == [Stage(0, 2, 7), Stage(1, 3, 7), Stage(2, 4, 7)]
+    assert stages("window:9", 4, 7) == [Stage(0, 4, 7)]
+
+
+def test_a_window_is_trained_while_all_else_stands_still(digits):
+    settings = dataclasses.replace(LAYERWISE, order="window:2", blocks=4, batch_size=600)
+    _, loop = loop_of(settings, digits, cache_bytes=2**30)
+    before = {}
+
+    def look():
+        stage = loop.plan[loop.stage]
+        now = {k: {n: v.clone() for n, v in u.block.state_dict().items()} for k, u in enumerate(loop.units)}
+        moved = [k for k in now if before and not same(before[k], now[k])]
+        assert set(moved) <= set(range(stage.first, stage.end))
+        seen.update((loop.stage, k) for k in moved)
+        before.update(now)
+
+    seen = set()
+    look()
+    run(loop, look)
+    assert seen == {(0, 0), (0, 1), (1, 1), (1, 2), (2, 2), (2, 3)}
+    assert loop.epoch == 3
+
+
+def test_a_window_of_all_blocks_is_simultaneous_and_of_one_sequential(tmp_path, trained):
+    for order, window in (("simultaneous", "window:6"), ("sequential", "window:1")):
+        plain = checkpoint(trained(dataclasses.replace(LAYERWISE, order=order)))
+        assert same(plain["model"], state(dataclasses.replace(LAYERWISE, order=window), tmp_path)["model"])
+
+
+def test_batches_drawn_by_class():
+    labels = torch.randint(0, 7, (403,), generator=torch.Generator().manual_seed(1))
+    orders = []
+    for seed in range(2):
+        generator = torch.Generator().manual_seed(seed)
+        order = by_class(torch.randperm(403, generator=generator), labels, 8, generator)
+        assert order.sort().values.tolist() == list(range(403))
+        orders.append(order.tolist())
+        ends = (labels[order][1:] != labels[order][:-1]).nonzero().flatten().tolist()
+        runs = np.diff([-1, *ends, 402])
+        # Every class has one shorter group at the most.
+        assert sum(length % 8 != 0 for length in runs) <= 2 * 7
+        assert np.median(runs) >= 8
+        assert len(ends) > 20
+    assert orders[0] != orders[1]
+
+
+def test_training_on_batches_drawn_by_class(digits, tmp_path):
+    _, loop = loop_of(dataclasses.replace(SMALL, batch_size=16), digits, per_class=8)
+    classes = [len(digits.train.labels[batch].unique()) for batch in loop._batches(0)]
+    assert np.median(classes) <= 3
+    assert loop._batches(0)[0].tolist() != loop._batches(1)[0].tolist()
+    settings = dataclasses.replace(LAYERWISE, method="greedy-dib", fit="mi_ty", batch_size=32, per_class=8)
+    assert record(settings, tmp_path / "run.h5") > 0.5
+
+
+@pytest.mark.parametrize("fit", ["mi_ty", "both"])
+def test_batches_with_few_samples_of_a_class_are_refused(tmp_path, fit):
+    settings = dataclasses.replace(LAYERWISE, method="greedy-dib", fit=fit, batch_size=30)
+    with pytest.raises(
+        InfoplaneError, match=r"a batch of 30 has 3.0 samples of each of 10 classes, and I\(T;Y\) needs 4"
+    ):
+        record(settings, tmp_path / "run.h5")
+    with pytest.raises(InfoplaneError, match=r"taken at once\) has 3.2 samples"):
+        record(dataclasses.replace(settings, batch_size=64, micro_batches=2), tmp_path / "run.h5")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_label_noise_is_recorded(tmp_path):
+    noisy = dataclasses.replace(
+        SMALL, label_noise=0.4, validation=0.2, probe_split="train", probe_size=200, epochs=2
+    )
+    clean = record(dataclasses.replace(SMALL, epochs=2), tmp_path / "clean.h5")
+    accuracy = record(noisy, tmp_path / "run.h5")
+    with open_run(tmp_path / "run.h5") as run_file:
+        assert (run_file.config["label_noise"], run_file.config["label_noise_kind"]) == (0.4, None)
+        wrong = run_file.probe.labels != run_file.probe.others["true"].values
+        metrics = run_file.snapshots[-1].metrics
+        assert (run_file.result("labels") == load_dataset("digits", tmp_path).test.labels.numpy()).all()
+    assert 0.25 < wrong.mean() < 0.47
+    # Labels of the validation split are wrong too, those of the test split are not.
+    assert metrics["validation_accuracy"] < 0.75
+    assert clean > accuracy > metrics["validation_accuracy"]
+
+
 def test_gradients_are_freed_at_once(digits):
     _, loop = loop_of(LAYERWISE, digits)
     held = []
@@ -252,7 +342,9 @@ READING = {"fit": "both", "correction": "permuted", "beta_schedule": "target", "
 
 
 @pytest.mark.parametrize("order", ["simultaneous", "sequential"])
-@pytest.mark.parametrize(("stop_at", "reading"), [(1, {}), (7, {}), (13, {}), (13, READING)], ids=str)
+@pytest.mark.parametrize(
+    ("stop_at", "reading"), [(1, {}), (7, {}), (13, {}), (13, READING), (13, {"per_class": 8})], ids=str
+)
 def test_stopped_in_any_block_and_resumed(tmp_path, trained, monkeypatch, order, stop_at, reading):
     settings = dataclasses.replace(
         LAYERWISE, order=order, snapshots="every:3", augment="shift:1", batch_size=400, method="greedy-dib"
@@ -423,6 +515,13 @@ def test_two_processes_train_as_one(tmp_path):
         ({"method": "greedy-ce", "option": ("similarity",)}, "write NAME=NUMBER"),
         ({"method": "greedy-ce", "order": "both"}, "unknown order"),
         ({"task": "classes+boxes"}, "has no boxes"),
+        ({"method": "greedy-ce", "order": "window"}, "write 'window:2'"),
+        ({"method": "greedy-ce", "order": "window:0"}, "write 'window:2'"),
+        ({"method": "greedy-ce", "order": "windows:2"}, "did you mean window:2"),
+        ({"label_noise": 1.5}, "label_noise must be from 0 to 1"),
+        ({"label_noise_kind": "permuted"}, "give `label_noise=0.4` too"),
+        ({"label_noise": 0.4, "permute_labels": 1.0}, "both change labels"),
+        ({"per_class": 0}, "per_class must be at least 1"),
         ({"validation": 1.5}, "validation fraction"),
         ({"augment": "shif:2"}, "did you mean shift"),
         ({"micro_batches": 0}, "micro_batches"),
@@ -435,9 +534,10 @@ def test_bad_settings(tmp_path, change, message):
 
 
 def test_a_run_goes_on_only_where_its_length_does_not_matter(tmp_path):
-    record(dataclasses.replace(LAYERWISE, order="sequential"), tmp_path / "run.h5")
-    with pytest.raises(InfoplaneError, match="order 'sequential', which depends on its 1 epochs"):
-        resume(tmp_path / "run.h5", {"epochs": 2})
+    for order in ("sequential", "window:2"):
+        record(dataclasses.replace(LAYERWISE, order=order, blocks=3), tmp_path / "run.h5", force=True)
+        with pytest.raises(InfoplaneError, match=f"order '{order}', which depends on its 1 epochs"):
+            resume(tmp_path / "run.h5", {"epochs": 2})
 
 
 def test_betas():

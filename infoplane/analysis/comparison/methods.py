@@ -29,7 +29,7 @@ _VARIED = (
     "model widths activation layers permute_labels "
     "method order blocks group aux beta beta_schedule target_bits penalty correction loss_alpha loss_bandwidth "
     "loss_every fit fit_weight fit_bandwidth option epochs "
-    "lr schedule optimizer momentum weight_decay batch_size micro_batches cache_mib amp"
+    "lr schedule optimizer momentum weight_decay batch_size micro_batches per_class cache_mib amp"
 )
 VARIED = {*MAY_DIFFER, *_VARIED.split()}
 # Shuffled labels are learnt by heart, which takes fewer samples: a control beside the methods and none of them.
