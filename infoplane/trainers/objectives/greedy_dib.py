@@ -58,7 +58,7 @@ class GreedyDIB(PredSim):
     exp(r · (I − target)), the difference cut to 1 bit and r the option `steering_rate`, 0.02. The option
     `similarity_weight`, 0, puts similarity matching beside the loss of the task, as in `PredSim`.
 
-    On a GPU no value is read back, except inside the solver of eigenvalues; orders such as α = 2 need none.
+    On a GPU no value is read back, except inside the solver of eigenvalues, which α from 1 to 1.1 and 2 do without.
     """
 
     NUMBERS: ClassVar[Mapping[str, float]] = {"similarity_weight": 0.0, "steering_rate": 0.02}
