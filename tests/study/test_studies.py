@@ -43,3 +43,11 @@ def test_the_controls_of_a_verdict_differ_from_the_chain_in_what_they_are_for(pa
     assert (chain.schedule, chain.permute_labels, variants["usual"].schedule) == ("constant", 0, "constant")
     assert all(settings.synchronous_path and settings.probe_size == 400 for settings in variants.values())
     assert others["seeds"] >= 5
+
+
+@pytest.mark.parametrize("path", sorted((FOLDER / "gpu").glob("*.toml")), ids=lambda path: path.stem)
+def test_every_slice_for_a_gpu_is_possible(path):
+    variants, others = variants_of(path)
+    assert others["seeds"] * len(variants) >= 10
+    assert len({settings.batch_size for settings in variants.values()}) == 1
+    assert len({settings.epochs for settings in variants.values()}) == 1
