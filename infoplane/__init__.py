@@ -52,6 +52,7 @@ if TYPE_CHECKING:
         plot_plane,
         resume,
         train,
+        write_page,
     )
     from infoplane.data.probe import probe_from
     from infoplane.entropy import (
@@ -92,6 +93,7 @@ _HOMES = {
     "renyi_entropy": "entropy",
     "resume": "api",
     "train": "api",
+    "write_page": "api",
 }
 _ROOMS = (
     *(
@@ -131,6 +133,7 @@ __all__ = [
     "renyi_entropy",
     "resume",
     "train",
+    "write_page",
 ]
 
 # Hidden from type checkers, which would take any name for one of the package.

@@ -15,28 +15,18 @@ from typing import TYPE_CHECKING, Any, TypeAlias, Unpack
 import pandas as pd
 
 from infoplane.analysis.analyze import analyze as judge_runs
-from infoplane.analysis.comparison.information import add_informations
-from infoplane.analysis.comparison.methods import comparison_table, first_reference
-from infoplane.analysis.comparison.results import (
-    NAME,
-    compared_runs,
-    merge_results,
-    read_results,
-    refuse_mixture,
-    refuse_unlike,
-    save_results,
-    update_results,
-)
+from infoplane.analysis.comparison.methods import compared_runs, comparison_table, refuse_unlike, runs_table
 from infoplane.analysis.gather import gather
 from infoplane.analysis.plane import Plane
 from infoplane.errors import InfoplaneError, unknown
 from infoplane.estimators.base import EstimatorSettings
 from infoplane.estimators.batches import Batches
-from infoplane.estimators.engine.estimate import estimate_runs
+from infoplane.estimators.engine.estimate import estimate_runs, estimates_path
 from infoplane.estimators.registry import EstimatorOptions, named_settings, refuse_foreign
 from infoplane.execution import Execution
-from infoplane.reporting.report import ReadableReport
-from infoplane.runfile import Run, run_names
+from infoplane.reporting.report import ReadableReport, as_json, verdicts_of
+from infoplane.reporting.settings import sets_by_training, settings_table
+from infoplane.runfile import Run, beside, run_names
 from infoplane.trainers.jobs import plan, run_jobs, tuned, variant
 from infoplane.trainers.session import record
 from infoplane.trainers.session import resume as go_on
@@ -45,6 +35,8 @@ from infoplane.trainers.settings import TrainingSettings
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from infoplane.figures.page import Panel
 
 RunLike: TypeAlias = str | os.PathLike[str] | Run
 Runs: TypeAlias = RunLike | Iterable[RunLike]
@@ -237,6 +229,81 @@ def analyze(
     return ReadableReport(**vars(report))
 
 
+def write_page(
+    runs: Runs | Mapping[str, Runs],
+    path: str | os.PathLike[str] = "page.html",
+    estimator: Estimator = "renyi",
+    *,
+    judge: bool = False,
+    force: bool = False,
+    batches: Batches | int | None = None,
+    batch_size: int = 128,
+    jobs: int | None = None,
+    progress: bool = False,
+    **options: Unpack[EstimatorOptions],
+) -> Path:
+    """Writes one HTML file that needs no network: the plane under a slider, curves, verdicts, settings.
+
+    Args:
+        runs: Runs; those that differ in their seeds alone are shown as their mean, others side by side on the same
+            axes. With names, each set is as it is named.
+        path: The HTML file to make.
+        estimator: Name of an estimator, or its settings.
+        judge: Judge each set as `analyze` does, which may take minutes; otherwise the report of `infoplane analyze`
+            beside the first run is shown, where there is one of these runs.
+        force: Overwrite a file that infoplane did not make, too.
+        batches: Number of batches of the probe to estimate apart; None takes the whole probe at once.
+        batch_size: Samples of each batch.
+        jobs: Number of parallel solves; None takes one per core.
+        progress: Show progress bars.
+        options: Settings of the estimator, see `infoplane.estimators.registry.EstimatorOptions`.
+
+    Returns:
+        The file.
+
+    Raises:
+        InfoplaneError: As for `information_plane`; or Plotly is missing, the runs have probes of different sizes,
+            or the file cannot be written.
+
+    Example:
+        >>> ip.write_page(["seed0.h5", "seed1.h5"], "page.html", bandwidth="knn:10").stat().st_size > 2**20
+        True
+    """
+    from infoplane.figures.page import page_path, save_page
+
+    target = page_path(Path(path), force)
+    sets = {name: _paths(several) for name, several in runs.items()} if isinstance(runs, Mapping) else None
+    [settings] = _settings([estimator], options)
+    execution, cut = Execution(jobs, progress=progress), _batches(batches, batch_size)
+    panels = [
+        _panel(name, paths, settings, cut, judge, execution)
+        for name, paths in (sets or sets_by_training(_paths(runs))).items()
+    ]
+    return save_page(panels, target, force)
+
+
+def _panel(
+    name: str,
+    paths: Sequence[Path],
+    settings: EstimatorSettings,
+    batches: Batches | None,
+    judge: bool,
+    execution: Execution,
+) -> Panel:
+    """One set of runs of a page."""
+    from infoplane.figures.page import Panel
+
+    estimates, metrics = gather(paths, settings, batches, execution=execution)
+    report = beside(paths[0], "-report.json")
+    verdicts = as_json(judge_runs(paths, settings=settings, execution=execution))["verdicts"] if judge else None
+    tables = [estimates_path(path) for path in paths]
+    if verdicts is None and (verdicts := verdicts_of(report, paths)):
+        tables.append(report.with_suffix(".md"))
+    [row] = settings_table({name: paths}, {name: estimates}).drop(columns="runs").to_dict("records")
+    words = {str(key): str(value) for key, value in row.items()}
+    return Panel(name, Plane.of(estimates, metrics), words, verdicts or (), tables)
+
+
 def train(
     settings: TrainingSettings, path: str | os.PathLike[str], *, force: bool = False, progress: bool = False
 ) -> float:
@@ -331,51 +398,17 @@ def compare(
         raise InfoplaneError("name at least one variant")
     if reference and reference not in wanted:
         raise unknown("variant", reference, wanted)
-    execution, place = Execution(jobs, progress=progress), Path(folder)
+    execution = Execution(jobs, progress=progress)
     numbers = range(seeds) if isinstance(seeds, int) else list(seeds)
-    trainings = plan(wanted, numbers, place)
+    trainings = plan(wanted, numbers, Path(folder))
     refuse_unlike({job.path: dataclasses.asdict(job.settings) for job in trainings})
     if tune_lr:
-        wanted = tuned(wanted, tune_lr, place, execution)
-        trainings = plan(wanted, numbers, place)
+        wanted = tuned(wanted, tune_lr, Path(folder), execution)
+        trainings = plan(wanted, numbers, Path(folder))
     # The learning rates of finished runs were tuned, so these are looked at now.
-    refuse_unlike({job.path: dataclasses.asdict(job.settings) for job in trainings}, place)
-    run_jobs(trainings, execution, lambda job: update_results(place, [job.path]))
-    table = update_results(place)
-    refuse_mixture({str(place): table})
-    table = add_informations(table, place, execution=Execution(progress=progress))
-    return comparison_table(table, reference or next(iter(wanted)), margin)
-
-
-def merge(
-    results: Sequence[str | os.PathLike[str]],
-    folder: str | os.PathLike[str],
-    *,
-    reference: str | None = None,
-    margin: float = 0.01,
-) -> pd.DataFrame:
-    """Brings the results of comparisons on several machines together, and tabulates them; no run file is needed.
-
-    Args:
-        results: Files `results.csv` of `compare`, or their folders.
-        folder: Where the `results.csv` of all goes; what it has already is kept.
-        reference: The variant that others are compared with; None takes the first that trains the whole network.
-        margin: How far below the reference an accuracy may be to count as comparable.
-
-    Returns:
-        As of `compare`.
-
-    Raises:
-        InfoplaneError: A file is no table of results, or settings differ that must not, with both values.
-    """
-    paths, place = [Path(path) for path in results], Path(folder)
-    if not paths:
-        raise InfoplaneError("name the results.csv of at least one comparison")
-    tables = {str(path): read_results(path) for path in dict.fromkeys(paths)}
-    if compared_runs(place) or (place / NAME).exists():
-        tables = {str(place): update_results(place)} | tables
-    table = save_results(merge_results(tables), place)
-    return comparison_table(table, reference or first_reference(table), margin)
+    refuse_unlike({job.path: dataclasses.asdict(job.settings) for job in trainings}, Path(folder))
+    run_jobs(trainings, execution)
+    return comparison_table(runs_table(compared_runs(Path(folder))), reference or next(iter(wanted)), margin)
 
 
 def _variants(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import errno
+import io
 import os
 import platform
 import re
@@ -152,7 +153,7 @@ def load_tensors(path: Path) -> Any:
     return torch.load(path, map_location="cpu", weights_only=True)
 
 
-def write_csv(table: pd.DataFrame, draft: Path) -> None:
+def write_csv(table: pd.DataFrame, draft: Path | io.StringIO) -> None:
     """Writes a table as CSV in which no cell is a formula for a spreadsheet; numbers keep all digits.
 
     A text that begins with = + - @, a tab or a return, after any number of ', gets one ' more in front.
@@ -160,7 +161,7 @@ def write_csv(table: pd.DataFrame, draft: Path) -> None:
 
     Args:
         table: The table; its index is left out.
-        draft: Where to write it, as of `whole`.
+        draft: Where to write it, as of `whole`, or a text in memory.
     """
     words = table.select_dtypes(exclude=["number", "bool"])
     safe = table.assign(**{str(name): words[name].map(_quoted) for name in words}).rename(columns=_quoted)

@@ -19,10 +19,12 @@ from infoplane.cli.analyze import analyze
 from infoplane.cli.compare import compare
 from infoplane.cli.completion import completion
 from infoplane.cli.estimate import estimate
+from infoplane.cli.export import export
 from infoplane.cli.figures import figures
 from infoplane.cli.info import info
 from infoplane.cli.options import CONTEXT, examples, in_options
 from infoplane.cli.output import NobodyReads, PrintableFormatter, close_streams, prepare_streams, say, show
+from infoplane.cli.page import page
 from infoplane.cli.plot import plot
 from infoplane.cli.record import record
 from infoplane.cli.verify import verify
@@ -38,7 +40,7 @@ def cli() -> None:
     """Information planes of deep networks: record, estimate, show, compare."""
 
 
-for command in (record, compare, estimate, analyze, plot, figures, info, verify, completion):
+for command in (record, compare, estimate, analyze, plot, page, export, figures, info, verify, completion):
     cli.add_command(command)
 
 

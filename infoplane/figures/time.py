@@ -67,7 +67,7 @@ def information_over_time(
     if ax is not None:
         return _into(ax, table, layers, quantity)
     _refuse_other_layers(layers, times)
-    lines = _metric_lines(metrics)
+    lines = metric_lines(metrics)
     shown = panels_of(table, _SHOWN)
     heights = [_PANEL] * len(shown) + [strip_height(layers)] * (times is not None) + [_PANEL] * bool(lines)
     describe = partial(time_caption, table, times=times, turns=turns)
@@ -116,16 +116,16 @@ def _refuse_other_layers(layers: list[Layer], times: pd.DataFrame | None) -> Non
         raise InfoplaneError(f"times of convergence and informations are of different layers ({min(strangers)})")
 
 
-def _metric_lines(metrics: pd.DataFrame | None) -> list[str]:
+def metric_lines(metrics: pd.DataFrame | None) -> list[str]:
     """The columns that the last panel shows."""
     if metrics is None:
         return []
     # After "@" stands the part of the network that a metric is of, such as the head of a layer.
     names = [str(name) for name in metrics if not str(name).endswith("_sd") and "@" not in str(name)]
-    return [name for name in names if _side(name) and metrics[name].notna().any()]
+    return [name for name in names if side_of(name) and metrics[name].notna().any()]
 
 
-def _side(name: str) -> str:
+def side_of(name: str) -> str:
     """Which axis a metric belongs to, if any."""
     return next((side for side in ("loss", "acc") if side in name.lower()), "")
 
@@ -141,7 +141,7 @@ def _draw_metrics(axes: Axes, metrics: pd.DataFrame, names: list[str]) -> None:
     splits = list(dict.fromkeys(_split(name) for name in names))
     others = iter(_OTHER_DASHES * len(splits))
     dashes = {split: _DASHES[split] if split in _DASHES else next(others) for split in splits}
-    sides = {side: [name for name in names if _side(name) == side] for side in ("loss", "acc")}
+    sides = {side: [name for name in names if side_of(name) == side] for side in ("loss", "acc")}
     for side, colour, title in (("loss", BLUE, "loss"), ("acc", VERMILION, "accuracy")):
         if not sides[side]:
             continue

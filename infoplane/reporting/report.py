@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from infoplane.analysis.convergence.order import ConvergenceOrder
 from infoplane.analysis.verdict import Verdict, json_value
 from infoplane.files import MARK, refuse_foreign, whole, write_csv
 from infoplane.reporting.report_text import markdown, records
+from infoplane.runfile import open_run
 
 ENDINGS = (".md", ".json", "-areas.csv")
 
@@ -84,6 +86,32 @@ def write_report(report: Report, stem: Path, force: bool = False) -> tuple[Path,
         values.write_text(numbers + "\n", encoding="utf-8")
         write_csv(report.areas, areas)
     return paths
+
+
+def verdicts_of(path: Path, runs: Sequence[Path]) -> list[dict[str, Any]]:
+    """The verdicts of a report that was written earlier, where it is of these runs.
+
+    Args:
+        path: The JSON of a report, there or not.
+        runs: Run files.
+
+    Returns:
+        Its verdicts with `claim`, `outcome` and `reasons`; none where it is of other runs or can't be read.
+    """
+    try:
+        report = json.loads(path.read_text(encoding="utf-8"))
+        judged = {str(run["run_id"]) for run in report["about"]["runs"]}
+        verdicts = [
+            {"claim": str(one["claim"]), "outcome": str(one["outcome"]), "reasons": [*map(str, one["reasons"])]}
+            for one in report["verdicts"]
+        ]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+    ids = set()
+    for run in runs:
+        with open_run(run) as opened:
+            ids.add(opened.run_id)
+    return verdicts if ids == judged else []
 
 
 def as_json(report: Report) -> dict[str, Any]:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from infoplane.analysis.gather import MAY_DIFFER
 from infoplane.errors import InfoplaneError
-from infoplane.runfile import Run, data_text, open_run
+from infoplane.runfile import Run, data_text, open_run, run_names
 from infoplane.words import settings_text
 
 # Settings that decide what is trained, by the names they have in a configuration.
@@ -51,6 +53,55 @@ def settings_table(
         table = (estimates or {}).get(name)
         rows.append({"runs": name, **row, **({} if table is None else _estimated(table))})
     return pd.DataFrame(rows).fillna("")
+
+
+def sets_by_training(paths: Sequence[Path]) -> dict[str, tuple[Path, ...]]:
+    """Runs that differ in their seeds alone, put together.
+
+    Args:
+        paths: Run files.
+
+    Returns:
+        The runs of each training, in the order of the first of each, by the settings that tell it from the others:
+        a method such as "greedy-dib", or "lr 0.1"; by the name of its first run where no setting does.
+
+    Raises:
+        InfoplaneError: A run is given twice or cannot be read.
+    """
+    names = dict(zip(paths, run_names(paths), strict=True))
+    sets: dict[str, list[Path]] = {}
+    configs: dict[str, dict[str, Any]] = {}
+    for path in paths:
+        with open_run(path) as run:
+            config = {name: value for name, value in run.config.items() if name not in MAY_DIFFER}
+            key = json.dumps([config, [[layer.name, layer.shape] for layer in run.layers]], sort_keys=True)
+        sets.setdefault(key, []).append(path)
+        configs[key] = config
+    if len(sets) == 1:
+        return {"": tuple(paths)}
+    order = (*TRAINING, "model", "dataset", *_rest(configs))
+    differ = [name for name in order if _differs(configs, name)]
+    for count in range(1, len(differ) + 1):
+        labels = {key: _setting_words(config, differ[:count]) for key, config in configs.items()}
+        if len(set(labels.values())) == len(sets):
+            return {labels[key]: tuple(found) for key, found in sets.items()}
+    return {names[found[0]]: tuple(found) for found in sets.values()}
+
+
+def _rest(configs: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The settings that have no place of their own in the order."""
+    return sorted({name for config in configs.values() for name in config} - {*TRAINING, "model", "dataset"})
+
+
+def _differs(configs: Mapping[str, Mapping[str, Any]], name: str) -> bool:
+    return len({json.dumps(config.get(name)) for config in configs.values()}) > 1
+
+
+def _setting_words(config: Mapping[str, Any], names: Sequence[str]) -> str:
+    """Some settings in words; a method, a network and data need not be named as such."""
+    plain = ("method", "model", "dataset")
+    words = {name: _word(config.get(name)) or "none" for name in names}
+    return ", ".join(word if name in plain else f"{name.replace('_', ' ')} {word}" for name, word in words.items())
 
 
 def _about(run: Run) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """The HDF5 run file: schema, reader, writer. Nothing outside this package knows h5py."""
 
+from infoplane.runfile.labelled import export_csv, export_netcdf, export_paths
 from infoplane.runfile.names import (
     SYNCHRONOUS,
     beside,
@@ -25,6 +26,9 @@ __all__ = [
     "SnapshotWriter",
     "beside",
     "data_text",
+    "export_csv",
+    "export_netcdf",
+    "export_paths",
     "open_run",
     "refuse_existing",
     "run_names",

@@ -16,6 +16,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from infoplane.runfile.axes import is_scale
 from infoplane.runfile.schema import PARAMETERS, Damaged, LayerInfo, dataset, group, reason, slot_name, stored_name
 from infoplane.targets import CLASSES, KINDS, REGRESSION, Target
 
@@ -355,6 +356,8 @@ def check_results(results: h5py.Group) -> None:
     lengths = set()
     for name in results:
         data = dataset(results, name)
+        if is_scale(data):
+            continue
         check_array(data, "fiu", [None] * data.ndim)
         lengths |= {len(data)} if name in TESTED and data.ndim else set()
         if name == "confusion" and (data.ndim != 2 or len(set(data.shape)) > 1):

@@ -9,7 +9,7 @@ import itertools
 import logging
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,6 +59,7 @@ from infoplane.runfile.summary import run_html, run_text
 
 if TYPE_CHECKING:
     import torch
+    import xarray
 
 logger = logging.getLogger(__name__)
 
@@ -73,6 +74,7 @@ class Snapshot:
     """One finished snapshot of a run.
 
     Attributes:
+        place: Path of its slot in the file.
         step: Number of optimiser steps taken.
         epoch: Number of epochs passed.
         metrics: Loss, accuracy and whatever else was recorded.
@@ -81,6 +83,7 @@ class Snapshot:
     def __init__(self, run: Run, group: h5py.Group) -> None:
         self._run = run
         self._group = group
+        self.place = str(group.name)
         self.step: int = attribute(group, "step", int)
         self.epoch: float = attribute(group, "epoch", float)
         self.metrics = numbers_attribute(group, "metrics")
@@ -378,6 +381,30 @@ class Run(Closing):
             if "results" not in self._file or name not in group(self._file, "results"):
                 raise RunFileError(f"{self.path} holds no {name}; its training is not finished, or has none")
             return np.asarray(dataset(group(self._file, "results"), name)[()])
+
+    def to_xarray(self, layers: Collection[str] = ()) -> xarray.Dataset:
+        """The run as a labelled data set, in memory.
+
+        Args:
+            layers: Names of the layers to take; none takes all.
+
+        Returns:
+            A variable a layer: activations over `step`, `sample` and the axes of the layer, or condensed distances
+            over `step` and `pair`; `metrics` over `step` and `metric`; `input_distances` over `pair`; the
+            coordinates `step`, `epoch`, `sample` (positions in the data set), `pair_i`, `pair_j`, and the target.
+            Layers of these names have an underscore more.
+
+        Raises:
+            InfoplaneError: xarray is missing, there is no such layer or no snapshot, or the data are damaged.
+
+        Example:
+            >>> with ip.open_run("own.h5") as run:
+            ...     run.to_xarray()["hidden"].sel(step=19).dims
+            ('sample', 'hidden_axis1')
+        """
+        from infoplane.runfile.labelled import labelled
+
+        return labelled(self, layers)
 
     def parameter_distances(self, layer: str) -> NDArray | None:
         """Distances of the parameters of a layer's unit to those at the last snapshot.

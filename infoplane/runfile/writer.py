@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from infoplane.errors import InfoplaneError, RunFileError, WriteFailed
 from infoplane.files import drafts, hold
+from infoplane.runfile.axes import PAIR, RESULT_AXES, SAMPLE, name_axes, renew_axes, stored_axes
 from infoplane.runfile.names import refuse_existing
 from infoplane.runfile.reader import Run, open_run
 from infoplane.runfile.schema import (
@@ -314,7 +315,11 @@ class SnapshotWriter:
         is_double = values.dtype == np.float64 and about["kind"] == "activations"
         values = values.astype(np.float64 if is_double else np.float32, copy=False)
         with self._writer._guarded(values.nbytes):
-            _store(self._slot, name, values).attrs.update(about)
+            # An axis may not be called as a layer is that is written later.
+            taken = [stored_name(layer.name) for layer in self._writer.layers]
+            _store(self._slot, name, values, stored_axes(name, about["kind"], values.ndim, taken)).attrs.update(
+                about
+            )
 
 
 def _write_header(
@@ -333,8 +338,8 @@ def _write_header(
     group = file.create_group("probe")
     group.attrs["shape"] = json.dumps(list(probe.shape or ()))
     group.attrs["input_distance"] = probe.input_distance
-    _store(group, "distances", probe.distances)
-    _store(group, "indices", probe.indices)
+    _store(group, "distances", probe.distances, [PAIR])
+    _store(group, "indices", probe.indices, [SAMPLE])
     _write_target(group, probe.target)
     for name, target in probe.others.items():
         _write_target(group.create_group(f"targets/{stored_name(name)}"), target)
@@ -343,7 +348,7 @@ def _write_header(
 def _write_target(group: h5py.Group, target: Target) -> None:
     group.attrs["kind"] = target.kind
     group.attrs["names"] = json.dumps(target.names)
-    _store(group, "labels" if target.discrete else "values", target.values)
+    _store(group, "labels" if target.discrete else "values", target.values, [SAMPLE, "value"][: target.values.ndim])
 
 
 def _add_slots(file: h5py.File, count: int) -> None:
@@ -391,7 +396,7 @@ def _write_results(file: h5py.File, numbers: str, arrays: Mapping[str, NDArray])
     group = file.create_group("results")
     group.attrs["numbers"] = numbers
     for name, values in arrays.items():
-        _store(group, name, values)
+        _store(group, name, values, RESULT_AXES.get(name) or [f"{name}_axis{axis}" for axis in range(values.ndim)])
 
 
 def _copy_finished(run: Run, new: h5py.File, slots: int) -> None:
@@ -400,18 +405,23 @@ def _copy_finished(run: Run, new: h5py.File, slots: int) -> None:
     for name in ("probe", "results"):
         if name in run._file:
             run._file.copy(name, new)
+            renew_axes(new[name])
     _add_slots(new, 0)
     new["writer"].attrs["finished"] = len(run.snapshots)
     # As they are, with what an error left in some of them: whoever counts them again finds what was there.
     for name in run.slots:
         run._file["snapshots"].copy(name, new["snapshots"])
+    for snapshot in run.snapshots:
+        renew_axes(new[snapshot.place])
     for index in range(len(run.slots), max(slots, len(run.slots) + 1)):
         new["snapshots"].create_group(slot_name(index))
 
 
-def _store(parent: h5py.Group, name: str, values: NDArray) -> h5py.Dataset:
+def _store(parent: h5py.Group, name: str, values: NDArray, axes: Sequence[str]) -> h5py.Dataset:
     chunks = _chunk_shape(values.shape, CHUNK_BYTES // values.itemsize)
-    return parent.create_dataset(name, data=values, chunks=chunks, **FILTERS)
+    data = parent.create_dataset(name, data=values, chunks=chunks, **FILTERS)
+    name_axes(data, axes)
+    return data
 
 
 def _chunk_shape(shape: tuple[int, ...], most: int) -> tuple[int, ...]:

@@ -71,6 +71,28 @@ def test_plot_of_several_runs(recorded, tmp_path):
     assert table["I_XT_sd"].notna().all()
 
 
+def test_page_of_runs_side_by_side(recorded, tmp_path):
+    pytest.importorskip("plotly", reason="pages need the extra 'page'")
+    assert recorded("record", *RECORD, "--lr", "0.5", "-o", "fast.h5")[0] == 0
+    assert recorded("record", *RECORD, "--seed", "1", "-o", "seed1.h5")[0] == 0
+    code, out, _ = recorded("page", "run.h5", "seed1.h5", "fast.h5", "-q")
+    assert (code, out) == (0, "page.html\n")
+    text = (tmp_path / "page.html").read_text(encoding="utf-8")
+    for words in ("<h3>lr 0.5</h3>", "mean of 2 runs", "one run", "run.estimates.csv", "Not judged"):
+        assert words in text
+    (tmp_path / "page.html").write_text("my own")
+    assert_one_line(recorded("page", "run.h5"), "--force")
+    code, out, _ = recorded("page", "run.h5", "seed1.h5", "--each", "--judge", "-q", "-o", "judged.html")
+    text = (tmp_path / "judged.html").read_text(encoding="utf-8")
+    assert "<h3>seed1</h3>" in text
+    assert "<span class='outcome'>undecidable</span>" in text
+    assert recorded("analyze", "run.h5", "-q")[0] == 0
+    assert recorded("page", "run.h5", "-q", "-o", "reported.html")[0] == 0
+    text = (tmp_path / "reported.html").read_text(encoding="utf-8")
+    assert "<span class='outcome'>undecidable</span>" in text
+    assert "run-report.md" in text
+
+
 def test_saturated_points_are_named(recorded):
     code, _, complaint = recorded("plot", "run.h5", "--bandwidth", "median:0.01")
     assert code == 0

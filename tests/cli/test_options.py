@@ -22,7 +22,6 @@ OF_COMPARE = {
     "tune_lr",
     "margin",
     "jobs",
-    "merge",
     "output",
     "config",
     "quiet",

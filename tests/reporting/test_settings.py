@@ -1,0 +1,65 @@
+import json
+
+import pytest
+from recorded import make_run
+
+from infoplane import open_run
+from infoplane.errors import InfoplaneError
+from infoplane.reporting.report import verdicts_of
+from infoplane.reporting.settings import sets_by_training
+from infoplane.runfile import RunWriter
+
+
+@pytest.fixture
+def runs(tmp_path, probe):
+    """Makes runs of some settings, by name."""
+
+    def make(**configs):
+        paths = []
+        for name, config in configs.items():
+            (tmp_path / f"{name}.h5").unlink(missing_ok=True)
+            paths.append(make_run(tmp_path / f"{name}.h5", probe, keep="distances"))
+            with RunWriter.resume(paths[-1]) as writer:
+                writer.set_config(config)
+        return paths
+
+    return make
+
+
+def names(sets):
+    return {name: [path.stem for path in paths] for name, paths in sets.items()}
+
+
+def test_runs_are_put_together_by_what_differs(runs):
+    sgd, dib = {"method": "sgd", "lr": 0.1}, {"method": "greedy-dib", "lr": 0.2, "beta": [0.01]}
+    made = runs(a=sgd | {"seed": 0}, b=dib, c=sgd | {"seed": 1})
+    assert names(sets_by_training(made)) == {"sgd": ["a", "c"], "greedy-dib": ["b"]}
+    made = runs(a=sgd, b=sgd | {"lr": 0.5}, c=dib)
+    assert names(sets_by_training(made)) == {
+        "sgd, lr 0.1": ["a"],
+        "sgd, lr 0.5": ["b"],
+        "greedy-dib, lr 0.2": ["c"],
+    }
+
+
+def test_repetitions_and_strangers(runs):
+    assert names(sets_by_training(runs(a={"seed": 0}, b={"seed": 1}))) == {"": ["a", "b"]}
+    assert names(sets_by_training(runs(a={"batch": [1, 2]}, b={}))) == {"batch 1, 2": ["a"], "batch none": ["b"]}
+    [path] = runs(a={})
+    with pytest.raises(InfoplaneError, match="given twice"):
+        sets_by_training([path, path])
+
+
+def test_verdicts_are_those_of_a_report_of_the_same_runs(runs, tmp_path):
+    paths, report = runs(a={}, b={"seed": 1}), tmp_path / "report.json"
+    assert verdicts_of(report, paths) == []
+    ids = []
+    for path in paths:
+        with open_run(path) as run:
+            ids.append({"run_id": run.run_id})
+    verdict = {"claim": "a claim", "outcome": "not shown", "reasons": ["why"], "numbers": {}}
+    report.write_text(json.dumps({"about": {"runs": ids}, "verdicts": [verdict]}))
+    assert verdicts_of(report, paths) == [{"claim": "a claim", "outcome": "not shown", "reasons": ["why"]}]
+    assert verdicts_of(report, paths[:1]) == []
+    report.write_text('{"about": []}')
+    assert verdicts_of(report, paths) == []
