@@ -15,7 +15,18 @@ from typing import TYPE_CHECKING, Any, TypeAlias, Unpack
 import pandas as pd
 
 from infoplane.analysis.analyze import analyze as judge_runs
-from infoplane.analysis.comparison.methods import compared_runs, comparison_table, refuse_unlike, runs_table
+from infoplane.analysis.comparison.information import add_informations
+from infoplane.analysis.comparison.methods import comparison_table, first_reference
+from infoplane.analysis.comparison.results import (
+    NAME,
+    compared_runs,
+    merge_results,
+    read_results,
+    refuse_mixture,
+    refuse_unlike,
+    save_results,
+    update_results,
+)
 from infoplane.analysis.gather import gather
 from infoplane.analysis.plane import Plane
 from infoplane.errors import InfoplaneError, unknown
@@ -398,17 +409,51 @@ def compare(
         raise InfoplaneError("name at least one variant")
     if reference and reference not in wanted:
         raise unknown("variant", reference, wanted)
-    execution = Execution(jobs, progress=progress)
+    execution, place = Execution(jobs, progress=progress), Path(folder)
     numbers = range(seeds) if isinstance(seeds, int) else list(seeds)
-    trainings = plan(wanted, numbers, Path(folder))
+    trainings = plan(wanted, numbers, place)
     refuse_unlike({job.path: dataclasses.asdict(job.settings) for job in trainings})
     if tune_lr:
-        wanted = tuned(wanted, tune_lr, Path(folder), execution)
-        trainings = plan(wanted, numbers, Path(folder))
+        wanted = tuned(wanted, tune_lr, place, execution)
+        trainings = plan(wanted, numbers, place)
     # The learning rates of finished runs were tuned, so these are looked at now.
-    refuse_unlike({job.path: dataclasses.asdict(job.settings) for job in trainings}, Path(folder))
-    run_jobs(trainings, execution)
-    return comparison_table(runs_table(compared_runs(Path(folder))), reference or next(iter(wanted)), margin)
+    refuse_unlike({job.path: dataclasses.asdict(job.settings) for job in trainings}, place)
+    run_jobs(trainings, execution, lambda job: update_results(place, [job.path]))
+    table = update_results(place)
+    refuse_mixture({str(place): table})
+    table = add_informations(table, place, execution=Execution(progress=progress))
+    return comparison_table(table, reference or next(iter(wanted)), margin)
+
+
+def merge(
+    results: Sequence[str | os.PathLike[str]],
+    folder: str | os.PathLike[str],
+    *,
+    reference: str | None = None,
+    margin: float = 0.01,
+) -> pd.DataFrame:
+    """Brings the results of comparisons on several machines together, and tabulates them; no run file is needed.
+
+    Args:
+        results: Files `results.csv` of `compare`, or their folders.
+        folder: Where the `results.csv` of all goes; what it has already is kept.
+        reference: The variant that others are compared with; None takes the first that trains the whole network.
+        margin: How far below the reference an accuracy may be to count as comparable.
+
+    Returns:
+        As of `compare`.
+
+    Raises:
+        InfoplaneError: A file is no table of results, or settings differ that must not, with both values.
+    """
+    paths, place = [Path(path) for path in results], Path(folder)
+    if not paths:
+        raise InfoplaneError("name the results.csv of at least one comparison")
+    tables = {str(path): read_results(path) for path in dict.fromkeys(paths)}
+    if compared_runs(place) or (place / NAME).exists():
+        tables = {str(place): update_results(place)} | tables
+    table = save_results(merge_results(tables), place)
+    return comparison_table(table, reference or first_reference(table), margin)
 
 
 def _variants(

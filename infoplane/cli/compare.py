@@ -14,6 +14,7 @@ from infoplane.cli.options import (
     CommaList,
     config_option,
     examples,
+    given,
     loading,
     option,
     settings_options,
@@ -36,9 +37,11 @@ COMPARISON = "Comparison"
         "infoplane compare --methods sgd,greedy-dib --beta 0,1e-4,1e-2,1 --seeds 5 -o sweep",
         "infoplane compare --validation 0.1 --tune-lr 0.1,0.3,1,3 --methods sgd,greedy-ce,predsim -o tuned",
         "infoplane compare --config comparison.toml -o comparison   # a table a variant: [wide] method = 'sgd' …",
+        "infoplane compare --merge here/results.csv there/results.csv -o all   # of several machines",
         "infoplane plot comparison",
     ),
 )
+@click.argument("results", nargs=-1, type=RUN_FILE)
 @partial(config_option, tables=True)
 @option(
     "--methods",
@@ -84,6 +87,12 @@ COMPARISON = "Comparison"
     help="Trainings at once; times are then no good.",
     heading=COMPARISON,
 )
+@option(
+    "--merge",
+    is_flag=True,
+    help="Train nothing: put the rows of RESULTS, results.csv of several machines, into that of OUTPUT.",
+    heading=COMPARISON,
+)
 @settings_options(TrainingSettings, without=("method", "seed"))
 @option(
     "-o",
@@ -99,12 +108,14 @@ COMPARISON = "Comparison"
 @click.pass_context
 def compare(
     ctx: click.Context,
+    results: tuple[Path, ...],
     methods: tuple[str, ...],
     reference: str | None,
     seeds: int,
     tune_lr: tuple[float, ...],
     margin: float,
     jobs: int,
+    merge: bool,
     output: Path,
     quiet: bool,
     verbose: bool,
@@ -112,31 +123,48 @@ def compare(
 ) -> None:
     """Train methods on the same seeds and tabulate accuracy, gap to the reference, memory, time and parameters.
 
-    What is trained already is kept, what is unfinished goes on. A --config file may hold a table for each variant,
-    named as the variant, with settings that differ from the others (method = ..., lr = ..., aux = ...).
+    What is trained already is kept, what is unfinished goes on. OUTPUT/results.csv has a row for each finished run,
+    with scores, costs and settings; all tables and figures can be made from it alone. A --config file may hold a
+    table for each variant, named as the variant, with settings that differ from the others (method = ..., lr = ...,
+    aux = ...).
     """
+    if results and not merge:
+        raise click.UsageError("RESULTS are for --merge; name methods by --methods")
+    if merge:
+        _refuse_training(ctx)
     with loading(quiet):
         from infoplane.api import compare as train_all
+        from infoplane.api import merge as merge_all
         from infoplane.reporting.methods import show
         from infoplane.reporting.tables import markdown, save_table
 
-    wanted = _variants(tables_of(ctx) or {method: {} for method in methods}, options)
-    table = train_all(
-        wanted,
-        output,
-        seeds=seeds,
-        reference=reference,
-        margin=margin,
-        tune_lr=tune_lr,
-        jobs=jobs,
-        progress=not quiet,
-    )
+    if merge:
+        table = merge_all(results, output, reference=reference, margin=margin)
+    else:
+        wanted = _variants(tables_of(ctx) or {method: {} for method in methods}, options)
+        table = train_all(
+            wanted,
+            output,
+            seeds=seeds,
+            reference=reference,
+            margin=margin,
+            tune_lr=tune_lr,
+            jobs=jobs,
+            progress=not quiet,
+        )
     shown, caption, note = show(table, margin)
     name = f"comparison-to-{reference}" if reference else "comparison"
     for path in save_table(table, shown, output / name, caption, note):
         say(path)
     say(markdown(shown))
     say(f"now: infoplane plot {output}")
+
+
+def _refuse_training(ctx: click.Context) -> None:
+    """Lets no option pass that says how to train where nothing is trained."""
+    kept = {"results", "merge", "reference", "margin", "output", "quiet", "verbose"}
+    if others := given(ctx, sorted({*ctx.params} - kept)):
+        raise click.UsageError(f"--merge trains nothing; leave out --{next(iter(others)).replace('_', '-')}")
 
 
 def _variants(tables: dict[str, dict[str, Any]], options: dict[str, Any]) -> dict[str, TrainingSettings]:

@@ -183,17 +183,16 @@ def _plot_comparison(
     execution: Execution,
 ) -> None:
     """All figures of a comparison that its runs allow."""
-    from infoplane.analysis.comparison.methods import compared_runs
     from infoplane.analysis.comparison.pictures import hard_pictures
     from infoplane.figures.parts import style
     from infoplane.study import comparison as gallery
 
-    runs = gallery.finished_runs(compared_runs(folder))
-    material = gallery.Material(runs, settings, batches=batches, execution=execution)
+    runs = gallery.finished_runs(folder)
+    material = gallery.Material(runs, folder, settings, batches=batches, execution=execution)
     if data_root is not None:
         # Where no class is hard, the gallery says so.
         with contextlib.suppress(MissingData):
-            material = replace(material, pictures=hard_pictures(material.paths, data_root))
+            material = replace(material, pictures=hard_pictures(folder, runs, data_root))
     for drawing in gallery.comparison_drawings(material):
         if drawing.missing:
             say(in_options(f"not drawn: {drawing.name}: {drawing.missing}"), err=True)

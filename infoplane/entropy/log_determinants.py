@@ -34,6 +34,7 @@ SMALL = 1e-4  # errors of g at x are weighed against x + SMALL
 GRID = 6000
 BLOCK = 128  # rows of a Cholesky factor that are found at once
 CHUNK_BYTES = 2**31
+SLOPE_BYTES = 2**24
 
 
 @dataclass(frozen=True)
@@ -181,15 +182,18 @@ def log_determinant_slopes(matrices: Tensor, alpha: float) -> tuple[Tensor, Tens
     form = log_sum(alpha, exact=False)
     n, trace = matrices.shape[-1], matrices.diagonal(dim1=-2, dim2=-1).sum(-1)[:, None, None]
     normalised = matrices / trace
-    shifted = _shifted(normalised, form.shifts)
-    factors = torch.linalg.cholesky_ex(shifted).L
-    roots = torch.linalg.solve_triangular(factors, torch.eye(n).to(factors), upper=False)
-    inverses = (roots.mT @ roots).view(len(form.shifts), len(matrices), n, n)
-    weights = torch.from_numpy(form.weights).to(matrices.device)
-    logs = factors.diagonal(dim1=-2, dim2=-1).log().sum(-1).view(len(form.shifts), len(matrices)) * 2
-    total = weights @ logs + form.linear + form.square * normalised.square().sum((-2, -1))
-    rates = torch.from_numpy(form.weights / form.shifts).to(matrices.device)
-    slope = torch.einsum("j,jkab->kab", rates, inverses) + 2 * form.square * normalised
+    total = form.linear + form.square * normalised.square().sum((-2, -1))
+    slope = 2 * form.square * normalised
+    # Training must not need more memory for this than for the network.
+    together = max(1, SLOPE_BYTES // matrices.nbytes)
+    for first in range(0, len(form.shifts), together):
+        shifts, weights = form.shifts[first : first + together], form.weights[first : first + together]
+        factors = torch.linalg.cholesky_ex(_shifted(normalised, shifts)).L
+        roots = torch.linalg.solve_triangular(factors, torch.eye(n).to(factors), upper=False)
+        inverses = (roots.mT @ roots).view(len(shifts), len(matrices), n, n)
+        logs = 2 * factors.diagonal(dim1=-2, dim2=-1).log().sum(-1).view(len(shifts), -1)
+        total = total + torch.from_numpy(weights).to(matrices.device) @ logs
+        slope += torch.einsum("j,jkab->kab", torch.from_numpy(weights / shifts).to(matrices.device), inverses)
     slope.diagonal(dim1=-2, dim2=-1).add_(form.linear)
     # What a change of the trace does, which divides A.
     slope.diagonal(dim1=-2, dim2=-1).sub_((slope * normalised).sum((-2, -1))[:, None])

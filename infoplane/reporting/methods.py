@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from infoplane.analysis.comparison.methods import subjects
+from infoplane.analysis.comparison.results import subjects
 from infoplane.reporting.tables import plus_minus, shown_p
 
 MIB = 2**20

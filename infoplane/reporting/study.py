@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from infoplane.analysis.comparison.classes import hardest_classes
-from infoplane.analysis.comparison.methods import subjects
+from infoplane.analysis.comparison.results import subjects
 from infoplane.analysis.convergence.verdict import RULE
 from infoplane.errors import InfoplaneError
 from infoplane.reporting.tables import plus_minus, shown_p

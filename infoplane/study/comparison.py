@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -12,7 +12,8 @@ import pandas as pd
 
 from infoplane.analysis.comparison.accuracy import accuracy_table, depth_table
 from infoplane.analysis.comparison.classes import confusion_table, hardest_classes, per_class
-from infoplane.analysis.comparison.methods import cost_table, runs_table
+from infoplane.analysis.comparison.methods import cost_table
+from infoplane.analysis.comparison.results import folder_table
 from infoplane.analysis.comparison.sweep import sweep_tables
 from infoplane.errors import MissingData
 from infoplane.estimators.base import EstimatorSettings
@@ -34,7 +35,8 @@ class Material:
     """What the figures of a comparison are made of.
 
     Attributes:
-        runs: Its finished runs, a table of `infoplane.analysis.comparison.methods.runs_table`.
+        runs: Its finished runs, a table of `infoplane.analysis.comparison.results.runs_table`.
+        folder: Where its run files are, as far as they are there.
         settings: Settings of the estimator of informations.
         pictures: Images of some classes.
         batches: Batches of the probe to estimate apart; None takes the whole probe at once.
@@ -42,15 +44,11 @@ class Material:
     """
 
     runs: pd.DataFrame
+    folder: Path
     settings: EstimatorSettings
     pictures: Pictures | None = None
     batches: Batches | None = None
     execution: Execution = QUIET
-
-    @property
-    def paths(self) -> list[Path]:
-        """The run files."""
-        return [Path(path) for path in self.runs["path"]]
 
 
 def _nothing() -> Figure:
@@ -87,21 +85,23 @@ def comparison_drawings(material: Material) -> Iterator[Drawing]:
             yield Drawing(name, missing=str(error))
 
 
-def finished_runs(paths: Sequence[Path]) -> pd.DataFrame:
-    """The finished runs among some, the reference of the comparison first.
+def finished_runs(folder: Path) -> pd.DataFrame:
+    """The finished runs of a comparison, those of its reference first.
+
+    Args:
+        folder: The folder of the comparison.
 
     Raises:
         InfoplaneError: None is finished, or they are no comparison.
     """
-    runs = runs_table(paths)
     # Methods that train the whole network are what the others are judged by.
-    return runs.sort_values(
+    return folder_table(folder).sort_values(
         "method", key=lambda names: ~names.str.startswith("sgd"), kind="stable", ignore_index=True
     )
 
 
 def _accuracy(material: Material) -> Iterator[Drawing]:
-    table = accuracy_table(material.paths)
+    table = accuracy_table(material.runs)
     yield Drawing("accuracy", table, partial(accuracy_over_epochs, table))
 
 
@@ -111,26 +111,28 @@ def _costs(material: Material) -> Iterator[Drawing]:
 
 
 def _depth(material: Material) -> Iterator[Drawing]:
-    table = depth_table(material.paths)
+    table = depth_table(material.runs)
     yield Drawing("depth", table, partial(accuracy_over_depth, table))
 
 
 def _sweeps(material: Material) -> Iterator[Drawing]:
-    tables = sweep_tables(material.paths, material.settings, material.batches, execution=material.execution)
+    tables = sweep_tables(
+        material.runs, material.folder, material.settings, material.batches, execution=material.execution
+    )
     for name, table in tables.items():
         stem = "sweep" if len(tables) == 1 else f"sweep-{name}"
         yield Drawing(stem, table, partial(beta_sweep, table))
 
 
 def _classes(material: Material) -> Iterator[Drawing]:
-    table = per_class(material.paths)
+    table = per_class(material.runs)
     # Says so where no class is hard.
     hardest_classes(table)
     yield Drawing("classes", table, partial(hardest, table, material.pictures))
 
 
 def _confusions(material: Material) -> Iterator[Drawing]:
-    matrices, classes = confusion_table(material.paths), per_class(material.paths)
+    matrices, classes = confusion_table(material.runs), per_class(material.runs)
     for variant, rows in matrices.groupby("variant", sort=False):
         own = classes[classes["variant"] == variant]
         yield Drawing(f"confusion-{variant}", rows, partial(confusion_matrix, rows, own))

@@ -12,15 +12,17 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
 
+from infoplane.analysis.comparison.results import update_results
 from infoplane.device import cores
 from infoplane.errors import unknown
 from infoplane.execution import QUIET, Execution
 from infoplane.runfile import trainings
-from infoplane.trainers.jobs import plan, run_jobs, tuned, variant
+from infoplane.trainers.jobs import Job, plan, run_jobs, tuned, variant
 from infoplane.trainers.settings import TrainingSettings
 
 SEEDS = 5
@@ -114,7 +116,7 @@ def side_by_side(execution: Execution, device: str) -> Execution:
 
 
 def make_runs(groups: Mapping[str, Group], folder: Path, execution: Execution = QUIET) -> None:
-    """Trains what is missing of a study, and goes on with what is unfinished.
+    """Trains what is missing of a study, goes on with what is unfinished, and writes `GROUP/results.csv`.
 
     Args:
         groups: The groups.
@@ -129,7 +131,12 @@ def make_runs(groups: Mapping[str, Group], folder: Path, execution: Execution = 
         variants = dict(group.variants)
         if group.rates:
             variants = tuned(variants, group.rates, folder / name, execution)
-        run_jobs(plan(variants, range(group.seeds), folder / name), execution)
+        results = partial(_add_result, folder / name)
+        run_jobs(plan(variants, range(group.seeds), folder / name), execution, results)
+
+
+def _add_result(folder: Path, job: Job) -> None:
+    update_results(folder, [job.path])
 
 
 def runs_of(folder: Path, group: str, variant_name: str) -> list[Path]:

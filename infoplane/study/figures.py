@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from infoplane.analysis.comparison.methods import compared_runs
 from infoplane.analysis.comparison.pictures import hard_pictures
 from infoplane.analysis.convergence.order import ConvergenceOrder, beyond, order_table
 from infoplane.analysis.convergence.phases import phases
@@ -100,16 +99,17 @@ class Study:
         return self._comparisons[group]
 
     def _material(self, group: str) -> Material:
+        folder = self.runs / group
         try:
-            runs = finished_runs(compared_runs(self.runs / group))
+            runs = finished_runs(folder)
         except InfoplaneError as error:
             raise MissingData(str(error)) from error
         pictures = None
         if self.data_root is not None:
             # Without pictures, or without hard classes, the figures are still there.
             with contextlib.suppress(InfoplaneError):
-                pictures = hard_pictures([Path(path) for path in runs["path"]], self.data_root)
-        return Material(runs, RenyiSettings(), pictures, execution=self.execution)
+                pictures = hard_pictures(folder, runs, self.data_root)
+        return Material(runs, folder, RenyiSettings(), pictures, execution=self.execution)
 
     def groups(self, start: str) -> list[str]:
         """Groups whose names begin so, such as all comparisons."""

@@ -88,7 +88,7 @@ def _costs(study: Study) -> Iterator[Tabulated]:
 
 def _signs(study: Study) -> Iterator[Tabulated]:
     material = study.comparison("signs")
-    classes = per_class(material.paths)
+    classes = per_class(material.runs)
     yield Tabulated("T2-signs", classes, *show_classes(classes, comparison_table(material.runs)))
 
 

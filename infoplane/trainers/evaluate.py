@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from infoplane.data import Dataset, Split
 from infoplane.data.boxes import intersection_over_union
@@ -95,3 +96,33 @@ def _score(task: Task, outputs: Tensor, targets: Targets) -> Score:
         assert targets.boxes is not None
         iou = intersection_over_union(task.box(outputs), targets.boxes).mean().item()
     return Score(task.loss(outputs, targets).item(), right, iou)
+
+
+def negative_log_likelihood(logits: Tensor, labels: Tensor) -> float:
+    """Mean negative log-likelihood of the labels, in nats.
+
+    Args:
+        logits: (m, C).
+        labels: (m,) int64.
+    """
+    return functional.cross_entropy(logits.double(), labels).item()
+
+
+def calibration_error(logits: Tensor, labels: Tensor, bins: int = 15) -> float:
+    """Expected calibration error (Guo et al. 2017, eq. 3): how far confidence is from accuracy.
+
+    Args:
+        logits: (m, C).
+        labels: (m,) int64.
+        bins: Number of bins of equal width that the predicted probabilities are sorted into.
+
+    Returns:
+        Mean absolute difference between accuracy and confidence over the bins, weighted by their samples; 0 to 1,
+        NaN where a logit is.
+    """
+    confidence, predictions = logits.double().softmax(1).max(1)
+    if not confidence.isfinite().all():
+        return math.nan
+    place = (confidence * bins).ceil().long().clamp(1, bins) - 1
+    surplus = (predictions == labels).double() - confidence
+    return (torch.zeros(bins, dtype=torch.double).index_add_(0, place, surplus).abs().sum() / len(labels)).item()

@@ -11,7 +11,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
 from multiprocessing.synchronize import Event
@@ -101,12 +101,15 @@ def variant(name: str, shared: Mapping[str, Any], own: Mapping[str, Any]) -> dic
     return {f"{name}-beta{beta:g}": dataclasses.replace(settings, beta=(beta,)) for beta in betas}
 
 
-def run_jobs(trainings: Sequence[Job], execution: Execution = QUIET) -> None:
+def run_jobs(
+    trainings: Sequence[Job], execution: Execution = QUIET, finished: Callable[[Job], object] | None = None
+) -> None:
     """Trains what is missing and goes on with what is unfinished.
 
     Args:
         trainings: The trainings.
         execution: How many at once, one unless it says; each takes its share of the cores.
+        finished: Called after each training that ended well; None for nothing.
 
     Raises:
         InfoplaneError: A training failed; the others are finished first.
@@ -125,6 +128,8 @@ def run_jobs(trainings: Sequence[Job], execution: Execution = QUIET) -> None:
             counter.line()
             if error:
                 failed.append(f"{job.path}: {error}")
+            elif finished:
+                finished(job)
     if failed:
         raise InfoplaneError(f"{len(failed)} of {len(missing)} runs failed; the first: {failed[0]}")
 

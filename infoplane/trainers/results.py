@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from infoplane.trainers.evaluate import Score
+from infoplane.trainers.evaluate import Score, calibration_error, negative_log_likelihood
 from infoplane.trainers.loop import Loop
 from infoplane.trainers.meter import peak_rss
 from infoplane.trainers.task import Targets, Task
@@ -36,6 +36,8 @@ def results_of(
     numbers: dict[str, Any] = {
         "test_accuracy": found[-1].accuracy,
         "test_loss": found[-1].loss,
+        "test_nll": negative_log_likelihood(task.logits(last), targets.labels),
+        "calibration_error": calibration_error(task.logits(last), targets.labels),
         "blocks": {unit.name: score.accuracy for unit, score in zip(loop.units, found, strict=True)},
         **_cost(loop),
     }
@@ -60,6 +62,7 @@ def _cost(loop: Loop) -> dict[str, Any]:
     saved = [cost.saved for cost in known if cost.saved is not None]
     own = sum(p.numel() for unit in loop.units for p in unit.block.parameters())
     return {
+        "train_samples": len(loop.dataset.train),
         "steps": steps,
         "epochs": steps / loop.steps_per_epoch,
         "seconds": loop.cache_seconds + loop.seconds / loop.timed_steps * steps if loop.timed_steps else None,

@@ -22,6 +22,7 @@ OF_COMPARE = {
     "tune_lr",
     "margin",
     "jobs",
+    "merge",
     "output",
     "config",
     "quiet",

@@ -15,7 +15,8 @@ FOLDER = Path(__file__).parents[2] / "docs" / "studies"
 def variants_of(path):
     """The resolved settings of the variants that a configuration asks for, and the options that are no settings."""
     context = cli.commands["compare"].make_context("compare", ["--config", str(path)])
-    names = ("methods", "reference", "seeds", "tune_lr", "margin", "jobs", "output", "quiet", "verbose")
+    names = ("results", "methods", "reference", "seeds", "tune_lr", "margin", "jobs", "merge", "output", "quiet")
+    names += ("verbose",)
     others = {name: context.params.pop(name) for name in names}
     variants = _variants(tables_of(context), context.params)
     return {name: settings.resolved() for name, settings in variants.items()}, others
@@ -42,3 +43,11 @@ def test_the_controls_of_a_verdict_differ_from_the_chain_in_what_they_are_for(pa
     assert (chain.schedule, chain.permute_labels, variants["usual"].schedule) == ("constant", 0, "constant")
     assert all(settings.synchronous_path and settings.probe_size == 400 for settings in variants.values())
     assert others["seeds"] >= 5
+
+
+@pytest.mark.parametrize("path", sorted((FOLDER / "gpu").glob("*.toml")), ids=lambda path: path.stem)
+def test_every_slice_for_a_gpu_is_possible(path):
+    variants, others = variants_of(path)
+    assert others["seeds"] * len(variants) >= 10
+    assert len({settings.batch_size for settings in variants.values()}) == 1
+    assert len({settings.epochs for settings in variants.values()}) == 1

@@ -15,7 +15,7 @@ from planted import planted_run
 
 import infoplane as ip
 from infoplane import open_run
-from infoplane.analysis.comparison.methods import compared_runs
+from infoplane.analysis.comparison.results import compared_runs
 from infoplane.analysis.gather import refuse_other_training
 from infoplane.cli.analyze import _control
 from infoplane.errors import InfoplaneError
@@ -273,11 +273,11 @@ def test_what_is_no_comparison_is_refused_before_it_is_trained(tmp_path, monkeyp
     sgd, dib = settings(), settings(method="greedy-dib")
     smaller = dataclasses.replace(dib, train_size=100)
     with pytest.raises(
-        InfoplaneError, match=r"dib/seed0.h5 differs from .*sgd/seed0.h5 in train_size, so they are"
+        InfoplaneError, match=r"dib/seed0.h5 differs from .*sgd/seed0.h5 in train_size \(100, there 200\), so"
     ):
         ip.compare({"sgd": sgd, "dib": smaller}, tmp_path / "c", seeds=2)
     smaller = dataclasses.replace(smaller, validation=0.1)
-    with pytest.raises(InfoplaneError, match="in train_size, validation"):
+    with pytest.raises(InfoplaneError, match=r"in train_size \(.*\), validation \(0.1, there 0.0\)"):
         ip.compare({"sgd": sgd, "dib": smaller}, tmp_path / "c", tune_lr=(1, 2), seeds=2)
     # Shuffled labels are a control, which may have fewer samples.
     record(settings(train_size=100, permute_labels=1.0), made(tmp_path / "c" / "shuffled" / "seed0.h5"))

@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from infoplane.analysis.comparison.methods import about_run
+from infoplane.analysis.comparison.results import ABOUT, decoded, records
 from infoplane.analysis.stats import over_seeds
 from infoplane.errors import MissingData
-from infoplane.runfile import open_run
 
 NETWORK = "network"
 
 
-def curves_table(paths: Sequence[Path]) -> pd.DataFrame:
+def curves_table(runs: pd.DataFrame) -> pd.DataFrame:
     """What the runs of a comparison measured while they trained.
 
     Args:
-        paths: Run files; the name of a run's folder is that of its variant.
+        runs: A table of `infoplane.analysis.comparison.results.runs_table`.
 
     Returns:
         One row per run, snapshot, classifier and split: `variant`, `method`, `seed`, `subject`, `step`, `epoch`,
@@ -30,28 +28,28 @@ def curves_table(paths: Sequence[Path]) -> pd.DataFrame:
         `depth` (number of the block from 1, 0 for ""), `split`, `accuracy`.
     """
     rows = []
-    for path in paths:
-        with open_run(path) as run:
-            about = about_run(path, run)
-            for snapshot in run.snapshots:
-                place = {**about, "step": snapshot.step, "epoch": snapshot.epoch}
-                place["stage"] = int(snapshot.metrics.get("stage", 0))
-                rows += [{**place, **value} for value in _accuracies(snapshot.metrics)]
+    for about, cell in zip(records(runs[ABOUT]), runs["curves"], strict=True):
+        curves = decoded(cell) or {}
+        for values in zip(*curves.values(), strict=True):
+            metrics = dict(zip(curves, values, strict=True))
+            place = {**about, "step": metrics["step"], "epoch": metrics["epoch"]}
+            place["stage"] = int(metrics.get("stage") or 0)
+            rows += [{**place, **value} for value in _accuracies(metrics)]
     return pd.DataFrame(rows)
 
 
-def accuracy_table(paths: Sequence[Path]) -> pd.DataFrame:
+def accuracy_table(runs: pd.DataFrame) -> pd.DataFrame:
     """Accuracy of the deepest trained classifier on held-out data over training, averaged over seeds.
 
     Args:
-        paths: Run files.
+        runs: A table of `infoplane.analysis.comparison.results.runs_table`.
 
     Returns:
         One row per variant and step: `variant`, `method`, `subject`, `split` ("test", or "validation" where a
         validation split is held out), `step`, `epoch`, `stage` (number of finished blocks of sequential training),
         `accuracy` with `accuracy_low` and `accuracy_high`, and `seeds`.
     """
-    curves = curves_table(paths)
+    curves = curves_table(runs)
     curves = curves[(curves["depth"] == 0) & (curves["split"] != "train")]
     keys = ["variant", "method", "subject", "split", "step", "epoch", "stage"]
     table = over_seeds(curves, keys, ["accuracy"])
@@ -77,30 +75,32 @@ def block_switches(table: pd.DataFrame) -> dict[str, list[float]]:
     return found
 
 
-def blocks_table(paths: Sequence[Path]) -> pd.DataFrame:
+def blocks_table(runs: pd.DataFrame) -> pd.DataFrame:
     """Test accuracy of every classifier of the finished runs, one row per run and block.
+
+    Args:
+        runs: A table of `infoplane.analysis.comparison.results.runs_table`.
 
     Returns:
         `variant`, `method`, `seed`, `subject`, `block`, `depth` (from 1 to the last), `accuracy` (NaN without a
         classifier).
     """
     rows = []
-    for path in paths:
-        with open_run(path) as run:
-            for depth, (block, accuracy) in enumerate(run.results.get("blocks", {}).items(), start=1):
-                value = np.nan if accuracy is None else accuracy
-                rows.append({**about_run(path, run), "block": block, "depth": depth, "accuracy": value})
+    for about, cell in zip(records(runs[ABOUT]), runs["blocks"], strict=True):
+        for depth, (block, accuracy) in enumerate((decoded(cell) or {}).items(), start=1):
+            value = np.nan if accuracy is None else accuracy
+            rows.append({**about, "block": block, "depth": depth, "accuracy": value})
     return pd.DataFrame(rows)
 
 
-def depth_table(paths: Sequence[Path]) -> pd.DataFrame:
+def depth_table(runs: pd.DataFrame) -> pd.DataFrame:
     """Test accuracy of each classifier against depth, averaged over seeds.
 
     Blocks of variants that merged their units are placed at the unit in which they end, where another variant
     has these units.
 
     Args:
-        paths: Finished runs.
+        runs: A table of `infoplane.analysis.comparison.results.runs_table`.
 
     Returns:
         One row per variant and block: `variant`, `method`, `subject`, `block`, `depth` (NaN for a network that was
@@ -109,7 +109,7 @@ def depth_table(paths: Sequence[Path]) -> pd.DataFrame:
     Raises:
         MissingData: No run has auxiliary classifiers.
     """
-    blocks = blocks_table(paths)
+    blocks = blocks_table(runs)
     whole = blocks["block"] == NETWORK
     local = blocks[~whole].dropna(subset=["accuracy"])
     if local.empty or local.groupby("variant")["block"].nunique().max() < 2:
@@ -126,11 +126,16 @@ def _places(blocks: pd.DataFrame) -> dict[str, int]:
     return {name: depth for depth, name in enumerate(finest, 1)} if set(blocks["block"]) <= set(finest) else {}
 
 
-def _accuracies(metrics: dict[str, float]) -> Iterator[dict[str, Any]]:
+def _accuracies(metrics: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """The accuracies among the metrics of a snapshot, block by block."""
     hidden = itertools.count(1)
     for name, value in metrics.items():
         split, found, rest = name.partition("_accuracy")
         if found and (not rest or rest.startswith("@")):
             block = rest.removeprefix("@")
-            yield {"block": block, "depth": next(hidden) if block else 0, "split": split, "accuracy": value}
+            yield {
+                "block": block,
+                "depth": next(hidden) if block else 0,
+                "split": split,
+                "accuracy": np.nan if value is None else value,
+            }

@@ -8,44 +8,43 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
 
-from infoplane.analysis.comparison.methods import about_run
+from infoplane.analysis.comparison.results import ABOUT, decoded, records
 from infoplane.analysis.stats import over_seeds
-from infoplane.data.boxes import intersection_over_union
 from infoplane.errors import MissingData
-from infoplane.runfile import Run, open_run
+from infoplane.runfile import open_run
+
+_COLUMNS = [*ABOUT, "confusion", "class_iou"]
 
 
-def confusion_table(paths: Sequence[Path]) -> pd.DataFrame:
+def confusion_table(runs: pd.DataFrame) -> pd.DataFrame:
     """Confusion matrices, summed over the seeds of each variant.
 
     Args:
-        paths: Finished runs; the name of a run's folder is that of its variant.
+        runs: A table of `infoplane.analysis.comparison.results.runs_table`.
 
     Returns:
         One row per variant, true class and predicted class: `variant`, `subject`, `true`, `predicted`, `count`,
         `share` of the true class (NaN where the test split has none of it), `seeds`.
     """
     parts = []
-    for variant, group in _by_variant(paths).items():
-        with open_run(group[0]) as run:
-            about = about_run(group[0], run)
+    for variant, group in runs.groupby("variant", sort=False):
         counts = _summed(group)
         true, predicted = (axis.ravel() for axis in np.indices(counts.shape))
         totals = counts.sum(1, keepdims=True)
         share = np.divide(counts, totals, out=np.full(counts.shape, np.nan), where=totals > 0)
         columns = {"true": true, "predicted": predicted, "count": counts.ravel(), "share": share.ravel()}
-        parts.append(pd.DataFrame(columns).assign(variant=variant, subject=about["subject"], seeds=len(group)))
+        about = {"variant": variant, "subject": group["subject"].iloc[0], "seeds": len(group)}
+        parts.append(pd.DataFrame(columns).assign(**about))
     return pd.concat(parts, ignore_index=True)
 
 
-def per_class(paths: Sequence[Path]) -> pd.DataFrame:
+def per_class(runs: pd.DataFrame) -> pd.DataFrame:
     """How each class fares on the test split, averaged over seeds.
 
     Args:
-        paths: Finished runs; the name of a run's folder is that of its variant.
+        runs: A table of `infoplane.analysis.comparison.results.runs_table`.
 
     Returns:
         One row per variant and class that the test split has: `variant`, `subject`, `class`, `support` (test
@@ -55,15 +54,13 @@ def per_class(paths: Sequence[Path]) -> pd.DataFrame:
         `taken_for_share`; `iou`, mean intersection over union of its boxes, with `iou_sd`, `iou_low` and `iou_high`
         (NaN without boxes); `seeds`.
     """
-    rows = []
-    for path in paths:
-        with open_run(path) as run:
-            rows += [{**about_run(path, run), **values} for values in _classes(run)]
-    table = pd.DataFrame(rows)
+    rows = [{**row, **values} for row in records(runs[_COLUMNS]) for values in _classes(row)]
+    table = pd.DataFrame(rows).drop(columns=["class_iou", "confusion"])
     keys = ["variant", "subject", "class", "support"]
     means = over_seeds(table, keys, ["accuracy", "iou"])
     deviations = table.groupby(keys, sort=False)[["accuracy", "iou"]].std(ddof=1).add_suffix("_sd").reset_index()
-    mistakes = pd.concat([_mistakes(variant, _summed(group)) for variant, group in _by_variant(paths).items()])
+    variants = runs.groupby("variant", sort=False)
+    mistakes = pd.concat([_mistakes(str(name), _summed(group)) for name, group in variants])
     return means.merge(deviations, on=keys).merge(mistakes, on=["variant", "class"])
 
 
@@ -111,33 +108,19 @@ def mistaken_samples(paths: Sequence[Path], classes: Sequence[int], count: int =
     return pd.DataFrame(rows)
 
 
-def _by_variant(paths: Sequence[Path]) -> dict[str, list[Path]]:
-    found: dict[str, list[Path]] = {}
-    for path in paths:
-        found.setdefault(path.parent.name, []).append(path)
-    return found
-
-
-def _summed(paths: Sequence[Path]) -> NDArray:
+def _summed(runs: pd.DataFrame) -> NDArray:
     """The sum of the confusion matrices, (C, C)."""
-    total: Any = 0
-    for path in paths:
-        with open_run(path) as run:
-            total = total + run.result("confusion")
-    return np.asarray(total)
+    return np.asarray([decoded(cell) for cell in runs["confusion"]]).sum(axis=0)
 
 
-def _classes(run: Run) -> Iterator[dict[str, Any]]:
+def _classes(row: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Accuracy and box overlap of each class in one run."""
-    labels, right = run.result("labels"), run.result("predictions") == run.result("labels")
-    overlap = np.full(len(labels), np.nan)
-    if run.config.get("task") == "classes+boxes":
-        boxes, wanted = (torch.from_numpy(run.result(name)) for name in ("boxes", "true_boxes"))
-        overlap = intersection_over_union(boxes, wanted).numpy()
-    for name in np.unique(labels):
-        members = labels == name
-        accuracy, iou = float(right[members].mean()), float(overlap[members].mean())
-        yield {"class": int(name), "support": int(members.sum()), "accuracy": accuracy, "iou": iou}
+    confusion, overlap = np.asarray(decoded(row["confusion"])), decoded(row["class_iou"])
+    for name, support in enumerate(confusion.sum(1).tolist()):
+        if support:
+            iou = np.nan if overlap is None else overlap[name]
+            accuracy = confusion[name, name] / support
+            yield {"class": name, "support": support, "accuracy": accuracy, "iou": iou}
 
 
 def _mistakes(variant: str, counts: NDArray) -> pd.DataFrame:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
+import pandas as pd
 from numpy.typing import NDArray
 
 from infoplane.analysis.comparison.classes import hardest_classes, mistaken_samples, per_class
@@ -13,11 +13,12 @@ from infoplane.errors import InfoplaneError
 from infoplane.runfile import open_run
 
 
-def hard_pictures(paths: Sequence[Path], data_root: Path, count: int = 3) -> dict[int, list[NDArray]]:
+def hard_pictures(folder: Path, runs: pd.DataFrame, data_root: Path, count: int = 3) -> dict[int, list[NDArray]]:
     """Test images of the hardest classes, those that most of the runs get wrong.
 
     Args:
-        paths: Finished runs of one comparison.
+        folder: The folder of a comparison; its run files say which images those are.
+        runs: A table of `infoplane.analysis.comparison.results.runs_table`.
         data_root: Folder of the data sets.
         count: How many images of each class.
 
@@ -25,9 +26,12 @@ def hard_pictures(paths: Sequence[Path], data_root: Path, count: int = 3) -> dic
         For each of the hardest classes its images, uint8, (H, W, 3), or (H, W) where they are grey.
 
     Raises:
-        InfoplaneError: The data set holds no images, or is not there.
+        InfoplaneError: The data set holds no images, or is not there, nor are the run files.
         MissingData: All classes are always recognised.
     """
+    paths = [path for path in (folder / run for run in runs["run"]) if path.exists()]
+    if not paths:
+        raise InfoplaneError(f"pictures need the run files, which {folder} has none of; leave out `data_root`")
     with open_run(paths[0]) as run:
         config = run.config
         labels = run.result("labels")
@@ -38,7 +42,7 @@ def hard_pictures(paths: Sequence[Path], data_root: Path, count: int = 3) -> dic
         raise InfoplaneError(
             f"the test split in {data_root} is not the one of {paths[0]}; give its own `data_root`"
         )
-    worst = mistaken_samples(paths, hardest_classes(per_class(paths)), count)
+    worst = mistaken_samples(paths, hardest_classes(per_class(runs)), count)
     images = test.inputs.permute(0, 2, 3, 1).numpy()
     found: dict[int, list[NDArray]] = {}
     for name, index in zip(worst["class"], worst["index"], strict=True):

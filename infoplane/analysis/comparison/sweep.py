@@ -10,24 +10,22 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from infoplane.analysis.comparison.methods import about_run
+from infoplane.analysis.comparison.information import informations
+from infoplane.analysis.comparison.results import ABOUT, decoded, records, settings_of_run
 from infoplane.analysis.gather import MAY_DIFFER
-from infoplane.analysis.plane import average_batches, mark_saturation
 from infoplane.analysis.stats import over_seeds
 from infoplane.errors import MissingData
 from infoplane.estimators.base import EstimatorSettings
 from infoplane.estimators.batches import Batches
-from infoplane.estimators.engine.estimate import estimate_run
 from infoplane.execution import QUIET, Execution
-from infoplane.runfile import Run, open_run
-from infoplane.words import settings_text
 
 QUANTITIES = ("S_T", "I_XT")
 KEYS = ("sweep", "variant", "method", "subject", "beta", "quantity", "layer", "depth")
 
 
 def sweep_tables(
-    paths: Sequence[Path],
+    runs: pd.DataFrame,
+    folder: Path,
     settings: EstimatorSettings,
     batches: Batches | None = None,
     *,
@@ -38,7 +36,8 @@ def sweep_tables(
     A sweep is two or more values of β under settings that are otherwise the same.
 
     Args:
-        paths: Finished runs; the name of a run's folder is that of its variant.
+        runs: A table of `infoplane.analysis.comparison.results.runs_table`.
+        folder: The folder of the comparison.
         settings: Settings of the estimator.
         batches: Batches of the probe to estimate apart, averaged in each run; None takes the whole probe at once.
         execution: How work is done.
@@ -52,35 +51,29 @@ def sweep_tables(
 
     Raises:
         MissingData: There is no sweep.
-        InfoplaneError: The estimator needs what the runs do not hold.
+        InfoplaneError: As for `infoplane.analysis.comparison.information.informations`.
     """
-    rows: dict[str, list[dict[str, Any]]] = {}
-    betas: dict[str, set[float]] = {}
-    for path in paths:
-        with open_run(path) as run:
-            family, beta = _family(path, run)
-            rows.setdefault(family, []).append({**about_run(path, run), "path": path, "beta": beta})
-            rows[family][-1]["accuracy"] = run.results["test_accuracy"]
-            betas.setdefault(family, set()).add(beta)
-    swept = [family for family, values in betas.items() if len(values) > 1]
-    if not swept:
+    keys = [_family(row) for row in records(runs)]
+    table = runs.assign(family=[family for family, _ in keys], beta=[beta for _, beta in keys])
+    several = table.groupby("family")["beta"].transform("nunique") > 1
+    if not several.any():
         raise MissingData("no β sweep is here; train one: infoplane compare --methods greedy-dib --beta 0,1e-3,1")
-    others = [row for family, values in rows.items() if family not in swept for row in values]
     found = {}
-    for family in swept:
-        name = _name([row["variant"] for row in rows[family]])
-        informations = _informations(rows[family], settings, batches, execution)
-        accuracies = pd.DataFrame([_accuracy(row) for row in (*rows[family], *others)])
-        found[name] = _averaged(name, accuracies, informations)
+    for _, swept in table[several].groupby("family", sort=False):
+        name = _name(swept["variant"].tolist())
+        hidden = _hidden(swept, informations(swept, folder, settings, batches, execution=execution))
+        accuracies = _accuracies(pd.concat([swept, table[~several]]))
+        found[name] = _averaged(name, accuracies, hidden)
     return found
 
 
-def _family(path: Path, run: Run) -> tuple[str, float]:
+def _family(row: dict[str, Any]) -> tuple[str, float]:
     """What the runs of a sweep have in common, and the β of this one; NaN without, or with several."""
-    beta = run.config.get("beta") or []
+    settings = settings_of_run(row)
+    beta = decoded(settings.pop("beta", "")) or []
     if len(beta) != 1:
-        return path.parent.name, np.nan
-    same = {name: value for name, value in run.config.items() if name not in {*MAY_DIFFER, "beta"}}
+        return row["variant"], np.nan
+    same = {name: value for name, value in settings.items() if name not in MAY_DIFFER}
     return json.dumps(same, sort_keys=True), float(beta[0])
 
 
@@ -89,40 +82,28 @@ def _name(variants: Sequence[str]) -> str:
     return variants[0].rpartition("-beta")[0] or variants[0]
 
 
-def _accuracy(row: dict[str, Any]) -> dict[str, Any]:
-    place = {"quantity": "test_accuracy", "layer": "", "depth": 0, "uninformative": False}
-    return {**row, **place, "value": row["accuracy"]}
+def _accuracies(runs: pd.DataFrame) -> pd.DataFrame:
+    """One row per run."""
+    place: dict[str, Any] = {"quantity": "test_accuracy", "layer": "", "depth": 0, "uninformative": False}
+    return runs[[*ABOUT, "beta"]].assign(**place, value=runs["test_accuracy"])
 
 
-def _informations(
-    rows: Sequence[dict[str, Any]],
-    settings: EstimatorSettings,
-    batches: Batches | None,
-    execution: Execution,
-) -> pd.DataFrame:
+def _hidden(runs: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
     """One row per run, hidden layer and quantity."""
-    found = []
-    for row in rows:
-        estimates = estimate_run(row["path"], settings, batches, last=True, execution=execution)
-        table = mark_saturation(average_batches(estimates))
-        # The last layer holds the logits, on which there is no penalty.
-        hidden = table[table["depth"] < table["depth"].max()]
-        long = hidden.melt(
-            ["layer", "depth", "n", "uninformative"],
-            [name for name in QUANTITIES if name in hidden],
-            "quantity",
-        )
-        found.append(long.assign(estimate=settings_text(table.iloc[0]), **row))
-    return pd.concat(found, ignore_index=True)
+    # The last layer holds the logits, on which there is no penalty.
+    hidden = table[table["depth"] < table["depth"].max()]
+    about = [*ABOUT, "layer", "depth", "uninformative", "estimate", "n"]
+    long = hidden.melt(about, [name for name in QUANTITIES if name in hidden], "quantity")
+    return long.merge(runs[["variant", "seed", "beta"]], on=["variant", "seed"])
 
 
-def _averaged(name: str, accuracies: pd.DataFrame, informations: pd.DataFrame) -> pd.DataFrame:
-    table = pd.concat([accuracies, informations], ignore_index=True).assign(sweep=name)
+def _averaged(name: str, accuracies: pd.DataFrame, hidden: pd.DataFrame) -> pd.DataFrame:
+    table = pd.concat([accuracies, hidden], ignore_index=True).assign(sweep=name)
     table["uninformative"] = table["uninformative"].astype(float).where(table["value"].notna())
     means = over_seeds(table, KEYS, ["value", "uninformative"])
     means = means.assign(uninformative=means["uninformative"] >= 0.5)
     means = means.drop(columns=["uninformative_low", "uninformative_high"])
-    shared = {column: informations[column].iloc[0] for column in ("estimate", "n")} if len(informations) else {}
+    shared = {column: hidden[column].iloc[0] for column in ("estimate", "n")} if len(hidden) else {}
     # An estimator may have no S(T).
     measured = means.groupby("quantity")["seeds"].transform("max") > 0
     means = means[measured]

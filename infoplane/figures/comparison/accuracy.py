@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
 from infoplane.analysis.comparison.accuracy import block_switches
-from infoplane.analysis.comparison.methods import subjects
+from infoplane.analysis.comparison.results import subjects
 from infoplane.figures.parts.canvas import COLUMN, canvas
 from infoplane.figures.parts.style import GREY, style
 from infoplane.figures.parts.variants import Look, band, entries, looks_of, percent_limits, seeds_text

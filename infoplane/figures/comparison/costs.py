@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from infoplane.analysis.comparison.methods import subjects
+from infoplane.analysis.comparison.results import subjects
 from infoplane.figures.parts.canvas import COLUMN, canvas
 from infoplane.figures.parts.style import BLUE, GREY, VERMILION, style
 from infoplane.figures.parts.variants import bars, seeds_text

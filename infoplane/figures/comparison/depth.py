@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from infoplane.analysis.comparison.methods import subjects
+from infoplane.analysis.comparison.results import subjects
 from infoplane.figures.parts.canvas import COLUMN, canvas, text_width
 from infoplane.figures.parts.style import SMALL, style
 from infoplane.figures.parts.variants import (

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from infoplane.analysis.comparison.classes import hardest_classes
-from infoplane.analysis.comparison.methods import subjects
+from infoplane.analysis.comparison.results import subjects
 from infoplane.figures.parts.canvas import COLUMN, canvas
 from infoplane.figures.parts.style import style
 from infoplane.figures.parts.variants import bars, entries, looks_of, seeds_text

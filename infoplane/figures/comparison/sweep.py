@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
-from infoplane.analysis.comparison.methods import subjects
+from infoplane.analysis.comparison.results import subjects
 from infoplane.figures.parts.canvas import COLUMN, canvas
 from infoplane.figures.parts.style import COLOURS, GREY, MARKERS, style
 from infoplane.figures.parts.variants import Look, bars, entries, percent_limits, seeds_text

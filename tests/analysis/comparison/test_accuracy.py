@@ -12,7 +12,7 @@ from infoplane.analysis.comparison.accuracy import (
     depth_table,
 )
 from infoplane.analysis.comparison.classes import confusion_table, hardest_classes, mistaken_samples, per_class
-from infoplane.analysis.comparison.methods import compared_runs
+from infoplane.analysis.comparison.results import compared_runs, runs_table
 from infoplane.analysis.comparison.sweep import sweep_tables
 from infoplane.errors import MissingData
 from infoplane.estimators.engine.estimate import estimate_run
@@ -22,9 +22,13 @@ from infoplane.execution import Execution
 HIDDEN = dict(zip(BLOCKS, (0.5, 0.7, 0.9), strict=True))
 
 
+def table_of(folder):
+    return runs_table(compared_runs(folder))
+
+
 def test_curves_of_every_classifier(tmp_path):
     path = planted_run(tmp_path / "greedy-ce" / "seed0.h5", 0.8, curve=[0.2, 0.8], stages=2)
-    table = curves_table([path])
+    table = curves_table(runs_table([path]))
     assert table[["split", "block", "depth"]].drop_duplicates().to_numpy().tolist() == [
         ["test", "", 0], ["train", "", 0], ["test", "conv1", 1],
     ]  # fmt: skip
@@ -37,40 +41,40 @@ def test_curves_of_every_classifier(tmp_path):
 def test_accuracy_is_averaged_over_seeds_where_all_were_measured(tmp_path):
     planted_run(tmp_path / "sgd" / "seed0.h5", curve=[0.1, 0.5, 0.9])
     planted_run(tmp_path / "sgd" / "seed1.h5", curve=[0.1, 0.7])
-    table = accuracy_table(compared_runs(tmp_path))
+    table = accuracy_table(table_of(tmp_path))
     # The step half-way is in one run only.
     assert table["step"].tolist() == [0, 100]
     assert table["accuracy"].tolist() == pytest.approx([0.1, 0.8])
     assert table["seeds"].tolist() == [2, 2]
     assert table["accuracy_high"].isna().all()
     planted_run(tmp_path / "sgd" / "seed2.h5", curve=[0.1, 0.8])
-    table = accuracy_table(compared_runs(tmp_path))
+    table = accuracy_table(table_of(tmp_path))
     assert table["accuracy_high"].iloc[1] == pytest.approx(0.8 + 0.1 / 3**0.5 * 4.302653, rel=1e-6)
     assert block_switches(table) == {}
 
 
 def test_a_validation_split_is_named(tmp_path):
     planted_run(tmp_path / "sgd" / "seed0.h5", curve=[0.1, 0.6], validation=0.2)
-    assert set(accuracy_table(compared_runs(tmp_path))["split"]) == {"validation"}
+    assert set(accuracy_table(table_of(tmp_path))["split"]) == {"validation"}
 
 
 def test_blocks_switch_after_equal_parts(tmp_path):
     planted_run(tmp_path / "greedy-ce" / "seed0.h5", curve=[0.1] * 9, stages=4)
     planted_run(tmp_path / "sgd" / "seed0.h5")
-    assert block_switches(accuracy_table(compared_runs(tmp_path))) == {"greedy-ce": [2.5, 5.0, 7.5]}
+    assert block_switches(accuracy_table(table_of(tmp_path))) == {"greedy-ce": [2.5, 5.0, 7.5]}
 
 
 def test_accuracy_over_depth(tmp_path):
     settings = {"greedy-ce": {"blocks": HIDDEN}, "hsic": {"blocks": {**HIDDEN, "conv1": None, "conv2": None}}}
     planted_comparison(tmp_path, {"sgd": [0.95, 0.97], "greedy-ce": [0.9], "hsic": [0.8]}, **settings)
-    table = depth_table(compared_runs(tmp_path)).set_index(["variant", "block"])
+    table = depth_table(table_of(tmp_path)).set_index(["variant", "block"])
     assert table.loc["greedy-ce", "depth"].tolist() == [1, 2, 3]
     assert table.loc["greedy-ce", "accuracy"].tolist() == [0.5, 0.7, 0.9]
     assert np.isnan(table.loc[("sgd", "network"), "depth"])
     assert table.loc[("sgd", "network"), "accuracy"] == pytest.approx(0.96)
     # Blocks without a classifier have no row.
     assert table.loc["hsic"].index.tolist() == ["logits"]
-    assert len(blocks_table(compared_runs(tmp_path))) == 2 + 3 + 3
+    assert len(blocks_table(table_of(tmp_path))) == 2 + 3 + 3
 
 
 def test_merged_blocks_stand_where_they_end(tmp_path):
@@ -79,14 +83,14 @@ def test_merged_blocks_stand_where_they_end(tmp_path):
         tmp_path, {"greedy-ce": [0.9], "merged": [0.9]},
         **{"greedy-ce": {"blocks": HIDDEN}, "merged": {**merged, "method": "greedy-ce"}},
     )  # fmt: skip
-    table = depth_table(compared_runs(tmp_path)).set_index("variant")
+    table = depth_table(table_of(tmp_path)).set_index("variant")
     assert table.loc["merged", "depth"].tolist() == [2, 3]
 
 
 def test_without_layer_wise_methods_there_is_no_depth(tmp_path):
     planted_comparison(tmp_path, {"sgd": [0.9], "sgd-checkpoint": [0.9]})
     with pytest.raises(MissingData, match="no layer-wise method"):
-        depth_table(compared_runs(tmp_path))
+        depth_table(table_of(tmp_path))
 
 
 def dib(folder, beta, accuracies, noise, **settings):
@@ -99,7 +103,7 @@ def test_a_sweep(tmp_path):
     dib(tmp_path, 0.0, [0.8, 0.9], noise=0.5)
     dib(tmp_path, 0.1, [0.6, 0.7], noise=0.05)
     planted_comparison(tmp_path, {"sgd": [0.95]})
-    tables = sweep_tables(compared_runs(tmp_path), RenyiSettings(), execution=Execution(1))
+    tables = sweep_tables(table_of(tmp_path), tmp_path, RenyiSettings(), execution=Execution(1))
     assert list(tables) == ["greedy-dib"]
     table = tables["greedy-dib"]
     accuracy = table[table["quantity"] == "test_accuracy"].set_index("variant")["value"]
@@ -133,16 +137,16 @@ def test_only_the_last_snapshot_is_estimated(tmp_path):
 def test_what_is_no_sweep(tmp_path):
     dib(tmp_path, 0.0, [0.8], noise=0.5)
     with pytest.raises(MissingData, match="no β sweep"):
-        sweep_tables(compared_runs(tmp_path), RenyiSettings())
+        sweep_tables(table_of(tmp_path), tmp_path, RenyiSettings())
     # With another learning rate it is another method.
     dib(tmp_path, 0.1, [0.8], noise=0.5, lr=0.3)
     with pytest.raises(MissingData, match="no β sweep"):
-        sweep_tables(compared_runs(tmp_path), RenyiSettings())
+        sweep_tables(table_of(tmp_path), tmp_path, RenyiSettings())
 
 
 def test_confusions_are_summed_over_seeds(tmp_path):
     planted_comparison(tmp_path, {"sgd": [0.9, 0.7]})
-    table = confusion_table(compared_runs(tmp_path))
+    table = confusion_table(table_of(tmp_path))
     counts = table.pivot(index="true", columns="predicted", values="count").to_numpy()
     # Of 200 samples 20 and 60 are wrong, equally many of each class, and taken for the next class.
     assert np.diag(counts).tolist() == [80] * 4
@@ -153,7 +157,7 @@ def test_confusions_are_summed_over_seeds(tmp_path):
 
 def test_accuracy_of_each_class(tmp_path):
     planted_comparison(tmp_path, {"sgd": [0.9, 0.7]})
-    table = per_class(compared_runs(tmp_path)).set_index("class")
+    table = per_class(table_of(tmp_path)).set_index("class")
     assert table["support"].tolist() == [50] * 4
     assert table["accuracy"].tolist() == pytest.approx([0.8] * 4)
     assert table["accuracy_sd"].tolist() == pytest.approx([0.02**0.5] * 4)
@@ -164,23 +168,23 @@ def test_accuracy_of_each_class(tmp_path):
 
 def test_box_overlap_of_each_class(tmp_path):
     planted_run(tmp_path / "sgd" / "seed0.h5", boxes=True, dataset="gtsrb", task="classes+boxes")
-    table = per_class(compared_runs(tmp_path)).set_index("class")
+    table = per_class(table_of(tmp_path)).set_index("class")
     # Half a box too wide: 2/3.
     assert table["iou"].tolist() == pytest.approx([1, 2 / 3, 2 / 3, 2 / 3])
 
 
 def test_hard_classes_and_their_samples(tmp_path):
     paths = [planted_run(tmp_path / "sgd" / f"seed{k}.h5", accuracy) for k, accuracy in enumerate((0.995, 0.99))]
-    classes = per_class(paths)
+    classes = per_class(runs_table(paths))
     assert hardest_classes(classes) == [0, 1]
     table = mistaken_samples(paths, [0, 1], 2)
     # The planted mistakes are in the first samples: one run is wrong in sample 0, the other in 0 and 1.
     assert table[["class", "index", "wrong"]].to_numpy().tolist() == [[0, 0, 2], [0, 4, 0], [1, 1, 1], [1, 5, 0]]
     perfect = planted_run(tmp_path / "perfect" / "seed0.h5", 1.0, method="sgd")
     with pytest.raises(MissingData, match="none is hard"):
-        hardest_classes(per_class([perfect]))
+        hardest_classes(per_class(runs_table([perfect])))
 
 
 def test_one_failure_says_nothing_about_classes(tmp_path):
     planted_comparison(tmp_path, {"sgd": [0.995], "greedy-ce": [0.995], "predsim": [0.1]})
-    assert hardest_classes(per_class(compared_runs(tmp_path))) == [0]
+    assert hardest_classes(per_class(table_of(tmp_path))) == [0]

@@ -3,19 +3,10 @@
 import numpy as np
 import pandas as pd
 import pytest
-from planted import planted_comparison, planted_run
 from scipy import stats
 
-from infoplane.analysis.comparison.methods import (
-    MEASURES,
-    compared_runs,
-    comparison_table,
-    cost_table,
-    paired_difference,
-    runs_table,
-    subject,
-    subjects,
-)
+from infoplane.analysis.comparison.methods import comparison_table, paired_difference
+from infoplane.analysis.comparison.results import MEASURES
 from infoplane.errors import InfoplaneError
 from infoplane.reporting.methods import show
 from infoplane.reporting.tables import latex, markdown, plus_minus, save_table
@@ -131,72 +122,6 @@ def test_refusals_of_the_table():
     twice = runs(sgd=[0.9, 0.8]).assign(seed=0)
     with pytest.raises(InfoplaneError, match="a seed stands twice"):
         comparison_table(twice)
-
-
-def test_runs_of_a_folder(tmp_path):
-    planted_comparison(tmp_path, {"sgd": [0.9] * 11, "greedy-ce": [0.8]})
-    planted_run(tmp_path / "greedy-dib-beta0.01" / "seed0.h5", method="greedy-dib", beta=(0.01,))
-    planted_run(tmp_path / "greedy-dib-beta0.001" / "seed0.h5", method="greedy-dib", beta=(0.001,))
-    paths = compared_runs(tmp_path)
-    names = list(dict.fromkeys(path.parent.name for path in paths))
-    assert names == ["greedy-ce", "greedy-dib-beta0.001", "greedy-dib-beta0.01", "sgd"]
-    assert [path.stem for path in paths if path.parent.name == "sgd"] == [f"seed{k}" for k in range(11)]
-    table = runs_table(paths)
-    assert table.loc[table["variant"] == "greedy-dib-beta0.01", "beta"].tolist() == [0.01]
-    assert table.loc[table["variant"] == "sgd", "saved_bytes"].isna().all()
-    assert (table["subject"] == "cnn on digits").all()
-    costs = cost_table(table).set_index("variant")
-    assert costs.loc["sgd", "seeds"] == 11
-    assert costs.loc["sgd", "peak_bytes"] == 3 * 2**20
-
-
-def test_unfinished_runs_are_left_out(tmp_path):
-    planted_comparison(tmp_path, {"sgd": [0.9, 0.8]})
-    planted_run(tmp_path / "sgd" / "seed2.h5", finished=False)
-    assert runs_table(compared_runs(tmp_path))["seed"].tolist() == [0, 1]
-    with pytest.raises(InfoplaneError, match="no run is finished yet"):
-        runs_table([tmp_path / "sgd" / "seed2.h5"])
-
-
-@pytest.mark.parametrize(
-    "change",
-    [{"dataset": "mnist"}, {"image_size": 16}, {"train_size": 100}, {"validation": 0.1}, {"augment": "flip"}],
-)
-def test_other_data_are_no_comparison(tmp_path, change):
-    planted_comparison(tmp_path, {"sgd": [0.9], "greedy-ce": [0.8]}, **{"greedy-ce": change})
-    with pytest.raises(InfoplaneError, match=f"differs from .* in {next(iter(change))}"):
-        runs_table(compared_runs(tmp_path))
-
-
-def test_networks_and_shuffled_labels_can_be_compared_and_the_caption_names_them_all(tmp_path):
-    shuffled = {"method": "sgd", "permute_labels": 1.0, "train_size": 500}
-    own = {"chain": {"method": "sgd", "model": "chain"}, "shuffled": shuffled}
-    planted_comparison(tmp_path, {"sgd": [0.9], "chain": [0.8], "shuffled": [0.1]}, **own)
-    table = comparison_table(runs_table(compared_runs(tmp_path)))
-    every = "cnn on digits, chain on digits, cnn on digits (500 training samples, 100 % of labels permuted)"
-    assert subjects(table) == every
-    assert f"Methods of training {every} against sgd" in show(table, 0.01)[1]
-
-
-def test_variants_may_train_otherwise_but_not_their_repetitions(tmp_path):
-    other = {"lr": 0.3, "batch_size": 32, "epochs": 20, "order": "sequential"}
-    planted_comparison(tmp_path, {"sgd": [0.9], "greedy-ce": [0.8]}, **{"greedy-ce": other})
-    assert len(runs_table(compared_runs(tmp_path))) == 2
-    planted_run(tmp_path / "sgd" / "seed1.h5", 0.9, lr=0.2)
-    with pytest.raises(InfoplaneError, match=r"seed1\.h5 differs from .*seed0\.h5 in lr.*repetitions"):
-        runs_table(compared_runs(tmp_path))
-
-
-def test_an_empty_folder_says_what_to_do(tmp_path):
-    with pytest.raises(InfoplaneError, match="make one: infoplane compare"):
-        compared_runs(tmp_path)
-
-
-def test_subjects_in_words():
-    config = {"model": "vgg6", "dataset": "gtsrb", "image_size": 16, "train_size": 1500, "task": "classes+boxes"}
-    assert subject(config) == "vgg6 on gtsrb (16×16, 1,500 training samples, with boxes)"
-    config = {"model": "cnn", "dataset": "digits", "validation": 0.1, "permute_labels": 1.0, "augment": "flip"}
-    assert subject(config) == "cnn on digits (10 % held out, 100 % of labels permuted, augmentation flip)"
 
 
 def test_the_table_for_people():

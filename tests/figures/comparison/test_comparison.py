@@ -1,7 +1,6 @@
 """The figures of a comparison: what they draw, that all is on the page, and what `plot DIR` makes of a folder."""
 
 from itertools import pairwise
-from pathlib import Path
 
 import matplotlib
 import numpy as np
@@ -13,8 +12,9 @@ from planted import BLOCKS, planted_comparison, planted_run
 
 from infoplane.analysis.comparison.accuracy import accuracy_table, depth_table
 from infoplane.analysis.comparison.classes import confusion_table, mistaken_samples, per_class
-from infoplane.analysis.comparison.methods import compared_runs, cost_table
+from infoplane.analysis.comparison.methods import cost_table
 from infoplane.analysis.comparison.pictures import hard_pictures
+from infoplane.analysis.comparison.results import compared_runs, runs_table
 from infoplane.analysis.comparison.sweep import sweep_tables
 from infoplane.data import load_dataset
 from infoplane.errors import InfoplaneError
@@ -49,12 +49,12 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def runs(folder):
-    return finished_runs(compared_runs(folder))
+    return finished_runs(folder)
 
 
 @pytest.fixture(scope="module")
-def sweep(folder):
-    return sweep_tables(compared_runs(folder), RenyiSettings(), execution=Execution(1))["greedy-dib"]
+def sweep(folder, runs):
+    return sweep_tables(runs, folder, RenyiSettings(), execution=Execution(1))["greedy-dib"]
 
 
 def axes_of(figure):
@@ -80,7 +80,7 @@ def test_variants_differ_in_lightness_marker_and_dashes():
 
 
 def test_accuracy_over_epochs(runs):
-    table = accuracy_table([Path(path) for path in runs["path"]])
+    table = accuracy_table(runs)
     figure = accuracy_over_epochs(table)
     axes = axes_of(figure)[0]
     assert axes.get_ylabel() == "test accuracy (%)"
@@ -99,7 +99,7 @@ def test_accuracy_over_epochs(runs):
 
 
 def test_much_longer_trainings_make_the_axis_logarithmic(runs, folder):
-    table = accuracy_table(compared_runs(folder))
+    table = accuracy_table(runs_table(compared_runs(folder)))
     assert axes_of(accuracy_over_epochs(table))[0].get_xscale() == "linear"
     longer = table.assign(epoch=table["epoch"].where(table["variant"] != "sequential", 5 * table["epoch"]))
     figure = accuracy_over_epochs(longer)
@@ -131,7 +131,7 @@ def test_costs(runs):
 
 
 def test_accuracy_over_depth(folder):
-    table = depth_table(compared_runs(folder))
+    table = depth_table(runs_table(compared_runs(folder)))
     figure = accuracy_over_depth(table)
     np.testing.assert_allclose(line(figure, "sequential").get_ydata(), [50, 70, 90])
     across = line(figure, "sgd")
@@ -235,7 +235,7 @@ def test_the_caption_lists_the_hardest_classes():
 
 
 def test_the_hardest_classes_with_and_without_pictures(folder):
-    classes = per_class(compared_runs(folder))
+    classes = per_class(runs_table(compared_runs(folder)))
     plain = hardest(classes)
     assert not found(plain, "picture:")
     labels = [tick.get_text() for tick in axes_of(plain)[0].get_yticklabels()]
@@ -249,8 +249,8 @@ def test_the_hardest_classes_with_and_without_pictures(folder):
 
 
 def test_confusions_of_runs(folder):
-    paths = compared_runs(folder)
-    table, classes = (one[one["variant"] == "sgd"] for one in (confusion_table(paths), per_class(paths)))
+    runs = runs_table(compared_runs(folder))
+    table, classes = (one[one["variant"] == "sgd"] for one in (confusion_table(runs), per_class(runs)))
     assert_on_the_page(confusion_matrix(table, classes))
 
 
@@ -305,7 +305,7 @@ def test_pictures_come_from_the_data_set(infoplane, tmp_path):
     assert code == 0, complaint
     assert "classes.png" in out
     paths = compared_runs(folder)
-    pictures = hard_pictures(paths, tmp_path, 2)
+    pictures = hard_pictures(folder, runs_table(paths), tmp_path, 2)
     test = load_dataset("digits", tmp_path).test
     for name, index in mistaken_samples(paths, list(pictures), 1)[["class", "index"]].to_numpy():
         assert test.labels[index] == name

@@ -1,0 +1,101 @@
+"""Informations of compared networks at the end of training, in bits: from `results.csv`, or estimated anew."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from infoplane.analysis.comparison.results import ABOUT, decoded, encoded, records, save_results
+from infoplane.analysis.plane import average_batches, mark_saturation
+from infoplane.errors import InfoplaneError
+from infoplane.estimators.base import EstimatorSettings
+from infoplane.estimators.batches import Batches
+from infoplane.estimators.engine.estimate import estimate_run
+from infoplane.estimators.renyi import RenyiSettings
+from infoplane.execution import QUIET, Execution
+from infoplane.words import settings_text
+
+logger = logging.getLogger(__name__)
+
+QUANTITIES = ("S_T", "I_XT", "I_XT_corrected", "I_TY", "I_TY_corrected")
+_ABOUT_LAYER = ("layer", "depth", "uninformative")
+KEPT = RenyiSettings()  # of the informations in `results.csv`
+
+
+def informations(
+    runs: pd.DataFrame,
+    folder: Path,
+    settings: EstimatorSettings = KEPT,
+    batches: Batches | None = None,
+    *,
+    execution: Execution = QUIET,
+) -> pd.DataFrame:
+    """Informations of all layers at the last snapshots.
+
+    Those with the usual settings are taken from the table where it has them; others need the run files.
+
+    Args:
+        runs: A table of `infoplane.analysis.comparison.results.runs_table`.
+        folder: The folder of the comparison.
+        settings: Settings of the estimator.
+        batches: Batches of the probe to estimate apart, averaged in each run; None takes the whole probe at once.
+        execution: How work is done.
+
+    Returns:
+        One row per run and layer: `variant`, `method`, `seed`, `subject`, `layer`, `depth`, those of `QUANTITIES`
+        that the estimator has, in bits, `uninformative` (saturated, or at its null), `estimate` (the settings in
+        words), `n` (samples).
+
+    Raises:
+        InfoplaneError: A run file is needed and not there, or the estimator needs what it does not hold.
+    """
+    usual = settings == KEPT and batches is None
+    parts = []
+    for row in records(runs[[*ABOUT, "run", "informations"]]):
+        known = decoded(row["informations"]) if usual else None
+        if known is None:
+            known = _estimated(folder / row["run"], settings, batches, execution)
+        parts.append(pd.DataFrame(known).assign(**{name: row[name] for name in ABOUT}))
+    return pd.concat(parts, ignore_index=True)
+
+
+def add_informations(runs: pd.DataFrame, folder: Path, *, execution: Execution = QUIET) -> pd.DataFrame:
+    """Estimates what `results.csv` lacks of informations and has a run file for, and writes it down.
+
+    Args:
+        runs: A table of `infoplane.analysis.comparison.results.runs_table`.
+        folder: The folder of the comparison.
+        execution: How work is done.
+
+    Returns:
+        The table with what could be estimated.
+
+    Raises:
+        InfoplaneError: The table cannot be written.
+    """
+    cells = runs["informations"].tolist()
+    for place, run in enumerate(runs["run"]):
+        if not cells[place] and (folder / run).exists():
+            try:
+                cells[place] = encoded(_estimated(folder / run, KEPT, None, execution))
+            except InfoplaneError as error:
+                logger.warning("no informations: %s", error)
+    return save_results(runs.assign(informations=cells), folder)
+
+
+def _estimated(
+    path: Path, settings: EstimatorSettings, batches: Batches | None, execution: Execution
+) -> dict[str, list[Any]]:
+    """Columns of one run, a value a layer."""
+    if not path.exists():
+        raise InfoplaneError(
+            f"{path} is not here, and results.csv lacks these estimates; keep to the usual settings"
+        )
+    estimates = estimate_run(path, settings, batches, last=True, execution=execution)
+    table = mark_saturation(average_batches(estimates))
+    names = [*_ABOUT_LAYER, *(name for name in QUANTITIES if name in table)]
+    texts = [settings_text(row) for _, row in table.iterrows()]
+    return {name: table[name].tolist() for name in (*names, "n")} | {"estimate": texts}

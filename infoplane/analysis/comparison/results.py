@@ -1,0 +1,426 @@
+"""`results.csv`, one row a run: scores, costs, settings, and all that the tables and figures of a comparison show.
+
+The folder of a comparison holds run files, `VARIANT/seedN.h5`, its results, or both. Results are a hundredth as
+large, so they can be kept, published, and brought together from several machines.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from infoplane.analysis.gather import MAY_DIFFER
+from infoplane.data.boxes import intersection_over_union
+from infoplane.errors import InfoplaneError
+from infoplane.files import hold, reason, refuse_no_file, whole, without_quotes, write_csv
+from infoplane.runfile import Run, data_text, open_run, trainings
+
+NAME = "results.csv"
+# Settings in which variants may differ, tested on the same data; the runs of one variant differ in MAY_DIFFER only.
+_VARIED = (
+    "model widths activation layers permute_labels "
+    "method order blocks group aux beta beta_schedule target_bits penalty correction loss_alpha loss_bandwidth "
+    "loss_every fit fit_weight fit_bandwidth option epochs "
+    "lr schedule optimizer momentum weight_decay batch_size micro_batches per_class cache_mib amp"
+)
+VARIED = {*MAY_DIFFER, *_VARIED.split()}
+# Shuffled labels are learnt by heart, which takes fewer samples: a control beside the methods and none of them.
+_CONTROL = {*VARIED, "train_size"}
+MEASURES = (
+    *("test_accuracy", "test_iou", "test_nll", "calibration_error", "validation_accuracy", "peak_bytes"),
+    *("saved_bytes", "cache_bytes", "peak_rss", "seconds", "images_per_second", "flops", "epochs", "steps"),
+    *("parameters", "auxiliary_parameters"),
+)
+# Columns of lists and tables, in JSON; settings follow, each behind its prefix and as text.
+NESTED = ("class_accuracy", "class_iou", "blocks", "confusion", "curves", "informations")
+SETTING = "setting."
+ABOUT = ["variant", "method", "seed", "subject"]
+_WORDS = ("variant", "method", "dataset", "model", "subject", "run", "run_id", "version", "device", "aux", "order")
+_DIGITS = 9  # as many as tell all numbers in single precision apart
+_WAIT = 60.0  # seconds for another process to give the file back
+_NUMBER = re.compile(r"(\d+(?:\.\d+)?(?:e-?\d+)?)")
+
+
+def compared_runs(folder: Path) -> list[Path]:
+    """The run files of a comparison, `VARIANT/*.h5` in a folder, in the order of their names.
+
+    Args:
+        folder: The folder of a comparison; without run files the list is empty.
+    """
+    return sorted(trainings(folder.glob("[!.]*/[!.]*.h5")), key=_natural) if folder.is_dir() else []
+
+
+def runs_table(paths: Sequence[Path]) -> pd.DataFrame:
+    """The finished runs among some, as `results.csv` keeps them.
+
+    Args:
+        paths: Run files; the name of a run's folder is that of its variant.
+
+    Returns:
+        One row per run. In words: `variant`, `method`, `dataset`, `model`, `subject` (network and data), `run` (its
+        file within the folder of the comparison), `run_id`, `version` (of infoplane), `device`, `aux`, `order`.
+        Numbers: `seed`, `beta` (the first β), `lr`, `batch_size`, `MEASURES` as in docs/run-file.md, NaN where they
+        were not measured. In JSON, "" where there is nothing: `class_accuracy` and `class_iou` by class, `blocks`
+        (test accuracy by block), `confusion` (true classes in rows), `curves` (metrics by snapshot),
+        `informations` (see `infoplane.analysis.comparison.information`). All settings but the folder of the data,
+        as text in `setting.NAME`.
+    """
+    rows = []
+    for path in paths:
+        with open_run(path) as run:
+            if run.results:
+                rows.append(_row(path, run))
+    return _ordered(pd.DataFrame(rows)) if rows else _empty()
+
+
+def folder_table(folder: Path) -> pd.DataFrame:
+    """The finished runs of a comparison: those of its run files, and those of which `results.csv` alone tells.
+
+    Args:
+        folder: The folder of a comparison.
+
+    Returns:
+        A table as of `runs_table`.
+
+    Raises:
+        InfoplaneError: No run is finished, a file is damaged, or the runs are no comparison.
+    """
+    paths = compared_runs(folder)
+    if not paths and not (folder / NAME).exists():
+        what = "is a folder without" if folder.is_dir() else "is no folder of"
+        raise InfoplaneError(
+            f"{folder} {what} a comparison (run files VARIANT/seedN.h5, or {NAME}); make one: "
+            f"infoplane compare -o {folder}"
+        )
+    table = _with_known(runs_table(paths), _known(folder))
+    if table.empty:
+        raise InfoplaneError("no run is finished yet; go on with infoplane compare")
+    refuse_mixture({str(folder): table})
+    return table
+
+
+def update_results(folder: Path, paths: Iterable[Path] | None = None) -> pd.DataFrame:
+    """Brings `results.csv` of a comparison up to date, as a whole; other rows stay.
+
+    Args:
+        folder: The folder of a comparison.
+        paths: Run files whose rows are made anew; None takes all of the folder.
+
+    Returns:
+        The table, as of `runs_table`.
+
+    Raises:
+        InfoplaneError: A file is damaged, is no table of results, or cannot be written.
+    """
+    rows = runs_table(compared_runs(folder) if paths is None else [*paths])
+    return save_results(rows, folder)
+
+
+def save_results(rows: pd.DataFrame, folder: Path) -> pd.DataFrame:
+    """Puts rows into `results.csv` of a folder, in the place of those of the same variants and seeds.
+
+    Args:
+        rows: A table as of `runs_table`.
+        folder: The folder of a comparison.
+
+    Returns:
+        All rows that the file has now.
+
+    Raises:
+        InfoplaneError: What is there is no table of results, or it cannot be written.
+    """
+    path = folder / NAME
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = hold(path, _WAIT)
+    except OSError as error:
+        raise InfoplaneError(f"cannot write {path}: {reason(error)}") from error
+    try:
+        table = _with_known(rows, _known(folder))
+        if len(table):
+            with whole(path) as [draft]:
+                write_csv(table, draft)
+    finally:
+        lock.release()
+    return table
+
+
+def read_results(path: Path) -> pd.DataFrame:
+    """The rows of a `results.csv`.
+
+    Args:
+        path: The file, or the folder in which it is.
+
+    Returns:
+        A table as of `runs_table`.
+
+    Raises:
+        InfoplaneError: It is not there, cannot be read, or is no table of results.
+    """
+    file = path / NAME if path.is_dir() else path
+    refuse_no_file(file)
+    try:
+        table = pd.read_csv(file, dtype=str, keep_default_na=False, encoding="utf-8")
+    except FileNotFoundError:
+        raise InfoplaneError(f"{file} is not there; infoplane compare writes one") from None
+    except (OSError, ValueError) as error:
+        raise InfoplaneError(f"{file} cannot be read: {reason(error)}") from error
+    if not {"variant", "seed", "run_id", "test_accuracy", f"{SETTING}dataset"} <= set(table):
+        raise InfoplaneError(f"{file} is no table of results of infoplane compare; move it away")
+    for name in map(str, table):
+        if _is_text(name):
+            table[name] = without_quotes(table[name])
+        else:
+            table[name] = pd.to_numeric(table[name], errors="coerce")
+    if table["seed"].isna().any():
+        raise InfoplaneError(f"{file} has a row without a seed; make it again: infoplane compare")
+    return table.astype({"seed": int})
+
+
+def merge_results(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """The rows of several machines in one table; those that several have stand in it once.
+
+    Args:
+        tables: Tables as of `runs_table`, by the names of their files.
+
+    Raises:
+        InfoplaneError: Rows are no comparison, or two runs of one variant have the same seed.
+    """
+    refuse_mixture(tables)
+    joined = pd.concat([table.assign(origin=name) for name, table in tables.items()], ignore_index=True)
+    for (variant, seed), rows in joined.groupby(["variant", "seed"]):
+        if rows["run_id"].nunique() > 1:
+            raise InfoplaneError(
+                f"{' and '.join(rows['origin'].unique())} have different runs of seed {seed} of '{variant}'; "
+                "take one of them out"
+            )
+    # Of two states of one run the longer one, and the one of which more is known.
+    told = joined.assign(told=joined["informations"].str.len()).sort_values(["steps", "told"], kind="stable")
+    return _ordered(told.drop(columns=["origin", "told"]).drop_duplicates(["variant", "seed"], keep="last"))
+
+
+def refuse_mixture(tables: Mapping[str, pd.DataFrame]) -> None:
+    """Variants may differ in network and training, the runs of one variant in their seeds only.
+
+    Args:
+        tables: Tables with `variant`, `run` and the settings, by what they are called in an error.
+
+    Raises:
+        InfoplaneError: A setting differs where it must not, with both of its values.
+    """
+    rows = [
+        (str(Path(name) / row["run"]), row["variant"], settings_of_run(row))
+        for name, table in tables.items()
+        for row in records(table)
+    ]
+    siblings: dict[str, tuple[str, dict[str, str]]] = {}
+    for name, variant, settings in rows:
+        first_name, _, first = rows[0]
+        sibling = siblings.setdefault(variant, (name, settings))
+        control = settings.get("permute_labels") != first.get("permute_labels")
+        _refuse_difference(name, settings, *sibling, MAY_DIFFER, "repetitions of one variant")
+        allowed = _CONTROL if control else VARIED
+        _refuse_difference(name, settings, first_name, first, allowed, "a comparison of methods")
+
+
+def refuse_unlike(planned: Mapping[Path, Mapping[str, Any]], folder: Path | None = None) -> None:
+    """Refuses a comparison before it is trained that `refuse_mixture` would refuse afterwards.
+
+    Args:
+        planned: The settings of each run that is to be trained, by its file in the folder of its variant.
+        folder: The folder of the comparison, whose finished runs stand in the same table; None looks at none.
+
+    Raises:
+        InfoplaneError: Runs differ in their data, or those of one variant in more than their seeds.
+    """
+    table = pd.DataFrame([{**_place(path), **_as_columns(settings)} for path, settings in planned.items()])
+    if folder is None:
+        refuse_mixture({"": table})
+        return
+    recorded = runs_table(compared_runs(folder))
+    missing = table[~table["run"].isin(recorded["run"])]
+    parts = [part for part in (missing, recorded, _known(folder)) if len(part)]
+    refuse_mixture({str(folder): pd.concat(parts, ignore_index=True)})
+
+
+def settings_of_run(row: Mapping[str, Any]) -> dict[str, str]:
+    """The settings of one run by name, as text.
+
+    Args:
+        row: A row of a table as of `runs_table`.
+    """
+    texts = {name: value for name, value in row.items() if name.startswith(SETTING) and isinstance(value, str)}
+    return {name.removeprefix(SETTING): value for name, value in texts.items()}
+
+
+def records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows of a table, each its values by column."""
+    return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
+
+
+def as_text(value: Any) -> str:
+    """A setting as `results.csv` has it: text as it is, "" for None, JSON for all else."""
+    return "" if value is None else value if isinstance(value, str) else json.dumps(value)
+
+
+def decoded(cell: str) -> Any:
+    """What a cell of `NESTED` holds; None for an empty one.
+
+    Raises:
+        InfoplaneError: It is no JSON.
+    """
+    if not cell:
+        return None
+    try:
+        return json.loads(cell)
+    except ValueError:
+        raise InfoplaneError(
+            f"{NAME} is damaged: '{cell[:40]}' is no JSON; make it again: infoplane compare"
+        ) from None
+
+
+def encoded(value: Any) -> str:
+    """A cell of `NESTED`: JSON, numbers with 9 digits, null for what is not finite."""
+    return json.dumps(_plain(value), separators=(",", ":"))
+
+
+def subject(config: Mapping[str, Any]) -> str:
+    """Network and data of a run, such as "vgg6 on gtsrb (16×16, 1,500 training samples)"."""
+    return f"{config.get('model')} on {data_text(config)}"
+
+
+def subjects(table: pd.DataFrame) -> str:
+    """Networks and data of all variants in words, each once.
+
+    Args:
+        table: A table with the column `subject`, one row or more.
+    """
+    return ", ".join(table["subject"].unique())
+
+
+def _row(path: Path, run: Run) -> dict[str, Any]:
+    results, last = run.results, run.snapshots[-1].metrics
+    beta = run.config.get("beta")
+    seconds, samples = results.get("seconds"), results.get("train_samples")
+    images = samples * results["epochs"] / seconds if seconds and samples else None
+    known = {**results, "validation_accuracy": last.get("validation_accuracy"), "images_per_second": images}
+    numbers = {name: known.get(name) for name in MEASURES}
+    confusion = run.result("confusion")
+    totals = confusion.sum(1)
+    return {
+        **_place(path),
+        "method": as_text(run.config.get("method")),
+        "seed": run.config.get("seed"),
+        "subject": subject(run.config),
+        **{name: as_text(run.config.get(name)) for name in ("dataset", "model")},
+        "run_id": run.run_id,
+        "version": as_text(run.provenance.get("versions", {}).get("infoplane")),
+        "device": as_text(run.provenance.get("device") or results.get("device")),
+        **{name: as_text(run.config.get(name)) for name in ("aux", "order")},
+        "beta": beta[0] if beta else np.nan,
+        **{name: run.config.get(name) for name in ("lr", "batch_size")},
+        **{name: np.nan if value is None else value for name, value in numbers.items()},
+        "class_accuracy": encoded(np.divide(confusion.diagonal(), totals, where=totals > 0, out=_nan(totals))),
+        "class_iou": _class_iou(run, totals),
+        "blocks": encoded(results.get("blocks", {})),
+        "confusion": encoded(confusion),
+        "curves": encoded({name: column.tolist() for name, column in run.metrics.drop(columns="snapshot").items()}),
+        "informations": "",
+        **_as_columns(run.config),
+    }
+
+
+def _place(path: Path) -> dict[str, str]:
+    return {"variant": path.parent.name, "run": f"{path.parent.name}/{path.name}"}
+
+
+def _as_columns(settings: Mapping[str, Any]) -> dict[str, str]:
+    return {f"{SETTING}{name}": as_text(value) for name, value in settings.items() if name != "data_root"}
+
+
+def _nan(like: np.ndarray) -> np.ndarray:
+    return np.full(like.shape, np.nan)
+
+
+def _class_iou(run: Run, totals: np.ndarray) -> str:
+    """Mean intersection over union of the boxes of each class."""
+    if run.config.get("task") != "classes+boxes":
+        return ""
+    boxes, wanted = (torch.from_numpy(run.result(name)) for name in ("boxes", "true_boxes"))
+    overlap = intersection_over_union(boxes, wanted).numpy()
+    sums = np.bincount(run.result("labels"), overlap, len(totals))
+    return encoded(np.divide(sums, totals, where=totals > 0, out=_nan(totals)))
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON has it."""
+    if isinstance(value, Mapping):
+        return {str(name): _plain(part) for name, part in value.items()}
+    if isinstance(value, np.ndarray):
+        return _plain(value.tolist())
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    if isinstance(value, float):
+        return float(f"{value:.{_DIGITS}g}") if math.isfinite(value) else None
+    return value
+
+
+def _is_text(name: str) -> bool:
+    return name in _WORDS or name in NESTED or name.startswith(SETTING)
+
+
+def _empty() -> pd.DataFrame:
+    return pd.DataFrame(columns=[*_WORDS, "seed", *MEASURES, *NESTED])
+
+
+def _known(folder: Path) -> pd.DataFrame:
+    """The rows of a folder's results, none where there is no such file."""
+    return read_results(folder) if (folder / NAME).exists() else _empty()
+
+
+def _with_known(rows: pd.DataFrame, known: pd.DataFrame) -> pd.DataFrame:
+    """Rows, and those that are known of other runs; informations that are known of the same state of a run stay."""
+    if known.empty or rows.empty:
+        return rows if known.empty else known
+    same = ["run_id", "steps"]
+    told = known.loc[known["informations"] != "", [*same, "informations"]].drop_duplicates(same)
+    before = rows[same].merge(told, on=same, how="left")["informations"].fillna("").to_numpy()
+    rows = rows.assign(informations=rows["informations"].where(rows["informations"] != "", before))
+    places = pd.MultiIndex.from_frame(known[["variant", "seed"]])
+    others = known[~places.isin(pd.MultiIndex.from_frame(rows[["variant", "seed"]]))]
+    return _ordered(pd.concat([rows, others], ignore_index=True) if len(others) else rows)
+
+
+def _ordered(table: pd.DataFrame) -> pd.DataFrame:
+    """Rows in the order of the names of their runs, settings that some do not have as if they were not given."""
+    texts = [name for name in map(str, table) if _is_text(name)]
+    table = table.assign(**{name: table[name].fillna("") for name in texts})
+    return table.sort_values("run", key=lambda runs: runs.map(lambda run: _natural(Path(run))), ignore_index=True)
+
+
+def _refuse_difference(
+    name: str, settings: Mapping[str, str], other: str, others: Mapping[str, str], allowed: set[str], what: str
+) -> None:
+    pairs = {key: (settings.get(key, ""), others.get(key, "")) for key in sorted({*settings, *others} - allowed)}
+    texts = [f"{key} ({own or 'none'}, there {its or 'none'})" for key, (own, its) in pairs.items() if own != its]
+    if texts:
+        raise InfoplaneError(
+            f"{name} differs from {other} in {', '.join(texts)}, so they are not {what}; keep them in folders of "
+            "their own"
+        )
+
+
+def _natural(path: Path) -> tuple[tuple[Any, ...], ...]:
+    """Sorts seed10 after seed9, and beta0.001 before beta0.01."""
+    return tuple(
+        tuple(float(part) if place % 2 else part for place, part in enumerate(_NUMBER.split(name)))
+        for name in (path.parent.name, path.stem)
+    )
