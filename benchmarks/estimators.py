@@ -37,7 +37,7 @@ from infoplane.condensed import condense
 from infoplane.data import balanced_probe, load_dataset
 from infoplane.device import cores
 from infoplane.entropy import Interval, class_entropy, entropy_with_gradient
-from infoplane.entropy.eigenvalues import fastest
+from infoplane.entropy.solvers import fastest
 from infoplane.estimators.renyi import SHARE_T, SHARE_X
 from infoplane.estimators.solver import Solver
 from infoplane.kernels import label_gram, multiply_kernel, squared_distances
@@ -187,7 +187,7 @@ class Way:
         solver, gram = self.solver, item.gram()
         s_t = solver.entropy(gram, SHARE_T * solver.tolerance, 1)
         left = solver.tolerance - s_t.halfwidth
-        s_ty = solver.class_joint_entropy(gram, self.probe.labels.numpy(), left, 2)
+        s_ty = solver.class_joint_entropies(gram, [self.probe.labels.numpy()], [left], 2)[0]
         multiply_kernel(gram, self.probe.x.distances, self.probe.x.sigma)
         s_xt = solver.entropy(gram, left - self.entropy_x.halfwidth, 3)
         s_x, s_y = self.entropy_x.value, self.entropy_y
@@ -284,7 +284,7 @@ def parts(probe: Probe, item: Variable, alpha: float) -> pd.DataFrame:
         "S(T), approximate": lambda: rough.entropy(gram, room),
         "S(X,T), float64": lambda: exact.entropy(joint),
         "S(X,T), approximate": lambda: rough.entropy(joint, room),
-        "S(T,Y)": lambda: exact.class_joint_entropy(gram, probe.labels.numpy()),
+        "S(T,Y)": lambda: exact.class_joint_entropies(gram, [probe.labels.numpy()], [math.inf]),
     }
     rows = []
     with threadpool_limits(1):

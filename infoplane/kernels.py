@@ -398,8 +398,41 @@ def square_form(condensed: torch.Tensor, n: int) -> torch.Tensor:
     return square.add_(square.mT.clone())
 
 
+def exponents(distances: NDArray, sigma: float, order: NDArray | None = None, dtype: str = "float64") -> NDArray:
+    """d² / (2σ²), of which a Gaussian kernel is the exponential: a product of kernels is that of their sum.
+
+    Args:
+        distances: Euclidean distances, (n (n−1) / 2,), in the order of `scipy.spatial.distance.pdist`.
+        sigma: Bandwidth σ > 0 in the units of the distances.
+        order: Takes sample order[i] for sample i, (n,) int64; None takes them as they are.
+        dtype: "float64" or "float32".
+
+    Returns:
+        (n (n−1) / 2,) of that dtype.
+    """
+    n = samples(distances)
+    if order is None:
+        return np.square((distances / (math.sqrt(2) * sigma)).astype(dtype, copy=False))
+    found, first = np.empty(len(distances), dtype), 0
+    for start in range(0, n, STRIPE_ROWS):
+        stripe = _pairs(distances, n, order[start : start + STRIPE_ROWS], order[start:])
+        part = np.concatenate([row[number + 1 :] for number, row in enumerate(stripe)])
+        found[first : first + len(part)] = np.square(part / (math.sqrt(2) * sigma))
+        first += len(part)
+    return found
+
+
+def exponent_gram(values: NDArray, device: torch.device | str = "cpu") -> torch.Tensor:
+    """Normalised Gram matrix of exp(−v), (n, n) in the precision of the condensed exponents v; these are lost."""
+    n = samples(values)
+    kernel = torch.from_numpy(values).neg_().exp_().div_(n).numpy()
+    return torch.from_numpy(squareform(kernel)).fill_diagonal_(1 / n).to(device)
+
+
 def _stripe(distances: NDArray, n: int, start: int, stop: int) -> NDArray:
     """Distances of the samples start … stop to these and all later ones, (stop − start, n − start) float64."""
+    if stop - start == n:
+        return squareform(distances).astype(np.float64, copy=False)
     stripe = np.zeros((stop - start, n - start))
     first = start * n - start * (start + 1) // 2
     for row, count in enumerate(range(n - start - 1, n - stop - 1, -1)):

@@ -19,6 +19,8 @@ from infoplane.kernels import (
     accumulated_distances,
     constant_gram,
     distance_gram,
+    exponent_gram,
+    exponents,
     hamming_distances,
     label_gram,
     multiply_kernel,
@@ -460,3 +462,15 @@ def test_a_kernel_of_samples_in_another_order(repeated):
     gram = constant_gram(n)
     multiply_kernel(gram, pdist(x), 2.0, order)
     np.testing.assert_allclose(gram, infoplane.gram_matrix(x[order], 2.0), atol=1e-15)
+
+
+@pytest.mark.parametrize(("dtype", "error"), [("float64", 1e-15), ("float32", 1e-9)])
+def test_exponents_add_up_to_those_of_the_joint_gram_matrix(dtype, error):
+    rng = np.random.default_rng(0)
+    n = 300  # more than a stripe
+    x, t, order = rng.standard_normal((n, 3)), rng.standard_normal((n, 4)), rng.integers(0, n, n)
+    both = exponents(pdist(t), 1.5, dtype=dtype) + exponents(pdist(x), 2.0, order, dtype)
+    gram = exponent_gram(both)
+    expected = infoplane.gram_matrix(np.hstack([x[order] / 2, t / 1.5]), 1.0)
+    assert str(gram.dtype) == f"torch.{dtype}"
+    np.testing.assert_allclose(gram, expected, atol=error)

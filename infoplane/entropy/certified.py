@@ -97,6 +97,8 @@ def certified_mutual_information(
 def combine(terms: list[Interval], signs: list[int]) -> Interval:
     """The interval of a signed sum of independent intervals."""
     value = sum(sign * term.value for sign, term in zip(signs, terms, strict=True))
+    if all(term.exact for term in terms):
+        return Interval.of_exact(value)
     bound = sum(term.bound for term in terms)
     sides = [
         (term.value - term.low, term.high - term.value)[::sign] for sign, term in zip(signs, terms, strict=True)
@@ -107,16 +109,15 @@ def combine(terms: list[Interval], signs: list[int]) -> Interval:
         statistical = [max(length - term.bound, 0.0) for length, term in zip(lengths, terms, strict=True)]
         return bound + math.hypot(*statistical)
 
-    exact = all(term.exact for term in terms)
     return Interval(
         value,
         value - reach(downs),
         value + reach(ups),
-        "exact" if exact else "statistical",
+        "statistical",
         sum(term.probes for term in terms),
         max(term.steps for term in terms),
         bound,
-        exact,
+        exact=False,
     )
 
 

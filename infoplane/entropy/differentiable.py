@@ -24,8 +24,10 @@ from typing import Any
 import torch
 from torch.autograd.function import once_differentiable
 
-from infoplane.entropy.eigenvalues import LN2, checked_order, eigenvalues, entropy_of, rounding, solved
+from infoplane.entropy.eigenvalues import checked_order, eigenvalues, entropy_of, rounding
 from infoplane.entropy.log_determinants import log_determinant_slopes, takes_log_determinants
+from infoplane.entropy.log_sums import LN2
+from infoplane.entropy.solvers import solved
 
 POLYNOMIAL = (2, 3, 4, 5, 6, 8)  # orders that need at most two matrix products, no more than eigenvalues cost
 

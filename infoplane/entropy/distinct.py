@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from infoplane.entropy.eigenvalues import eigenvalues, entropy_of
+from infoplane.entropy.eigenvalues import matrix_entropy
 
 
 def distinct_samples(*variables: NDArray) -> tuple[NDArray, NDArray]:
@@ -49,7 +49,7 @@ def distinct_entropy(kernel: NDArray, counts: NDArray, alpha: float = 1.0) -> fl
     roots = np.sqrt(counts / counts.sum())
     weighted = np.asarray(kernel, dtype=np.float64) * roots
     weighted *= roots[:, None]
-    return float(entropy_of(eigenvalues(torch.from_numpy(weighted)), alpha))
+    return float(matrix_entropy(torch.from_numpy(weighted), alpha))
 
 
 def linear_entropy(x: NDArray, alpha: float = 1.0) -> float:
@@ -66,4 +66,4 @@ def linear_entropy(x: NDArray, alpha: float = 1.0) -> float:
     # Unit scale keeps squares of 1e±300 in range.
     x = x / (np.abs(x).max() or 1.0)
     gram = x.T @ x if x.shape[1] < len(x) else x @ x.T
-    return float(entropy_of(eigenvalues(torch.from_numpy(gram / np.trace(gram))), alpha))
+    return float(matrix_entropy(torch.from_numpy(gram / np.trace(gram)), alpha))

@@ -1,52 +1,27 @@
-"""Eigenvalues by the fastest solver of this machine, and the entropy of a spectrum.
-
-Eigenvectors are never formed. Which LAPACK is fastest differs between machines, sizes and numbers of threads (NumPy
-brings OpenBLAS, torch often MKL), so it is measured once for each and kept in the user's cache folder; the choice
-changes results by rounding only. `INFOPLANE_EIGENSOLVER=torch` (or numpy, one-stage, two-stage) fixes it. SciPy's
-solver is no candidate: it keeps the interpreter, so that layers would wait for each other.
-"""
+"""Entropies of symmetric matrices: from a form that has their log-determinants, or from eigenvalues."""
 
 from __future__ import annotations
 
-import contextlib
-import json
 import logging
 import math
-import os
-import platform
-import sys
-import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from functools import cache
-from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
-import scipy
 import torch
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_info
 
-from infoplane.device import cores
-from infoplane.entropy.lapack import available, one_stage_eigenvalues, two_stage_eigenvalues
-from infoplane.errors import InfoplaneError
-from infoplane.files import write_text
+from infoplane.entropy.determinants import entropy_by_determinants
+from infoplane.entropy.forms import Blocks, Form
+from infoplane.entropy.lapack import Tridiagonal, tridiagonal_forms
+from infoplane.entropy.log_sums import LN2
+from infoplane.entropy.solvers import SOLVERS, fastest, solved
 
-Given = TypeVar("Given")
-Found = TypeVar("Found")
-
-LN2 = math.log(2)
 SINGLE = (torch.float16, torch.bfloat16, torch.float32)
 LEAST_ORDER = 0.2  # below, λ^α of the smallest eigenvalue above its rounding error is 1/1000 of the largest or more
 BATCHED_UP_TO = 64  # a CPU solves blocks up to this size in one call: they cost little more than the call
-MEASURED_FROM = 512  # below, torch is taken: NumPy keeps the interpreter while it solves small matrices
-SIZE_CLASSES = (512, 1024, 2048, 3072)  # sizes at which they are timed; a matrix follows the nearest by ratio
-MOST_BESIDE = 4  # solves at once while they are timed
-HOPELESS = 1.5  # times the fastest of a first round; slower ones get no second
+NEGATIVE = 1e-3  # share of the trace; rounding of kernels in float32 stays far below it
 logger = logging.getLogger(__name__)
-_lock = threading.Lock()
 
 
 def checked_order(alpha: float, *precisions: torch.dtype) -> float:
@@ -80,49 +55,6 @@ def _warn(alpha: float) -> None:
     )
 
 
-def _numpy(matrix: NDArray) -> NDArray:
-    return np.linalg.eigvalsh(matrix)
-
-
-def _torch(matrix: NDArray) -> NDArray:
-    return torch.linalg.eigvalsh(torch.from_numpy(matrix)).numpy()
-
-
-SOLVERS: dict[str, Callable[[NDArray], NDArray]] = {"numpy": _numpy, "torch": _torch}
-# NumPy solves float32 in float64, at float64 speed, and float64 as one stage does.
-CANDIDATES: dict[str, tuple[str, ...]] = {"float64": ("torch", "numpy"), "float32": ("torch",)}
-if available():
-    SOLVERS |= {"one-stage": one_stage_eigenvalues, "two-stage": two_stage_eigenvalues}
-    CANDIDATES = {"float64": ("torch", "numpy", "two-stage"), "float32": ("torch", "one-stage", "two-stage")}
-
-
-@contextlib.contextmanager
-def flushed_denormals() -> Iterator[None]:
-    """Takes numbers below the normal range for 0 in this thread, and puts back what held before.
-
-    Where eigenvalues are 0, the reduction of a matrix runs through such numbers, each of which takes a processor
-    many times as long as others. No entry or eigenvalue of a Gram matrix counts at that size. Where the processor
-    has no such mode, nothing happens.
-    """
-    # There is no other way to ask: half of the least normal number is 0 where they are flushed already.
-    before = sys.float_info.min / 2 == 0
-    torch.set_flush_denormal(True)
-    try:
-        yield
-    finally:
-        torch.set_flush_denormal(before)
-
-
-def solved(solver: Callable[[Given], Found], matrix: Given) -> Found:
-    """What a solver finds, at full speed where it can: denormals flushed, unless it does not converge so."""
-    try:
-        with flushed_denormals():
-            return solver(matrix)
-    except (np.linalg.LinAlgError, torch.linalg.LinAlgError):
-        # LAPACK's dsterf waits for off-diagonal elements to vanish whose squares are flushed (a constant matrix).
-        return solver(matrix)
-
-
 def eigenvalues(matrix: torch.Tensor) -> torch.Tensor:
     """Eigenvalues of symmetric matrices, in the precision of the matrix.
 
@@ -130,47 +62,136 @@ def eigenvalues(matrix: torch.Tensor) -> torch.Tensor:
         matrix: (..., n, n) float32 or float64, CPU or GPU; only one triangle is read. Gradients do not pass.
 
     Returns:
-        (..., n) float64, ascending. A float32 matrix is solved in true single precision.
+        (..., n) float64, in no order. A float32 matrix is solved in true single precision.
     """
     matrix = matrix.detach()
     if matrix.is_cuda or matrix.ndim > 2:
         return solved(torch.linalg.eigvalsh, matrix).to(torch.float64)
-    array = matrix.numpy()
-    values = solved(SOLVERS[fastest(len(array), str(array.dtype))], array)
-    return torch.from_numpy(values.astype(np.float64, copy=False))
+    solver = SOLVERS[fastest(len(matrix), _name(matrix))]
+    return torch.from_numpy(solved(lambda array: solver(array).eigenvalues(), matrix.numpy()))
 
 
-def block_eigenvalues(
-    matrix: torch.Tensor, partitions: Sequence[Sequence[torch.Tensor]], precision: torch.dtype
-) -> list[torch.Tensor]:
-    """Eigenvalues of the diagonal blocks of a matrix whose samples are parted in one or several ways.
-
-    Blocks of equal size are solved together, those of all partitions: on a GPU, which that fills, and on a CPU if
-    they are small. No call takes more values than the matrix has.
+def matrix_entropy(matrix: torch.Tensor, alpha: float, checked: bool = False) -> torch.Tensor:
+    """Entropy of a symmetric matrix of any trace, without its eigenvalues where these are not needed.
 
     Args:
-        matrix: Symmetric, (n, n).
-        partitions: For each way, the members of its blocks: (n_i,) int64 each, on the device of the matrix.
-        precision: What to solve in, float32 or float64.
+        matrix: (n, n) float32 or float64, CPU or GPU; only one triangle is read. Gradients do not pass.
+        alpha: Order α > 0.
+        checked: Refuse a matrix that is not positive semi-definite.
 
     Returns:
-        For each partition the union of the eigenvalues of its blocks, (Σ n_i,) float64, in no order.
+        Entropy in bits, 0-dimensional float64; from a float32 matrix in true single precision.
+
+    Raises:
+        ValueError: The matrix has negative eigenvalues.
     """
-    parts = [part for partition in partitions for part in partition]
+    matrix = matrix.detach()
+    if matrix.is_cuda or len(matrix) <= BATCHED_UP_TO:
+        return _of_eigenvalues(eigenvalues(matrix), alpha, matrix.dtype, checked)
+    solver = SOLVERS[fastest(len(matrix), _name(matrix))]
+
+    def solve(array: NDArray) -> torch.Tensor:
+        return _of_form(solver(array), len(array), alpha, matrix.dtype, checked)
+
+    return solved(solve, matrix.numpy())
+
+
+def _name(matrix: torch.Tensor) -> str:
+    return str(matrix.dtype).removeprefix("torch.")
+
+
+def _of_form(form: Form, n: int, alpha: float, precision: torch.dtype, checked: bool) -> torch.Tensor:
+    """Entropy of a matrix in some form, 0-dimensional float64; the rest as for `matrix_entropy`."""
+    # Log-determinants exist only where no eigenvalue is negative but for rounding.
+    value = entropy_by_determinants(form, n, alpha, single=precision in SINGLE)
+    if value is not None:
+        return torch.tensor(value, dtype=torch.float64)
+    return _of_eigenvalues(torch.from_numpy(form.eigenvalues()), alpha, precision, checked)
+
+
+def _of_eigenvalues(values: torch.Tensor, alpha: float, precision: torch.dtype, checked: bool) -> torch.Tensor:
+    totals = values.sum(-1)
+    if checked and (-values.clamp(max=0).sum(-1) > NEGATIVE * totals).any():
+        least = (values.amin(-1) / totals).min().item()
+        raise ValueError(
+            f"the Gram matrix is not positive semi-definite: an eigenvalue is {least:.3g} of its trace"
+        )
+    return entropy_of(values, alpha, precision)
+
+
+def block_entropies(
+    matrix: torch.Tensor,
+    partitions: Sequence[Sequence[torch.Tensor]],
+    alpha: float,
+    precision: torch.dtype,
+    checked: bool = False,
+) -> list[torch.Tensor]:
+    """Entropies of what is left of a matrix in its diagonal blocks, for one or several ways of parting its samples.
+
+    Args:
+        matrix: Symmetric, (n, n), of any trace.
+        partitions: For each way, the members of its blocks: (n_i,) int64 each, on the device of the matrix.
+        alpha: Order α > 0.
+        precision: What to solve in, float32 or float64.
+        checked: Refuse a matrix that is not positive semi-definite.
+
+    Returns:
+        For each partition the entropy in bits, 0-dimensional float64.
+
+    Raises:
+        ValueError: The matrix has negative eigenvalues.
+    """
     largest = math.inf if matrix.is_cuda else BATCHED_UP_TO
-    found = [torch.empty(0)] * len(parts)
-    for size in sorted({len(part) for part in parts}):
-        places = [place for place, part in enumerate(parts) if len(part) == size]
-        together = len(matrix) ** 2 // size**2 if size <= largest else 1
-        for first in range(0, len(places), together):
-            chosen = places[first : first + together]
-            members = torch.stack([parts[place] for place in chosen])
-            stack = matrix[members[:, :, None], members[:, None, :]].to(precision)
-            values = eigenvalues(stack if len(stack) > 1 else stack[0]).view(len(stack), size)
-            for place, own in zip(chosen, values, strict=True):
-                found[place] = own
-    each = iter(found)
-    return [torch.cat([next(each) for _ in partition]) for partition in partitions]
+    together = [number for number, parts in enumerate(partitions) if max(map(torch.numel, parts)) <= largest]
+    found = dict.fromkeys(range(len(partitions)), torch.empty(0))
+    if together:
+        spectra = _spectra([partitions[number] for number in together], matrix, precision)
+        values = _of_eigenvalues(spectra, alpha, precision, checked)
+        found |= dict(zip(together, values.cpu(), strict=True))
+    for number in found.keys() - together:
+        form = solved(lambda parts: _blocks(parts, matrix, precision), partitions[number])
+        found[number] = _of_form(form, len(matrix), alpha, precision, checked)
+    return list(found.values())
+
+
+def _blocks(parts: Sequence[torch.Tensor], matrix: torch.Tensor, precision: torch.dtype) -> Form:
+    """The form of what is left of a matrix in its diagonal blocks."""
+    forms: list[Form] = []
+    array = matrix.numpy()
+    for size in sorted(set(map(torch.numel, parts))):
+        # Whole rows first: they lie together in memory.
+        members = [part.numpy() for part in parts if part.numel() == size]
+        stack = torch.from_numpy(np.stack([array.take(part, 0).take(part, 1) for part in members])).to(precision)
+        name = fastest(size, _name(stack))
+        if name == "one-stage":
+            forms += tridiagonal_forms(stack.numpy())
+        else:
+            forms += [SOLVERS[name](block) for block in stack.numpy()]
+    tridiagonal = [form for form in forms if isinstance(form, Tridiagonal)]
+    return Tridiagonal.joined(tridiagonal) if len(tridiagonal) == len(forms) else Blocks(forms)
+
+
+def _spectra(
+    partitions: Sequence[Sequence[torch.Tensor]], matrix: torch.Tensor, precision: torch.dtype
+) -> torch.Tensor:
+    """Eigenvalues of the diagonal blocks, (partitions, n) float64; blocks of equal size are solved together."""
+    spectra = torch.empty(len(partitions), len(matrix), dtype=torch.float64, device=matrix.device)
+    places: dict[int, list[tuple[int, int, torch.Tensor]]] = {}
+    for row, partition in enumerate(partitions):
+        start = 0
+        for part in partition:
+            places.setdefault(part.numel(), []).append((row, start, part))
+            start += part.numel()
+    for size, same in places.items():
+        # No call takes more values than the matrix has.
+        most = max(1, len(matrix) ** 2 // size**2)
+        for first in range(0, len(same), most):
+            rows, starts, parts = zip(*same[first : first + most], strict=True)
+            members = torch.stack(parts)
+            values = eigenvalues(matrix[members[:, :, None], members[:, None, :]].to(precision))
+            columns = torch.tensor(starts)[:, None] + torch.arange(size)
+            spectra[torch.tensor(rows)[:, None], columns] = values
+    return spectra
 
 
 def spectral_entropy(eigenvalues: NDArray, alpha: float) -> float:
@@ -222,79 +243,3 @@ def rounding(values: torch.Tensor, alpha: float, precision: torch.dtype) -> torc
         # In single precision the errors of eigenvalues near zero have both signs and largely cancel in the sum.
         spread = 0.0
     return torch.finfo(precision).eps * spread * largest
-
-
-@cache
-def _measured(size: int, dtype: str, threads: int) -> str:
-    """The fastest solver at a size, from the cache folder or by a measurement of seconds."""
-    path = cache_path()
-    key = f"{dtype}-{size}-{threads}"
-    known = _kept(path)
-    if known.get(key) in CANDIDATES[dtype]:
-        return known[key]
-    rng = np.random.default_rng(0)
-    root = rng.standard_normal((size, size)).astype(dtype)
-    best = _race(CANDIDATES[dtype], root @ root.T / size, threads)
-    # Without a home, or one that cannot be written to, it is measured again next time.
-    with contextlib.suppress(InfoplaneError):
-        if path:
-            write_text(path, json.dumps({**known, key: best}))
-    return best
-
-
-def _kept(path: Path | None) -> dict[str, str]:
-    """The choices in the cache folder; none where the file is missing or damaged."""
-    try:
-        known = json.loads(path.read_text()) if path and path.is_file() else {}
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return {key: name for key, name in known.items() if isinstance(name, str)} if isinstance(known, dict) else {}
-
-
-def fastest(n: int, dtype: str) -> str:
-    """Name of the solver for an (n, n) matrix of a dtype."""
-    forced = os.environ.get("INFOPLANE_EIGENSOLVER")
-    if forced in CANDIDATES[dtype]:
-        return str(forced)
-    if n < MEASURED_FROM:
-        return CANDIDATES[dtype][0]
-    with _lock:
-        nearest = min(SIZE_CLASSES, key=lambda size: abs(math.log(n / size)))
-        return _measured(nearest, dtype, torch.get_num_threads())
-
-
-def cache_path() -> Path | None:
-    """Where the measured choice is kept: one file per processor and versions of libraries; None without a home."""
-    try:
-        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    except RuntimeError:
-        return None
-    kinds = {about["architecture"] for about in threadpool_info() if about.get("architecture")}
-    processor = "-".join([platform.machine(), *sorted(kinds), str(os.cpu_count())])
-    versions = f"{processor}-{np.__version__}-{scipy.__version__}-{torch.__version__}"
-    return home / "infoplane" / f"eigensolver-{versions}.json"
-
-
-def _race(names: Sequence[str], matrix: NDArray, threads: int) -> str:
-    """The fastest solver; in rounds, so that a disturbance of the machine meets them all.
-
-    Solves go side by side, as those of layers do: some wait for each other.
-    """
-    beside = max(1, min(cores() // threads, MOST_BESIDE))
-    times: dict[str, list[float]] = {name: [] for name in names}
-
-    def lap(name: str, matrix: NDArray) -> float:
-        start = time.perf_counter()
-        list(pool.map(SOLVERS[name], [matrix] * beside))
-        return time.perf_counter() - start
-
-    with ThreadPoolExecutor(beside, initializer=torch.set_num_threads, initargs=(threads,)) as pool:
-        for name in names:
-            lap(name, matrix[:64, :64].copy())  # starts its threads before the clock
-        running, begin = list(names), time.perf_counter()
-        while len(times[running[0]]) < 2 or time.perf_counter() - begin < 0.1:
-            for name in running:
-                times[name].append(lap(name, matrix))
-            best = min(min(found) for found in times.values())
-            running = [name for name in running if min(times[name]) <= HOPELESS * best]
-    return min(names, key=lambda name: min(times[name]))

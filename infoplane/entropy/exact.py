@@ -27,12 +27,13 @@ from numpy.typing import NDArray
 
 from infoplane.entropy.differentiable import POLYNOMIAL, entropy_with_gradient, half_powers, power_trace
 from infoplane.entropy.eigenvalues import (
-    MEASURED_FROM,
+    BATCHED_UP_TO,
     SINGLE,
-    block_eigenvalues,
+    block_entropies,
     checked_order,
     eigenvalues,
     entropy_of,
+    matrix_entropy,
 )
 from infoplane.entropy.log_determinants import (
     block_log_determinant_entropies,
@@ -43,7 +44,6 @@ from infoplane.kernels import as_tensor
 
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
 CHUNK_ROWS = 256
-NEGATIVE = 1e-3  # share of the trace; rounding of kernels in float32 stays far below it
 Matrix = NDArray[Any] | torch.Tensor
 
 
@@ -103,8 +103,7 @@ def gram_entropies(grams: torch.Tensor, alpha: float = 1.0, dtype: str = "float6
         values = log_determinant_entropies(grams.detach().double(), alpha, exact=dtype == "float64").cpu()
         if values.isfinite().all():
             return values
-    # A large one is worth the fastest solver of this machine.
-    if alpha in POLYNOMIAL or (grams.shape[-1] >= MEASURED_FROM and not grams.is_cuda):
+    if alpha in POLYNOMIAL or (grams.shape[-1] > BATCHED_UP_TO and not grams.is_cuda):
         return torch.tensor([gram_entropy(gram, alpha, dtype) for gram in grams], dtype=torch.float64)
     matrices = grams.detach().to(DTYPES[dtype])
     return entropy_of(eigenvalues(matrices), alpha, matrices.dtype).cpu()
@@ -265,10 +264,9 @@ def class_joint_entropies(
 
 def class_members(labels: Any, device: torch.device) -> list[torch.Tensor]:
     """The samples of each class, (n_c,) int64 each, ascending, on a device."""
-    labels = np.asarray(torch.as_tensor(labels).cpu())
-    order = np.argsort(labels, kind="stable")
-    edges = np.flatnonzero(np.diff(labels[order])) + 1
-    return [torch.from_numpy(part).to(device) for part in np.split(order, edges)]
+    ordered, order = torch.as_tensor(labels).cpu().sort(stable=True)
+    sizes = torch.unique_consecutive(ordered, return_counts=True)[1]
+    return list(order.to(device).split(sizes.tolist()))
 
 
 def class_blocks(A: torch.Tensor, labels: Any) -> list[torch.Tensor]:
@@ -404,11 +402,7 @@ def _block_entropies(
         values = block_log_determinant_entropies(matrix, partitions, alpha, exact=precision == torch.float64)
         if values.isfinite().all():
             return list(values)
-    spectra = block_eigenvalues(matrix, partitions, precision)
-    if checked:
-        for values in spectra:
-            _refuse_negative(values)
-    return [entropy_of(values, alpha, precision) for values in spectra]
+    return block_entropies(matrix, partitions, alpha, precision, checked)
 
 
 def _block_power(
@@ -435,20 +429,7 @@ def _entropy(matrix: torch.Tensor, alpha: float, checked: bool = False) -> torch
         # Of a matrix that is not positive semi-definite, eigenvalues say more.
         if value.isfinite():
             return value.to(matrix.dtype)
-    values = eigenvalues(matrix)
-    if checked:
-        _refuse_negative(values)
-    # They are scaled to sum 1 in there, which divides out the trace.
-    return entropy_of(values, alpha, matrix.dtype).to(matrix.dtype)
-
-
-def _refuse_negative(values: torch.Tensor) -> None:
-    """Refuses eigenvalues (n,) that no kernel has; what rounding leaves below 0 is let pass."""
-    if -values.clamp(max=0).sum() > NEGATIVE * values.sum():
-        raise ValueError(
-            f"the Gram matrix is not positive semi-definite: an eigenvalue is {values.min() / values.sum():.3g} of "
-            "its trace"
-        )
+    return matrix_entropy(matrix, alpha, checked).to(matrix.dtype)
 
 
 def _power_trace(matrix: torch.Tensor, alpha: int) -> torch.Tensor:

@@ -1,22 +1,27 @@
-"""Eigenvalues by LAPACK's own routines, from the OpenBLAS that NumPy and SciPy bring along.
+"""Reduced forms of symmetric matrices by LAPACK's own routines, from the OpenBLAS that NumPy and SciPy bring along.
 
-Two things that NumPy and SciPy do not give. *One stage* in true single precision: NumPy solves it in double, SciPy
-keeps other threads waiting for the interpreter until it is done. *Two stages*: `eigvalsh` reduces a matrix to
-tridiagonal form at once and spends half of its operations in products with vectors, which wait for memory once the
-matrix has left the cache; from full to band form by products of matrices, then from band to tridiagonal form, it
-does not (Haidar, Ltaief and Dongarra, "Parallel reduction to condensed forms for symmetric eigenvalue problems", SC
-2011; LAPACK 3.7, dsytrd_sy2sb and dsytrd_sb2st). Where no OpenBLAS is found, `available` says so.
+A matrix is reduced to tridiagonal form in *one stage*, as `eigvalsh` does: half of the operations are products with
+vectors, which wait for memory once the matrix has left the cache. Or in *two stages*: from full to band form by
+products of matrices, which do not wait, then from band to tridiagonal form (Haidar, Ltaief and Dongarra, "Parallel
+reduction to condensed forms for symmetric eigenvalue problems", SC 2011; LAPACK 3.7, dsytrd_sy2sb and
+dsytrd_sb2st). Either form has the eigenvalues of the matrix, and for next to nothing the log-determinants of which
+`infoplane.entropy.determinants` makes entropies.
+
+NumPy and SciPy give no such forms; NumPy solves single precision in double, and SciPy keeps other threads waiting
+for the interpreter. Where no OpenBLAS is found, `available` says so.
 """
 
 from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 import numpy as np
 import scipy.linalg  # noqa: F401 loads its OpenBLAS, which serves where NumPy brings another library
+import torch
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_info
 
@@ -31,42 +36,128 @@ def available() -> bool:
     return _library() is not None
 
 
-def one_stage_eigenvalues(matrix: NDArray) -> NDArray:
-    """Eigenvalues of a symmetric matrix, ascending; arguments and errors as for `two_stage_eigenvalues`.
+@dataclass(frozen=True)
+class Tridiagonal:
+    """A symmetric tridiagonal matrix.
 
-    Returns:
-        (n,) in the precision of the matrix.
+    Attributes:
+        diagonal: (n,) float64.
+        beside: What stands beside the diagonal, (n−1,) float64.
     """
-    n, routine = len(matrix), f"{_letter(matrix)}syevd"
-    matrix = np.array(matrix, order="C")
-    values = np.empty(n, matrix.dtype)
 
-    def solve(work: NDArray, size: int) -> None:
-        integers = np.empty(1, np.int64)
-        _call(routine, [NO_VECTORS, LOWER, n, matrix, n, values, work, size, integers, 1], strings=2)
+    diagonal: NDArray
+    beside: NDArray
 
-    _with_room(solve, matrix.dtype)
-    return values
+    @property
+    def moments(self) -> tuple[float, float]:
+        """The trace, and the sum of the squared eigenvalues."""
+        return float(self.diagonal.sum()), float(self.diagonal @ self.diagonal + 2 * self.beside @ self.beside)
+
+    @classmethod
+    def joined(cls, blocks: Sequence[Tridiagonal]) -> Tridiagonal:
+        """A matrix of diagonal blocks."""
+        besides = [np.append(block.beside, 0.0) for block in blocks]
+        return cls(np.concatenate([block.diagonal for block in blocks]), np.concatenate(besides)[:-1])
+
+    def eigenvalues(self) -> NDArray:
+        """Eigenvalues, (n,) float64, ascending.
+
+        Raises:
+            numpy.linalg.LinAlgError: They did not converge.
+        """
+        values, beside = self.diagonal.copy(), self.beside.copy()
+        _call("dsterf", [len(values), values, beside], strings=0)
+        return values
+
+    def log_determinants(self, shifts: NDArray) -> NDArray | None:
+        """Natural logarithms of det(A/t + 1) for shifts t > 0, (m,); None where one of them is not positive."""
+        # One matrix of all the shifted ones, which nothing couples.
+        pivots = self.diagonal / shifts[:, None] + 1
+        beside = np.zeros_like(pivots)
+        np.divide(self.beside, shifts[:, None], out=beside[:, :-1])
+        if _call("dpttrf", [pivots.size, pivots, beside], strings=0, positive=True):
+            return None
+        # NumPy's logarithm is several times as slow where there is no AVX-512.
+        return np.asarray(torch.from_numpy(pivots).log_().sum(1))
 
 
-def two_stage_eigenvalues(matrix: NDArray) -> NDArray:
-    """Eigenvalues of a symmetric matrix, ascending.
+@dataclass(frozen=True)
+class Band:
+    """A symmetric band matrix.
+
+    Attributes:
+        rows: (n, width + 1) float64: of each column the diagonal and what stands below it.
+    """
+
+    rows: NDArray
+
+    @property
+    def moments(self) -> tuple[float, float]:
+        """The trace, and the sum of the squared eigenvalues."""
+        squares = np.einsum("ij,ij->j", self.rows, self.rows)
+        return float(self.rows[:, 0].sum()), float(2 * squares.sum() - squares[0])
+
+    def eigenvalues(self) -> NDArray:
+        """Eigenvalues, (n,) float64, ascending.
+
+        Raises:
+            numpy.linalg.LinAlgError: They did not converge.
+        """
+        return _to_tridiagonal(self.rows.copy(), self.rows.shape[1] - 1).eigenvalues()
+
+    def log_determinants(self, shifts: NDArray) -> NDArray | None:
+        """Natural logarithms of det(A/t + 1) for shifts t > 0, (m,); None where one of them is not positive."""
+        n, width = len(self.rows), self.rows.shape[1] - 1
+        factor, diagonals = np.empty_like(self.rows), np.empty((len(shifts), n))
+        for shift, diagonal in zip(shifts, diagonals, strict=True):
+            np.divide(self.rows, shift, out=factor)
+            factor[:, 0] += 1
+            if _call("dpbtrf", [LOWER, n, width, factor, width + 1], strings=1, positive=True):
+                return None
+            diagonal[:] = factor[:, 0]
+        return 2 * np.asarray(torch.from_numpy(diagonals).log_().sum(1))
+
+
+def tridiagonal_form(matrix: NDArray) -> Tridiagonal:
+    """The tridiagonal form of a symmetric matrix, in one stage.
 
     Args:
-        matrix: (n, n) float64 or float32; one copy is made. From single precision the band goes on in double.
+        matrix: (n, n) float64 or float32; one copy is made.
+    """
+    return tridiagonal_forms(matrix[None])[0]
 
-    Returns:
-        (n,) float64.
 
-    Raises:
-        numpy.linalg.LinAlgError: The eigenvalues did not converge.
+def tridiagonal_forms(matrices: NDArray) -> list[Tridiagonal]:
+    """Those of several matrices, which takes less time for small ones than one by one.
+
+    Args:
+        matrices: (k, n, n) float64 or float32; one copy is made.
+    """
+    n, routine = matrices.shape[-1], f"{_letter(matrices)}sytrd"
+    matrices = np.array(matrices, order="C")
+    diagonals, besides = np.empty((2, len(matrices), n), matrices.dtype)
+    factors = np.empty(n, matrices.dtype)
+
+    def reduce(work: NDArray, size: int) -> None:
+        for matrix, diagonal, beside in zip(matrices, diagonals, besides, strict=True):
+            _call(routine, [LOWER, n, matrix, n, diagonal, beside, factors, work, size], strings=1)
+            if size < 0:
+                break
+
+    _with_room(reduce, matrices.dtype)
+    diagonals, besides = diagonals.astype(np.float64, copy=False), besides.astype(np.float64, copy=False)
+    return [Tridiagonal(diagonal, beside[:-1]) for diagonal, beside in zip(diagonals, besides, strict=True)]
+
+
+def band_form(matrix: NDArray) -> Band:
+    """The band form of a symmetric matrix, the first of two stages.
+
+    Args:
+        matrix: (n, n) float64 or float32; one copy is made.
     """
     n = len(matrix)
     width = min(max(n // PER_BAND, NARROWEST), WIDEST, n - 1)
-    band = _to_band(np.array(matrix, order="C"), width).astype(np.float64, copy=False)
-    diagonal, beside = _to_tridiagonal(band, width)
-    _call("dsterf", [n, diagonal, beside], strings=0)
-    return diagonal
+    return Band(_to_band(np.array(matrix, order="C"), width).astype(np.float64, copy=False))
 
 
 def _to_band(matrix: NDArray, width: int) -> NDArray:
@@ -81,8 +172,8 @@ def _to_band(matrix: NDArray, width: int) -> NDArray:
     return band
 
 
-def _to_tridiagonal(band: NDArray, width: int) -> tuple[NDArray, NDArray]:
-    """Diagonal (n,) and what stands beside it (n−1,); overwrites the band."""
+def _to_tridiagonal(band: NDArray, width: int) -> Tridiagonal:
+    """The second of two stages; overwrites the band."""
     n = len(band)
     diagonal, beside = np.empty(n), np.empty(n)
 
@@ -94,7 +185,7 @@ def _to_tridiagonal(band: NDArray, width: int) -> tuple[NDArray, NDArray]:
     reduce(asked[0], -1, asked[1], -1)
     room, size = (int(array[0]) for array in asked)
     reduce(np.empty(room), room, np.empty(size), size)
-    return diagonal, beside[:-1]
+    return Tridiagonal(diagonal, beside[:-1])
 
 
 def _with_room(routine: Callable[[NDArray, int], None], dtype: np.dtype[Any]) -> None:
@@ -110,23 +201,44 @@ def _letter(matrix: NDArray) -> str:
     return "d" if matrix.dtype == np.float64 else "s"
 
 
-def _call(routine: str, arguments: Sequence[Any], strings: int) -> None:
-    """Calls a Fortran routine: integers by reference, the error code and the lengths of the strings at the end."""
-    found = _library()
-    assert found is not None
-    library, spelling, integer = found
+def _call(routine: str, arguments: Sequence[Any], strings: int, positive: bool = False) -> bool:
+    """Calls a Fortran routine: integers by reference, the error code and the lengths of the strings at the end.
+
+    Args:
+        routine: Its name.
+        arguments: Its arguments.
+        strings: How many of them are strings.
+        positive: The routine is for positive definite matrices.
+
+    Returns:
+        Whether the matrix was not positive definite, if `positive`.
+
+    Raises:
+        numpy.linalg.LinAlgError: The routine failed.
+    """
+    function, integer = _routine(routine)
     failed = integer(0)
     converted = [
         ctypes.byref(integer(one)) if isinstance(one, int)
-        else one.ctypes.data_as(ctypes.c_void_p) if isinstance(one, np.ndarray)
+        else ctypes.c_void_p(one.ctypes.data) if isinstance(one, np.ndarray)
         else one
         for one in arguments
     ]  # fmt: skip
-    getattr(library, spelling.format(routine))(*converted, ctypes.byref(failed), *[ctypes.c_size_t(1)] * strings)
-    if failed.value > 0:
+    function(*converted, ctypes.byref(failed), *[ctypes.c_size_t(1)] * strings)
+    if failed.value > 0 and not positive:
         raise np.linalg.LinAlgError("the eigenvalues did not converge")
-    if failed.value:
+    if failed.value < 0:
         raise np.linalg.LinAlgError(f"{routine} refused argument {-failed.value}")
+    return bool(failed.value)
+
+
+@cache
+def _routine(name: str) -> tuple[Any, Any]:
+    """A routine of the library and its type of integers."""
+    found = _library()
+    assert found is not None
+    library, spelling, integer = found
+    return getattr(library, spelling.format(name)), integer
 
 
 @cache

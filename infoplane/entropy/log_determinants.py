@@ -1,102 +1,32 @@
 """Entropies of matrices from log-determinants: the way of a GPU, which waits in every eigenvalue solver.
 
-S_α needs Σ_i g(λ_i) of the function g(x) = −x ln x, or (x − x^α) / (α − 1) near α = 1, and no eigenvalue by itself.
-On [0, 1] this function is, to a known error, a sum of logarithms and powers,
-
-    g(x) ≈ Σ_j w_j ln(1 + x / t_j) + c_1 x + c_2 x²,
-
-so that Σ_i g(λ_i) of A with trace 1 is Σ_j w_j ln det(I + A / t_j) + c_1 + c_2 ‖A‖². The determinants are those of
-positive definite matrices, whose Cholesky factors are found for all shifts t_j, and for many matrices, at once.
-The gradient is Σ_j w_j (t_j I + A)⁻¹ and so on: that of the sum, exactly.
+The entropy is a sum of log-determinants, see `infoplane.entropy.log_sums`. They are those of positive definite
+matrices, whose Cholesky factors are found for all shifts t_j, and for many matrices, at once. The gradient is
+Σ_j w_j (t_j I + A)⁻¹ and so on: that of the sum, exactly.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cache
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from infoplane.entropy.eigenvalues import LN2
+from infoplane.entropy.log_sums import LN2, log_sum
 
 # Orders for which the error of the sum stays that of the entropy, nearly: tr A^α is no smaller than n^(1−α).
 LARGEST_ORDER = 1.1
-# Terms, the least and the largest shift.
-EXACT = (40, 1e-13, 10.0)
-ROUGH = (20, 1e-10, 3.0)
-SMALL = 1e-4  # errors of g at x are weighed against x + SMALL
-GRID = 6000
 BLOCK = 128  # rows of a Cholesky factor that are found at once
 CHUNK_BYTES = 2**31
 SLOPE_BYTES = 2**24
 
 
-@dataclass(frozen=True)
-class LogSum:
-    """A sum of logarithms and powers in the place of g on [0, 1].
-
-    Attributes:
-        alpha: Order α, from 1 to 1.1.
-        shifts: t_j, (m,), rising.
-        weights: w_j, (m,).
-        linear: c_1.
-        square: c_2.
-        error: Largest error of the sum at x, over x + 1e-4, on [0, 1].
-    """
-
-    alpha: float
-    shifts: NDArray[np.float64]
-    weights: NDArray[np.float64]
-    linear: float
-    square: float
-    error: float
-
-    def bound(self, n: int) -> float:
-        """The entropy of a matrix (n, n) is off by no more than this, rounding apart, in bits.
-
-        Σ_i |error(λ_i)| ≤ error · (1 + n · 1e-4), and dS = dG / (ln 2 · tr A^α) with tr A^α ≥ n^(1−α).
-        """
-        return self.error * (1 + n * SMALL) * n ** (self.alpha - 1) / LN2
-
-
 def takes_log_determinants(matrices: Tensor, alpha: float) -> bool:
     """Whether entropies of an order are found from log-determinants where these matrices are: on a GPU."""
     return matrices.is_cuda and 1 <= alpha <= LARGEST_ORDER
-
-
-@cache
-def log_sum(alpha: float, *, exact: bool = True) -> LogSum:
-    """The sum for an order, by least squares on a logarithmic grid.
-
-    Args:
-        alpha: Order α, from 1 to 1.1.
-        exact: 40 terms (entropies to 1e-9 bit up to n = 10,000), or 20 (to 5e-6 bit).
-    """
-    terms, least, largest = EXACT if exact else ROUGH
-    shifts = np.geomspace(least, largest, terms)
-
-    def columns(x: NDArray) -> NDArray:
-        return np.stack([*(np.log1p(x / shift) for shift in shifts), x, x**2], 1)
-
-    x = np.geomspace(1e-18, 1, GRID)
-    weighted = columns(x) / (x + SMALL)[:, None]
-    scale = np.linalg.norm(weighted, axis=0)
-    solution = np.linalg.lstsq(weighted / scale, _function(x, alpha) / (x + SMALL), rcond=1e-16)[0] / scale
-    # Between the points that it was made from.
-    x = np.geomspace(1e-18, 1, 4 * GRID + 1)
-    error = np.abs(columns(x) @ solution - _function(x, alpha)) / (x + SMALL)
-    return LogSum(alpha, shifts, solution[:-2], float(solution[-2]), float(solution[-1]), float(error.max()))
-
-
-def _function(x: NDArray, alpha: float) -> NDArray:
-    logs = np.log(x)
-    return -x * logs if alpha == 1 else -x * np.expm1((alpha - 1) * logs) / (alpha - 1)
 
 
 def log_determinant_entropies(matrices: Tensor, alpha: float, *, exact: bool = True) -> Tensor:

@@ -10,8 +10,8 @@ import torch
 from numpy.polynomial import chebyshev
 from numpy.typing import NDArray
 
-from infoplane.entropy.eigenvalues import LN2
 from infoplane.entropy.lanczos import Function, Rule
+from infoplane.entropy.log_sums import LN2
 
 GRID, GRID_WEIGHT = 32, 1e-4  # points that hold the polynomials, and the weight of each beside the spectrum's 1
 

@@ -8,12 +8,12 @@ the product of kernels. See `infoplane.entropy` for the definitions.
 pairings of X and T give as well, a pedestal that depends on the bandwidth and changes with depth by itself. Each of
 its pairings takes a joint entropy more, so that there are fewer than for the labels: 4, and 2 from 500 samples on.
 These entropies are in single precision, as pairings differ by far more than its rounding, unless there is a
-tolerance or an order below 1.
+tolerance or an order below 1. What the kernel of X needs in each of these orders is kept for all layers.
 
 **Memory.** Distances stand condensed, n²/2 values for X and for T each, and one (n, n) matrix at a time: the Gram
-matrix of T, which becomes the joint one of X and T when it is multiplied by the kernel of X in place, and is made
-anew for each pairing. A continuous Y takes another matrix, the joint one of T and Y, and its own distances while
-that is made.
+matrix of T, which becomes the joint one of X and T when it is multiplied by the kernel of X in place. For up to 4
+pairings the exponents of the kernel of X are kept, n²/2 values in single precision each. A continuous Y takes
+another matrix, the joint one of T and Y, and its own distances while that is made.
 
 **Tolerance.** The half-widths of the entropies' intervals add up to that of an information at most. S(X), and S(Y)
 of a continuous Y, which are computed once and whose errors are the same in all layers, and S(T) get shares of the
@@ -45,10 +45,18 @@ from infoplane.estimators.base import EstimatorSettings, Item, LayerEstimator, L
 from infoplane.estimators.nulls import few_pairings, is_permutation
 from infoplane.estimators.registry import default
 from infoplane.estimators.solver import Solver
-from infoplane.kernels import Bandwidth, constant_gram, multiply_kernel, squared_distances
+from infoplane.kernels import (
+    Bandwidth,
+    constant_gram,
+    exponent_gram,
+    exponents,
+    multiply_kernel,
+    squared_distances,
+)
 from infoplane.runfile import Probe, Run
 
 SHARE_X, SHARE_T = 0.2, 0.4  # of the tolerance; what they leave is for the joint entropies
+MOST_KEPT = 4  # pairings whose exponents are kept
 SEED_X, SEED_T, SEED_XT, SEED_TY = range(4)
 SEED_Y, SEED_NULL = 2**20, 2**21  # from SEED_TY and SEED_NULL on they count permutations
 
@@ -159,6 +167,7 @@ class Renyi(LayerEstimator):
         self._input_distances = probe.distances
         self.limit_x = input_entropy(probe.distances, settings.alpha) if self.repeats else math.log2(self.n)
         self._entropies_y: dict[bytes, Interval] = {}
+        self._exponents: dict[int, NDArray] = {}
         with self.solver.turn():
             gram = self.input_gram()
             # Kept where every layer is joined with it, in all orders at once.
@@ -317,17 +326,28 @@ class Renyi(LayerEstimator):
             s_t: S(T).
             left: Of the tolerance, for S(X) and S(X,T).
         """
+        rough, own = self.solver.rough, exponents(distances, sigma, dtype=self._null_dtype)
 
-        def joint(order: NDArray) -> torch.Tensor:
-            gram = self.solver.gram(distances, sigma)
-            multiply_kernel(gram, self._input_distances, self.sigma_x, order)
-            return gram
+        def joint(number: int) -> float:
+            gram = exponent_gram(own + self._paired_exponents(number), self.solver.place)
+            room = left - self._entropies_x[number].halfwidth
+            return rough.entropy(gram, room, SEED_NULL + number).value
 
-        each = enumerate(zip(self.input_orders, self._entropies_x, strict=True), SEED_NULL)
-        return [
-            s_x.value + s_t.value - self.solver.rough.entropy(joint(order), left - s_x.halfwidth, seed).value
-            for seed, (order, s_x) in each
-        ]
+        return [s_x.value + s_t.value - joint(number) for number, s_x in enumerate(self._entropies_x)]
+
+    @property
+    def _null_dtype(self) -> str:
+        return "float64" if self.settings.alpha < 1 else "float32"
+
+    def _paired_exponents(self, number: int) -> NDArray:
+        """Exponents of the kernel of X in one of its permuted orders, condensed."""
+        if number not in self._exponents:
+            order = self.input_orders[number]
+            made = exponents(self._input_distances, self.sigma_x, order, self._null_dtype)
+            if len(self.input_orders) > MOST_KEPT:
+                return made
+            self._exponents[number] = made
+        return self._exponents[number]
 
 
 def nested_distances(views: Sequence[LayerView], sigma: Callable[[LayerView], float]) -> NDArray | None:

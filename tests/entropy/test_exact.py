@@ -101,8 +101,8 @@ def test_continuous_and_decreasing_in_the_order():
     A = gram_matrix(draw(), sigma=0.5)
     limit = renyi_entropy(A, 1.0)
     for step in (1e-3, 1e-6, 1e-9, 1e-12):
-        assert renyi_entropy(A, 1 + step) == pytest.approx(limit, abs=20 * step + 1e-12)
-        assert renyi_entropy(A, 1 - step) == pytest.approx(limit, abs=20 * step + 1e-12)
+        assert renyi_entropy(A, 1 + step) == pytest.approx(limit, abs=20 * step + 1e-9)
+        assert renyi_entropy(A, 1 - step) == pytest.approx(limit, abs=20 * step + 1e-9)
     values = [renyi_entropy(A, alpha) for alpha in [*ORDERS, 100.0, 1000.0]]
     assert all(high > low for high, low in itertools.pairwise(values))
     largest = np.linalg.eigvalsh(A).max()
