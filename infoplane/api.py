@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from infoplane.figures.page import Panel
+    from infoplane.figures.parts.view import ViewOptions
 
 RunLike: TypeAlias = str | os.PathLike[str] | Run
 Runs: TypeAlias = RunLike | Iterable[RunLike]
@@ -140,7 +141,12 @@ def information_plane(
 
 
 def plot_plane(
-    plane: Plane, *, ax: Axes | None = None, quantity: str = "I_TY_corrected", caption: bool | str = False
+    plane: Plane,
+    *,
+    ax: Axes | None = None,
+    quantity: str = "I_TY_corrected",
+    caption: bool | str = False,
+    **view: Unpack[ViewOptions],
 ) -> Figure:
     """Draws the information plane: the way of each layer, coloured by training time.
 
@@ -150,6 +156,8 @@ def plot_plane(
             null-corrected plane.
         quantity: What `ax` shows: "I_TY_corrected" against corrected I_XT, or "I_TY" against raw I_XT.
         caption: True prints what was measured and how underneath, a text that text; not into `ax`.
+        view: `width` and `height` in inches, `panel` ("corrected", "raw", "both"), `xlim`, `ylim`, and `style`
+            ("classic" joins the layers of a snapshot), see `infoplane.figures.parts.view.View`.
 
     Returns:
         The figure; `figure.savefig("plane.pdf")` writes it.
@@ -164,14 +172,20 @@ def plot_plane(
         >>> ip.plot_plane(ip.information_plane("own.h5"), ax=axes) is axes.figure
         True
     """
+    from infoplane.figures.parts.view import View
     from infoplane.figures.plane import information_plane as draw
 
     _refuse_quantity(plane, quantity)
-    return draw(plane, _caption(caption), ax=ax, quantity=quantity)
+    return draw(plane, _caption(caption), ax=ax, quantity=quantity, view=View(**view))
 
 
 def plot_over_time(
-    plane: Plane, *, ax: Axes | None = None, quantity: str = "I_XT_corrected", caption: bool | str = False
+    plane: Plane,
+    *,
+    ax: Axes | None = None,
+    quantity: str = "I_XT_corrected",
+    caption: bool | str = False,
+    **view: Unpack[ViewOptions],
 ) -> Figure:
     """Draws both informations, loss and accuracy over training steps.
 
@@ -180,6 +194,7 @@ def plot_over_time(
         ax: Axes to draw one quantity into, whose figure is given back; None makes a figure of all.
         quantity: What `ax` shows: "I_XT" or "I_TY", or less their nulls "I_XT_corrected" or "I_TY_corrected".
         caption: True prints what was measured and how underneath, a text that text; not into `ax`.
+        view: `width` and `height` in inches, and `panel`, as of `plot_plane`.
 
     Returns:
         The figure.
@@ -192,10 +207,11 @@ def plot_over_time(
         >>> [axes.get_ylabel() for axes in figure.axes[:2]]
         ['I(X;T) − null (bits)', 'I(T;Y) − null (bits)']
     """
+    from infoplane.figures.parts.view import View
     from infoplane.figures.time import information_over_time as draw
 
     _refuse_quantity(plane, quantity)
-    return draw(plane, _caption(caption), ax=ax, quantity=quantity)
+    return draw(plane, _caption(caption), ax=ax, quantity=quantity, view=View(**view))
 
 
 def analyze(

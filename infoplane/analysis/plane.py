@@ -8,6 +8,7 @@ estimates say so too.
 
 from __future__ import annotations
 
+import fnmatch
 import html
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from infoplane.analysis.stats import interval_table
-from infoplane.errors import InfoplaneError
+from infoplane.errors import InfoplaneError, unknown
 from infoplane.estimators.nulls import AT_NULL, OK, ROUNDING, at_null, chance_deviations, input_pairings, measured
 from infoplane.words import settings_text, symbol, target_limit, target_text
 
@@ -79,6 +80,36 @@ class Plane:
     def layers(self) -> tuple[str, ...]:
         """Names of the layers, from the input to the output."""
         return tuple(self.table.sort_values("depth")["layer"].unique())
+
+    def only(self, layers: Iterable[str] = (), steps: Iterable[int] = ()) -> Plane:
+        """A part of the plane.
+
+        Args:
+            layers: Names or patterns of layers, such as "conv*"; none takes all.
+            steps: Training steps; none takes all.
+
+        Raises:
+            InfoplaneError: No layer is called so, or a step was not recorded.
+
+        Example:
+            >>> ip.information_plane("own.h5").only(layers=["hid*"], steps=[0, 19]).table["step"].tolist()
+            [0, 19]
+        """
+        kept = self.table
+        patterns, wanted = list(layers), list(steps)
+        for pattern in patterns:
+            if not fnmatch.filter(self.layers, pattern):
+                raise unknown("layer", pattern, self.layers)
+        names = {name for pattern in patterns for name in fnmatch.filter(self.layers, pattern)} or {*self.layers}
+        known = {int(step) for step in kept["step"]}
+        if strangers := sorted({*wanted} - known):
+            nearest = min(known, key=lambda step: abs(step - strangers[0]))
+            raise InfoplaneError(f"step {strangers[0]} was not recorded by all runs; the nearest is {nearest}")
+        rows = kept["layer"].isin(names) & kept["step"].isin(wanted or known)
+        metrics = self.metrics
+        if metrics is not None and wanted:
+            metrics = metrics[metrics["step"].isin(wanted)].reset_index(drop=True)
+        return Plane(kept[rows].reset_index(drop=True), metrics)
 
     @property
     def corrected(self) -> tuple[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ import click
 from infoplane.cli.options import (
     OUTPUT,
     RUN_FILE,
+    CommaList,
     batches_of,
     estimation_options,
     examples,
@@ -33,6 +34,21 @@ if TYPE_CHECKING:
     from infoplane.execution import Execution
 
 
+FIGURE = "Figure of runs"
+
+
+@dataclass(frozen=True)
+class Paper:
+    """How the figures of runs are drawn and written, as the options say."""
+
+    view: dict[str, Any]
+    caption: str
+    formats: Sequence[str]
+    dpi: float
+    layers: Sequence[str]
+    steps: Sequence[int]
+
+
 @verb(
     short_help="Draw the information plane of runs, or a comparison.",
     epilog=examples(
@@ -41,6 +57,7 @@ if TYPE_CHECKING:
         "infoplane plot run.h5 --alpha 2 --bandwidth knn:10 --name run-knn",
         "infoplane plot run.h5 --estimator kde --noise median:0.2",
         "infoplane plot run.h5 --animate gif",
+        "infoplane plot run.h5 --style classic --panel raw --caption file --width 3.3   # for a paper",
         "infoplane plot signs.h5 --target box",
         "infoplane plot comparison   # a folder of infoplane compare",
         "infoplane plot signs --data-root data -o figures",
@@ -75,6 +92,85 @@ if TYPE_CHECKING:
 )
 @option("--name", default=None, show_default="the run's", help="First part of the figures' names.", heading=OUTPUT)
 @option(
+    "--caption",
+    type=click.Choice(["none", "below", "file"]),
+    default="below",
+    help="What was measured and how: under the figure, or in a text file beside it, for the caption of a paper.",
+    heading=FIGURE,
+)
+@option(
+    "--format",
+    "formats",
+    type=CommaList(str, "NAME,..."),
+    default="png,pdf",
+    help="Of png, pdf, svg.",
+    heading=FIGURE,
+)
+@option("--dpi", type=click.FloatRange(10, 2400), default=300, help="Dots per inch of PNG.", heading=FIGURE)
+@option(
+    "--width",
+    type=float,
+    default=None,
+    show_default="6.75, of one panel 4, over time 3.25",
+    help="Inches.",
+    heading=FIGURE,
+)
+@option(
+    "--height",
+    type=float,
+    default=None,
+    show_default="by what is shown",
+    help="Inches, without legend and caption.",
+    heading=FIGURE,
+)
+@option(
+    "--panel",
+    type=click.Choice(["both", "corrected", "raw"]),
+    default="both",
+    help="Informations less their nulls, raw ones, or both.",
+    heading=FIGURE,
+)
+@option(
+    "--style",
+    "look",
+    type=click.Choice(["layers", "classic"]),
+    default="layers",
+    help="The plane: join the snapshots of a layer, or the layers of a snapshot as Shwartz-Ziv and Tishby did.",
+    heading=FIGURE,
+)
+@option(
+    "--xlim",
+    type=CommaList(float, "LOW,HIGH"),
+    default=None,
+    show_default="by the data",
+    help="Limits of I(X;T) in the plane.",
+    heading=FIGURE,
+)
+@option(
+    "--ylim",
+    type=CommaList(float, "LOW,HIGH"),
+    default=None,
+    show_default="by the data",
+    help="Limits of I(T;Y) in the plane.",
+    heading=FIGURE,
+)
+@option(
+    "--layers",
+    type=CommaList(str, "NAME,..."),
+    default=None,
+    show_default="all",
+    help="Only these layers; patterns such as 'conv*' too.",
+    heading=FIGURE,
+)
+@option(
+    "--steps",
+    type=CommaList(int, "STEP,..."),
+    default=None,
+    show_default="all",
+    help="Only these training steps.",
+    heading=FIGURE,
+)
+@option(
     "--animate",
     type=click.Choice(["gif", "mp4"]),
     default=None,
@@ -91,6 +187,11 @@ def plot(
     output: Path | None,
     name: str | None,
     animate: str | None,
+    caption: str,
+    formats: Sequence[str],
+    dpi: float,
+    layers: Sequence[str] | None,
+    steps: Sequence[int] | None,
     force: bool,
     quiet: bool,
     verbose: bool,
@@ -106,6 +207,9 @@ def plot(
     """
     from infoplane.execution import Execution
 
+    view: dict[str, Any] = {"style": options.pop("look")}
+    view |= {name: options.pop(name) for name in ("width", "height", "panel", "xlim", "ylim")}
+    paper = Paper(view, caption, formats, dpi, layers or (), steps or ())
     jobs, batches = options.pop("jobs"), batches_of(options)
     with loading(quiet):
         [settings] = named_settings([estimator], **options)
@@ -115,7 +219,7 @@ def plot(
             raise InfoplaneError(
                 "--data-root is for the pictures of a comparison; give its folder, or leave it out"
             )
-        _plot_runs(runs, settings, output, _stem(runs, settings, name), animate, force, batches, execution)
+        _plot_runs(runs, settings, output, _stem(runs, settings, name), animate, paper, force, batches, execution)
     elif animate:
         raise InfoplaneError("--animate is for the plane of runs; name run files")
     elif len(runs) > 1:
@@ -143,6 +247,7 @@ def _plot_runs(
     output: Path | None,
     stem: str,
     film: str | None,
+    paper: Paper,
     force: bool,
     batches: Batches | None,
     execution: Execution,
@@ -152,21 +257,27 @@ def _plot_runs(
     from infoplane.analysis.plane import Plane, saturation_summary
     from infoplane.api import plot_over_time, plot_plane
     from infoplane.figures import animation as animate
-    from infoplane.figures.parts import style
+    from infoplane.figures.parts import captions, style
+    from infoplane.figures.parts.view import View
 
+    View(**paper.view)  # refuses what cannot be, before anything is computed
     stems = {kind: (output or runs[0].parent) / f"{stem}-{kind}" for kind in ("plane", "time")}
     for target in stems.values():
-        style.writable(target, force)
+        style.writable(target, force, paper.formats, paper.caption == "file")
     target = (output or runs[0].parent) / f"{stem}-plane.{film}"
     if film:
         animate.film_writer(target, force)
-    plane = Plane.of(*gather(runs, settings, batches, execution=execution))
-    figures = {"plane": plot_plane(plane, caption=True), "time": plot_over_time(plane, caption=True)}
+    plane = Plane.of(*gather(runs, settings, batches, execution=execution)).only(paper.layers, paper.steps)
+    draw, printed = {"plane": plot_plane, "time": plot_over_time}, paper.caption == "below"
+    figures = {kind: make(plane, caption=printed, **paper.view) for kind, make in draw.items()}
+    texts = {"plane": captions.plane_caption(plane.table), "time": captions.time_caption(plane.table)}
     tables = {"plane": plane.table, "time": plane.with_metrics}
     for sentence in saturation_summary(plane.table):
         say(f"carries no information: {sentence}", err=True)
     for kind, figure in figures.items():
-        for path in style.save(figure, stems[kind], tables[kind], force):
+        text = texts[kind] if paper.caption == "file" else ""
+        how: dict[str, Any] = {"formats": paper.formats, "dpi": paper.dpi, "caption": text}
+        for path in style.save(figure, stems[kind], tables[kind], force, **how):
             say(path)
     if film:
         say(animate.save_animation(animate.animated_plane(plane), target, force))

@@ -17,9 +17,10 @@ from infoplane.errors import InfoplaneError
 from infoplane.figures.parts.canvas import COLUMN, canvas, figure_of
 from infoplane.figures.parts.captions import time_caption
 from infoplane.figures.parts.curves import curve_entries, draw_curve
-from infoplane.figures.parts.style import BLUE, GREY, VERMILION, Layer, layers_of, panels_of, style
+from infoplane.figures.parts.style import BLUE, GREY, VERMILION, Layer, layers_of, style
 from infoplane.figures.parts.time_axis import epoch_axis, time_axis
 from infoplane.figures.parts.time_strip import draw_strip, strip_height
+from infoplane.figures.parts.view import View
 from infoplane.words import label
 
 _DASHES: dict[str, Any] = {"test": "-", "train": (0, (4, 2)), "": "-"}
@@ -37,6 +38,7 @@ def information_over_time(
     turns: pd.DataFrame | None = None,
     ax: Axes | None = None,
     quantity: str = "I_XT_corrected",
+    view: View | None = None,
 ) -> Figure:
     """Draw I(X;T) and I(T;Y), less their permuted nulls and raw, and loss and accuracy, over training steps.
 
@@ -55,9 +57,10 @@ def information_over_time(
         turns: A table of `infoplane.analysis.convergence.phases.phases`, drawn in that panel.
         ax: Axes to draw one quantity into, without a caption; None makes a figure with all.
         quantity: The column that `ax` shows.
+        view: Panels and size; None takes the usual ones.
 
     Returns:
-        A figure in single column width (3.25 in), or that of `ax`.
+        A figure in single column width (3.25 in) or of the width of the view, or that of `ax`.
 
     Raises:
         InfoplaneError: If the table is empty, or the times are of other layers.
@@ -68,10 +71,13 @@ def information_over_time(
         return _into(ax, table, layers, quantity)
     _refuse_other_layers(layers, times)
     lines = metric_lines(metrics)
-    shown = panels_of(table, _SHOWN)
+    view = view or View()
+    shown = view.quantities(table, _SHOWN)
     heights = [_PANEL] * len(shown) + [strip_height(layers)] * (times is not None) + [_PANEL] * bool(lines)
     describe = partial(time_caption, table, times=times, turns=turns)
-    figure, body = canvas(COLUMN, sum(heights) + 0.5, caption, describe, curve_entries(layers))
+    figure, body = canvas(
+        view.width or COLUMN, view.height or sum(heights) + 0.5, caption, describe, curve_entries(layers)
+    )
     grid = {"height_ratios": heights}
     panels: list[Axes] = list(np.atleast_1d(body.subplots(len(heights), 1, sharex=True, gridspec_kw=grid)))
     for axes, name in zip(panels, shown, strict=False):

@@ -50,6 +50,18 @@ def test_record_plot_estimate_info(recorded, tmp_path):
         assert word in out
 
 
+def test_plot_for_a_paper(recorded, tmp_path):
+    options = ["--caption", "file", "--format", "svg", "--style", "classic", "--panel", "raw", "--layers", "fc*"]
+    code, out, _ = recorded("plot", "run.h5", "-q", *options, "--xlim", "0,6", "--width", "3.3", "--name", "paper")
+    assert code == 0
+    assert out.split() == [f"paper-{kind}.{end}" for kind in ("plane", "time") for end in ("svg", "csv", "txt")]
+    assert pd.read_csv(tmp_path / "paper-plane.csv")["layer"].unique().tolist() == ["fc1", "fc2"]
+    assert "n = 40 probe samples" in (tmp_path / "paper-plane.txt").read_text()
+    assert "probe samples" not in (tmp_path / "paper-plane.svg").read_text()
+    assert_one_line(recorded("plot", "run.h5", "-q", "--layers", "conv*"), "unknown layer 'conv*'")
+    assert_one_line(recorded("plot", "run.h5", "-q", "--width", "0"), "--width", "inches")
+
+
 def test_plot_animates_the_plane(recorded, tmp_path, monkeypatch):
     code, out, _ = recorded("plot", "run.h5", "--animate", "gif", "-o", "films")
     assert code == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import matplotlib
+import matplotlib.image
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,7 +14,9 @@ from infoplane.analysis.plane import Plane, plane_table
 from infoplane.errors import InfoplaneError
 from infoplane.figures.parts.canvas import text_width, wrap
 from infoplane.figures.parts.captions import plane_caption, time_caption
-from infoplane.figures.parts.style import MARKERS, save, style, tick_label, time_ticks
+from infoplane.figures.parts.layers import time_norm
+from infoplane.figures.parts.style import COLOURS, MARKERS, save, style, tick_label, time_ticks
+from infoplane.figures.parts.view import View
 from infoplane.figures.plane import information_plane
 from infoplane.figures.time import information_over_time
 
@@ -322,3 +325,74 @@ def test_batches_give_bars_and_are_named():
         assert "95 % intervals of Student's t over batches" in caption
         assert "n = 512 samples a batch" in caption
     assert found(information_over_time(Plane(table)), "band:")
+
+
+def view_of(**options):
+    return information_plane(Plane.of(estimates()), "", view=View(**options))
+
+
+def test_the_classic_style_joins_the_layers_of_a_snapshot():
+    table = plane_table(estimates(missing={(2, 10)}))
+    figure = information_plane(Plane(table), "", view=View(style="classic", panel="raw"))
+    assert found(figure, "line:") == []
+    joined = {line.get_gid(): line for line in found(figure, "snapshot:")}
+    assert list(joined) == [f"snapshot:{step}" for step in STEPS]
+    rows = table[(table["step"] == 10) & (table["depth"] != 2)].sort_values("depth")
+    np.testing.assert_array_equal(joined["snapshot:10"].get_xydata(), rows[["I_XT", "I_TY"]])
+    colours = [tuple(line.get_color()) for line in joined.values()]
+    np.testing.assert_allclose(colours, COLOURS(time_norm(STEPS)(STEPS)))
+    np.testing.assert_allclose(found(figure, "points:layer1")[0].get_edgecolors()[:-1], colours[:-1])
+
+
+def test_a_single_panel_of_a_size_with_limits():
+    for panel, name in (("raw", "I(T;Y) (bits)"), ("corrected", "I(T;Y) − null (bits)")):
+        figure = view_of(panel=panel, width=3.3, height=2, xlim=(0, 5), ylim=(0.5, 1.5))
+        axes, _bar = figure.axes
+        assert axes.get_ylabel() == name
+        assert (axes.get_xlim(), axes.get_ylim()) == ((0, 5), (0.5, 1.5))
+        assert figure.get_size_inches()[0] == pytest.approx(3.3)
+        assert_on_the_page(figure)
+    curves = information_over_time(Plane.of(estimates()), "", view=View(panel="raw", height=3))
+    assert [axes.get_ylabel() for axes in curves.axes[:2]] == ["I(X;T) (bits)", "I(T;Y) (bits)"]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"panel": "upper"}, "unknown panel 'upper'"),
+        ({"style": "classics"}, "did you mean classic"),
+        ({"width": -1.0}, "give inches"),
+        ({"xlim": (1.0, 0.0)}, "the lower one first"),
+        ({"ylim": (1.0,)}, "two numbers"),
+    ],
+)
+def test_views_that_cannot_be(options, words):
+    with pytest.raises(InfoplaneError, match=words):
+        View(**options)
+
+
+def test_a_part_of_a_plane():
+    plane = Plane(plane_table(estimates()), metrics())
+    part = plane.only(["layer[12]", "layer4"], [0, 100])
+    assert part.layers == ("layer1", "layer2", "layer4")
+    assert sorted(part.table["step"].unique()) == [0, 100]
+    assert part.metrics["step"].tolist() == [0, 100]
+    assert plane.only().table.equals(plane.table)
+    with pytest.raises(InfoplaneError, match="unknown layer 'conv'"):
+        plane.only(["conv"])
+    with pytest.raises(InfoplaneError, match=r"step 90 was not recorded by all runs; the nearest is 100"):
+        plane.only(steps=[90])
+
+
+def test_formats_resolution_and_a_caption_of_its_own(tmp_path):
+    figure, table = view_of(), plane_table(estimates())
+    made = save(figure, tmp_path / "plane", table, formats=("svg", "png"), dpi=50, caption="What it is.")
+    assert [path.name for path in made] == ["plane.svg", "plane.png", "plane.csv", "plane.txt"]
+    width, height = matplotlib.image.imread(made[1]).shape[1::-1]
+    assert (width, height) == tuple(int(50 * inches) for inches in figure.get_size_inches())
+    assert made[3].read_text().startswith("What it is.\n")
+    before = made[0].read_bytes()
+    save(figure, tmp_path / "plane", table, formats=("svg", "png"), dpi=50, caption="What it is.")
+    assert made[0].read_bytes() == before
+    with pytest.raises(InfoplaneError, match="unknown format 'jpg'"):
+        save(figure, tmp_path / "other", table, formats=("jpg",))

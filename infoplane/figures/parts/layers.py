@@ -22,7 +22,23 @@ def time_norm(steps: Sequence[int] | pd.Series) -> SymLogNorm:
     return SymLogNorm(linthresh=time_ticks(steps)[1], linscale=0.5, vmin=0, vmax=max(*steps, 1), base=10)
 
 
-def trajectory(axes: Axes, layer: Layer, plane: tuple[str, str], norm: SymLogNorm) -> None:
+def join_layers(axes: Axes, table: pd.DataFrame, plane: tuple[str, str], norm: SymLogNorm) -> None:
+    """Joins the layers of each snapshot, from the input to the output, in the colour of its time.
+
+    Args:
+        axes: Where to draw.
+        table: A table of `infoplane.analysis.plane.plane_table`.
+        plane: The columns on the lower and the left axis.
+        norm: Colours of the steps.
+    """
+    for step in sorted(table["step"].unique()):
+        rows = table[table["step"] == step].sort_values("depth")
+        places = rows[list(plane)].dropna()
+        look: dict[str, Any] = {"color": COLOURS(norm(int(step))), "linewidth": 0.6, "alpha": 0.7, "zorder": 1}
+        axes.plot(places[plane[0]], places[plane[1]], gid=f"snapshot:{step}", **look)
+
+
+def trajectory(axes: Axes, layer: Layer, plane: tuple[str, str], norm: SymLogNorm, *, joined: bool = True) -> None:
     """One layer's way through one plane: a marker a snapshot, hollow where uninformative, the last one larger.
 
     Args:
@@ -30,12 +46,14 @@ def trajectory(axes: Axes, layer: Layer, plane: tuple[str, str], norm: SymLogNor
         layer: The layer.
         plane: The columns on the lower and the left axis; their intervals are in `<name>_low` and `<name>_high`.
         norm: Colours of the steps.
+        joined: Join the snapshots by a thin line.
     """
     x, y = plane
     rows = layer.rows.dropna(subset=[x, y])
     if rows.empty:
         return
-    axes.plot(rows[x], rows[y], color="0.75", linewidth=0.5, zorder=1, gid=f"line:{layer.name}")
+    if joined:
+        axes.plot(rows[x], rows[y], color="0.75", linewidth=0.5, zorder=1, gid=f"line:{layer.name}")
     colours = COLOURS(norm(rows["step"].to_numpy(dtype=float)))
     faces = np.where(rows["uninformative"].to_numpy(dtype=bool)[:, None], (1.0, 1.0, 1.0, 1.0), colours)
     edges, sizes = colours.copy(), np.full(len(rows), 6.0)

@@ -19,9 +19,11 @@ import seaborn
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
-from infoplane.errors import InfoplaneError
+from infoplane.errors import InfoplaneError, unknown
 from infoplane.files import MARK, refuse_foreign, whole, write_csv
 
+FORMATS = ("png", "pdf")
+DPI = 300
 TEXT = 7.5
 SMALL = 7.0
 GREY = "0.4"
@@ -49,7 +51,8 @@ _RC: Any = {
     "xtick.major.size": 2.5,
     "ytick.major.size": 2.5,
     "lines.linewidth": 0.9,
-    "savefig.dpi": 200,
+    # The same figure has the same bytes.
+    "svg.hashsalt": "infoplane",
     "pdf.fonttype": 42,
     # Unhinted letters are as wide on a screen as in print, and a $ in a name is no formula.
     "text.hinting": "none",
@@ -59,6 +62,7 @@ _RC: Any = {
 _METADATA: dict[str, dict[str, Any]] = {
     ".png": {"Software": MARK},
     ".pdf": {"CreationDate": None, "Creator": MARK, "Producer": None},
+    ".svg": {"Date": None, "Creator": MARK},
 }
 
 
@@ -140,39 +144,63 @@ def tick_label(step: float) -> str:
     return f"{step:g}"
 
 
-def writable(stem: Path, force: bool = False) -> list[Path]:
-    """The files that `save` would write: PNG, PDF and CSV.
+def writable(
+    stem: Path, force: bool = False, formats: Sequence[str] = FORMATS, caption: bool = False
+) -> list[Path]:
+    """The files that `save` would write: PNG and PDF, or the formats that are asked for, and CSV.
 
     Args:
         stem: Path without ending.
         force: Overwrite files that infoplane did not make, too.
+        formats: Some of "png", "pdf" and "svg".
+        caption: Also the caption, as text.
 
     Raises:
-        InfoplaneError: If one of them exists and is not of infoplane (and not `force`).
+        InfoplaneError: If one of them exists and is not of infoplane (and not `force`), or a format is none.
     """
-    paths = [stem.with_name(stem.name + ending) for ending in (".png", ".pdf", ".csv")]
+    for name in formats:
+        if f".{name}" not in _METADATA:
+            raise unknown("format", name, [ending[1:] for ending in _METADATA])
+    endings = [*(f".{name}" for name in dict.fromkeys(formats)), ".csv", *([".txt"] if caption else [])]
+    paths = [stem.with_name(stem.name + ending) for ending in endings]
     refuse_foreign(*paths, force=force)
     return paths
 
 
-def save(figure: Figure, stem: Path, table: pd.DataFrame, force: bool = False) -> list[Path]:
-    """Write a figure as PNG (200 dpi) and PDF (fonts embedded), and the table behind it as CSV, all or none.
+def save(
+    figure: Figure,
+    stem: Path,
+    table: pd.DataFrame,
+    force: bool = False,
+    *,
+    formats: Sequence[str] = FORMATS,
+    dpi: float = DPI,
+    caption: str = "",
+) -> list[Path]:
+    """Write a figure as PNG and PDF (fonts embedded), and the table behind it as CSV, all or none.
 
     Args:
         figure: The figure.
         stem: Path without ending; its folder is made if needed.
         table: What the figure shows.
         force: Overwrite files that infoplane did not make, too.
+        formats: Some of "png", "pdf" and "svg".
+        dpi: Dots per inch of PNG.
+        caption: Text for a file of its own; "" for none.
 
     Returns:
-        The three paths.
+        The paths.
 
     Raises:
         InfoplaneError: If a file is not of infoplane (and not `force`), or can't be written; nothing is then.
     """
-    paths = writable(stem, force)
+    paths = writable(stem, force, formats, bool(caption))
     with whole(*paths) as drafts, style():
-        for draft in drafts[:2]:
-            figure.savefig(draft, metadata=_METADATA[draft.suffix])
-        write_csv(table, drafts[2])
+        for draft in drafts:
+            if draft.suffix == ".csv":
+                write_csv(table, draft)
+            elif draft.suffix == ".txt":
+                draft.write_text(f"{caption}\n\n{MARK}\n", encoding="utf-8")
+            else:
+                figure.savefig(draft, metadata=_METADATA[draft.suffix], dpi=dpi)
     return paths
