@@ -278,6 +278,8 @@ class _Session:
             if name == self.held_out:
                 hidden = zip(self.loop.units[:-1], found, strict=False)
                 metrics |= {f"{name}_accuracy@{unit.name}": score.accuracy for unit, score in hidden}
+        for unit in units:
+            metrics |= {f"{name}@{unit.name}": value for name, value in unit.objective.state().items()}
         recorder.snapshot(self.loop.step, self.loop.epoch, **metrics)
         loss, accuracy = metrics["train_loss"], metrics[f"{self.held_out}_accuracy"]
         counter.note(

@@ -302,6 +302,20 @@ def test_training_on_batches_drawn_by_class(digits, tmp_path):
     assert record(settings, tmp_path / "run.h5") > 0.5
 
 
+def test_a_steered_beta_is_in_the_snapshots(tmp_path):
+    steered = dataclasses.replace(
+        LAYERWISE, method="greedy-dib", beta_schedule="target", target_bits=(0.0,), blocks=3
+    )
+    record(steered, tmp_path / "run.h5")
+    with open_run(tmp_path / "run.h5") as run_file:
+        betas = [
+            [snapshot.metrics[f"beta@{name}"] for name in ("conv2", "conv4")] for snapshot in run_file.snapshots
+        ]
+    # There are bits to take away, so that it rises.
+    assert betas[0] == pytest.approx([0.01, 0.01])
+    assert all(0.01 < beta <= 0.01 * np.exp(0.02 * 10) for beta in betas[-1])
+
+
 @pytest.mark.parametrize("fit", ["mi_ty", "both"])
 def test_batches_with_few_samples_of_a_class_are_refused(tmp_path, fit):
     settings = dataclasses.replace(LAYERWISE, method="greedy-dib", fit=fit, batch_size=30)

@@ -137,6 +137,10 @@ class Objective(nn.Module):
         """Outputs of the task, (n, task.outputs), from the block's output; None without a classifier."""
         return None
 
+    def state(self) -> dict[str, float]:
+        """Numbers that change while it trains, by name, for the metrics of a snapshot."""
+        return {}
+
 
 class OwnClassifier(Objective):
     """The loss of a block that ends in the network's own classifier, and of the whole network under SGD."""

@@ -108,6 +108,10 @@ class GreedyDIB(PredSim):
         """I(T_l;Y) less its permuted null in bits, 0-dimensional float64, with its graph."""
         return self._bits(local, [FIT])[0]
 
+    def state(self) -> dict[str, float]:
+        """The steered β."""
+        return {"beta": self.steered.item()} if self.loss_settings.beta_schedule == "target" else {}
+
     def _weights(self, local: Pass) -> dict[str, float | Tensor]:
         """Weights of the informations that enter in this step."""
         settings = self.loss_settings
