@@ -38,7 +38,7 @@ from infoplane.execution import Execution
 from infoplane.reporting.report import ReadableReport, as_json, verdicts_of
 from infoplane.reporting.settings import sets_by_training, settings_table
 from infoplane.runfile import Run, beside, run_names
-from infoplane.trainers.jobs import plan, run_jobs, tuned, variant
+from infoplane.trainers.jobs import alike, plan, run_jobs, tuned, variant, warn_of_untuned
 from infoplane.trainers.session import record
 from infoplane.trainers.session import resume as go_on
 from infoplane.trainers.settings import TrainingSettings
@@ -390,6 +390,7 @@ def compare(
     reference: str | None = None,
     margin: float = 0.01,
     tune_lr: Sequence[float] = (),
+    as_published: bool = False,
     jobs: int = 1,
     progress: bool = False,
     **settings: Any,
@@ -403,6 +404,8 @@ def compare(
         reference: The variant that others are compared with; None takes the first.
         margin: How far below the reference an accuracy may be to count as comparable.
         tune_lr: Multiples of each variant's learning rate to try on a validation split; none for no tuning.
+        as_published: Take batch size and schedule that are not given from each method's publication; else they are
+            the same for all, 128 and one-cycle.
         jobs: Trainings at once; times are then no good.
         progress: Show a progress bar.
         settings: Settings that all methods share, as in `TrainingSettings`, where methods are given by name.
@@ -421,6 +424,7 @@ def compare(
         (['sgd', 'greedy-ce'], [2, 2])
     """
     wanted = _variants(variants, settings)
+    wanted = wanted if as_published else alike(wanted)
     if not wanted:
         raise InfoplaneError("name at least one variant")
     if reference and reference not in wanted:
@@ -429,11 +433,14 @@ def compare(
     numbers = range(seeds) if isinstance(seeds, int) else list(seeds)
     trainings = plan(wanted, numbers, place)
     refuse_unlike({job.path: dataclasses.asdict(job.settings) for job in trainings})
-    if tune_lr:
+    if not tune_lr:
+        warn_of_untuned(wanted)
+    else:
         wanted = tuned(wanted, tune_lr, place, execution)
         trainings = plan(wanted, numbers, place)
     # The learning rates of finished runs were tuned, so these are looked at now.
     refuse_unlike({job.path: dataclasses.asdict(job.settings) for job in trainings}, place)
+    update_results(place)
     run_jobs(trainings, execution, lambda job: update_results(place, [job.path]))
     table = update_results(place)
     refuse_mixture({str(place): table})

@@ -74,6 +74,12 @@ COMPARISON = "Comparison"
     heading=COMPARISON,
 )
 @option(
+    "--as-published",
+    is_flag=True,
+    help="Batch size and schedule of each method as published, in place of 128 and onecycle for all.",
+    heading=COMPARISON,
+)
+@option(
     "--margin",
     type=float,
     default=0.01,
@@ -113,6 +119,7 @@ def compare(
     reference: str | None,
     seeds: int,
     tune_lr: tuple[float, ...],
+    as_published: bool,
     margin: float,
     jobs: int,
     merge: bool,
@@ -149,6 +156,7 @@ def compare(
             reference=reference,
             margin=margin,
             tune_lr=tune_lr,
+            as_published=as_published,
             jobs=jobs,
             progress=not quiet,
         )

@@ -43,7 +43,7 @@ def show_accuracy(table: pd.DataFrame, margin: float) -> Shown:
     note = (
         f"Gap: mean paired difference in accuracy over seeds with its 95 % interval (Student's t). Comparable: the "
         f"lower end is at least −{100 * margin:g} points; better, worse: paired t-test, p < 0.05 after Holm's "
-        "correction. Test accuracy of the last epoch."
+        "correction; no verdict under three seeds. Test accuracy of the last epoch." + _tuning(table)
     )
     caption = f"Methods of training{_subject(table)} against {reference}: mean ± standard deviation over seeds."
     return _measured(columns), caption, note
@@ -72,6 +72,8 @@ def show_costs(table: pd.DataFrame) -> Shown:
     )
     if table["batch_size"].nunique() > 1:
         note += " Batch sizes differ, so that memory, time and numbers of steps are no comparison of the methods."
+    if table["epochs"].nunique() > 1:
+        note += " Lengths of training differ."
     devices = list(table["device"].dropna().unique()) if "device" in table else []
     place = f" on {', '.join(map(str, devices))}" if devices else ""
     caption = f"Memory and time of training{_subject(table)}{place}; time: mean ± standard deviation over seeds."
@@ -81,6 +83,17 @@ def show_costs(table: pd.DataFrame) -> Shown:
 def _subject(table: pd.DataFrame) -> str:
     """Network and data, where the table names them."""
     return f" {subjects(table)}" if "subject" in table else ""
+
+
+def _tuning(table: pd.DataFrame) -> str:
+    """How learning rates were chosen, where the table knows it."""
+    if "lr_trials" not in table:
+        return ""
+    trials = {f"{count:g}": ", ".join(rows["variant"]) for count, rows in table.groupby("lr_trials")}
+    texts = [f"of {count} on validation" if count != "0" else "not tuned here" for count in trials]
+    if len(trials) > 1:
+        texts = [f"{text} ({names})" for text, names in zip(texts, trials.values(), strict=True)]
+    return f" Learning rates: {'; '.join(texts)}."
 
 
 def _measured(columns: dict[str, Any]) -> pd.DataFrame:

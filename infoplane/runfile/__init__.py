@@ -8,6 +8,8 @@ from infoplane.runfile.names import (
     run_names,
     synchronous_path_of,
     trainings,
+    trial_path,
+    trials_of,
 )
 from infoplane.runfile.reader import Run, Snapshot, open_run
 from infoplane.runfile.schema import Closing, LayerInfo, Probe
@@ -34,4 +36,6 @@ __all__ = [
     "run_names",
     "synchronous_path_of",
     "trainings",
+    "trial_path",
+    "trials_of",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from infoplane.files import exists
 # How the configuration of a run file calls it that is of a synchronous path, no training.
 SYNCHRONOUS = "synchronous path"
 _ENDING = ".synchronous.h5"
+_TRIALS = Path("tuning") / "trials"
 
 
 def beside(run: Path, ending: str) -> Path:
@@ -22,6 +24,22 @@ def beside(run: Path, ending: str) -> Path:
 def synchronous_path_of(run: Path) -> Path:
     """The run file of a training's synchronous path, there or not: `run.h5` has `run.synchronous.h5`."""
     return beside(run, _ENDING)
+
+
+def trial_path(folder: Path, variant: str, lr: float) -> Path:
+    """The run file of a trial of a learning rate, two folders deep, where nobody takes it for a run of a variant.
+
+    Args:
+        folder: The folder of a comparison.
+        variant: Name of the variant that is tuned.
+        lr: The learning rate.
+    """
+    return folder / _TRIALS / f"{variant}-lr{lr:g}.h5"
+
+
+def trials_of(folder: Path, variant: str) -> list[Path]:
+    """The run files of all trials of a variant; arguments as of `trial_path`."""
+    return sorted((folder / _TRIALS).glob(f"{glob.escape(variant)}-lr*.h5"))
 
 
 def trainings(paths: Iterable[Path]) -> list[Path]:

@@ -22,7 +22,7 @@ import torch
 
 from infoplane.errors import InfoplaneError
 from infoplane.execution import QUIET, Execution
-from infoplane.runfile import open_run
+from infoplane.runfile import open_run, trial_path
 from infoplane.settings import settings_of
 from infoplane.stopping import Stopped
 from infoplane.trainers.loop import Interrupted
@@ -32,10 +32,13 @@ from infoplane.trainers.settings import TrainingSettings, foreign_groups
 
 logger = logging.getLogger(__name__)
 
+# What asks this process to stop, where it works for another.
+_asked: list[Event] = []
+
 # Tried before the seeds that are compared, and none of them.
 TUNING_SEED = 1_000_000
-# Two folders deep, where nobody takes the trials for runs of a variant.
-TUNING = Path("tuning") / "trials"
+# What all methods of a comparison have alike unless they are given something else.
+ALIKE: Mapping[str, Any] = {"batch_size": 128, "schedule": "onecycle"}
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,33 @@ def variant(name: str, shared: Mapping[str, Any], own: Mapping[str, Any]) -> dic
     return {f"{name}-beta{beta:g}": dataclasses.replace(settings, beta=(beta,)) for beta in betas}
 
 
+def alike(variants: Mapping[str, TrainingSettings]) -> dict[str, TrainingSettings]:
+    """Variants with the batch size and the schedule of `ALIKE` where they have none: published ones differ.
+
+    Args:
+        variants: Settings by name of variant.
+    """
+    return {
+        name: dataclasses.replace(one, **{key: value for key, value in ALIKE.items() if getattr(one, key) is None})
+        for name, one in variants.items()
+    }
+
+
+def warn_of_untuned(variants: Mapping[str, TrainingSettings]) -> None:
+    """Warns where methods are compared at learning rates that nobody chose for these data.
+
+    Args:
+        variants: Settings by name of variant.
+    """
+    untuned = [name for name, settings in variants.items() if settings.lr is None]
+    if untuned and len(variants) > 1:
+        logger.warning(
+            "the learning rates of %s are the published ones, not tuned: differences may be theirs; tune all alike "
+            "with `tune_lr=0.2,1,5` and `validation=0.1`",
+            ", ".join(untuned),
+        )
+
+
 def run_jobs(
     trainings: Sequence[Job], execution: Execution = QUIET, finished: Callable[[Job], object] | None = None
 ) -> None:
@@ -160,7 +190,7 @@ def tuned(
         trials[name] = [
             Job(
                 name,
-                folder / TUNING / f"{name}-lr{rate:g}.h5",
+                trial_path(folder, name, rate),
                 dataclasses.replace(resolved, lr=rate, seed=TUNING_SEED, snapshots="2"),
             )
             for rate in rates
@@ -220,7 +250,7 @@ def _results(trainings: Sequence[Job], processes: int) -> Iterable[tuple[Job, st
     with ProcessPoolExecutor(
         processes, mp_context=context, initializer=_prepare, initargs=(threads, os.getpid(), stop)
     ) as pool:
-        running: dict[Future[str], Job] = {pool.submit(_train, job): job for job in trainings}
+        running: dict[Future[str], Job] = {pool.submit(_train_unless_stopped, job): job for job in trainings}
         try:
             while running:
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
@@ -233,8 +263,16 @@ def _results(trainings: Sequence[Job], processes: int) -> Iterable[tuple[Job, st
 
 def _prepare(threads: int, parent: int, stop: Event) -> None:
     torch.set_num_threads(threads)
+    _asked.append(stop)
     threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
     threading.Thread(target=_stop_with, args=(stop,), daemon=True).start()
+
+
+def _train_unless_stopped(job: Job) -> str:
+    """As `_train`; a job that waited behind one that was stopped is not begun."""
+    if any(stop.is_set() for stop in _asked):
+        raise Stopped(signal.SIGTERM)
+    return _train(job)
 
 
 def _die_with(parent: int) -> None:

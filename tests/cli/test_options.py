@@ -21,6 +21,7 @@ OF_COMPARE = {
     "seeds",
     "tune_lr",
     "margin",
+    "as_published",
     "jobs",
     "merge",
     "output",

@@ -15,8 +15,8 @@ FOLDER = Path(__file__).parents[2] / "docs" / "studies"
 def variants_of(path):
     """The resolved settings of the variants that a configuration asks for, and the options that are no settings."""
     context = cli.commands["compare"].make_context("compare", ["--config", str(path)])
-    names = ("results", "methods", "reference", "seeds", "tune_lr", "margin", "jobs", "merge", "output", "quiet")
-    names += ("verbose",)
+    names = ("results", "methods", "reference", "seeds", "tune_lr", "as_published", "margin", "jobs", "merge")
+    names += ("output", "quiet", "verbose")
     others = {name: context.params.pop(name) for name in names}
     variants = _variants(tables_of(context), context.params)
     return {name: settings.resolved() for name, settings in variants.items()}, others

@@ -72,6 +72,22 @@ def test_several_betas_make_a_variant_each():
     assert variant("x", TINY, {"method": "greedy-dib", "beta": 0.5})["x"].beta == (0.5,)
 
 
+def test_batch_and_schedule_are_alike_unless_given():
+    methods = {"sgd": settings(batch_size=None), "hsic": settings(method="hsic", batch_size=32, schedule="cosine")}
+    found = compare.alike(methods)
+    assert (found["sgd"].batch_size, found["sgd"].schedule) == (128, "onecycle")
+    assert found["hsic"] == methods["hsic"]
+
+
+def test_untuned_rates_are_warned_of(caplog):
+    compare.warn_of_untuned({"sgd": settings(), "greedy-ce": settings(method="greedy-ce", lr=0.1)})
+    assert "learning rates of sgd are the published ones, not tuned" in caplog.text
+    caplog.clear()
+    compare.warn_of_untuned({"sgd": settings()})
+    compare.warn_of_untuned({name: settings(method=name, lr=0.1) for name in ("sgd", "greedy-ce")})
+    assert not caplog.text
+
+
 def test_what_is_no_variant():
     with pytest.raises(InfoplaneError, match="did you mean greedy-dib"):
         variant("greedy-dip", {}, {})

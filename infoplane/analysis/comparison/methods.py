@@ -30,12 +30,12 @@ def comparison_table(runs: pd.DataFrame, reference: str = "sgd", margin: float =
         margin: How far below the reference a comparable method may be, in accuracy.
 
     Returns:
-        One row per variant, the reference first: `variant`, `method`, `subject`, `device` (of its first run),
-        `batch_size`, `lr`, `seeds`; each measure's mean, and its standard deviation over seeds in `<name>_sd`
-        (ddof=1); `gap`, the mean paired difference in test accuracy, with the 95 % interval of Student's t
-        `gap_low`, `gap_high`; `p`, two-sided paired t-test; `p_holm`;
+        One row per variant, the reference first: `variant`, `method`, `subject`, `device` (all of its
+        runs), `batch_size`, `lr`, `lr_trials`, `seeds`; each measure's mean, and its standard deviation over seeds
+        in `<name>_sd` (ddof=1); `gap`, the mean paired difference in test accuracy, with the 95 % interval of
+        Student's t `gap_low`, `gap_high`; `p`, two-sided paired t-test; `p_holm`;
         `verdict`: better, worse, comparable or "not shown to be comparable", "" for the reference and where fewer
-        than two seeds are shared.
+        than three seeds are shared.
 
     Raises:
         InfoplaneError: The reference is not among the variants, or a seed stands twice in a variant.
@@ -87,12 +87,11 @@ def paired_difference(left: NDArray, right: NDArray) -> tuple[float, float, floa
         right: Values of another at the same seeds, (seeds,).
 
     Returns:
-        Mean difference, lower end, upper end, p; the last three NaN with fewer than two seeds in common. Where all
-        differences are the same they tell nothing of their spread: p is that of a sign test then.
+        Mean difference, lower end, upper end, p; the last three NaN with fewer than three seeds in common. Where
+        all differences are the same they tell nothing of their spread: p is that of a sign test then.
     """
     differences = left - right
-    # A verdict may rest on two seeds: their interval is as wide as it must be.
-    mean, low, high = (float(value) for value in student_interval(differences, least=2))
+    mean, low, high = (float(value) for value in student_interval(differences))
     if not np.isfinite(low):
         return mean, low, high, np.nan
     known = differences[np.isfinite(differences)]
@@ -102,8 +101,10 @@ def paired_difference(left: NDArray, right: NDArray) -> tuple[float, float, floa
 
 
 def _summary(rows: pd.DataFrame, values: pd.Series, reference: pd.Series) -> dict[str, Any]:
-    known = ("variant", "method", "subject", "device", "batch_size", "lr")
+    known = ("variant", "method", "subject", "device", "batch_size", "lr", "lr_trials")
     about = {name: rows[name].iloc[0] for name in known if name in rows} | {"seeds": len(rows)}
+    if "device" in rows:
+        about["device"] = " and ".join(rows["device"].unique())
     for name in MEASURES:
         about |= {name: rows[name].mean(), f"{name}_sd": rows[name].std(ddof=1)}
     if values.name == reference.name:

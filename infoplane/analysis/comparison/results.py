@@ -21,7 +21,7 @@ from infoplane.analysis.gather import MAY_DIFFER
 from infoplane.data.boxes import intersection_over_union
 from infoplane.errors import InfoplaneError
 from infoplane.files import hold, reason, refuse_no_file, whole, without_quotes, write_csv
-from infoplane.runfile import Run, data_text, open_run, trainings
+from infoplane.runfile import Run, data_text, open_run, trainings, trials_of
 
 NAME = "results.csv"
 # Settings in which variants may differ, tested on the same data; the runs of one variant differ in MAY_DIFFER only.
@@ -67,11 +67,11 @@ def runs_table(paths: Sequence[Path]) -> pd.DataFrame:
     Returns:
         One row per run. In words: `variant`, `method`, `dataset`, `model`, `subject` (network and data), `run` (its
         file within the folder of the comparison), `run_id`, `version` (of infoplane), `device`, `aux`, `order`.
-        Numbers: `seed`, `beta` (the first β), `lr`, `batch_size`, `MEASURES` as in docs/run-file.md, NaN where they
-        were not measured. In JSON, "" where there is nothing: `class_accuracy` and `class_iou` by class, `blocks`
-        (test accuracy by block), `confusion` (true classes in rows), `curves` (metrics by snapshot),
-        `informations` (see `infoplane.analysis.comparison.information`). All settings but the folder of the data,
-        as text in `setting.NAME`.
+        Numbers: `seed`, `beta` (the first β), `lr`, `lr_trials` (of how many it was chosen), `batch_size`, and
+        `MEASURES` as in docs/run-file.md, NaN where they were not measured. In JSON, "" where there is nothing:
+        `class_accuracy` and `class_iou` by class, `blocks` (test accuracy by block), `confusion` (true classes in
+        rows), `curves` (metrics by snapshot), `informations` (see `infoplane.analysis.comparison.information`). All
+        settings but the folder of the data, as text in `setting.NAME`.
     """
     rows = []
     for path in paths:
@@ -327,6 +327,7 @@ def _row(path: Path, run: Run) -> dict[str, Any]:
         **{name: as_text(run.config.get(name)) for name in ("aux", "order")},
         "beta": beta[0] if beta else np.nan,
         **{name: run.config.get(name) for name in ("lr", "batch_size")},
+        "lr_trials": len(trials_of(path.parents[1], path.parent.name)),
         **{name: np.nan if value is None else value for name, value in numbers.items()},
         "class_accuracy": encoded(np.divide(confusion.diagonal(), totals, where=totals > 0, out=_nan(totals))),
         "class_iou": _class_iou(run, totals),

@@ -50,7 +50,8 @@ def costs(table: pd.DataFrame, caption: str | None = None) -> Figure:
         left.plot(values, places, linestyle="none", gid=f"points:{name}", **_MARKS[name])
     bars(right, places, table, "seconds", GREY, horizontal=True)
     right.plot(table["seconds"], places, linestyle="none", gid="points:time", **_MARKS[_PEAK])
-    left.set_yticks(places, table["variant"])
+    several = table["variant"].duplicated(keep=False)
+    left.set_yticks(places, table["variant"].where(~several, table["variant"] + ", " + table["device"]))
     left.set_xlabel("memory (MiB)")
     right.set_xlabel("training time (s)")
     for axes in (left, right):

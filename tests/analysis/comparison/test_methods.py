@@ -42,7 +42,7 @@ def test_paired_difference_is_the_paired_t_test():
 
 
 def test_only_shared_seeds_are_paired():
-    left, right = np.array([0.9, np.nan, 0.7, 0.8]), np.array([0.8, 0.1, np.nan, 0.6])
+    left, right = np.array([0.9, np.nan, 0.7, 0.8, 0.5]), np.array([0.8, 0.1, np.nan, 0.6, 0.35])
     mean, low, high, _ = paired_difference(left, right)
     assert mean == pytest.approx(0.15)
     assert low < mean < high
@@ -110,10 +110,13 @@ def test_a_variant_that_is_better_alone_may_not_be_among_many():
     assert verdicts(comparison_table(runs(sgd=base, hint=hint, **noise)))["hint"] == "not shown to be comparable"
 
 
-def test_one_seed_has_no_verdict():
-    table = comparison_table(runs(sgd=[0.9], other=[0.5]))
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_under_three_seeds_there_is_no_verdict(seeds):
+    table = comparison_table(runs(sgd=[0.9, 0.91, 0.92][:seeds], other=[0.5, 0.51, 0.52][:seeds]))
     assert verdicts(table)["other"] == ""
     assert table["gap"].iloc[1] == pytest.approx(-0.4)
+    assert table[["gap_low", "p", "p_holm"]].isna().all(axis=None)
+    assert verdicts(comparison_table(runs(sgd=[0.9, 0.91, 0.92], other=[0.5, 0.52, 0.51])))["other"] == "worse"
 
 
 def test_refusals_of_the_table():
@@ -134,6 +137,13 @@ def test_the_table_for_people():
     assert shown["verdict"].tolist() == ["–", "worse"]
     assert "against sgd" in caption
     assert "−2 points" in note
+
+
+def test_the_note_says_how_learning_rates_were_chosen():
+    table = comparison_table(runs(sgd=[0.9] * 3, other=[0.5] * 3).assign(lr_trials=[3] * 6))
+    assert "Learning rates: of 3 on validation." in show(table, 0.01)[2]
+    table = comparison_table(runs(sgd=[0.9] * 3, other=[0.5] * 3).assign(lr_trials=[3] * 3 + [0] * 3))
+    assert "Learning rates: not tuned here (other); of 3 on validation (sgd)." in show(table, 0.01)[2]
 
 
 def test_columns_without_a_value_are_left_out():
