@@ -104,7 +104,7 @@ def test_times_are_written_as_people_write_them(infoplane, verb):
 
 def test_the_workers_of_a_comparison_stop_with_it(tmp_path):
     """A queue sends its signal to the first process alone."""
-    command = [sys.executable, "-m", "infoplane", "compare", "--methods", "sgd", "--seeds", "2", "--jobs", "2"]
+    command = [sys.executable, "-m", "infoplane", "compare", "--methods", "sgd", "--seeds", "4", "--jobs", "2"]
     command += ["--epochs", "100000", *TINY, "-o", str(tmp_path)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     try:
@@ -121,6 +121,8 @@ def test_the_workers_of_a_comparison_stop_with_it(tmp_path):
     for seed in (0, 1):
         with open_run(Path(tmp_path) / "sgd" / f"seed{seed}.h5") as run:
             assert not run.left_open
+    # What waited behind them is not begun.
+    assert len(list(tmp_path.glob("sgd/*.h5"))) == 2
 
 
 def test_a_run_that_was_not_begun_is_not_spoken_of(infoplane, monkeypatch):
