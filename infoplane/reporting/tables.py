@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -32,7 +33,20 @@ _LATEX = {
     "×": r"$\times$",
     "→": r"$\to$",
     "|": r"\textbar{}",
+    "<": "$<$",
+    ">": "$>$",
+    "δ": r"$\delta$",
+    "λ": r"$\lambda$",
+    "Σ": r"$\Sigma$",
+    "≤": r"$\leq$",
+    "…": r"\dots{}",
+    **{letter: f"$^{number}$" for number, letter in enumerate("⁰¹²³⁴⁵⁶⁷⁸⁹")},
+    **{letter: f"$_{number}$" for number, letter in enumerate("₀₁₂₃₄₅₆₇₈₉")},
 }
+# More columns than these, beside the first, are too many for a page.
+WIDEST = 11
+# Cells with more letters are broken into lines.
+_LONGEST = 32
 
 _NUMBER = r"–?|(< )?[−+-]?[\d,.]+( .*)?"
 
@@ -76,33 +90,73 @@ def save_table(
     with whole(*paths) as (csv, md, tex):
         write_csv(numbers, csv)
         md.write_text(text, encoding="utf-8")
-        tex.write_text(f"% {MARK}\n{latex(shown, caption, note)}", encoding="utf-8")
+        tex.write_text(f"% {MARK}\n{latex(shown, caption, note, stem.name)}", encoding="utf-8")
     return paths
 
 
 def markdown(table: pd.DataFrame) -> str:
-    """A table in Markdown; numbers should be strings by now."""
+    """A table in Markdown; numbers should be strings by now. A wide one comes in pieces, see `pieces`."""
+    return "\n\n".join(map(_markdown, pieces(table)))
+
+
+def _markdown(table: pd.DataFrame) -> str:
     lines = [_row(table.columns), _row("---" for _ in table.columns)]
     return "\n".join([*lines, *(_row(row) for row in table.itertuples(index=False))])
 
 
-def latex(table: pd.DataFrame, caption: str, note: str = "") -> str:
-    """A table environment in LaTeX, with the rules of booktabs."""
+def pieces(table: pd.DataFrame, most: int = WIDEST) -> list[pd.DataFrame]:
+    """A table in pieces that can be read, one below the other, each with the first column.
+
+    Args:
+        table: The table.
+        most: The most columns of a piece, beside the first.
+    """
+    others = table.shape[1] - 1
+    count = max(1, -(-others // most))
+    ends = [1 + others * piece // count for piece in range(count + 1)]
+    places = [[0, *range(start, end)] for start, end in itertools.pairwise(ends)]
+    return [table.iloc[:, columns] for columns in places] if count > 1 else [table]
+
+
+def latex(table: pd.DataFrame, caption: str, note: str = "", name: str = "") -> str:
+    """A table environment in LaTeX, for the packages booktabs and graphicx.
+
+    A table that is wider than the text is made smaller, and a wide one comes in pieces, see `pieces`.
+
+    Args:
+        table: The table in words.
+        caption: One sentence.
+        note: Below the table.
+        name: What \\ref{tab:NAME} calls it; "" for nothing.
+    """
+    return "\n".join(
+        [
+            r"% \usepackage{booktabs,graphicx}",
+            r"\begin{table}",
+            r"\centering",
+            rf"\caption{{{_escaped(caption)}}}",
+            *([rf"\label{{tab:{name}}}"] if name else []),
+            "\n\n\\medskip\n".join(map(_tabular, pieces(table))),
+            *([rf"\par\smallskip\footnotesize\raggedright {_escaped(note)}"] if note else []),
+            r"\end{table}",
+            "",
+        ]
+    )
+
+
+def _tabular(table: pd.DataFrame) -> str:
+    """One piece of a table, as wide as the text at most."""
     body = [" & ".join(_escaped(cell) for cell in row) + r" \\" for row in table.itertuples(index=False)]
     return "\n".join(
         [
-            r"\begin{table}",
-            r"\centering",
-            rf"\caption{{{_escaped(caption)}{' ' + _escaped(note) if note else ''}}}",
+            r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
             rf"\begin{{tabular}}{{{''.join(_alignment(table[name]) for name in table)}}}",
             r"\toprule",
             " & ".join(_escaped(name) for name in table.columns) + r" \\",
             r"\midrule",
             *body,
             r"\bottomrule",
-            r"\end{tabular}",
-            r"\end{table}",
-            "",
+            r"\end{tabular}}",
         ]
     )
 
@@ -127,7 +181,9 @@ def _row(cells: Iterable[object]) -> str:
 
 
 def _alignment(cells: pd.Series) -> str:
-    """Numbers stand on the right, words on the left."""
+    """Numbers stand on the right, words on the left, and long texts in lines."""
+    if cells.astype(str).str.len().max() > _LONGEST:
+        return r"p{5cm}"
     return "r" if cells.astype(str).str.fullmatch(_NUMBER).all() else "l"
 
 

@@ -210,5 +210,5 @@ def test_words_stand_on_the_left_and_numbers_on_the_right():
     table = pd.DataFrame({"name": ["a", ""], "ρ": ["−0.51 [−0.56, −0.43]", "–"], "p": ["< 0.001", "0.047"]})
     text = latex(table, "c")
     assert r"\begin{tabular}{lrr}" in text
-    assert r"a & $-$0.51 [$-$0.56, $-$0.43] & < 0.001 \\" in text
+    assert r"a & $-$0.51 [$-$0.56, $-$0.43] & $<$ 0.001 \\" in text
     assert markdown(pd.DataFrame({"|i−j|": ["1"]})).startswith(r"| \|i−j\| |")

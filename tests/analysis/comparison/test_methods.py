@@ -161,7 +161,8 @@ def test_latex_and_markdown_escape_what_they_must():
     table = pd.DataFrame({"method_a": [r"a&b_c%d#e$f{g}^h~i\j|k"], "acc [%]": ["1 ± 2"]})
     text = latex(table, "50 % of β_l & α", "−1")
     assert r"a\&b\_c\%d\#e\$f\{g\}\^{}h\~{}i\textbackslash{}j\textbar{}k & 1 $\pm$ 2 \\" in text
-    assert r"\caption{50 \% of $\beta$\_l \& $\alpha$ $-$1}" in text
+    assert r"\caption{50 \% of $\beta$\_l \& $\alpha$}" in text
+    assert r"\raggedright $-$1" in text
     assert r"method\_a & acc [\%] \\" in text
     assert r"\begin{tabular}{lr}" in text
     assert r"j\|k |" in markdown(table)
