@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Processes that share the tests out: half each in their order, as neighbours share what they train, then what is left.
 WORKERS ?= 2
 
-.PHONY: demo test lint architecture install dev clean
+.PHONY: demo test lint docs architecture install dev clean
 
 demo: install
 	$(BIN)/infoplane record -o runs/demo.h5 --force
@@ -20,6 +20,11 @@ lint: dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# Warnings are errors, and the scripts of the gallery run.
+docs: dev
+	$(BIN)/python -m sphinx -q -W --keep-going -b html -c docs . build/site
+	@echo "Look at build/site/docs/index.html"
 
 architecture: dev
 	$(BIN)/python docs/architecture.py

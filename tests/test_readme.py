@@ -1,3 +1,5 @@
+"""What the README and the first pages of the documentation show runs as it stands."""
+
 import re
 from pathlib import Path
 
@@ -6,21 +8,37 @@ import pytest
 import infoplane as ip
 from infoplane.cli import cli
 
-README = (Path(__file__).parents[1] / "README.md").read_text()
-BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+ROOT = Path(__file__).parents[1]
+README, START, VERBS = (
+    (ROOT / name).read_text(encoding="utf-8")
+    for name in ("README.md", "docs/getting-started.md", "docs/command-line.md")
+)
+
+
+def blocks(text):
+    """The python blocks of a page."""
+    return re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+
+
+def test_the_readme_is_short_and_shows_what_the_first_page_does():
+    words = re.sub(r"```.*?```", "", README, flags=re.DOTALL).split()
+    assert len(words) < 450
+    loop, drawn = blocks(README)
+    assert loop == blocks(START)[0]
+    assert drawn in blocks(START)[1]
 
 
 def test_the_recorder_example_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = {}
-    exec(BLOCKS[0], names)
+    exec(blocks(START)[0], names)
     with ip.open_run("own.h5") as run:
         assert [snapshot.step for snapshot in run.snapshots][:9] == [0, 1, 2, 3, 4, 5, 6, 8, 9]
         assert len(run.snapshots) == 19
         assert [layer.name for layer in run.layers] == ["hidden1", "hidden2", "logits"]
         # It learns something, so that there is a plane to look at.
         assert run.snapshots[-1].metrics["loss"] < 0.3 * run.snapshots[0].metrics["loss"]
-    exec(BLOCKS[1], names)
+    exec(blocks(START)[1], names)
     assert set(names["table"]["bandwidth"]) == {"knn:10"}
     assert Path("own-plane.png").exists()
     table = names["plane"].table
@@ -30,13 +48,13 @@ def test_the_recorder_example_runs(tmp_path, monkeypatch):
 
 
 def test_the_estimator_example_runs(capsys):
-    exec(BLOCKS[2], {})
+    exec(blocks(START)[2], {})
     value, unit = capsys.readouterr().out.split()
     assert 0 < float(value) < 9
     assert unit == "bits"
 
 
-@pytest.mark.parametrize("line", re.findall(r"infoplane [a-z]+ [^\n`;|]*--[^\n`;|]*", README))
+@pytest.mark.parametrize("line", re.findall(r"infoplane [a-z]+ [^\n`;|]*--[^\n`;|]*", README + START + VERBS))
 def test_every_command_shown_parses(line):
     words = line.replace("$s", "0").replace("'", "").split("  #")[0].split()
     command = cli.commands[words[1]]
@@ -45,6 +63,5 @@ def test_every_command_shown_parses(line):
 
 
 def test_the_links_lead_somewhere():
-    root = Path(__file__).parents[1]
     for target in re.findall(r"\]\(([^)#]+)\)", README):
-        assert target.startswith("http") or (root / target).exists(), target
+        assert target.startswith("http") or (ROOT / target).exists(), target
