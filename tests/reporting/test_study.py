@@ -154,7 +154,8 @@ def comparison():
             "peak_bytes": 2**20 * (1 + k),
         }
         | {"seconds": 10.0 * (1 + k), "flops": 1e12, "epochs": 3.0, "parameters": 1e4, "auxiliary_parameters": 0.0}
-        | dict.fromkeys(("saved_bytes", "cache_bytes", "steps"), np.nan)
+        | dict.fromkeys(("saved_bytes", "cache_bytes", "steps", "test_nll"), np.nan)
+        | dict.fromkeys(("calibration_error", "validation_accuracy", "peak_rss", "images_per_second"), np.nan)
         for k, (name, score) in enumerate({"sgd": 0.9, "greedy-dib": 0.8}.items())
         for seed in range(3)
     ]
