@@ -89,15 +89,33 @@ def scratch(folder: Path) -> Iterator[Path]:
         folder: Where it is made; itself made if needed.
 
     Raises:
+        InfoplaneError: Something else is in the place of the folder.
         OSError: Nothing can be written there.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     for leftover in folder.glob(_SCRATCH + "*"):
         if _is_abandoned(leftover):
             shutil.rmtree(leftover, ignore_errors=True)
     prefix = f"{_SCRATCH}{_MACHINE}-{os.getpid()}-"
     with tempfile.TemporaryDirectory(prefix=prefix, dir=folder, ignore_cleanup_errors=True) as made:
         yield Path(made)
+
+
+def make_folder(folder: Path) -> None:
+    """Makes a folder, and those above it, where it is not there.
+
+    Args:
+        folder: The folder.
+
+    Raises:
+        InfoplaneError: Something else is in the way.
+        OSError: It cannot be made for another reason.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        other = next(path for path in (folder, *folder.parents) if path.exists())
+        raise InfoplaneError(f"{other} is no folder; give another place") from None
 
 
 def write_text(path: Path, text: str) -> None:
@@ -143,9 +161,11 @@ def load_tensors(path: Path) -> Any:
 
     Raises:
         ValueError: A part is damaged; where more is, zipfile and PyTorch may raise any error.
+        InfoplaneError: It is no file.
     """
     import torch
 
+    refuse_no_file(path)
     with zipfile.ZipFile(path) as archive:
         damaged = archive.testzip()
     if damaged is not None:

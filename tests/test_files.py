@@ -17,6 +17,7 @@ from infoplane.files import (
     MARK,
     drafts,
     hold,
+    load_tensors,
     refuse_foreign,
     refuse_no_file,
     save_tensors,
@@ -106,8 +107,18 @@ def test_links_are_followed_and_folders_and_pipes_stay(tmp_path):
             write_text(tmp_path / name, "text")
         with pytest.raises(InfoplaneError, match=f"{name} is a .*; give the name of a file"):
             refuse_no_file(tmp_path / name)
+        with pytest.raises(InfoplaneError, match=f"{name} is a .*; give the name of a file"):
+            load_tensors(tmp_path / name)
     assert (tmp_path / "pipe").is_fifo()
     refuse_no_file(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize("place", ["file/a.md", "file/folder/a.md"])
+def test_a_file_in_the_place_of_a_folder_is_named(tmp_path, place):
+    (tmp_path / "file").write_text("kept")
+    with pytest.raises(InfoplaneError, match="file is no folder; give another place"):
+        write_text(tmp_path / place, "text")
+    assert (tmp_path / "file").read_text() == "kept"
 
 
 def test_many_threads_write_one_file(tmp_path):

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infoplane.errors import InfoplaneError, RunFileError, WriteFailed
-from infoplane.files import drafts, hold
+from infoplane.files import drafts, hold, make_folder
 from infoplane.runfile.axes import PAIR, RESULT_AXES, SAMPLE, name_axes, renew_axes, stored_axes
 from infoplane.runfile.names import refuse_existing
 from infoplane.runfile.reader import Run, open_run
@@ -445,7 +445,7 @@ def _writing(path: Path) -> Iterator[None]:
 
 def _lock(path: Path) -> filelock.BaseFileLock:
     with _writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         try:
             return hold(path, wait=0)
         except InfoplaneError as error:

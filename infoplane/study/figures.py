@@ -69,7 +69,9 @@ class Study:
         return RunSet.of(paths, execution=self.execution)
 
     def __post_init__(self) -> None:
-        if not self.runs.is_dir():
+        if self.runs.exists() and not self.runs.is_dir():
+            raise InfoplaneError(f"{self.runs} is no folder of runs; give the folder")
+        if not self.runs.exists():
             raise InfoplaneError(f"{self.runs} is not there; make the runs first: infoplane figures --run quick")
 
     @functools.cached_property

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import itertools
 import logging
@@ -22,6 +21,7 @@ import torch
 
 from infoplane.errors import InfoplaneError
 from infoplane.execution import QUIET, Execution
+from infoplane.files import make_folder, reason
 from infoplane.runfile import open_run, trial_path
 from infoplane.settings import settings_of
 from infoplane.stopping import Stopped
@@ -142,7 +142,7 @@ def run_jobs(
         finished: Called after each training that ended well; None for nothing.
 
     Raises:
-        InfoplaneError: A training failed; the others are finished first.
+        InfoplaneError: A training failed; the others are finished first. Or a folder cannot be made.
         Stopped: Asked to stop; what is recorded is safe.
     """
     missing = [job for job in trainings if not _is_finished(job)]
@@ -150,6 +150,11 @@ def run_jobs(
         return
     if execution.progress:
         logger.info("%d of %d runs are to be trained", len(missing), len(trainings))
+    for folder in {job.path.parent for job in missing}:
+        try:
+            make_folder(folder)
+        except OSError as refused:
+            raise InfoplaneError(f"cannot write to {folder}: {reason(refused)}; choose another folder") from refused
     failed: list[str] = []
     with execution.counter(len(missing), "runs", "run") as counter:
         for job, error in _results(missing, execution.jobs or 1):
@@ -290,8 +295,6 @@ def _stop_with(stop: Event) -> None:
 
 def _train(job: Job) -> str:
     """Trains one run to its end; gives what is wrong with it."""
-    with contextlib.suppress(OSError):
-        job.path.parent.mkdir(parents=True, exist_ok=True)
     try:
         if job.path.exists():
             # The settings are those of the file, so the model is the one that the user named.

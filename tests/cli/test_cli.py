@@ -274,8 +274,8 @@ def test_output_is_never_overwritten_without_force(recorded):
 
 def test_unwritable_places(recorded):
     Path("file").write_text("")
-    assert_one_line(recorded("record", *RECORD, "-o", "file/run.h5"), "cannot write")
-    assert_one_line(recorded("plot", "run.h5", "-o", "file/figures"), "file")
+    assert_one_line(recorded("record", *RECORD, "-o", "file/run.h5"), "file is no folder; give another place")
+    assert_one_line(recorded("plot", "run.h5", "-o", "file/figures"), "file is no folder; give another place")
 
 
 def test_estimates_that_cannot_be_written(recorded, monkeypatch):

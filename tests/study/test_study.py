@@ -90,6 +90,10 @@ def test_a_folder_without_runs_is_named(infoplane, tmp_path):
     code, _, complaint = infoplane("figures", "--out", tmp_path / "out")
     assert code == 1
     assert "make the runs first: infoplane figures --run quick" in complaint
+    (tmp_path / "file").write_text("")
+    code, _, complaint = infoplane("figures", "--runs", tmp_path / "file", "--out", tmp_path / "out")
+    assert code == 1
+    assert "file is no folder of runs; give the folder" in complaint
 
 
 @pytest.mark.parametrize("name", ["quick", "full"])

@@ -155,6 +155,13 @@ def test_a_failure_does_not_stop_the_others(tmp_path):
     assert list(accuracies(tmp_path)) == ["sgd/seed0"]
 
 
+def test_a_folder_that_cannot_be_made_is_named_before_anything_is_trained(tmp_path, monkeypatch):
+    monkeypatch.setattr(compare, "record", lambda *_: pytest.fail("was trained"))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InfoplaneError, match="file is no folder; give another place"):
+        run_jobs(plan({"sgd": settings()}, [0, 1], tmp_path / "file"))
+
+
 def test_two_at_once_give_what_one_after_the_other_gives(tmp_path):
     variants = {"sgd": settings(), "greedy-ce": settings(method="greedy-ce", aux="linear")}
     for processes in (1, 2):
