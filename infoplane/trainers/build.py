@@ -16,8 +16,8 @@ from infoplane.trainers.settings import CE, TrainingSettings
 from infoplane.trainers.task import Task
 from infoplane.trainers.unit import Checkpointed, Unit
 
-# With fewer samples of each class in a batch, I(T;Y) as the fit trains badly (docs/training.md has the numbers).
-LEAST_OF_A_CLASS = 4
+# With fewer in a batch on average, many a sample has no other of its class to be compared with.
+LEAST_OF_A_CLASS = 2
 
 
 def build_units(settings: TrainingSettings, task: Task, example: Tensor) -> tuple[nn.Module, list[Unit]]:
