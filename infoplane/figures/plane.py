@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -37,6 +38,7 @@ def information_plane(
     ax: Axes | None = None,
     quantity: str = "I_TY_corrected",
     view: View | None = None,
+    beside: Sequence[Plane] = (),
 ) -> Figure:
     """Draw I(X;T) against I(T;Y), less their permuted nulls and raw, in bits (or two dependence measures).
 
@@ -51,6 +53,7 @@ def information_plane(
         quantity: The column on the left axis of `ax`: "I_TY_corrected", over I(X;T) that is corrected as well, or
             "I_TY", over raw I(X;T).
         view: Panels, size, limits and style; None takes the usual ones.
+        beside: Other planes that are looked at beside this one: the axes are so wide that these would fit too.
 
     Returns:
         A figure in double column width (6.75 in; a single panel in 4 in), or in that of the view, or that of `ax`.
@@ -62,14 +65,14 @@ def information_plane(
     layers = layers_of(table)
     view = view or View()
     if ax is not None:
-        return _into(ax, table, layers, quantity, view)
+        return _into(ax, table, layers, quantity, view, beside)
     entries = shape_entries(layers, "I_XT")
     shown = [_axes_of(table, name) for name in view.quantities(table, ("I_TY_corrected", "I_TY"))]
     width, height = view.width or (DOUBLE_COLUMN if len(shown) > 1 else ONE_PANEL), view.height or 2.75
     figure, body = canvas(width, height, caption, partial(plane_caption, table), entries)
     panels: list[Axes] = list(np.atleast_1d(body.subplots(1, len(shown))))
     for axes, columns in zip(panels, shown, strict=True):
-        _draw(axes, table, layers, columns, view)
+        _draw(axes, table, layers, columns, view, beside)
     colour_bar(body, panels, time_norm(table["step"]), table["step"])
     # Labels are placed on the finished page: lay it out once, and leave it so.
     figure.draw_without_rendering()
@@ -84,10 +87,12 @@ def _axes_of(table: pd.DataFrame, quantity: str) -> tuple[str, str]:
     return corrected_axes(table) if quantity == "I_TY_corrected" else ("I_XT", quantity)
 
 
-def _into(axes: Axes, table: pd.DataFrame, layers: list[Layer], quantity: str, view: View) -> Figure:
+def _into(
+    axes: Axes, table: pd.DataFrame, layers: list[Layer], quantity: str, view: View, beside: Sequence[Plane]
+) -> Figure:
     """One plane in axes that the caller laid out, with the layers' markers in a legend."""
     columns = _axes_of(table, quantity)
-    _draw(axes, table, layers, columns, view)
+    _draw(axes, table, layers, columns, view, beside)
     axes.legend(handles=shape_entries(layers, "I_XT"), handletextpad=0.2)
     figure = figure_of(axes)
     figure.draw_without_rendering()
@@ -95,8 +100,17 @@ def _into(axes: Axes, table: pd.DataFrame, layers: list[Layer], quantity: str, v
     return figure
 
 
-def _draw(axes: Axes, table: pd.DataFrame, layers: list[Layer], columns: tuple[str, str], view: View) -> None:
+def _draw(
+    axes: Axes,
+    table: pd.DataFrame,
+    layers: list[Layer],
+    columns: tuple[str, str],
+    view: View,
+    beside: Sequence[Plane],
+) -> None:
     """Trajectories, labels and limits of one plane."""
+    for other in (table, *(plane.table for plane in beside)):
+        axes.update_datalim(_extent(other, columns))
     norm, is_classic = time_norm(table["step"]), view.style == "classic"
     if is_classic:
         join_layers(axes, table, columns, norm)
@@ -139,6 +153,15 @@ def _limits(axes: Axes, table: pd.DataFrame, columns: tuple[str, str]) -> None:
         axes.annotate(text_y, (0, 1), (2, 2), ha="left", va="bottom", **note)
     if np.isfinite(limit_x):
         axes.annotate(text_x, (1, 1), (0, 2), ha="right", va="bottom", **note)
+
+
+def _extent(table: pd.DataFrame, columns: tuple[str, str]) -> np.ndarray:
+    """The lower left and the upper right corner of what is drawn of a table, (2, 2); (0, 2) of nothing."""
+    drawn = table.dropna(subset=[*columns])
+    ends = [drawn[[name for name in (c, f"{c}_low", f"{c}_high") if name in drawn]] for c in columns]
+    if drawn.empty:
+        return np.empty((0, 2))
+    return np.array([[end.min(axis=None) for end in ends], [end.max(axis=None) for end in ends]])
 
 
 def _reaches(limits: tuple[float, float], limit: float) -> bool:

@@ -206,14 +206,16 @@ def _compared(*kinds: str, groups: str) -> Callable[[Study, str], Iterator[Drawi
 
 
 def _greedy_plane(study: Study, name: str) -> Iterator[Drawing]:
+    planes: dict[str, Plane] = {}
     for method in PLANES:
         try:
-            plane = Plane.of(study.run_set("comparison", method).estimates)
+            planes[method] = Plane.of(study.run_set("comparison", method).estimates)
         except MissingData as error:
             yield Drawing(f"{name}-plane-{method}", missing=str(error))
-            continue
+    for method, plane in planes.items():
         caption = f"Trained by {method}. {plane_caption(plane.table)}"
-        yield Drawing(f"{name}-plane-{method}", plane.table, partial(information_plane, plane, caption))
+        draw = partial(information_plane, plane, caption, beside=[*planes.values()])
+        yield Drawing(f"{name}-plane-{method}", plane.table, draw)
     yield from _compared("depth", groups="comparison")(study, name)
 
 

@@ -371,6 +371,17 @@ def test_views_that_cannot_be(options, words):
         View(**options)
 
 
+def test_planes_beside_each_other_have_the_same_axes():
+    planes = [Plane.of(estimates(runs=3)), Plane.of(estimates(runs=3, spread=0.3, null=0.5))]
+    alone = [information_plane(plane, "").axes[0].get_xlim() for plane in planes]
+    assert alone[0] != alone[1]
+    figures = [information_plane(plane, "", beside=planes) for plane in planes]
+    for panel in range(2):
+        for get in ("get_xlim", "get_ylim"):
+            ends = [getattr(figure.axes[panel], get)() for figure in figures]
+            assert ends[0] == pytest.approx(ends[1])
+
+
 def test_a_part_of_a_plane():
     plane = Plane(plane_table(estimates()), metrics())
     part = plane.only(["layer[12]", "layer4"], [0, 100])

@@ -96,13 +96,15 @@ def _lines(axes: Axes, count: int) -> None:
 def _strip(axes: Axes, classes: pd.DataFrame, count: int) -> None:
     """Accuracy of each class, in line with its row."""
     accuracy = 100 * classes["accuracy"]
-    bars(axes, classes["class"], classes, "accuracy", GREY, 100, horizontal=True)
+    # No accuracy is below 0 or above 1, whatever Student's t says.
+    ends = {name: classes[name].clip(0, 1) for name in ("accuracy_low", "accuracy_high")}
+    bars(axes, classes["class"], classes.assign(**ends), "accuracy", GREY, 100, horizontal=True)
     axes.plot(accuracy, classes["class"], linestyle="none", marker="o", markersize=2.5, color=BLUE, gid="accuracy")
     axes.hlines(
         np.arange(4.5, count - 0.5, 5), 0, 1, transform=axes.get_yaxis_transform(), color="0.6", linewidth=0.3
     )
-    low = min(50.0, np.floor(accuracy.min() / 10) * 10)
-    axes.set_xlim(max(low - 5, -3), 102)
+    lowest = 100 * ends["accuracy_low"].fillna(classes["accuracy"]).min()
+    axes.set_xlim(min(50.0, np.floor(lowest / 10) * 10) - 3, 103)
     axes.set_xlabel("accuracy (%)")
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)

@@ -54,7 +54,7 @@ def beta_sweep(table: pd.DataFrame, caption: str | None = None) -> Figure:
                 )
             percent_limits(axes)
         for look in looks if quantity != "test_accuracy" else []:
-            _curve(axes, rows[rows["layer"] == look.name.partition(" ")[2]], look)
+            _curve(axes, rows[(rows["layer"] == look.name.partition(" ")[2]) & _of_all_seeds(swept, rows)], look)
         axes.set_ylabel(label(quantity))
     _beta_axis(panels, swept["beta"])
     body.align_ylabels(panels)
@@ -82,12 +82,17 @@ def sweep_caption(table: pd.DataFrame) -> str:
 
 def _without(swept: pd.DataFrame) -> str:
     """Which layers have no value in some runs, in words."""
-    few = swept[swept["seeds"] < swept.groupby("beta")["seeds"].transform("max")]
+    few = swept[~_of_all_seeds(swept, swept)]
     layers = few.groupby("beta", sort=True)["layer"].agg(lambda names: ", ".join(dict.fromkeys(names)))
     if layers.empty:
         return ""
     where = "; ".join(f"{names} at β = {beta:g}" for beta, names in layers.items())
-    return f" The same for all samples in some runs, which have no value then: {where}."
+    return f" Not drawn, as the layer is the same for all samples in some of the runs: {where}."
+
+
+def _of_all_seeds(swept: pd.DataFrame, rows: pd.DataFrame) -> pd.Series:
+    """Which rows are means over all runs of their β: those that others survived would mislead."""
+    return rows["seeds"] >= rows["beta"].map(swept.groupby("beta")["seeds"].max())
 
 
 def _layers(swept: pd.DataFrame) -> list[Look]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.patheffects import withStroke
 
 from infoplane.figures.parts.canvas import text_width
 from infoplane.figures.parts.style import GREY, SMALL
@@ -101,6 +102,7 @@ def _annotate(axes: Axes, point: np.ndarray, name: str, offset: np.ndarray) -> A
         va="center",
         size=SMALL,
         arrowprops=leader if np.hypot(*offset) > _LEADER_FROM else None,
-        bbox={"boxstyle": "square,pad=0.05", "facecolor": "white", "edgecolor": "none", "alpha": 0.7},
+        # A rim around the letters hides less of bars and lines than a box does.
+        path_effects=[withStroke(linewidth=1.4, foreground="white", alpha=0.8)],
         zorder=6,
     )

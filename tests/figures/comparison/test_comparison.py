@@ -133,9 +133,14 @@ def test_costs(runs):
 def test_accuracy_over_depth(folder):
     table = depth_table(runs_table(compared_runs(folder)))
     figure = accuracy_over_depth(table)
-    np.testing.assert_allclose(line(figure, "sequential").get_ydata(), [50, 70, 90])
+    np.testing.assert_allclose(line(figure, "sequential").get_ydata(), [-42, -22, -2])
     across = line(figure, "sgd")
-    np.testing.assert_allclose(across.get_ydata(), [92, 92])
+    np.testing.assert_allclose(across.get_ydata(), [0, 0], atol=1e-9)
+    assert axes_of(figure)[0].get_ylabel() == "test accuracy − sgd\n(points)"
+    assert "less that of sgd (92.0 %)" in depth_caption(table)
+    alone = accuracy_over_depth(table[table["variant"] == "sequential"])
+    np.testing.assert_allclose(line(alone, "sequential").get_ydata(), [50, 70, 90])
+    assert axes_of(alone)[0].get_ylabel() == "test accuracy (%)"
     np.testing.assert_allclose(across.get_xdata(), [1, 3])
     assert [tick.get_text() for tick in axes_of(figure)[0].get_xticklabels()] == list(BLOCKS)
     assert "Across: sgd" in depth_caption(table)
@@ -179,6 +184,10 @@ def test_a_sweep_names_what_has_no_value_and_hollows_what_says_nothing(sweep):
     assert "conv2 at β = 1" in sweep_caption(table)
     assert "Hollow: " in sweep_caption(table)
     assert all(m.get_markerfacecolor() == "white" for m in found(figure, "hollow:"))
+    # Means over the runs that have a value would mislead: they are not drawn.
+    few = table.assign(seeds=table["seeds"].where(~gone, 1), value=0.5)
+    assert "Not drawn" in sweep_caption(few)
+    assert all(1.0 not in m.get_xdata() for m in found(beta_sweep(few), "points:T2 conv2"))
     hollow = [m for m in found(figure, "hollow:T1 conv1") if len(m.get_xdata())]
     assert len(hollow) == 2
     assert_on_the_page(figure)
@@ -221,6 +230,12 @@ def test_a_confusion_matrix_is_readable(classes, width, seeds):
     assert image[0, 1] == pytest.approx(0.6)
     np.testing.assert_allclose(found(figure, "accuracy")[0].get_xdata(), np.linspace(40, 100, classes))
     figure.draw_without_rendering()
+    # No interval is cut off by the axis, nor goes where no accuracy is.
+    bars = [bar for bars in strip.collections for bar in bars.get_segments() if len({y for _, y in bar}) == 1]
+    ends = [x for bar in bars[: 2 * classes] for x, _ in bar if x > 1]
+    low, high = strip.get_xlim()
+    assert low < min(ends, default=50)
+    assert high > 100 >= max(ends, default=50)
     # Names of neighbouring rows do not run into each other.
     boxes = [tick.get_window_extent() for tick in matrix.get_yticklabels()]
     assert not any(one.overlaps(other) for one, other in pairwise(boxes))
