@@ -6,7 +6,6 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial.distance import squareform
 
 
 def condense(square: NDArray) -> NDArray:
@@ -28,6 +27,9 @@ def input_numbers(distances: NDArray) -> NDArray:
     """
     if distances.all():
         return np.arange(samples(distances))
+    # SciPy takes half of the time that opening a run file would.
+    from scipy.spatial.distance import squareform
+
     return np.asarray((squareform(distances) == 0).argmax(axis=1))
 
 

@@ -127,6 +127,9 @@ def judge(study: RunSet, controls: Mapping[str, RunSet]) -> Report:
     """
     if study.shortage:
         logger.warning("%s cannot be judged: %s", BOTTOM_UP, "; ".join(study.shortage))
+    elif isinstance(study.settings, RenyiSettings):
+        rules = [_under(study.settings, rule) for rule in BANDWIDTHS]
+        study.estimate_under([*rules, _other_bandwidth(study.settings)])
     verdict = study.verdict()
     # What cannot be judged under the rule cannot be under other choices either, which take the time.
     choices = [] if study.shortage else [*_measures(study), *_bandwidths(study)]
@@ -161,8 +164,7 @@ def _bandwidths(study: RunSet) -> list[Variant]:
         return []
     rows = []
     for rule in BANDWIDTHS:
-        changed = dataclasses.replace(study.settings, bandwidth=rule, input_bandwidth=rule)
-        runs = dataclasses.replace(study, settings=changed)
+        runs = study.under(_under(study.settings, rule))
         try:
             verdict = bottom_up_verdict(runs.order(runs.information), study.orders[1])
         except InfoplaneError as error:
@@ -187,6 +189,10 @@ def _path(study: RunSet) -> list[Variant]:
 def _other_bandwidth(settings: RenyiSettings) -> RenyiSettings:
     """A second rule: the 10 nearest samples, or the median distance."""
     rule = Bandwidth("median", 1.0) if settings.bandwidth.rule == "knn" else Bandwidth("knn", 10.0)
+    return _under(settings, rule)
+
+
+def _under(settings: RenyiSettings, rule: Bandwidth) -> RenyiSettings:
     return dataclasses.replace(settings, bandwidth=rule, input_bandwidth=rule)
 
 
@@ -198,7 +204,7 @@ def _markov(study: RunSet) -> list[Verdict]:
     if study.shortage:
         return [verdict]
     other = _other_bandwidth(study.settings)
-    under_other = _markov_under(dataclasses.replace(study, settings=other))
+    under_other = _markov_under(study.under(other))
     return [verdict, dataclasses.replace(under_other, claim=f"{MARKOV}, bandwidth {other.bandwidth}")]
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +15,14 @@ import pandas as pd
 from infoplane.analysis.convergence.order import ConvergenceOrder, Measure, area, convergence_order, missing
 from infoplane.analysis.convergence.trajectories import SIMILARITIES, Trajectories, trajectories
 from infoplane.analysis.convergence.verdict import bottom_up_verdict
-from infoplane.analysis.gather import gather, gather_pairs
+from infoplane.analysis.gather import gather, gather_pairs, refuse_other_training
 from infoplane.analysis.markov.structure import gather_links
 from infoplane.analysis.plane import common_steps, refuse_mixture
 from infoplane.analysis.verdict import Verdict
 from infoplane.errors import InfoplaneError
 from infoplane.estimators.base import EstimatorSettings
 from infoplane.estimators.batches import Batches
+from infoplane.estimators.engine.estimate import estimate_runs
 from infoplane.estimators.renyi import RenyiSettings
 from infoplane.estimators.similarity import parameter_table, representation_table
 from infoplane.execution import QUIET, Execution
@@ -61,6 +63,7 @@ class RunSet:
     batches: Batches | None
     execution: Execution = QUIET
     must_settle: bool = True
+    _others: dict[EstimatorSettings, RunSet] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @classmethod
     def of(
@@ -79,6 +82,28 @@ class RunSet:
         if not paths:
             raise InfoplaneError("nothing to analyse: name run files")
         return cls(tuple(paths), settings or RenyiSettings(), batches or default_batches(paths[0]), execution)
+
+    def under(self, settings: EstimatorSettings) -> RunSet:
+        """The same runs under other settings; asked for again, it is the same set with the tables that it has."""
+        if settings == self.settings:
+            return self
+        if settings not in self._others:
+            self._others[settings] = dataclasses.replace(self, settings=settings)
+        return self._others[settings]
+
+    def estimate_under(self, others: Sequence[EstimatorSettings]) -> None:
+        """Estimates under these settings and further ones at once, so that each layer is read once for all of them.
+
+        What fails under one of them is left to whoever asks for its table.
+
+        Raises:
+            InfoplaneError: The runs cannot stand side by side.
+        """
+        refuse_other_training(self.paths)
+        settings = list(dict.fromkeys([self.settings, *others]))
+        with contextlib.suppress(InfoplaneError):
+            for _ in estimate_runs(self.paths, settings, self.batches, execution=self.execution):
+                pass
 
     @functools.cached_property
     def _gathered(self) -> tuple[pd.DataFrame, pd.DataFrame]:

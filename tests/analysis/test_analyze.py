@@ -4,11 +4,15 @@ from dataclasses import dataclass
 
 import pytest
 from made_curves import UP, made
+from recorded import make_run
 
 from infoplane.analysis.analyze import _measures, _path
 from infoplane.analysis.runset import RunSet
+from infoplane.errors import InfoplaneError
 from infoplane.estimators.kde import KdeSettings
-from infoplane.runfile import synchronous_path_of
+from infoplane.estimators.renyi import RenyiSettings
+from infoplane.kernels import Bandwidth
+from infoplane.runfile import Snapshot, open_run, synchronous_path_of
 
 EVEN = (150,) * 8
 
@@ -64,3 +68,30 @@ def test_synchronous_paths_are_found_where_each_run_has_one(tmp_path):
     synchronous_path_of(runs[1]).touch()
     again = RunSet(tuple(runs), KdeSettings(), None)
     assert again.synchronous.paths == tuple(tmp_path / f"seed{seed}.synchronous.h5" for seed in range(2))
+
+
+def test_other_settings_are_estimated_at_once_and_each_layer_is_read_once(tmp_path, probe, monkeypatch):
+    paths = tuple(make_run(tmp_path / f"seed{seed}.h5", probe) for seed in range(2))
+    study = RunSet(paths, RenyiSettings(), None)
+    wide, knn = RenyiSettings(bandwidth=Bandwidth("median", 2.0)), RenyiSettings(bandwidth=Bandwidth("knn", 5.0))
+    read = []
+    real = Snapshot.distances
+    monkeypatch.setattr(Snapshot, "distances", lambda self, layer: read.append(layer) or real(self, layer))
+    study.estimate_under([wide, knn])
+    with open_run(paths[0]) as run:
+        assert len(read) == 2 * len(run.snapshots) * len(run.layers)
+    read.clear()
+    tables = [study.estimates, study.under(wide).estimates, study.under(knn).estimates]
+    assert not read
+    assert [set(table["bandwidth"]) for table in tables] == [{"median:1"}, {"median:2"}, {"knn:5"}]
+    assert study.under(wide) is study.under(wide)
+    assert study.under(RenyiSettings()) is study
+
+
+def test_settings_that_find_no_bandwidth_fail_where_they_are_asked_for(tmp_path, probe):
+    study = RunSet((make_run(tmp_path / "run.h5", probe),), RenyiSettings(), None)
+    far = RenyiSettings(bandwidth=Bandwidth("knn", 1e6), input_bandwidth=Bandwidth("knn", 1e6))
+    study.estimate_under([far])
+    assert len(study.estimates)
+    with pytest.raises(InfoplaneError, match="more than"):
+        _ = study.under(far).estimates

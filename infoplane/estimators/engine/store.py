@@ -95,7 +95,7 @@ class StoredTable:
     def _typed(self, text: pd.DataFrame) -> pd.DataFrame:
         """The columns as what they hold, without rows that hold something else or have a key that others have."""
         numbers = [name for name in text.columns if name not in self.words]
-        table = text.assign(**{name: text[name].map(_reader(name in self.integers)) for name in numbers})
+        table = text.assign(**{name: _numbers(text[name], name in self.integers) for name in numbers})
         table = table.assign(**{name: without_quotes(table[name]) for name in self.words & set(table)})
         readable = (text.isna() == table.isna()).all(axis=1) & table[[*self.integers]].notna().all(axis=1)
         once = ~table.duplicated([name for name in table.columns if name in self.keys], keep=False)
@@ -144,6 +144,13 @@ class StoredTable:
         whole = pd.concat([stored, new], ignore_index=True) if len(stored) else new
         keys = [name for name in whole.columns if name in self.keys]
         return whole.drop_duplicates(keys, keep="last", ignore_index=True)
+
+
+def _numbers(texts: pd.Series, whole: bool) -> pd.Series:
+    """The numbers of a column of texts; what stands in many rows is read once."""
+    codes, different = pd.factorize(texts)
+    values = np.array([*map(_reader(whole), different), math.nan])
+    return pd.Series(values[codes], index=texts.index)
 
 
 def _reader(whole: bool) -> Callable[[Any], float]:
