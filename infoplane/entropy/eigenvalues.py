@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Sequence
-from functools import cache
+from dataclasses import dataclass
+from functools import cache, cached_property
 
 import numpy as np
 import torch
@@ -119,39 +120,73 @@ def _of_eigenvalues(values: torch.Tensor, alpha: float, precision: torch.dtype, 
     return entropy_of(values, alpha, precision)
 
 
+@dataclass(frozen=True)
+class Partitions:
+    """One or several ways of parting samples into blocks, for many matrices of these samples.
+
+    Attributes:
+        ways: For each way, the members of its blocks: (n_i,) int64 each, together all samples, on one device.
+    """
+
+    ways: Sequence[Sequence[torch.Tensor]]
+
+    @cached_property
+    def largest(self) -> list[int]:
+        """Size of the largest block of each way."""
+        return [max(map(torch.numel, parts)) for parts in self.ways]
+
+    @cached_property
+    def samples(self) -> int:
+        """Number of samples."""
+        return sum(map(torch.numel, self.ways[0]))
+
+    @cached_property
+    def stacks(self) -> list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+        """Members (k, size), way (k, 1) and places among the samples of that way (k, size) of the blocks of a size.
+
+        None has more values in its blocks than the matrix has.
+        """
+        blocks: dict[int, list[tuple[int, int, torch.Tensor]]] = {}
+        for way, parts in enumerate(self.ways):
+            start = 0
+            for part in parts:
+                blocks.setdefault(part.numel(), []).append((way, start, part))
+                start += part.numel()
+        found = []
+        for size, same in blocks.items():
+            most = max(1, self.samples**2 // size**2)
+            for first in range(0, len(same), most):
+                ways, starts, parts = zip(*same[first : first + most], strict=True)
+                places = torch.tensor(starts)[:, None] + torch.arange(size)
+                found.append((torch.stack(parts), torch.tensor(ways)[:, None], places))
+        return found
+
+
 def block_entropies(
-    matrix: torch.Tensor,
-    partitions: Sequence[Sequence[torch.Tensor]],
-    alpha: float,
-    precision: torch.dtype,
-    checked: bool = False,
+    matrix: torch.Tensor, partitions: Partitions, alpha: float, precision: torch.dtype, checked: bool = False
 ) -> list[torch.Tensor]:
     """Entropies of what is left of a matrix in its diagonal blocks, for one or several ways of parting its samples.
 
     Args:
         matrix: Symmetric, (n, n), of any trace.
-        partitions: For each way, the members of its blocks: (n_i,) int64 each, on the device of the matrix.
+        partitions: The ways, on the device of the matrix.
         alpha: Order α > 0.
         precision: What to solve in, float32 or float64.
         checked: Refuse a matrix that is not positive semi-definite.
 
     Returns:
-        For each partition the entropy in bits, 0-dimensional float64.
+        For each way the entropy in bits, 0-dimensional float64.
 
     Raises:
         ValueError: The matrix has negative eigenvalues.
     """
-    largest = math.inf if matrix.is_cuda else BATCHED_UP_TO
-    together = [number for number, parts in enumerate(partitions) if max(map(torch.numel, parts)) <= largest]
-    found = dict.fromkeys(range(len(partitions)), torch.empty(0))
-    if together:
-        spectra = _spectra([partitions[number] for number in together], matrix, precision)
-        values = _of_eigenvalues(spectra, alpha, precision, checked)
-        found |= dict(zip(together, values.cpu(), strict=True))
-    for number in found.keys() - together:
-        form = solved(lambda parts: _blocks(parts, matrix, precision), partitions[number])
-        found[number] = _of_form(form, len(matrix), alpha, precision, checked)
-    return list(found.values())
+    if matrix.is_cuda or max(partitions.largest) <= BATCHED_UP_TO:
+        return list(_of_eigenvalues(_spectra(partitions, matrix, precision), alpha, precision, checked).cpu())
+    found = []
+    for parts in partitions.ways:
+        form = solved(lambda parts: _blocks(parts, matrix, precision), parts)
+        found.append(_of_form(form, len(matrix), alpha, precision, checked))
+    return found
 
 
 def _blocks(parts: Sequence[torch.Tensor], matrix: torch.Tensor, precision: torch.dtype) -> Form:
@@ -171,26 +206,12 @@ def _blocks(parts: Sequence[torch.Tensor], matrix: torch.Tensor, precision: torc
     return Tridiagonal.joined(tridiagonal) if len(tridiagonal) == len(forms) else Blocks(forms)
 
 
-def _spectra(
-    partitions: Sequence[Sequence[torch.Tensor]], matrix: torch.Tensor, precision: torch.dtype
-) -> torch.Tensor:
-    """Eigenvalues of the diagonal blocks, (partitions, n) float64; blocks of equal size are solved together."""
-    spectra = torch.empty(len(partitions), len(matrix), dtype=torch.float64, device=matrix.device)
-    places: dict[int, list[tuple[int, int, torch.Tensor]]] = {}
-    for row, partition in enumerate(partitions):
-        start = 0
-        for part in partition:
-            places.setdefault(part.numel(), []).append((row, start, part))
-            start += part.numel()
-    for size, same in places.items():
-        # No call takes more values than the matrix has.
-        most = max(1, len(matrix) ** 2 // size**2)
-        for first in range(0, len(same), most):
-            rows, starts, parts = zip(*same[first : first + most], strict=True)
-            members = torch.stack(parts)
-            values = eigenvalues(matrix[members[:, :, None], members[:, None, :]].to(precision))
-            columns = torch.tensor(starts)[:, None] + torch.arange(size)
-            spectra[torch.tensor(rows)[:, None], columns] = values
+def _spectra(partitions: Partitions, matrix: torch.Tensor, precision: torch.dtype) -> torch.Tensor:
+    """Eigenvalues of the diagonal blocks, (ways, n) float64; blocks of equal size are solved together."""
+    shape = len(partitions.ways), partitions.samples
+    spectra = torch.empty(shape, dtype=torch.float64, device=matrix.device)
+    for members, ways, places in partitions.stacks:
+        spectra[ways, places] = eigenvalues(matrix[members[:, :, None], members[:, None, :]].to(precision))
     return spectra
 
 

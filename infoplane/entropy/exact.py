@@ -29,6 +29,7 @@ from infoplane.entropy.differentiable import POLYNOMIAL, entropy_with_gradient, 
 from infoplane.entropy.eigenvalues import (
     BATCHED_UP_TO,
     SINGLE,
+    Partitions,
     block_entropies,
     checked_order,
     eigenvalues,
@@ -240,7 +241,7 @@ def class_joint_entropy(A: Matrix, labels: Any, alpha: float = 1.0, dtype: str =
 
 
 def class_joint_entropies(
-    A: Matrix, labelings: Sequence[Any], alpha: float = 1.0, dtype: str = "float64"
+    A: Matrix, labelings: Sequence[Any] | Partitions, alpha: float = 1.0, dtype: str = "float64"
 ) -> list[float]:
     """S_α(T, Y) of a variable and each of several labelings of the same samples, such as permuted ones.
 
@@ -248,7 +249,7 @@ def class_joint_entropies(
 
     Args:
         A: As for `class_joint_entropy`.
-        labelings: Class labels, (n,) each.
+        labelings: Class labels, (n,) each; or what `class_partitions` makes of them, where there are many matrices.
         alpha: Order α > 0.
         dtype: "float64" or "float32", the precision of the computation.
 
@@ -258,8 +259,14 @@ def class_joint_entropies(
     matrix = torch.as_tensor(A).detach()
     alpha = checked_order(alpha, matrix.dtype, DTYPES[dtype])
     matrix = matrix.cpu() if matrix.device.type == "mps" else matrix
-    partitions = [class_members(labels, matrix.device) for labels in labelings]
-    return [value.item() for value in _block_entropies(matrix, partitions, alpha, DTYPES[dtype])]
+    if not isinstance(labelings, Partitions):
+        labelings = class_partitions(labelings, matrix.device)
+    return [value.item() for value in _block_entropies(matrix, labelings, alpha, DTYPES[dtype])]
+
+
+def class_partitions(labelings: Sequence[Any], device: torch.device) -> Partitions:
+    """The classes of several labelings of the same samples, (n,) each, on the device of a matrix of the samples."""
+    return Partitions([class_members(labels, device) for labels in labelings])
 
 
 def class_members(labels: Any, device: torch.device) -> list[torch.Tensor]:
@@ -373,7 +380,7 @@ def _joint(variables: list[_Variable], alpha: float) -> torch.Tensor:
     if others:
         matrix = hadamard(others)
         [value] = _block_entropies(
-            matrix, [class_members(classes, matrix.device)], alpha, matrix.dtype, checked=True
+            matrix, class_partitions([classes], matrix.device), alpha, matrix.dtype, checked=True
         )
     else:
         value = _frequency_entropy(classes, alpha)
@@ -387,7 +394,7 @@ def _frequency_entropy(classes: torch.Tensor, alpha: float) -> torch.Tensor:
 
 def _block_entropies(
     matrix: torch.Tensor,
-    partitions: Sequence[Sequence[torch.Tensor]],
+    partitions: Partitions,
     alpha: float,
     precision: torch.dtype,
     checked: bool = False,
@@ -397,9 +404,9 @@ def _block_entropies(
     The members of the blocks are those of each partition; the rest as in `_entropy`.
     """
     if alpha in POLYNOMIAL:
-        return [_block_power(matrix, partition, alpha, precision) for partition in partitions]
+        return [_block_power(matrix, partition, alpha, precision) for partition in partitions.ways]
     if takes_log_determinants(matrix, alpha):
-        values = block_log_determinant_entropies(matrix, partitions, alpha, exact=precision == torch.float64)
+        values = block_log_determinant_entropies(matrix, partitions.ways, alpha, exact=precision == torch.float64)
         if values.isfinite().all():
             return list(values)
     return block_entropies(matrix, partitions, alpha, precision, checked)

@@ -26,6 +26,7 @@ block of ones, and the entropy of order α of the distinct inputs stands in the 
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -39,6 +40,8 @@ from numpy.typing import NDArray
 from infoplane.condensed import condense
 from infoplane.entropy import Interval, class_entropy
 from infoplane.entropy.certified import combine
+from infoplane.entropy.eigenvalues import Partitions
+from infoplane.entropy.exact import class_partitions
 from infoplane.errors import InfoplaneError
 from infoplane.estimators import bandwidths as scopes
 from infoplane.estimators.base import EstimatorSettings, Item, LayerEstimator, LayerView, WithNull, input_entropy
@@ -299,12 +302,19 @@ class Renyi(LayerEstimator):
         entropies = [self._entropy_of_order(order) for order in orders]
         rooms = [left - s_y.halfwidth for s_y in entropies]
         if self.labels is not None:
-            labelings = [self.labels[order] for order in orders]
-            joints = self.solver.class_joint_entropies(gram, labelings, rooms, SEED_TY)
+            labelings, partitions = self._labelings
+            joints = self.solver.class_joint_entropies(gram, labelings, rooms, SEED_TY, partitions)
         else:
             each = enumerate(zip(orders, rooms, strict=True), SEED_TY)
             joints = [self._joint_entropy(gram, order, room, seed) for seed, (order, room) in each]
         return [combine([s_t, s_y, joint], [1, 1, -1]) for s_y, joint in zip(entropies, joints, strict=True)]
+
+    @functools.cached_property
+    def _labelings(self) -> tuple[list[NDArray], Partitions]:
+        """The classes in each permuted order and the true one, (n,) each, and their members."""
+        assert self.labels is not None
+        found = [self.labels[order] for order in [*self.orders, np.arange(self.n)]]
+        return found, class_partitions(found, self.solver.place)
 
     def _joint_entropy(self, gram: torch.Tensor, order: NDArray, room: float, seed: int) -> Interval:
         """S(T,Y) of the layer with this Gram matrix and a continuous Y in some order; as in `Solver.entropy`."""

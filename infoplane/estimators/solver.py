@@ -22,7 +22,7 @@ from infoplane.entropy import (
     gram_entropies,
     gram_entropy,
 )
-from infoplane.entropy.eigenvalues import checked_order
+from infoplane.entropy.eigenvalues import Partitions, checked_order
 from infoplane.errors import InfoplaneError
 from infoplane.kernels import constant_gram, multiply_kernel
 
@@ -147,7 +147,12 @@ class Solver:
         return values
 
     def class_joint_entropies(
-        self, gram: torch.Tensor, labelings: Sequence[NDArray], rooms: Sequence[float], seed: int = 0
+        self,
+        gram: torch.Tensor,
+        labelings: Sequence[NDArray],
+        rooms: Sequence[float],
+        seed: int = 0,
+        partitions: Partitions | None = None,
     ) -> list[Interval]:
         """S_α(T, Y) of a variable and several labelings under the delta kernel, bits.
 
@@ -156,9 +161,10 @@ class Solver:
             labelings: Class labels, (n,) each.
             rooms: For each labeling, as for `entropy`.
             seed: Seed of the probes of the first labeling; the others have the next ones.
+            partitions: `class_partitions` of the labelings, where they are at hand.
         """
         if not self.tolerance:
-            values = class_joint_entropies(gram, labelings, self.alpha, self.dtype)
+            values = class_joint_entropies(gram, partitions or labelings, self.alpha, self.dtype)
             return [Interval.of_exact(value) for value in values]
         return [
             certified_class_joint_entropy(gram, labels, self.alpha, min(room, self.tolerance), seed=seed + number)

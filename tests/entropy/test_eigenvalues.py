@@ -85,7 +85,7 @@ def test_batched_class_blocks_equal_single_ones(alpha):
     reverse = members[::-1]
     values = np.concatenate([np.linalg.eigvalsh(A[part[:, None], part].numpy()) for part in members])
     whole = joint_entropy(A, label_gram(torch.from_numpy(labels)), alpha=alpha).item()
-    for found in spectrum.block_entropies(A, [members, reverse], alpha, torch.float64):
+    for found in spectrum.block_entropies(A, spectrum.Partitions([members, reverse]), alpha, torch.float64):
         assert found.item() == pytest.approx(spectral_entropy(values, alpha), abs=near(alpha))
         assert found.item() == pytest.approx(whole, abs=near(alpha))
     assert class_joint_entropy(A, torch.from_numpy(labels), alpha) == pytest.approx(whole, abs=near(alpha))
