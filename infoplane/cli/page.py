@@ -33,11 +33,17 @@ from infoplane.estimators.registry import ESTIMATOR, NAMES, named_settings
     ),
 )
 @click.argument("runs", nargs=-1, required=True, type=RUN_FILE, callback=repetitions)
-@option("--each", is_flag=True, help="Show each run by itself, not the mean of those that differ in their seeds.")
+@option(
+    "--each",
+    is_flag=True,
+    help="Show each run by itself, not the mean of those that differ in their seeds.",
+    heading="Runs",
+)
 @option(
     "--judge",
     is_flag=True,
     help="Judge the runs as infoplane analyze does, in minutes; otherwise its report is shown, where there is one.",
+    heading="Runs",
 )
 @option("--estimator", default="renyi", help=f"What to show, of {', '.join(NAMES)}.", heading=ESTIMATOR)
 @option(

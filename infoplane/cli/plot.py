@@ -17,6 +17,7 @@ from infoplane.cli.options import (
     batches_of,
     estimation_options,
     examples,
+    given,
     in_options,
     loading,
     option,
@@ -180,7 +181,9 @@ class Paper:
 )
 @option("--force", is_flag=True, help="Overwrite files that infoplane did not make, too.", heading=OUTPUT)
 @talkative
+@click.pass_context
 def plot(
+    ctx: click.Context,
     runs: Sequence[Path],
     estimator: str,
     data_root: Path | None,
@@ -220,6 +223,8 @@ def plot(
                 "--data-root is for the pictures of a comparison; give its folder, or leave it out"
             )
         _plot_runs(runs, settings, output, _stem(runs, settings, name), animate, paper, force, batches, execution)
+    elif chosen := [param.opts[0] for param in ctx.command.params if _is_chosen(ctx, param)]:
+        raise InfoplaneError(f"{', '.join(chosen)}: for the figures of runs; name run files, or leave it out")
     elif animate:
         raise InfoplaneError("--animate is for the plane of runs; name run files")
     elif len(runs) > 1:
@@ -228,6 +233,11 @@ def plot(
         _plot_comparison(
             runs[0], settings, data_root, output or runs[0], f"{name}-" if name else "", force, batches, execution
         )
+
+
+def _is_chosen(ctx: click.Context, param: click.Parameter) -> bool:
+    """Whether somebody asked for something that only figures of runs have."""
+    return getattr(param, "heading", "") == FIGURE and bool(given(ctx, [str(param.name)]))
 
 
 def _stem(runs: Sequence[Path], settings: EstimatorSettings, name: str | None) -> str:

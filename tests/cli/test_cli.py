@@ -60,6 +60,7 @@ def test_plot_for_a_paper(recorded, tmp_path):
     assert "probe samples" not in (tmp_path / "paper-plane.svg").read_text()
     assert_one_line(recorded("plot", "run.h5", "-q", "--layers", "conv*"), "unknown layer 'conv*'")
     assert_one_line(recorded("plot", "run.h5", "-q", "--width", "0"), "--width", "inches")
+    assert_one_line(recorded("plot", ".", "-q", "--style", "classic"), "--style: for the figures of runs")
 
 
 def test_plot_animates_the_plane(recorded, tmp_path, monkeypatch):
