@@ -392,6 +392,7 @@ def compare(
     tune_lr: Sequence[float] = (),
     as_published: bool = False,
     jobs: int = 1,
+    scheduler: str | None = None,
     progress: bool = False,
     **settings: Any,
 ) -> pd.DataFrame:
@@ -407,6 +408,8 @@ def compare(
         as_published: Take batch size and schedule that are not given from each method's publication; else they are
             the same for all, 128 and one-cycle.
         jobs: Trainings at once; times are then no good.
+        scheduler: Address of the scheduler of a Dask cluster whose workers train in place of this machine; they see
+            the folder by the same path.
         progress: Show a progress bar.
         settings: Settings that all methods share, as in `TrainingSettings`, where methods are given by name.
 
@@ -429,7 +432,7 @@ def compare(
         raise InfoplaneError("name at least one variant")
     if reference and reference not in wanted:
         raise unknown("variant", reference, wanted)
-    execution, place = Execution(jobs, progress=progress), Path(folder)
+    execution, place = Execution(jobs, scheduler, progress), Path(folder)
     numbers = range(seeds) if isinstance(seeds, int) else list(seeds)
     trainings = plan(wanted, numbers, place)
     refuse_unlike({job.path: dataclasses.asdict(job.settings) for job in trainings})
@@ -444,7 +447,7 @@ def compare(
     run_jobs(trainings, execution, lambda job: update_results(place, [job.path]))
     table = update_results(place)
     refuse_mixture({str(place): table})
-    table = add_informations(table, place, execution=Execution(progress=progress))
+    table = add_informations(table, place, execution=Execution(None, scheduler, progress))
     return comparison_table(table, reference or next(iter(wanted)), margin)
 
 

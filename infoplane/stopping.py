@@ -91,6 +91,19 @@ def time_limit(seconds: float) -> Iterator[None]:
             signal.setitimer(signal.ITIMER_REAL, *before)
 
 
+_collecting: list[list[int]] = []
+
+
+def ask_to_stop(number: int) -> None:
+    """Asks all work of this process that is within `stop_requests` to stop, as a signal does, in whatever thread.
+
+    Args:
+        number: Number of the signal in whose place this stands.
+    """
+    for received in _collecting:
+        received.append(number)
+
+
 @contextlib.contextmanager
 def stop_requests() -> Iterator[list[int]]:
     """Collects what asks to stop, so that it takes effect where the block looks; a second one acts at once.
@@ -106,7 +119,11 @@ def stop_requests() -> Iterator[list[int]]:
 
     limited = hasattr(signal, "SIGALRM") and signal.getsignal(signal.SIGALRM) is _stop
     with on_stop(receive, ("SIGINT", "SIGTERM", "SIGHUP", *(["SIGALRM"] if limited else []))) as before:
-        yield received
+        _collecting.append(received)
+        try:
+            yield received
+        finally:
+            _collecting.remove(received)
 
 
 def _stop(number: int, _frame: FrameType | None) -> None:

@@ -17,6 +17,8 @@ from infoplane.cli.options import (
     given,
     loading,
     option,
+    scheduler_of,
+    scheduler_option,
     settings_options,
     tables_of,
     talkative,
@@ -37,6 +39,7 @@ COMPARISON = "Comparison"
         "infoplane compare --methods sgd,greedy-dib --beta 0,1e-4,1e-2,1 --seeds 5 -o sweep",
         "infoplane compare --validation 0.1 --tune-lr 0.1,0.3,1,3 --methods sgd,greedy-ce,predsim -o tuned",
         "infoplane compare --config comparison.toml -o comparison   # a table a variant: [wide] method = 'sgd' …",
+        "infoplane compare --scheduler tcp://10.0.0.1:8786 -o comparison   # a Dask cluster, a shared folder",
         "infoplane compare --merge here/results.csv there/results.csv -o all   # of several machines",
         "infoplane plot comparison",
     ),
@@ -89,10 +92,12 @@ COMPARISON = "Comparison"
 @option(
     "--jobs",
     type=click.IntRange(1),
-    default=1,
+    default=None,
+    show_default="1",
     help="Trainings at once; times are then no good.",
     heading=COMPARISON,
 )
+@scheduler_option(COMPARISON)
 @option(
     "--merge",
     is_flag=True,
@@ -121,7 +126,8 @@ def compare(
     tune_lr: tuple[float, ...],
     as_published: bool,
     margin: float,
-    jobs: int,
+    jobs: int | None,
+    scheduler: str | None,
     merge: bool,
     output: Path,
     quiet: bool,
@@ -139,6 +145,7 @@ def compare(
         raise click.UsageError("RESULTS are for --merge; name methods by --methods")
     if merge:
         _refuse_training(ctx)
+    scheduler = scheduler_of(ctx, scheduler, jobs)
     with loading(quiet):
         from infoplane.api import compare as train_all
         from infoplane.api import merge as merge_all
@@ -157,7 +164,8 @@ def compare(
             margin=margin,
             tune_lr=tune_lr,
             as_published=as_published,
-            jobs=jobs,
+            jobs=jobs or 1,
+            scheduler=scheduler,
             progress=not quiet,
         )
     shown, caption, note = show(table, margin)

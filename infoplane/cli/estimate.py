@@ -16,9 +16,10 @@ from infoplane.cli.options import (
     batches_of,
     estimation_options,
     examples,
-    given,
     loading,
     option,
+    scheduler_of,
+    scheduler_option,
     talkative,
     verb,
 )
@@ -60,16 +61,7 @@ if TYPE_CHECKING:
     heading=ESTIMATOR,
 )
 @estimation_options
-@option(
-    "--scheduler",
-    metavar="ADDRESS",
-    default=None,
-    envvar="DASK_SCHEDULER_ADDRESS",
-    show_envvar=True,
-    show_default="this machine",
-    help="Scheduler of a Dask cluster to work in place of this machine.",
-    heading=ESTIMATOR,
-)
+@scheduler_option(ESTIMATOR)
 @talkative
 @click.pass_context
 def estimate(
@@ -98,12 +90,8 @@ def estimate(
     jobs, batches = options.pop("jobs"), batches_of(options)
     if not estimators:
         raise click.UsageError("name an estimator")
-    if jobs is not None and scheduler is not None:
-        if given(ctx, ["scheduler"]):
-            raise click.UsageError("--jobs is for this machine; with --scheduler the workers decide")
-        scheduler = None  # of the environment
     plain = named_settings(estimators, **options)
-    execution = Execution(jobs, scheduler, not quiet)
+    execution = Execution(jobs, scheduler_of(ctx, scheduler, jobs), not quiet)
     for settings, paths in _by_targets(runs, plain, target):
         for path, table in estimate_runs(paths, settings, batches, execution=execution):
             # Other runs may have their progress bars below.

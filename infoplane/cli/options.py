@@ -151,6 +151,39 @@ def estimation_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+def scheduler_option(heading: str) -> Decorator:
+    """Adds --scheduler to a verb whose work a cluster can do.
+
+    Args:
+        heading: The heading of the help under which it stands.
+    """
+    return option(
+        "--scheduler",
+        metavar="ADDRESS",
+        default=None,
+        envvar="DASK_SCHEDULER_ADDRESS",
+        show_envvar=True,
+        show_default="this machine",
+        help="Scheduler of a Dask cluster to work in place of this machine.",
+        heading=heading,
+    )
+
+
+def scheduler_of(ctx: click.Context, scheduler: str | None, jobs: int | None) -> str | None:
+    """The scheduler to work with: none where --jobs asks for this machine.
+
+    Args:
+        ctx: The context of the verb.
+        scheduler: What --scheduler says, or the environment.
+        jobs: What --jobs says.
+    """
+    if jobs is None or scheduler is None:
+        return scheduler
+    if given(ctx, ["scheduler"]):
+        raise click.UsageError("--jobs is for this machine; with --scheduler the workers decide")
+    return None  # that of the environment
+
+
 def batches_of(options: dict[str, Any]) -> Batches | None:
     """The batches asked for, taken out of the options; None for the whole probe."""
     from infoplane.estimators.batches import Batches

@@ -7,10 +7,12 @@ import itertools
 import logging
 import multiprocessing
 import os
+import platform
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
 from multiprocessing.synchronize import Event
@@ -21,10 +23,10 @@ import torch
 
 from infoplane.errors import InfoplaneError
 from infoplane.execution import QUIET, Execution
-from infoplane.files import make_folder, reason
+from infoplane.files import make_folder, reason, write_text
 from infoplane.runfile import open_run, trial_path
 from infoplane.settings import settings_of
-from infoplane.stopping import Stopped
+from infoplane.stopping import Stopped, ask_to_stop
 from infoplane.trainers.loop import Interrupted
 from infoplane.trainers.methods import method
 from infoplane.trainers.session import record, resume
@@ -138,7 +140,7 @@ def run_jobs(
 
     Args:
         trainings: The trainings.
-        execution: How many at once, one unless it says; each takes its share of the cores.
+        execution: How many at once, one unless it says, each with its share of the cores; or a cluster.
         finished: Called after each training that ended well; None for nothing.
 
     Raises:
@@ -157,7 +159,7 @@ def run_jobs(
             raise InfoplaneError(f"cannot write to {folder}: {reason(refused)}; choose another folder") from refused
     failed: list[str] = []
     with execution.counter(len(missing), "runs", "run") as counter:
-        for job, error in _results(missing, execution.jobs or 1):
+        for job, error in _results(missing, execution):
             counter.update()
             counter.note(f"{job.variant}, seed {job.settings.seed}")
             counter.line()
@@ -243,8 +245,12 @@ def _free(settings: TrainingSettings) -> dict[str, Any]:
     return {name: getattr(settings, name) for name in ("data_root", "device", "synchronous_path")}
 
 
-def _results(trainings: Sequence[Job], processes: int) -> Iterable[tuple[Job, str]]:
+def _results(trainings: Sequence[Job], execution: Execution) -> Iterable[tuple[Job, str]]:
     """Each job with what went wrong ("" for nothing), as they end."""
+    if execution.scheduler:
+        yield from _on_cluster(trainings, execution.scheduler)
+        return
+    processes = execution.jobs or 1
     if processes == 1:
         for job in trainings:
             yield job, _train(job)
@@ -264,6 +270,84 @@ def _results(trainings: Sequence[Job], processes: int) -> Iterable[tuple[Job, st
             stop.set()
             pool.shutdown(wait=True, cancel_futures=True)
             raise
+
+
+def _on_cluster(trainings: Sequence[Job], scheduler: str) -> Iterator[tuple[Job, str]]:
+    """The same by the workers of a Dask cluster, of which each trains one run at a time.
+
+    A run whose worker dies goes on with another one from its checkpoint.
+    """
+    from infoplane.estimators.engine.dask import connected
+
+    token = f".shared-{uuid.uuid4().hex}"
+    absolute = [_absolute(job) for job in trainings]
+    folders = {job.path.parent for job in absolute}
+    try:
+        for folder in folders:
+            write_text(folder / token, "Shows workers of a cluster that this is the folder that is meant.\n")
+        with connected(scheduler) as cluster:
+            calls = {place: (job, token) for place, job in enumerate(absolute)}
+            results = cluster.map(train_here, calls, lambda place: str(absolute[place].path), key="train")
+            try:
+                for place, error in results:
+                    yield trainings[place], error
+            except BaseException:
+                results.close()
+                cluster.everywhere(stop_here, [job.path for job in absolute])
+                raise
+    finally:
+        for folder in folders:
+            (folder / token).unlink(missing_ok=True)
+
+
+def _absolute(job: Job) -> Job:
+    """A job that means the same to a process in another folder."""
+    root = str(Path(job.settings.data_root).absolute())
+    return dataclasses.replace(
+        job, path=job.path.absolute(), settings=dataclasses.replace(job.settings, data_root=root)
+    )
+
+
+_training = threading.Lock()
+
+
+def train_here(job: Job, token: str) -> str:
+    """One training, on a worker of a cluster.
+
+    Args:
+        job: The training.
+        token: Name of a file that stands beside the run file, where this machine sees the folder that is meant.
+
+    Returns:
+        What went wrong; "" for nothing.
+    """
+    if not (job.path.parent / token).exists():
+        return (
+            f"a worker on {platform.node()} does not see {job.path.parent}; run files must lie on a file system "
+            "that all workers share"
+        )
+    # Random numbers are those of the process, so that two threads would draw each other's.
+    with _training:
+        _here.append(job.path)
+        try:
+            return "" if _is_finished(job) else _train(job)
+        except (InfoplaneError, Stopped) as error:
+            return str(error)
+        finally:
+            _here.remove(job.path)
+
+
+_here: list[Path] = []
+
+
+def stop_here(paths: Sequence[Path]) -> None:
+    """Asks the training of one of some runs to stop, if this worker has it.
+
+    Args:
+        paths: The run files.
+    """
+    if set(paths) & set(_here):
+        ask_to_stop(signal.SIGTERM)
 
 
 def _prepare(threads: int, parent: int, stop: Event) -> None:

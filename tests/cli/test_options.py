@@ -22,6 +22,7 @@ OF_COMPARE = {
     "tune_lr",
     "margin",
     "as_published",
+    "scheduler",
     "jobs",
     "merge",
     "output",

@@ -16,6 +16,7 @@ def variants_of(path):
     """The resolved settings of the variants that a configuration asks for, and the options that are no settings."""
     context = cli.commands["compare"].make_context("compare", ["--config", str(path)])
     names = ("results", "methods", "reference", "seeds", "tune_lr", "as_published", "margin", "jobs", "merge")
+    names += ("scheduler",)
     names += ("output", "quiet", "verbose")
     others = {name: context.params.pop(name) for name in names}
     variants = _variants(tables_of(context), context.params)

@@ -6,11 +6,13 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import filelock
 import pandas as pd
 import pytest
+from clusters import Processes, wait_for
 from planted import planted_run
 
 import infoplane as ip
@@ -169,6 +171,73 @@ def test_two_at_once_give_what_one_after_the_other_gives(tmp_path):
     one, two = (accuracies(tmp_path / str(processes)) for processes in (1, 2))
     assert len(one) == 2
     assert one == two
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    pytest.importorskip("distributed", reason="needs the extra infoplane[dask]")
+    processes = Processes(tmp_path_factory.mktemp("cluster"))
+    yield processes
+    processes.end()
+
+
+def test_a_killed_workers_run_goes_on_elsewhere_to_the_same_numbers(infoplane, cluster, tmp_path):
+    variants = {
+        "sgd": settings(epochs=80, batch_size=20, widths=(64, 64)),
+        "greedy-ce": settings(epochs=80, batch_size=20, widths=(64, 64), method="greedy-ce", aux="linear"),
+    }
+    alone, shared = (plan(variants, [0], tmp_path / name) for name in ("alone", "shared"))
+    run_jobs(alone)
+    first, _ = cluster.start_workers(2)
+    done = []
+    with ThreadPoolExecutor(1) as thread:
+        trained = thread.submit(run_jobs, shared, Execution(scheduler=cluster.address), done.append)
+        wait_for(lambda: all(job.path.with_suffix(".ckpt").exists() for job in shared))
+        cluster.kill(first)
+        assert not done
+        trained.result(timeout=200)
+    assert {job.path for job in done} == {job.path for job in shared}
+    assert accuracies(tmp_path / "shared") == accuracies(tmp_path / "alone")
+    for one, other in zip(alone, shared, strict=True):
+        with open_run(one.path) as left, open_run(other.path) as right:
+            assert left.results["test_loss"] == right.results["test_loss"]
+            assert [s.step for s in left.snapshots] == [s.step for s in right.snapshots]
+    # Nothing that was made for the cluster stays.
+    assert not list((tmp_path / "shared").rglob(".shared-*"))
+
+
+def test_the_verb_trains_on_a_cluster(infoplane, cluster, tmp_path):
+    cluster.ensure(1)
+    arguments = ["compare", *ARGUMENTS, "--methods", "sgd", "--lr", 0.1, "--seeds", 2]
+    code, _, complaint = infoplane(*arguments, "--scheduler", cluster.address, "-o", "shared")
+    assert code == 0, complaint
+    assert infoplane(*arguments, "-o", "alone")[0] == 0
+    assert accuracies(tmp_path / "shared") == accuracies(tmp_path / "alone")
+    assert len(pd.read_csv(tmp_path / "shared" / "results.csv")) == 2
+
+
+def test_a_stop_reaches_the_workers(cluster, tmp_path):
+    cluster.ensure(1)
+    long = [*ARGUMENTS, "--epochs", "100000", "--methods", "sgd", "--seeds", "2", "--quiet", "-o", str(tmp_path)]
+    command = [sys.executable, "-m", "infoplane", "compare", *long, "--scheduler", cluster.address]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    try:
+        wait_for(lambda: list(tmp_path.glob("sgd/*.ckpt")))
+        process.terminate()
+        _, complaint = process.communicate(timeout=100)
+    finally:
+        process.kill()
+    assert process.returncode == 128 + signal.SIGTERM
+    assert complaint.splitlines()[-1].startswith("stopped by SIGTERM")
+    # The worker gives the run back.
+    [path] = tmp_path.glob("sgd/*.ckpt")
+    wait_for(lambda: not open_run(path.with_suffix(".h5")).left_open)
+    wait_for(lambda: not cluster.tasks())
+
+
+def test_a_worker_that_does_not_see_the_folder_says_so(tmp_path):
+    [job] = plan({"sgd": settings()}, [0], tmp_path)
+    assert "run files must lie on a file system that all workers share" in compare.train_here(job, "token")
 
 
 @pytest.fixture
@@ -342,10 +411,3 @@ def test_workers_end_with_a_killed_parent(tmp_path):
     assert before == [path.stat().st_mtime_ns for path in tmp_path.glob("sgd/*.ckpt")]
     with filelock.FileLock(tmp_path / "sgd" / ".seed0.h5.lock", timeout=0):
         pass
-
-
-def wait_for(condition, seconds=120):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)

@@ -1,8 +1,8 @@
-"""The work on the layers of runs, done by the workers of a Dask cluster (extra `infoplane[dask]`).
+"""Work by the workers of a Dask cluster (extra `infoplane[dask]`): on the layers of runs, and whole trainings.
 
-One task is one layer at one snapshot. Workers open the run file by its absolute path, so it must lie on a file
-system that they share; the labels, S(X) and the Gram matrix of X are found once in each worker process. The
-scheduler gives the tasks of a worker that died to others. Only this module knows Dask.
+Of estimates one task is one layer at one snapshot. Workers open the run file by its absolute path, so it must lie
+on a file system that they share; the labels, S(X) and the Gram matrix of X are found once in each worker process.
+The scheduler gives the tasks of a worker that died to others. Only this module knows Dask.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import contextlib
 import logging
 import pkgutil
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +34,7 @@ try:
 except ImportError:
     raise InfoplaneError('a cluster needs Dask; install it: pip install "infoplane[dask]"') from None
 
+K = TypeVar("K")
 T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
@@ -142,48 +143,71 @@ class Cluster:
             InfoplaneError: A task failed, killed all workers that took it, or found no run file; the scheduler
                 was lost.
         """
-        futures: dict[Future, Item] = {}
+        steps = run.snapshots
+        results = self.map(
+            perform,
+            {item: (item, extra) for item, extra in tasks.items()},
+            lambda item: f"layer '{item[1]}' at step {steps[item[0]].step} of {run.path}",
+            key=label,
+            # Run after run, so that a worker holds few of them.
+            priority=-self._turns.setdefault(run.run_id, len(self._turns)),
+            assignment=Assignment.of(run, parts),
+            work=work,
+        )
+        with contextlib.closing(results):
+            yield from self._execution.bar(results, f"{run.path.name}: {label}", len(tasks))
+
+    def map(
+        self, function: Callable[..., T], calls: Mapping[K, tuple[Any, ...]], words: Callable[[K], str], **how: Any
+    ) -> Generator[tuple[K, T], None, None]:
+        """Calls a function on the workers; what is not done when the generator is closed is cancelled.
+
+        Args:
+            function: A function of a module that the workers have.
+            calls: Its positional arguments, by names of the calls.
+            words: What a call is about, for an error.
+            how: Arguments by keyword, and `key` and `priority` of Dask.
+
+        Yields:
+            Names of the calls with what they gave, as they end.
+
+        Raises:
+            InfoplaneError: A call failed, or killed all workers that took it; the scheduler was lost.
+        """
+        futures: dict[Future, K] = {}
         try:
-            futures = self._submit(run, parts, work, tasks, label)
+            if self._client.status != "running":
+                raise self._lost()
+            made = self._client.map(function, *zip(*calls.values(), strict=True), pure=False, **how)
+            self._waiting.update(made)
+            futures = dict(zip(made, calls, strict=True))
             if self._stopped:
                 raise self._lost()
-            results = as_completed([*futures], loop=self._client.loop)
-            for future in self._execution.bar(results, f"{run.path.name}: {label}", len(tasks)):
-                item = futures.pop(future)
+            for future in as_completed(made, loop=self._client.loop):
+                call = futures.pop(future)
                 self._waiting.discard(future)
-                yield item, self._result(future, run, item)
+                yield call, self._result(future, words(call))
         finally:
             self._cancel(futures)
 
-    def _submit(
-        self, run: Run, parts: Sequence[Part], work: Work, tasks: Mapping[Item, Any], label: str
-    ) -> dict[Future, Item]:
-        if self._client.status != "running":
-            raise self._lost()
-        futures = self._client.map(
-            perform,
-            [*tasks],
-            [*tasks.values()],
-            assignment=Assignment.of(run, parts),
-            work=work,
-            key=label,
-            pure=False,
-            # Run after run, so that a worker holds few of them.
-            priority=-self._turns.setdefault(run.run_id, len(self._turns)),
-        )
-        self._waiting.update(futures)
-        return dict(zip(futures, tasks, strict=True))
+    def everywhere(self, function: Callable[..., Any], *arguments: Any) -> None:
+        """Calls a function on all workers, which say nothing of it; those that do not answer are left out.
 
-    def _result(self, future: Future, run: Run, item: Item) -> Any:
+        Args:
+            function: A function of a module that the workers have.
+            arguments: Its arguments.
+        """
+        with contextlib.suppress(InfoplaneError, OSError):
+            self._answer(lambda: self._client.run(function, *arguments, on_error="ignore"))
+
+    def _result(self, future: Future, words: str) -> Any:
         try:
             return self._fetched(future)
         except InfoplaneError:
             raise
         except KilledWorker as error:
-            step = run.snapshots[item[0]].step
             raise InfoplaneError(
-                f"layer '{item[1]}' at step {step} of {run.path} killed every worker that took it; "
-                "have they memory enough? their logs say more"
+                f"{words} killed every worker that took it; have they memory enough? their logs say more"
             ) from error
         except (CancelledError, CommClosedError) as error:
             raise self._lost() from error
@@ -209,7 +233,7 @@ class Cluster:
     def _lost(self) -> InfoplaneError:
         return InfoplaneError(
             f"the Dask scheduler at {self._address} was lost or gave the work up; what was done is kept, "
-            "estimate again for the rest"
+            "the same command goes on"
         )
 
     def refuse_other_versions(self) -> None:
@@ -256,10 +280,10 @@ class Cluster:
         except TimeoutError:
             raise InfoplaneError(
                 f"the Dask scheduler at {self._address}, or one of its workers, has not answered for "
-                f"{ANSWER_SECONDS:g} seconds; what was done is kept, estimate again for the rest"
+                f"{ANSWER_SECONDS:g} seconds; what was done is kept, the same command goes on"
             ) from None
 
-    def _cancel(self, futures: set[Future] | Mapping[Future, Item]) -> None:
+    def _cancel(self, futures: Collection[Future]) -> None:
         if self._client.status == "running" and futures:
             self._client.cancel([*futures])
         self._waiting.difference_update([*futures])
