@@ -16,8 +16,8 @@ from infoplane.estimators.renyi import RenyiSettings
 from infoplane.execution import QUIET, Execution
 from infoplane.runfile import data_text, open_run, run_names
 
-# Of these, the last two say what else was recorded, and of which run a path is.
-MAY_DIFFER = {"seed", "data_root", "device", "synchronous_path", "trajectory_of"}
+# Of these, the last three say what else was recorded or measured, and of which run a path is.
+MAY_DIFFER = {"seed", "data_root", "device", "robustness", "synchronous_path", "trajectory_of"}
 
 
 def gather(

@@ -147,9 +147,11 @@ def compare(
         _refuse_training(ctx)
     scheduler = scheduler_of(ctx, scheduler, jobs)
     with loading(quiet):
+        from infoplane.analysis.comparison.measures import measures_table
+        from infoplane.analysis.comparison.results import read_results
         from infoplane.api import compare as train_all
         from infoplane.api import merge as merge_all
-        from infoplane.reporting.methods import show
+        from infoplane.reporting.methods import show, show_measures
         from infoplane.reporting.tables import markdown, save_table
 
     if merge:
@@ -168,11 +170,16 @@ def compare(
             scheduler=scheduler,
             progress=not quiet,
         )
-    shown, caption, note = show(table, margin)
-    name = f"comparison-to-{reference}" if reference else "comparison"
-    for path in save_table(table, shown, output / name, caption, note):
-        say(path)
-    say(markdown(shown))
+    measures = measures_table(read_results(output), table["variant"].iloc[0], margin)
+    shown = show(table, margin)
+    ending = f"-to-{reference}" if reference else ""
+    for name, numbers, (text, caption, note) in (
+        ("comparison", table, shown),
+        ("measures", measures, show_measures(measures, margin)),
+    ):
+        for path in save_table(numbers, text, output / f"{name}{ending}", caption, note):
+            say(path)
+    say(markdown(shown[0]))
     say(f"now: infoplane plot {output}")
 
 

@@ -54,6 +54,7 @@ def data_text(config: Mapping[str, Any]) -> str:
         "cut to the sign" if config.get("region") == "sign" else "",
         f"{count:,} training samples" if count else "",
         f"{100 * held_out:g} % held out" if held_out else "",
+        f"{100 * config['label_fraction']:g} % of the training split" if config.get("label_fraction") else "",
         f"{100 * permuted:g} % of labels permuted" if permuted else "",
         f"{100 * noise:g} % label noise, {config.get('label_noise_kind') or 'permuted'}" if noise else "",
         "with boxes" if config.get("task") == "classes+boxes" else "",

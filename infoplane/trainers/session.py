@@ -37,6 +37,7 @@ from infoplane.trainers.evaluate import predict, scores
 from infoplane.trainers.loop import Interrupted, Loop, Recipe, count_steps, stages
 from infoplane.trainers.optim import build_optimizer, is_length_free, lr_factor
 from infoplane.trainers.results import results_of
+from infoplane.trainers.robustness import refuse_no_images, robustness
 from infoplane.trainers.settings import TrainingSettings, window_of
 from infoplane.trainers.task import Task
 
@@ -147,6 +148,8 @@ class _Session:
         self.execution = execution
         self.checkpoint = beside(path, ".ckpt")
         self.dataset = _load(settings, download).to(device_of(device))
+        if settings.robustness:
+            refuse_no_images(self.dataset)
         self.task = Task(self.dataset.spec.classes, boxes=settings.task == "classes+boxes")
         if self.task.boxes and self.dataset.train.boxes is None:
             raise InfoplaneError(f"data set '{settings.dataset}' has no boxes; leave out `task='classes+boxes'`")
@@ -199,9 +202,12 @@ class _Session:
             outputs, targets = predict(self.loop.units, self.dataset, self.dataset.test, everything)
             found = scores(self.task, outputs, targets)
             if recorder:
+                numbers, arrays = results_of(self.loop, self.task, outputs, targets, found)
+                if self.settings.robustness and outputs[-1] is not None:
+                    numbers |= robustness(self.loop.units, self.dataset, self.task, outputs[-1])
                 # Before the results, by which a run counts as finished.
                 recorder.finish()
-                recorder.set_results(*results_of(self.loop, self.task, outputs, targets, found))
+                recorder.set_results(numbers, arrays)
             barrier()
         return found[-1].accuracy
 
@@ -323,6 +329,9 @@ def _load(settings: TrainingSettings, download: bool) -> Dataset:
         dataset = subset(dataset, settings.train_size)
     if settings.validation:
         dataset = hold_out(dataset, settings.validation)
+    if settings.label_fraction is not None:
+        size = max(round(settings.label_fraction * len(dataset.train)), dataset.spec.classes)
+        dataset = subset(dataset, size, settings.seed)
     if settings.permute_labels:
         dataset = permute_labels(dataset, settings.permute_labels, settings.seed)
     if settings.label_noise is not None:

@@ -73,6 +73,13 @@ class TrainingSettings:
         "split once, at the end.",
         DATA,
     )
+    label_fraction: float | None = setting(
+        None,
+        "Train on so large a share of the training split, balanced over the classes; another part for each seed.",
+        DATA,
+        unset="all",
+        range=Range("above 0 and at most 1", lambda value: 0 < value <= 1),
+    )
     permute_labels: float = setting(
         0.0,
         "Share of the training labels permuted among themselves; 1 is the control of shuffled labels.",
@@ -144,6 +151,13 @@ class TrainingSettings:
         "Samples of each split on which a snapshot measures loss and accuracy.",
         RECORDING,
         range=at_least(1),
+    )
+
+    robustness: bool = setting(
+        False,
+        "At the end score test images with noise, blur and more brightness too, and how well they are told from "
+        "images of no class.",
+        RECORDING,
     )
 
     method: str = setting("sgd", f"How to train: {', '.join(METHODS)}.", OPTIMISATION)

@@ -289,8 +289,9 @@ def test_tuning_needs_a_validation_split(tmp_path):
 def test_the_verb_trains_and_tabulates(infoplane, tmp_path):
     code, out, complaint = infoplane("compare", *ARGUMENTS, "--methods", "sgd,greedy-ce", "--seeds", 2, "-o", "c")
     assert code == 0, complaint
-    assert {path.name for path in (tmp_path / "c").glob("comparison.*")} == {
-        "comparison.csv", "comparison.md", "comparison.tex",
+    made = {path.name for path in (tmp_path / "c").glob("*.*") if not path.name.startswith(".")}
+    assert made == {
+        "results.csv", *(f"{name}.{end}" for name in ("comparison", "measures") for end in ("csv", "md", "tex")),
     }  # fmt: skip
     table = pd.read_csv(tmp_path / "c" / "comparison.csv")
     assert table["variant"].tolist() == ["sgd", "greedy-ce"]

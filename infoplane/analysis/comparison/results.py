@@ -35,12 +35,15 @@ VARIED = {*MAY_DIFFER, *_VARIED.split()}
 # Shuffled labels are learnt by heart, which takes fewer samples: a control beside the methods and none of them.
 _CONTROL = {*VARIED, "train_size"}
 MEASURES = (
-    *("test_accuracy", "test_iou", "test_nll", "calibration_error", "validation_accuracy", "peak_bytes"),
-    *("saved_bytes", "cache_bytes", "peak_rss", "seconds", "images_per_second", "flops", "epochs", "steps"),
-    *("parameters", "auxiliary_parameters"),
+    *("test_accuracy", "test_iou", "test_nll", "calibration_error", "corrupted_accuracy", "ood_auroc"),
+    *("validation_accuracy", "peak_bytes", "saved_bytes", "cache_bytes", "peak_rss", "seconds"),
+    *("images_per_second", "flops", "epochs", "steps", "parameters", "auxiliary_parameters"),
 )
 # Columns of lists and tables, in JSON; settings follow, each behind its prefix and as text.
-NESTED = ("class_accuracy", "class_iou", "blocks", "confusion", "curves", "informations")
+NESTED = (
+    *("class_accuracy", "class_iou", "blocks", "confusion", "corruptions", "outsiders", "curves"),
+    "informations",
+)
 SETTING = "setting."
 ABOUT = ["variant", "method", "seed", "subject"]
 _WORDS = ("variant", "method", "dataset", "model", "subject", "run", "run_id", "version", "device", "aux", "order")
@@ -70,8 +73,9 @@ def runs_table(paths: Sequence[Path]) -> pd.DataFrame:
         Numbers: `seed`, `beta` (the first β), `lr`, `lr_trials` (of how many it was chosen), `batch_size`, and
         `MEASURES` as in docs/run-file.md, NaN where they were not measured. In JSON, "" where there is nothing:
         `class_accuracy` and `class_iou` by class, `blocks` (test accuracy by block), `confusion` (true classes in
-        rows), `curves` (metrics by snapshot), `informations` (see `infoplane.analysis.comparison.information`). All
-        settings but the folder of the data, as text in `setting.NAME`.
+        rows), `corruptions` and `outsiders` (scores by kind of image), `curves` (metrics by snapshot),
+        `informations` (see `infoplane.analysis.comparison.information`). All settings but the folder of the data,
+        as text in `setting.NAME`.
     """
     rows = []
     for path in paths:
@@ -180,6 +184,9 @@ def read_results(path: Path) -> pd.DataFrame:
             table[name] = without_quotes(table[name])
         else:
             table[name] = pd.to_numeric(table[name], errors="coerce")
+    # An older infoplane measured less.
+    table = table.assign(**{name: np.nan for name in MEASURES if name not in table})
+    table = table.assign(**{name: "" for name in NESTED if name not in table})
     if table["seed"].isna().any():
         raise InfoplaneError(f"{file} has a row without a seed; make it again: infoplane compare")
     return table.astype({"seed": int})
@@ -333,6 +340,7 @@ def _row(path: Path, run: Run) -> dict[str, Any]:
         "class_iou": _class_iou(run, totals),
         "blocks": encoded(results.get("blocks", {})),
         "confusion": encoded(confusion),
+        **{name: encoded(results[name]) if name in results else "" for name in ("corruptions", "outsiders")},
         "curves": encoded({name: column.tolist() for name, column in run.metrics.drop(columns="snapshot").items()}),
         "informations": "",
         **_as_columns(run.config),

@@ -1,0 +1,86 @@
+"""Measures besides accuracy: calibration, images unlike those of training, and compression at equal accuracy.
+
+A method *compresses* where S(T) and I(X;T) less its null, averaged over the hidden layers, are both below those of
+the reference, each with the whole 95 % interval of its paired difference, at comparable or better accuracy.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from infoplane.analysis.comparison.methods import MARGIN, comparison_table, paired_difference
+from infoplane.analysis.comparison.results import ABOUT, decoded, records
+
+QUANTITIES = ("S_T", "I_XT_corrected")
+_SCORES = ("test_accuracy", "test_nll", "calibration_error", "corrupted_accuracy", "ood_auroc")
+
+
+def measures_table(runs: pd.DataFrame, reference: str = "sgd", margin: float = MARGIN) -> pd.DataFrame:
+    """Scores besides accuracy, and what hidden layers hold at the end of training against a reference.
+
+    Args:
+        runs: A table of `infoplane.analysis.comparison.results.runs_table`.
+        reference: The variant that the others are compared with, such as greedy-ce with the same blocks.
+        margin: How far below the reference a comparable method may be, in accuracy.
+
+    Returns:
+        One row per variant, the reference first: `variant`, `subject`, `seeds`; `test_accuracy`, `test_nll` (nats),
+        `calibration_error`, `corrupted_accuracy` and `ood_auroc` with `<name>_sd`; `gap_low` of the accuracy; of
+        S_T and I_XT_corrected the mean over hidden layers and seeds in bits, the mean paired difference
+        `<name>_gap` and the ends of its 95 % interval, `<name>_low` and `<name>_high` (NaN without three seeds, or
+        with other layers than the reference); `compresses`, "yes" or "no", "" where it cannot be said.
+
+    Raises:
+        InfoplaneError: As for `infoplane.analysis.comparison.methods.comparison_table`.
+    """
+    compared = comparison_table(runs, reference, margin)
+    columns = [
+        "variant",
+        "subject",
+        "seeds",
+        *(part for name in _SCORES for part in (name, f"{name}_sd")),
+        "gap_low",
+    ]
+    hidden = hidden_informations(runs)
+    means = {name: hidden.pivot(index="seed", columns="variant", values=name) for name in QUANTITIES}
+    layers = hidden.groupby("variant")["layers"].first()
+    rows = []
+    for row in records(compared[columns]):
+        variant = row["variant"]
+        alike = variant != reference and layers.get(variant) == layers.get(reference)
+        for name, table in means.items():
+            row[name] = table[variant].mean() if variant in table else np.nan
+            gap = (np.nan,) * 3
+            if alike and variant in table:
+                gap = paired_difference(table[variant].to_numpy(), table[reference].to_numpy())[:3]
+            row |= dict(zip((f"{name}_gap", f"{name}_low", f"{name}_high"), gap, strict=True))
+        rows.append({**row, "compresses": _compresses(row, margin)})
+    return pd.DataFrame(rows)
+
+
+def hidden_informations(runs: pd.DataFrame) -> pd.DataFrame:
+    """Means over the hidden layers of each run at its last snapshot, of those whose informations are known.
+
+    Args:
+        runs: A table of `infoplane.analysis.comparison.results.runs_table`.
+
+    Returns:
+        One row per run: `variant`, `method`, `seed`, `subject`, `layers` (names), `S_T` and `I_XT_corrected`, bits.
+    """
+    rows = []
+    for row in records(runs[[*ABOUT, "informations"]]):
+        known = decoded(row.pop("informations"))
+        if known is not None:
+            # The last layer holds the logits.
+            values = pd.DataFrame(known).sort_values("depth").iloc[:-1]
+            means = {name: values[name].astype(float).mean() if name in values else np.nan for name in QUANTITIES}
+            rows.append({**row, "layers": ", ".join(values["layer"]), **means})
+    return pd.DataFrame(rows, columns=[*ABOUT, "layers", *QUANTITIES])
+
+
+def _compresses(row: dict[str, float], margin: float) -> str:
+    highs = [row[f"{name}_high"] for name in QUANTITIES]
+    if not np.isfinite([*highs, row["gap_low"]]).all():
+        return ""
+    return "yes" if max(highs) < 0 and row["gap_low"] >= -margin else "no"

@@ -1,0 +1,68 @@
+"""Measures besides accuracy on planted results."""
+
+import numpy as np
+import pytest
+from planted import planted_comparison
+
+from infoplane.analysis.comparison.information import add_informations
+from infoplane.analysis.comparison.measures import hidden_informations, measures_table
+from infoplane.analysis.comparison.results import encoded, runs_table, update_results
+from infoplane.estimators.engine.estimate import estimate_run
+from infoplane.estimators.renyi import RenyiSettings
+from infoplane.execution import Execution
+from infoplane.reporting.methods import show_measures
+
+NAMES = ("first", "second", "logits")
+
+
+def planted(tmp_path, **variants):
+    """Variants of three seeds, each an accuracy and what its two hidden layers hold in bits."""
+    paths = planted_comparison(tmp_path, {name: [accuracy] * 3 for name, (accuracy, _) in variants.items()})
+    runs = runs_table(paths)
+    cells = []
+    for variant, seed in zip(runs["variant"], runs["seed"], strict=True):
+        bits = variants[variant][1] + 0.125 * seed * np.array([1.0, 1.0, 0.0])
+        columns = {"layer": NAMES, "depth": [1, 2, 3], "S_T": bits, "I_XT_corrected": [None] * 3}
+        cells.append(encoded({**columns, "I_XT_corrected": bits / 2}))
+    wobble = 2**-10 * np.where(runs["variant"] == "sgd", 0, runs["seed"])
+    return runs.assign(informations=cells, test_accuracy=runs["test_accuracy"] + wobble)
+
+
+def test_compression_counts_at_equal_accuracy_only(tmp_path):
+    variants = {
+        "sgd": (0.9, [3.0, 2.0, 1.0]),
+        "greedy-ce": (0.9, [2.0, 1.0, 9.0]),
+        "predsim": (0.5, [1.0, 1.0, 1.0]),
+    }
+    variants["hsic"] = (0.9, [3.5, 2.0, 0.0])
+    table = measures_table(planted(tmp_path, **{k: (a, np.array(b)) for k, (a, b) in variants.items()}))
+    table = table.set_index("variant")
+    # The layer of the logits does not count.
+    assert table.loc["sgd", "S_T"] == 2.625
+    assert table.loc["greedy-ce", "S_T_gap"] == pytest.approx(-1)
+    assert table.loc["greedy-ce", "I_XT_corrected_high"] == pytest.approx(-0.5)
+    assert table["compresses"].to_dict() == {"sgd": "", "greedy-ce": "yes", "predsim": "no", "hsic": "no"}
+    shown, _, note = show_measures(table.reset_index(), 0.01)
+    assert shown["S(T) [bits]"].tolist()[0] == "2.62"
+    assert "1.62 (−1.00 [−1.00, −1.00])" in shown["S(T) [bits]"].tolist()
+    assert "difference to sgd" in note
+
+
+def test_without_informations_nothing_is_said_of_compression(tmp_path):
+    runs = runs_table(planted_comparison(tmp_path, {"sgd": [0.9] * 3, "hsic": [0.9] * 3}))
+    table = measures_table(runs)
+    assert set(table["compresses"]) == {""}
+    shown = show_measures(table, 0.01)[0]
+    assert list(shown) == [
+        "method", "seeds", "test accuracy [%]", "negative log-likelihood [nats]", "calibration error [%]",
+    ]  # fmt: skip
+
+
+def test_means_are_those_of_the_estimates(tmp_path):
+    [path] = planted_comparison(tmp_path, {"sgd": [0.9]})
+    runs = add_informations(update_results(tmp_path), tmp_path, execution=Execution(1))
+    [row] = hidden_informations(runs).to_dict("records")
+    last = estimate_run(path, RenyiSettings(), last=True, execution=Execution(1))
+    for name in ("S_T", "I_XT_corrected"):
+        assert row[name] == pytest.approx(last[name].iloc[:-1].mean())
+    assert row["layers"] == "conv1, conv2"
