@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import h5py
+import numpy as np
+
+from infoplane.runfile.schema import Damaged
 
 SAMPLE, PAIR = "sample", "pair"
 # Of the arrays over the test split; others among the results have names of their own.
@@ -62,20 +65,40 @@ def is_scale(data: h5py.Dataset) -> bool:
 
 
 def renew_axes(group: h5py.Group) -> None:
-    """Makes the scales in a group and below it anew: those of a copy point into the file that it was made of."""
+    """Makes the scales in a group and below it anew: those of a copy point into the file that it was made of.
+
+    Args:
+        group: The group.
+
+    Raises:
+        Damaged: What names the axes of an array is something else.
+    """
     members = [group[name] for name in group]
     arrays = [member for member in members if isinstance(member, h5py.Dataset)]
     for array in arrays:
         if is_scale(array):
             del group[array.name]
+    others = list(group)
     for array in arrays:
         if array and _LABELS in array.attrs:
-            names = [dimension.label for dimension in array.dims]
-            array.attrs.pop(_SCALES, None)
-            name_axes(array, names)
+            names = _labels(array)
+            for attribute in (_LABELS, _SCALES):
+                array.attrs.pop(attribute, None)
+            name_axes(array, free(names, others))
     for member in members:
         if isinstance(member, h5py.Group):
             renew_axes(member)
+
+
+def _labels(array: h5py.Dataset) -> list[str]:
+    """The names of the axes as they are stored; HDF5 crashes where it reads them and they are something else."""
+    names = np.asarray(array.attrs[_LABELS]).tolist()
+    are_names = isinstance(names, list) and all(
+        isinstance(name, str) and name and "/" not in name for name in names
+    )
+    if not are_names or len(names) != array.ndim:
+        raise Damaged(f"the names of the axes of {array.name} are {names!r:.60}")
+    return list(names)
 
 
 def _scale(group: h5py.Group, name: str, size: int) -> h5py.Dataset:

@@ -31,6 +31,7 @@ from infoplane.runfile.schema import (
     PARAMETERS,
     SCHEMA_VERSION,
     Closing,
+    Damaged,
     LayerInfo,
     Probe,
     block_extents,
@@ -386,6 +387,8 @@ def _rewrite(
                 new.pop("results", None)
             if results is not None:
                 _write_results(new, *results)
+    except Damaged as error:
+        raise RunFileError(f"{path} is damaged: {error}; it is as it was; take a whole copy of it") from error
     except (OSError, RuntimeError) as error:
         raise WriteFailed(f"cannot copy {path} ({reason(error)}); it is as it was; free some space") from error
 

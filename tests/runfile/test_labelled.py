@@ -82,6 +82,21 @@ def test_files_without_names_are_read_and_gone_on_with(path):
         assert run.to_xarray().sizes["step"] == 3
 
 
+@pytest.mark.parametrize("labels", [True, "sample", ["a/b"], [""], ["a", "b", "c"], 3.0])
+def test_names_of_axes_that_are_something_else_are_named(path, labels):
+    """HDF5 crashes where it reads them."""
+    with open_run(path) as run:
+        place = f"{run.snapshots[0].place}/{run.layers[0].name}"
+    with h5py.File(path, "r+") as file:
+        del file[place].attrs["DIMENSION_LABELS"]
+        file[place].attrs["DIMENSION_LABELS"] = labels
+    damaged = pytest.raises(InfoplaneError, match=r"is damaged: the names of the axes of .* are .*; it is as it")
+    with damaged, RunWriter.resume(path) as writer:
+        writer.set_config({"lr": 1})
+    with open_run(path) as run:
+        assert len(run.snapshots) == 3
+
+
 def test_no_axis_has_the_name_of_a_layer(tmp_path):
     layers = [LayerInfo(name, (2,)) for name in ("sample", "pair", "sample_axis1", "metrics", "step")]
     probe = Probe(Target(CLASSES, np.arange(6) % 2), np.ones(15), np.arange(6), (1,))
