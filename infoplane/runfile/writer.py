@@ -448,8 +448,8 @@ def _writing(path: Path) -> Iterator[None]:
 
 def _lock(path: Path) -> filelock.BaseFileLock:
     with _writing(path):
-        make_folder(path.parent)
         try:
+            make_folder(path.parent)
             return hold(path, wait=0)
         except InfoplaneError as error:
             raise RunFileError(str(error)) from None
