@@ -1,5 +1,6 @@
 """The Python of docs/verdicts.md gives the numbers and verdicts of the package from the exported tables."""
 
+import doctest
 import re
 from pathlib import Path
 
@@ -53,3 +54,9 @@ def test_the_page_recomputes_the_triples(make, holds, tmp_path, monkeypatch, cap
     word = "holds" if holds else "fails"
     assert test.holds == holds
     assert capsys.readouterr().out == f"{100 * test.share:.1f} % violated, p = {test.p:.2g}: {word}\n"
+
+
+def test_the_page_tests_a_link_by_randomisation():
+    [block] = re.findall(r"^```pycon\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    example = doctest.DocTestParser().get_doctest(block, {}, PAGE.name, PAGE.name, 0)
+    assert doctest.DocTestRunner().run(example) == (0, len(example.examples))
