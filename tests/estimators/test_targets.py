@@ -196,7 +196,7 @@ def test_tables_of_before_are_of_the_main_target(tmp_path, drawn, monkeypatch):
     inputs, layer, _, _ = drawn
     path = made(tmp_path / "run.h5", inputs, layer, classes(np.arange(N) % 3))
     rows = estimate_run(path, RenyiSettings())
-    new = ["target", "repeats", "I_XT_null", "I_XT_null_std", "I_XT_corrected"]
+    new = ["target", "I_XT_null", "I_XT_null_std", "I_XT_corrected"]
     rows.drop(columns=new).assign(status="ok").to_csv(estimates_path(path), index=False)
     monkeypatch.setattr("infoplane.estimators.engine.estimate._compute", lambda *_: pytest.fail("computed twice"))
     again = estimate_run(path, RenyiSettings())
