@@ -118,7 +118,7 @@ def test_only_what_infoplane_made_is_overwritten_without_force(report, tmp_path)
     write_report(report, tmp_path / "report", force=True)
     assert (tmp_path / "report.md").read_bytes() == before
     (tmp_path / "file").write_text("")
-    with pytest.raises(InfoplaneError, match="cannot write"):
+    with pytest.raises(InfoplaneError, match="is no folder; give another place"):
         write_report(report, tmp_path / "file" / "report")
 
 

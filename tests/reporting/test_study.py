@@ -12,6 +12,7 @@ from recorded import make_run
 
 from infoplane.analysis.analyze import Report, Variant
 from infoplane.analysis.comparison.methods import comparison_table
+from infoplane.analysis.comparison.results import MEASURES
 from infoplane.analysis.markov.verdict import markov_verdict
 from infoplane.analysis.verdict import Verdict
 from infoplane.errors import InfoplaneError
@@ -146,7 +147,8 @@ def test_data_in_words():
 
 def comparison():
     runs = [
-        {"variant": name, "method": name, "seed": seed, "subject": "vgg6 on gtsrb", "device": "cpu", "lr": 0.1}
+        dict.fromkeys(MEASURES, np.nan)
+        | {"variant": name, "method": name, "seed": seed, "subject": "vgg6 on gtsrb", "device": "cpu", "lr": 0.1}
         | {
             "batch_size": 64,
             "test_accuracy": score + 0.001 * ((seed + k) % 3),
@@ -154,8 +156,6 @@ def comparison():
             "peak_bytes": 2**20 * (1 + k),
         }
         | {"seconds": 10.0 * (1 + k), "flops": 1e12, "epochs": 3.0, "parameters": 1e4, "auxiliary_parameters": 0.0}
-        | dict.fromkeys(("saved_bytes", "cache_bytes", "steps", "test_nll"), np.nan)
-        | dict.fromkeys(("calibration_error", "validation_accuracy", "peak_rss", "images_per_second"), np.nan)
         for k, (name, score) in enumerate({"sgd": 0.9, "greedy-dib": 0.8}.items())
         for seed in range(3)
     ]
