@@ -36,7 +36,10 @@ def test_every_variant_of_a_study_is_possible(path):
 def test_the_controls_of_a_verdict_differ_from_the_chain_in_what_they_are_for(path):
     variants, others = variants_of(path)
     chain = variants["chain"]
+    untrained = variants.pop("untrained")
     assert variants.keys() == {"chain", "usual", "shuffled", "drop"}
+    assert untrained.lr < 1e-6
+    assert (untrained.model, untrained.layers) == (chain.model, chain.layers)
     shuffled = variants["shuffled"]
     length = {name: getattr(shuffled, name) for name in ("train_size", "epochs", "lr")}
     assert shuffled == dataclasses.replace(chain, permute_labels=1.0, **length)
