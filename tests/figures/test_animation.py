@@ -116,5 +116,5 @@ def test_other_formats_and_a_missing_ffmpeg_are_refused(tmp_path, monkeypatch):
 
 def test_a_folder_that_cannot_be_made(tmp_path, still):
     (tmp_path / "file").write_text("")
-    with pytest.raises(InfoplaneError, match="cannot write"):
+    with pytest.raises(InfoplaneError, match="is no folder; give another place"):
         save_animation(still(Plane.of(estimates(steps=(0, 1)))), tmp_path / "file" / "plane.gif")

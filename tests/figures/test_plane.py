@@ -253,7 +253,7 @@ def test_equal_tables_make_equal_files_with_embedded_fonts(tmp_path):
 def test_a_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "file").write_text("")
     table = plane_table(estimates())
-    with pytest.raises(InfoplaneError, match="cannot write"):
+    with pytest.raises(InfoplaneError, match="is no folder; give another place"):
         save(information_plane(Plane(table)), tmp_path / "file" / "plane", table)
 
 

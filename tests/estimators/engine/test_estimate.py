@@ -454,7 +454,7 @@ def test_batches_are_kept_apart_from_the_whole_probe(run_path, counted):
 
 
 def test_gather_batches_of_several_runs(tmp_path, probe):
-    paths = [make_run(tmp_path / f"{name}.h5", probe) for name in ("a", "b")]
+    paths = [make_run(tmp_path / f"{name}.h5", probe) for name in ("a", "b", "c")]
     estimates, _ = gather(paths, make_settings("ksg"), Batches(3, 9))
     table = plane_table(estimates)
     assert len(table) == 9
