@@ -71,8 +71,11 @@ def renew_axes(group: h5py.Group) -> None:
         group: The group.
 
     Raises:
-        Damaged: What names the axes of an array is something else.
+        Damaged: What names the axes of an array is something else or gone, or a link stands in the place of an array.
     """
+    for name in group:
+        if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+            raise Damaged(f"'{group.name}/{name}' is a link, which a run file must not hold")
     members = [group[name] for name in group]
     arrays = [member for member in members if isinstance(member, h5py.Dataset)]
     for array in arrays:
@@ -80,7 +83,7 @@ def renew_axes(group: h5py.Group) -> None:
             del group[array.name]
     others = list(group)
     for array in arrays:
-        if array and _LABELS in array.attrs:
+        if array and (_LABELS in array.attrs or _SCALES in array.attrs):
             names = _labels(array)
             for attribute in (_LABELS, _SCALES):
                 array.attrs.pop(attribute, None)
@@ -92,7 +95,7 @@ def renew_axes(group: h5py.Group) -> None:
 
 def _labels(array: h5py.Dataset) -> list[str]:
     """The names of the axes as they are stored; HDF5 crashes where it reads them and they are something else."""
-    names = np.asarray(array.attrs[_LABELS]).tolist()
+    names = np.asarray(array.attrs.get(_LABELS, "missing")).tolist()
     are_names = isinstance(names, list) and all(
         isinstance(name, str) and name and "/" not in name for name in names
     )

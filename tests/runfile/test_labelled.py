@@ -97,6 +97,24 @@ def test_names_of_axes_that_are_something_else_are_named(path, labels):
         assert len(run.snapshots) == 3
 
 
+@pytest.mark.parametrize("kind", ["no labels", "link"])
+def test_axes_that_lost_their_names_or_are_links_are_named(path, kind):
+    with h5py.File(path, "r+") as file:
+        slot = file["snapshots/000000"]
+        if kind == "link":
+            scale = next(name for name in slot if slot[name].is_scale)
+            del slot[scale]
+            slot[scale] = h5py.SoftLink("/nowhere")
+        else:
+            layer = next(name for name in slot if "DIMENSION_LABELS" in slot[name].attrs)
+            del slot[layer].attrs["DIMENSION_LABELS"]
+    damaged = pytest.raises(InfoplaneError, match=r"is damaged: .* (is a link|are 'missing')")
+    with damaged, RunWriter.resume(path) as writer:
+        writer.set_config({"lr": 1})
+    with open_run(path) as run:
+        assert len(run.snapshots) == 3
+
+
 def test_no_axis_has_the_name_of_a_layer(tmp_path):
     layers = [LayerInfo(name, (2,)) for name in ("sample", "pair", "sample_axis1", "metrics", "step")]
     probe = Probe(Target(CLASSES, np.arange(6) % 2), np.ones(15), np.arange(6), (1,))
