@@ -71,11 +71,11 @@ def renew_axes(group: h5py.Group) -> None:
         group: The group.
 
     Raises:
-        Damaged: What names the axes of an array is something else or gone, or a link stands in the place of an array.
+        Damaged: What names the axes of an array is something else or gone, or an array is a link.
     """
     for name in group:
         if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-            raise Damaged(f"'{group.name}/{name}' is a link, which a run file must not hold")
+            raise Damaged(f"{group.name}/{name} is a link, which a run file must not hold")
     members = [group[name] for name in group]
     arrays = [member for member in members if isinstance(member, h5py.Dataset)]
     for array in arrays:
