@@ -442,8 +442,11 @@ def _refuse_other_form(value: Any, model: Any, free: Collection[str] = ()) -> No
 
 def _put_back(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
     """Puts back the state of an optimiser: tensors like its parameters, and counters."""
-    _refuse_other_form(state["param_groups"], optimizer.state_dict()["param_groups"])
-    optimizer.load_state_dict(state)
+    own = optimizer.state_dict()["param_groups"]
+    # How parameters are moved is a matter of the device, which may be another one now.
+    groups = [{**group, "fused": here["fused"]} for group, here in zip(state["param_groups"], own, strict=True)]
+    _refuse_other_form(groups, own)
+    optimizer.load_state_dict({**state, "param_groups": groups})
     for parameter, values in optimizer.state.items():
         for value in values.values():
             if value is not None and torch.as_tensor(value).shape not in (parameter.shape, ()):

@@ -260,6 +260,22 @@ def test_a_checkpoint_of_another_form_is_refused(checkpointed, change):
         checkpoint.write_bytes(whole)
 
 
+def test_a_checkpoint_of_another_device_is_gone_on_with(checkpointed):
+    """A GPU moves all parameters by one kernel, and says so in the state of the optimiser."""
+    checkpoint = checkpointed.with_suffix(".ckpt")
+    whole = checkpoint.read_bytes()
+    state = torch.load(checkpoint, weights_only=True)
+    expected = resume(checkpointed)
+    for optimizer in state["loop"]["optimizers"].values():
+        for group in optimizer["param_groups"]:
+            group["fused"] = True
+    torch.save(state, checkpoint)
+    try:
+        assert resume(checkpointed) == expected
+    finally:
+        checkpoint.write_bytes(whole)
+
+
 def reversed_weights(whole, state):
     weights = next(iter(state["model"].values())).numpy().tobytes()
     assert weights in whole
