@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import h5py
 import numpy as np
 
-from infoplane.runfile.schema import Damaged
+from infoplane.runfile.schema import Damaged, member
 
 SAMPLE, PAIR = "sample", "pair"
 # Of the arrays over the test split; others among the results have names of their own.
@@ -73,11 +73,8 @@ def renew_axes(group: h5py.Group) -> None:
     Raises:
         Damaged: What names the axes of an array is something else or gone, or an array is a link.
     """
-    for name in group:
-        if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-            raise Damaged(f"{group.name}/{name} is a link, which a run file must not hold")
-    members = [group[name] for name in group]
-    arrays = [member for member in members if isinstance(member, h5py.Dataset)]
+    members = [member(group, name) for name in group]
+    arrays = [one for one in members if isinstance(one, h5py.Dataset)]
     for array in arrays:
         if is_scale(array):
             del group[array.name]
@@ -88,9 +85,9 @@ def renew_axes(group: h5py.Group) -> None:
             for attribute in (_LABELS, _SCALES):
                 array.attrs.pop(attribute, None)
             name_axes(array, free(names, others))
-    for member in members:
-        if isinstance(member, h5py.Group):
-            renew_axes(member)
+    for below in members:
+        if isinstance(below, h5py.Group):
+            renew_axes(below)
 
 
 def _labels(array: h5py.Dataset) -> list[str]:

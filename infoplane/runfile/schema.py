@@ -130,7 +130,7 @@ def group(parent: h5py.Group, name: str) -> h5py.Group:
     Raises:
         Damaged: There is none, or it is a link or no group.
     """
-    return _member(parent, name, h5py.Group)
+    return member(parent, name, h5py.Group)
 
 
 def dataset(parent: h5py.Group, name: str) -> h5py.Dataset:
@@ -139,26 +139,30 @@ def dataset(parent: h5py.Group, name: str) -> h5py.Dataset:
     Raises:
         Damaged: There is none, or it is a link, points to another file, or is no dataset.
     """
-    data = _member(parent, name, h5py.Dataset)
+    data = member(parent, name, h5py.Dataset)
     if data.is_virtual or data.external:
         raise Damaged(f"'{data.name}' points to another file, which a run file must not")
     return data
 
 
-def _member(parent: h5py.Group, name: str, kind: type) -> Any:
-    """A group or dataset; not all that damaged bytes make h5py raise is a KeyError."""
+def member(parent: h5py.Group, name: str, kind: type = h5py.HLObject) -> Any:
+    """What stands in a group of the file itself; not all that damaged bytes make h5py raise is a KeyError.
+
+    Raises:
+        Damaged: There is nothing, or it is a link or not of that kind.
+    """
     try:
         link = parent.get(name, getlink=True)
-        member = parent[name] if isinstance(link, h5py.HardLink) else None
+        found = parent[name] if isinstance(link, h5py.HardLink) else None
     except Exception as error:
         raise Damaged(f"{_path(parent, name)} cannot be read ({reason(error)})") from error
     if link is None:
         raise Damaged(f"{_path(parent, name)} is missing")
-    if member is None:
+    if found is None:
         raise Damaged(f"{_path(parent, name)} is a link, which a run file must not hold")
-    if not isinstance(member, kind):
+    if not isinstance(found, kind):
         raise Damaged(f"{_path(parent, name)} is no {kind.__name__.lower()}")
-    return member
+    return found
 
 
 def _path(parent: h5py.Group, name: str) -> str:
