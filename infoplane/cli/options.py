@@ -125,6 +125,16 @@ def _setting_option(name: str, declared: Setting) -> Decorator:
     )
 
 
+# Of verbs that show one target.
+target_option = option(
+    "--target",
+    default="",
+    show_default="what the run is trained for",
+    help="Another target of the run, by its name.",
+    heading=ESTIMATOR,
+)
+
+
 def estimation_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Adds the settings of the estimators to a verb, and how the probe is cut and the work shared out."""
     for add in (

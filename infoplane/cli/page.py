@@ -18,6 +18,7 @@ from infoplane.cli.options import (
     option,
     repetitions,
     talkative,
+    target_option,
     verb,
 )
 from infoplane.cli.output import say
@@ -46,13 +47,7 @@ from infoplane.estimators.registry import ESTIMATOR, NAMES, named_settings
     heading="Runs",
 )
 @option("--estimator", default="renyi", help=f"What to show, of {', '.join(NAMES)}.", heading=ESTIMATOR)
-@option(
-    "--target",
-    default="",
-    show_default="what the run is trained for",
-    help="Another target of the run, by its name.",
-    heading=ESTIMATOR,
-)
+@target_option
 @estimation_options
 @option("-o", "--output", type=RUN_FILE, default=Path("page.html"), help="The HTML file.", heading=OUTPUT)
 @option("--force", is_flag=True, help="Overwrite a file that infoplane did not make, too.", heading=OUTPUT)

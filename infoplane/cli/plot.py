@@ -23,6 +23,7 @@ from infoplane.cli.options import (
     option,
     repetitions,
     talkative,
+    target_option,
     verb,
 )
 from infoplane.cli.output import say
@@ -66,13 +67,7 @@ class Paper:
 )
 @click.argument("runs", nargs=-1, required=True, type=RUN_FILE, callback=repetitions)
 @option("--estimator", default="renyi", help=f"What to draw, of {', '.join(NAMES)}.", heading=ESTIMATOR)
-@option(
-    "--target",
-    default="",
-    show_default="what the run is trained for",
-    help="Another target of the run, by its name.",
-    heading=ESTIMATOR,
-)
+@target_option
 @estimation_options
 @option(
     "--data-root",
