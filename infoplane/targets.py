@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from infoplane.errors import InfoplaneError, unknown
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
 CLASSES, MULTILABEL, REGRESSION = "classes", "multilabel", "regression"
 KINDS = (CLASSES, MULTILABEL, REGRESSION)
 AUTO = "auto"
+TABLES = ("DataFrame", "Series", "Index")  # of pandas
 
 # What loss functions of torch skip by default; never a class.
 IGNORE_INDEX = -100
@@ -89,9 +89,9 @@ def as_target(values: Any, kind: str = AUTO) -> Target:
         return Target(kind, _continuous(_array(values, "targets")))
     if kind == MULTILABEL:
         _refuse_names(values)
-        columns = values.columns if isinstance(values, pd.DataFrame) else None
+        columns = values.columns if _is_of(values, "pandas", "DataFrame") else None
         return _sets(_array(values), None if columns is None else [str(column) for column in columns])
-    if isinstance(values, pd.DataFrame) and values.shape[1] == 1:
+    if _is_of(values, "pandas", "DataFrame") and values.shape[1] == 1:
         values = values.iloc[:, 0]
     found, names = _categories(values) if _is_categorical(values) else _classes(_array(values))
     count = len(np.unique(found))
@@ -113,7 +113,7 @@ def _array(values: Any, what: str = "labels") -> NDArray:
     """
     if _is_tensor(values):
         values = _of_tensor(values)
-    elif isinstance(values, pd.DataFrame | pd.Series | pd.Index | pd.api.extensions.ExtensionArray):
+    elif _is_of(values, "pandas", *TABLES) or _is_of(values, "pandas.api.extensions", "ExtensionArray"):
         values = np.asarray(values, dtype=object)
     elif isinstance(values, list | tuple):
         values = _of_list(values, what)
@@ -130,9 +130,13 @@ def _array(values: Any, what: str = "labels") -> NDArray:
     return _typed(array.astype(object), what) if array.dtype.kind not in "biufc" else array
 
 
+def _is_of(value: Any, library: str, *classes: str) -> bool:
+    """Whether a value is of one of the classes of a library, which nothing is where that is not loaded."""
+    return library in sys.modules and isinstance(value, tuple(getattr(sys.modules[library], c) for c in classes))
+
+
 def _is_tensor(value: Any) -> bool:
-    """Whether a value is a tensor, which nothing is where torch is not loaded."""
-    return "torch" in sys.modules and isinstance(value, sys.modules["torch"].Tensor)
+    return _is_of(value, "torch", "Tensor")
 
 
 def _of_tensor(tensor: torch.Tensor) -> NDArray:
@@ -162,6 +166,8 @@ def _of_list(values: Sequence[Any], what: str) -> NDArray:
 
 def _typed(objects: NDArray, what: str) -> NDArray:
     """An array of objects as numbers where they are numbers."""
+    import pandas as pd  # takes longer to load than a run file, which needs it not
+
     _refuse_missing(np.asarray(pd.isna(objects)), what)
     kinds = {_type_name(item) for item in objects.flat}
     if kinds == {"whole numbers", "fractions"}:
@@ -231,11 +237,13 @@ def _too_large(what: str = "labels") -> InfoplaneError:
 
 
 def _is_categorical(values: Any) -> bool:
-    return isinstance(getattr(values, "dtype", None), pd.CategoricalDtype)
+    return _is_of(getattr(values, "dtype", None), "pandas", "CategoricalDtype")
 
 
 def _categories(values: Any) -> tuple[NDArray, tuple[str, ...]]:
     """Numbers (n,) of pandas categories, in the order that these have, and their names."""
+    import pandas as pd
+
     categorical = pd.Categorical(values)
     codes = categorical.codes.astype(np.int64)
     _refuse_empty(len(codes))

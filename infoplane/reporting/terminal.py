@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import pandas as pd
-
 from infoplane.analysis.plane import average_batches
 from infoplane.runfile.summary import plain_table, repeats_text
 from infoplane.words import is_bits, settings_text, symbol, target_text
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from infoplane.verify import Check
 
 # Columns of the printed estimates that are shown even where they are empty.
@@ -49,7 +49,7 @@ def model_layers(
     ]
     parameters = sum(parameter.numel() for parameter in network.parameters())
     about = f"{model} on {dataset}: {parameters:,} parameters; * is recorded by default ({len(natural)} layers)"
-    return about + "\n" + plain_table(pd.DataFrame(rows))
+    return about + "\n" + plain_table(rows)
 
 
 def final_estimates(table: pd.DataFrame) -> str:
@@ -70,7 +70,7 @@ def final_estimates(table: pd.DataFrame) -> str:
         unit = f"I_XT is {symbol('I_XT', last)} and I_TY is {symbol('I_TY', last)}: dependence measures, not bits"
     samples = f"n = {first['n']}{cut}{repeats_text(first.get('repeats', 0))}"
     about = f"step {first['step']}, {samples}, {target_text(first)}, {settings_text(first)}; {unit}"
-    return about + "\n" + plain_table(last[shown])
+    return about + "\n" + plain_table(last[shown].to_dict("records"))
 
 
 def checks(found: Sequence[Check]) -> str:
@@ -86,4 +86,4 @@ def checks(found: Sequence[Check]) -> str:
         }
         for check in found
     ]
-    return plain_table(pd.DataFrame(rows)) if rows else ""
+    return plain_table(rows) if rows else ""

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from infoplane.condensed import condense
@@ -58,6 +57,7 @@ from infoplane.runfile.schema import (
 from infoplane.runfile.summary import run_html, run_text
 
 if TYPE_CHECKING:
+    import pandas as pd
     import torch
     import xarray
 
@@ -352,6 +352,8 @@ class Run(Closing):
     @property
     def metrics(self) -> pd.DataFrame:
         """One row per snapshot: snapshot, step, epoch and the recorded metrics."""
+        import pandas as pd  # takes longer to load than a run
+
         rows = [
             {"snapshot": index, "step": snapshot.step, "epoch": snapshot.epoch, **snapshot.metrics}
             for index, snapshot in enumerate(self.snapshots)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import html
 import math
+import numbers
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from infoplane.runfile.schema import EXACT
 from infoplane.targets import MULTILABEL, Target
@@ -35,8 +35,12 @@ def run_html(run: Run) -> str:
     Args:
         run: An open run.
     """
+    import pandas as pd  # takes longer to load than all that `infoplane info` does
+
     lines = html.escape("\n".join(_about(run)))
-    layers = _layers(run).to_html(index=False) if run.snapshots else "<p>no finished snapshot yet</p>"
+    layers = "<p>no finished snapshot yet</p>"
+    if run.snapshots:
+        layers = pd.DataFrame(_layers(run)).to_html(index=False)
     return f"<pre>{lines}</pre>\n{layers}"
 
 
@@ -137,9 +141,9 @@ def _results(results: Mapping[str, Any]) -> str:
     return ", ".join(filter(None, parts))
 
 
-def _layers(opened: Run) -> pd.DataFrame:
+def _layers(opened: Run) -> list[dict[str, object]]:
     """One row per recorded layer, from the input to the output."""
-    rows = []
+    rows: list[dict[str, object]] = []
     for depth, layer in enumerate(opened.layers, start=1):
         marks = Counter(
             "not finite" if snapshot.nonfinite(layer.name) else "constant"
@@ -156,7 +160,7 @@ def _layers(opened: Run) -> pd.DataFrame:
                 "note": "; ".join(filter(None, [layer.note, *(f"{m} at {k} snapshots" for m, k in marks.items())])),
             }
         )
-    return pd.DataFrame(rows)
+    return rows
 
 
 def repeats_text(share: float) -> str:
@@ -164,16 +168,23 @@ def repeats_text(share: float) -> str:
     return f" ({100 * share:.2g} % repeat others)" if share > 0 else ""
 
 
-def plain_table(table: pd.DataFrame) -> str:
-    """A table in plain text: words to the left, numbers to the right.
+def plain_table(rows: Sequence[Mapping[Any, object]]) -> str:
+    """A table in plain text: words to the left, numbers to the right, fractions with four decimals.
 
     Args:
-        table: The table; its index is left out.
+        rows: One mapping from names of columns to cells per row, the same names in each.
     """
-    words = {name: _padder(table[name]) for name in table.columns if not pd.api.types.is_numeric_dtype(table[name])}
-    return table.to_string(index=False, formatters=words, float_format="{:.4f}".format, justify="left")
+    columns = [_column(name, [row[name] for row in rows]) for name in rows[0]]
+    return "\n".join(map(" ".join, zip(*columns, strict=True)))
 
 
-def _padder(column: pd.Series) -> Callable[[object], str]:
-    width = int(column.astype(str).str.len().max())
-    return lambda value: f"{value!s:<{width}}"
+def _column(name: str, values: Sequence[object]) -> list[str]:
+    """The cells of a column under its name, all of one width."""
+    side = ">" if all(isinstance(value, numbers.Number) for value in values) else "<"
+    cells = [name, *(_fraction(value) if isinstance(value, float) else str(value) for value in values)]
+    width = max(map(len, cells))
+    return [f"{cell:{side}{width}}" for cell in cells]
+
+
+def _fraction(value: float) -> str:
+    return "NaN" if math.isnan(value) else f"{value:.4f}"

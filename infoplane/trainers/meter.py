@@ -17,7 +17,6 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import flop_registry
 
 _STATUS = Path("/proc/self/status")
 
@@ -91,7 +90,10 @@ class _Storages(TorchDispatchMode):
     """
 
     def __init__(self) -> None:
+        from torch.utils.flop_counter import flop_registry  # loads Triton, which only this needs
+
         super().__init__()
+        self._formulas = flop_registry
         self.peak = 0
         self.flops = 0
         self._held = 0
@@ -103,7 +105,7 @@ class _Storages(TorchDispatchMode):
     ) -> Any:
         """Runs an operation and takes note of its inputs and results."""
         kwargs = kwargs or {}
-        formula = flop_registry.get(func.overloadpacket)
+        formula = self._formulas.get(func.overloadpacket)
         if formula is None:
             # In inference mode compound operations come whole.
             with self:
