@@ -27,7 +27,7 @@ from matplotlib.patches import FancyBboxPatch, PathPatch
 from matplotlib.path import Path as Curve
 
 from infoplane.figures.parts.canvas import DOUBLE_COLUMN
-from infoplane.figures.parts.style import COLOURS, GREY, SMALL, TEXT, style
+from infoplane.figures.parts.style import GREY, LINES, SMALL, TEXT, style
 from infoplane.reporting.tables import markdown
 
 ROOT = Path(__file__).parents[1]
@@ -154,7 +154,7 @@ def draw(data: dict[str, Any]) -> Figure:
             boxes[room] = (x, height - STEP * (row + 0.42), row / (len(drawn) - 1))
     _arrows(axes, data, boxes)
     for room, (x, y, share) in boxes.items():
-        _box(axes, x, y, _width(data, room), room, _about(data, room), COLOURS(share))
+        _box(axes, x, y, _width(data, room), room, _about(data, room), LINES(share))
     _ground(axes, data, ground)
     return figure
 
@@ -193,7 +193,7 @@ def _arrows(axes: Axes, data: dict[str, Any], boxes: dict[str, tuple[float, floa
         coming = sorted((one for one, other in pairs if other == target), key=lambda room: boxes[room][0])
         start = _port(data, source, boxes, leaving.index(target), len(leaving)), boxes[source][1] - HEIGHT / 2
         end = _port(data, target, boxes, coming.index(source), len(coming)), boxes[target][1] + HEIGHT / 2
-        _arrow(axes, start, end, n, COLOURS(boxes[source][2]))
+        _arrow(axes, start, end, n, LINES(boxes[source][2]))
 
 
 def _port(data: dict[str, Any], room: str, boxes: dict[str, Any], place: int, count: int) -> float:

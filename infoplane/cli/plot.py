@@ -107,7 +107,7 @@ class Paper:
     "--width",
     type=float,
     default=None,
-    show_default="6.75, of one panel 4, over time 3.25",
+    show_default="6.75, of one panel 4, over time 6.75 or 3.25",
     help="Inches.",
     heading=FIGURE,
 )

@@ -20,7 +20,7 @@ from matplotlib.colors import SymLogNorm, to_hex
 from infoplane.analysis.plane import Plane
 from infoplane.errors import InfoplaneError
 from infoplane.figures.parts.layers import time_norm
-from infoplane.figures.parts.style import COLOURS, tick_label, time_ticks
+from infoplane.figures.parts.style import shades, tick_label, time_ticks
 from infoplane.figures.time import metric_lines, side_of
 from infoplane.words import is_bits, label, symbol, unit_of
 
@@ -58,10 +58,9 @@ def script() -> str:
 def looks_of(planes: Sequence[Plane]) -> dict[str, Look]:
     """The looks of the layers of all planes by name, from the input to the output; equal names look alike."""
     names = list(dict.fromkeys(name for plane in planes for name in plane.layers))
-    colours = COLOURS(np.linspace(0, 1, len(names)))
     return {
         name: Look(to_hex(colour), SYMBOLS[place % len(SYMBOLS)])
-        for place, (name, colour) in enumerate(zip(names, colours, strict=True))
+        for place, (name, colour) in enumerate(zip(names, shades(len(names)), strict=True))
     }
 
 

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 
 from infoplane.analysis.plane import Plane
 from infoplane.analysis.stats import LEAST_VALUES
 from infoplane.errors import InfoplaneError
-from infoplane.figures.parts.canvas import COLUMN, canvas, figure_of
+from infoplane.figures.parts.canvas import COLUMN, DOUBLE_COLUMN, canvas, figure_of
 from infoplane.figures.parts.captions import time_caption
 from infoplane.figures.parts.curves import curve_entries, draw_curve
 from infoplane.figures.parts.style import BLUE, GREY, VERMILION, Layer, layers_of, style
@@ -26,6 +26,7 @@ from infoplane.words import label
 _DASHES: dict[str, Any] = {"test": "-", "train": (0, (4, 2)), "": "-"}
 _OTHER_DASHES: tuple[Any, ...] = ("-.", (0, (1, 1)), (0, (6, 1, 1, 1, 1, 1)))
 _PANEL = 1.15
+_SIDE_BY_SIDE = 5.0  # inches that two panels need
 _SHOWN = ("I_XT_corrected", "I_TY_corrected", "I_XT", "I_TY")
 
 
@@ -45,7 +46,8 @@ def information_over_time(
     The time axis is logarithmic from the first recorded step on and linear before, so that step 0 shows; the
     upper edge counts epochs. Layers are ordered by colour; hollow markers: uninformative points; dotted: the
     permuted null; bands: 95 % intervals over runs, or the batches of one run, of loss and accuracy ± 1 standard
-    deviation; none with two runs.
+    deviation; none with two runs. Panels stand side by side where there are more than two informations and the
+    figure is 5 inches wide or more, so that it is not higher than a page.
 
     Args:
         plane: The plane; of its metrics, columns with "loss" in their name are drawn on the left axis of the last
@@ -60,7 +62,8 @@ def information_over_time(
         view: Panels and size; None takes the usual ones.
 
     Returns:
-        A figure in single column width (3.25 in) or of the width of the view, or that of `ax`.
+        A figure in double column width (6.75 in), of one or two informations in single column width (3.25 in), or
+        in that of the view, or that of `ax`.
 
     Raises:
         InfoplaneError: If the table is empty, or the times are of other layers.
@@ -70,16 +73,17 @@ def information_over_time(
     if ax is not None:
         return _into(ax, table, layers, quantity)
     _refuse_other_layers(layers, times)
-    lines = metric_lines(metrics)
     view = view or View()
     shown = view.quantities(table, _SHOWN)
-    heights = [_PANEL] * len(shown) + [strip_height(layers)] * (times is not None) + [_PANEL] * bool(lines)
+    width = view.width or (DOUBLE_COLUMN if len(shown) > 2 else COLUMN)
+    columns = 2 if len(shown) > 2 and width >= _SIDE_BY_SIDE else 1
+    heights = [_PANEL] * len(shown) + [strip_height(layers)] * (times is not None)
+    lines = _metric_panels(metric_lines(metrics), apart=columns > 1 and len(heights) % 2 == 0)
+    heights += [_PANEL] * len(lines)
+    rows = [max(heights[place : place + columns]) for place in range(0, len(heights), columns)]
     describe = partial(time_caption, table, times=times, turns=turns)
-    figure, body = canvas(
-        view.width or COLUMN, view.height or sum(heights) + 0.5, caption, describe, curve_entries(layers)
-    )
-    grid = {"height_ratios": heights}
-    panels: list[Axes] = list(np.atleast_1d(body.subplots(len(heights), 1, sharex=True, gridspec_kw=grid)))
+    figure, body = canvas(width, view.height or sum(rows) + 0.5, caption, describe, curve_entries(layers))
+    panels = _panels(body, rows, columns, len(heights))
     for axes, name in zip(panels, shown, strict=False):
         for layer in layers:
             draw_curve(axes, layer, name)
@@ -89,13 +93,31 @@ def information_over_time(
         for layer in layers:
             _mark(panels[0], layer, shown[0], float(times.loc[times["layer"] == layer.name, "t50"].median()))
         draw_strip(panels[len(shown)], layers, times, turns)
-    if lines and metrics is not None:
-        _draw_metrics(panels[-1], metrics, lines)
-    time_axis(panels[-1], table["step"])
-    epoch_axis(panels[0], table)
+    for axes, names in zip(reversed(panels), reversed(lines), strict=False):
+        assert metrics is not None  # or it had no lines
+        _draw_metrics(axes, metrics, names)
+    for axes in panels[-columns:]:
+        time_axis(axes, table["step"])
+        axes.tick_params(labelbottom=True)
+    for axes in panels[:columns]:
+        epoch_axis(axes, table)
     body.align_ylabels(panels)
     figure.draw_without_rendering()
     return figure
+
+
+def _panels(body: Figure | SubFigure, rows: list[float], columns: int, count: int) -> list[Axes]:
+    """So many panels row by row, with the heights of the rows; what the last row has more is left out."""
+    grid = body.subplots(len(rows), columns, sharex=True, squeeze=False, gridspec_kw={"height_ratios": rows})
+    for spare in grid.ravel()[count:]:
+        spare.remove()
+    return list(grid.ravel()[:count])
+
+
+def _metric_panels(names: list[str], apart: bool) -> list[list[str]]:
+    """What is drawn in each panel of metrics: all in one, or loss and accuracy in their own."""
+    sides = [[name for name in names if side_of(name) == side] for side in ("loss", "acc")]
+    return [side for side in (sides if apart else [names]) if side]
 
 
 def _into(axes: Axes, table: pd.DataFrame, layers: list[Layer], quantity: str) -> Figure:

@@ -15,7 +15,7 @@ from infoplane.errors import InfoplaneError
 from infoplane.figures.parts.canvas import text_width, wrap
 from infoplane.figures.parts.captions import plane_caption, time_caption
 from infoplane.figures.parts.layers import time_norm
-from infoplane.figures.parts.style import COLOURS, MARKERS, save, style, tick_label, time_ticks
+from infoplane.figures.parts.style import LINES, MARKERS, save, style, tick_label, time_ticks
 from infoplane.figures.parts.view import View
 from infoplane.figures.plane import information_plane
 from infoplane.figures.time import information_over_time
@@ -85,6 +85,28 @@ def test_labels_of_20_layers_do_not_overlap(spread):
         assert not any(one.overlaps(other) for i, one in enumerate(boxes) for other in boxes[:i])
 
 
+@pytest.mark.parametrize("apart", [0.0, 0.001, 0.7])
+def test_of_layers_that_coincide_each_is_seen(apart):
+    rows = estimates(layers=3)
+    below = rows[rows["layer"] == "layer1"]
+    for name in ("I_XT", "I_TY", "I_XT_corrected", "I_TY_corrected"):
+        rows.loc[rows["layer"] == "layer2", name] = below[name].to_numpy() + apart
+    figure = information_plane(Plane.of(rows))
+    for axes in figure.findobj(matplotlib.axes.Axes)[:2]:
+        for kind in ("points:", "last:"):
+            sizes = {one.get_gid(): one.get_sizes() for one in found(axes, kind)}
+            factor = 2 if apart < 0.1 else 1
+            np.testing.assert_allclose(sizes[f"{kind}layer1"], factor * sizes[f"{kind}layer3"].max())
+            np.testing.assert_allclose(sizes[f"{kind}layer2"], sizes[f"{kind}layer3"].max())
+        # The last points are above the ways of all layers.
+        assert max(p.get_zorder() for p in found(axes, "points:")) < min(
+            p.get_zorder() for p in found(axes, "last:")
+        )
+        upper = next(points for points in found(axes, "points:layer2"))
+        assert (upper.get_edgecolors() == 1).all() == (apart < 0.1)
+        assert not hollow(upper).any()
+
+
 @pytest.mark.parametrize(
     "case",
     [
@@ -132,6 +154,25 @@ def test_time_panels_units_and_curves():
     styles = {line.get_gid(): line.get_linestyle() for line in found(figure, "metric:")}
     assert styles["metric:test_loss"] == "-"
     assert styles["metric:train_loss"] == "--"
+
+
+def test_curves_over_time_are_no_higher_than_a_page():
+    plane = Plane(plane_table(estimates(layers=6, runs=3)), metrics())
+    figure = information_over_time(plane)
+    width, height = figure.get_size_inches()
+    assert (width, height < 6) == (6.75, True)
+    panels = [axes for axes in figure.findobj(matplotlib.axes.Axes) if axes.get_ylabel()]
+    places = [tuple(np.round(axes.get_position(original=False).p0, 2)) for axes in panels]
+    assert len({x for x, _ in places}) == 2
+    assert len({y for _, y in places}) == 3
+    assert [axes.get_ylabel() for axes in panels][4:] == ["loss", "accuracy"]
+    # Each panel at the bottom has its own axis of time.
+    assert sum(axes.get_xlabel() == "training step" for axes in figure.findobj(matplotlib.axes.Axes)) == 2
+    narrow = information_over_time(plane, "", view=View(width=3.25))
+    assert sum(axes.get_xlabel() == "training step" for axes in narrow.findobj(matplotlib.axes.Axes)) == 1
+    assert information_over_time(plane, "", view=View(panel="corrected")).get_size_inches()[0] == 3.25
+    for drawn in (figure, narrow):
+        assert_on_the_page(drawn)
 
 
 def test_time_hollow_markers_exactly_where_uninformative():
@@ -340,7 +381,7 @@ def test_the_classic_style_joins_the_layers_of_a_snapshot():
     rows = table[(table["step"] == 10) & (table["depth"] != 2)].sort_values("depth")
     np.testing.assert_array_equal(joined["snapshot:10"].get_xydata(), rows[["I_XT", "I_TY"]])
     colours = [tuple(line.get_color()) for line in joined.values()]
-    np.testing.assert_allclose(colours, COLOURS(time_norm(STEPS)(STEPS)))
+    np.testing.assert_allclose(colours, LINES(time_norm(STEPS)(STEPS)))
     np.testing.assert_allclose(found(figure, "points:layer1")[0].get_edgecolors()[:-1], colours[:-1])
 
 

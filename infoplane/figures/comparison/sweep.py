@@ -14,7 +14,7 @@ from matplotlib.ticker import NullLocator
 
 from infoplane.analysis.comparison.results import subjects
 from infoplane.figures.parts.canvas import COLUMN, canvas
-from infoplane.figures.parts.style import COLOURS, GREY, MARKERS, style
+from infoplane.figures.parts.style import GREY, MARKERS, shades, style
 from infoplane.figures.parts.variants import Look, bars, entries, percent_limits, seeds_text
 from infoplane.words import label
 
@@ -98,10 +98,10 @@ def _of_all_seeds(swept: pd.DataFrame, rows: pd.DataFrame) -> pd.Series:
 def _layers(swept: pd.DataFrame) -> list[Look]:
     """The hidden layers, in the colours and shapes that they have in the information plane."""
     layers = swept.loc[swept["depth"] > 0, ["depth", "layer"]].drop_duplicates().sort_values("depth")
-    colours = COLOURS(np.linspace(0, 1, len(layers)))
+    columns = (layers["depth"], layers["layer"], shades(len(layers)))
     return [
-        Look(f"T{depth} {layer}", tuple(colour), MARKERS[place % len(MARKERS)], "-")
-        for place, (depth, layer, colour) in enumerate(zip(layers["depth"], layers["layer"], colours, strict=True))
+        Look(f"T{depth} {layer}", colour, MARKERS[place % len(MARKERS)], "-")
+        for place, (depth, layer, colour) in enumerate(zip(*columns, strict=True))
     ]
 
 

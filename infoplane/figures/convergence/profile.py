@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from infoplane.errors import InfoplaneError
 from infoplane.figures.parts.canvas import DOUBLE_COLUMN, canvas
 from infoplane.figures.parts.captions import measured
-from infoplane.figures.parts.style import COLOURS, GREY, style
+from infoplane.figures.parts.style import AREAS, GREY, style
 from infoplane.figures.parts.time_axis import time_axis
 from infoplane.words import symbol
 
@@ -44,7 +44,7 @@ def convergence_profile(table: pd.DataFrame, caption: str = "") -> Figure:
         raise InfoplaneError("nothing to draw: a profile over time needs at least 2 snapshots")
     layers = table.drop_duplicates("depth").sort_values("depth")
     quantities = table["quantity"].unique()
-    norm = BoundaryNorm(LEVELS, COLOURS.N)
+    norm = BoundaryNorm(LEVELS, AREAS.N)
     figure, body = canvas(DOUBLE_COLUMN, 0.75 + max(4, len(layers)) * _ROW, caption)
     panels: list[Axes] = list(np.atleast_1d(body.subplots(1, len(quantities), sharey=True)))
     for axes, quantity in zip(panels, quantities, strict=True):
@@ -54,7 +54,7 @@ def convergence_profile(table: pd.DataFrame, caption: str = "") -> Figure:
         time_axis(axes, rows["step"])
     names = [f"T{depth} {name}" for depth, name in zip(layers["depth"], layers["layer"], strict=True)]
     panels[0].set_yticks(layers["depth"], names)
-    bar = body.colorbar(ScalarMappable(norm, COLOURS.reversed()), ax=panels, pad=0.02, aspect=16, spacing="uniform")
+    bar = body.colorbar(ScalarMappable(norm, AREAS.reversed()), ax=panels, pad=0.02, aspect=16, spacing="uniform")
     bar.set_ticks(LEVELS, labels=[f"{level:g}" for level in LEVELS])
     bar.set_label("relative distance to the end")
     bar.outline.set_linewidth(0.6)
@@ -92,7 +92,7 @@ def _heat(axes: Axes, rows: pd.DataFrame, norm: BoundaryNorm) -> None:
     edges[0] -= 0.1 * steps[1]
     values = np.where(usable.to_numpy()[:, None], wide.to_numpy(), np.nan)
     tall = np.append(depths, depths[-1] + 1) - 0.5
-    axes.pcolormesh(edges, tall, values, norm=norm, cmap=COLOURS.reversed(), gid="heat")
+    axes.pcolormesh(edges, tall, values, norm=norm, cmap=AREAS.reversed(), gid="heat")
     for depth, layer in rows.drop_duplicates("depth")[["depth", "layer"]].itertuples(index=False):
         if not usable[depth]:
             look: dict[str, Any] = {"facecolor": _DROPPED, "edgecolor": GREY, "hatch": "////", "linewidth": 0}

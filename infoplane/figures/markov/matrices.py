@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from infoplane.analysis.markov.matrices import INPUT
 from infoplane.figures.parts.canvas import COLUMN, DOUBLE_COLUMN, canvas, text_width
 from infoplane.figures.parts.links import layers_text, percent, refuse_empty, short, snapshot_name, some_of, subject
-from infoplane.figures.parts.style import COLOURS, MARKERS, SMALL, style
+from infoplane.figures.parts.style import AREAS, MARKERS, SMALL, shades, style
 from infoplane.figures.parts.time_axis import time_axis
 
 NORM = "I(i;j) / √(I(i;i) I(j;j))"
@@ -88,7 +88,7 @@ def information_matrices(table: pd.DataFrame, shares: pd.DataFrame, caption: str
 
 def _colours() -> Any:
     """Dark is much, as print has it."""
-    return COLOURS.reversed().with_extremes(bad="0.85")
+    return AREAS.reversed().with_extremes(bad="0.85")
 
 
 def _matrix(axes: Axes, rows: pd.DataFrame, norm: Normalize, points: float) -> None:
@@ -116,8 +116,7 @@ def _diagonal(axes: Axes, table: pd.DataFrame, norm: Normalize) -> None:
     last = table["step"].max()
     own = table[(table["name_i"] == table["name_j"]) & (table["step_j"] == last) & (table["name_i"] != INPUT)]
     depths = sorted(own["depth_i"].unique())
-    colours = COLOURS(np.linspace(0, 1, len(depths)))
-    for number, (depth, colour) in enumerate(zip(depths, colours, strict=True)):
+    for number, (depth, colour) in enumerate(zip(depths, shades(len(depths)), strict=True)):
         rows = own[own["depth_i"] == depth].sort_values("step")
         look = {"color": colour, "marker": MARKERS[number % len(MARKERS)], "markersize": 2.5, "linewidth": 0.8}
         axes.plot(rows["step"], rows["information"], **look, label=short(depth), gid=f"diagonal:{depth}")

@@ -17,7 +17,7 @@ from matplotlib.patches import Patch
 from infoplane.analysis.markov.triples import ERRORS, VIOLATED_SHARE
 from infoplane.figures.parts.canvas import COLUMN, canvas
 from infoplane.figures.parts.links import percent, refuse_empty, short, some_of, step_ticks, subject
-from infoplane.figures.parts.style import BLUE, COLOURS, GREY, style
+from infoplane.figures.parts.style import AREAS, BLUE, GREY, style
 
 _MOST_LAYERS = 10
 _MARKS: dict[str, Any] = {"marker": "o", "markersize": 2.5}
@@ -98,7 +98,7 @@ def _shares(axes: Axes, rows: pd.DataFrame) -> None:
 
 def _colours() -> Any:
     """White is none, dark is all."""
-    return LinearSegmentedColormap.from_list("share", ["white", *COLOURS(np.linspace(1, 0, 8))])
+    return LinearSegmentedColormap.from_list("share", ["white", *AREAS(np.linspace(1, 0, 8))])
 
 
 def _legend() -> list[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,7 +15,12 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 
 from infoplane.figures.parts.labels import label_points
-from infoplane.figures.parts.style import COLOURS, GREY, Layer, tick_label, time_ticks
+from infoplane.figures.parts.style import GREY, LINES, PALE, Layer, tick_label, time_ticks
+
+# Areas of markers in square points, their edges in points, the last one's rim; how near, in points, hides another.
+_SIZE, _LAST, _EDGE = 6.0, 24.0, 0.6
+_RIM = (0.1, 0.1, 0.1, 1.0)
+_COINCIDE = 2.5
 
 
 def time_norm(steps: Sequence[int] | pd.Series) -> SymLogNorm:
@@ -34,7 +40,7 @@ def join_layers(axes: Axes, table: pd.DataFrame, plane: tuple[str, str], norm: S
     for step in sorted(table["step"].unique()):
         rows = table[table["step"] == step].sort_values("depth")
         places = rows[list(plane)].dropna()
-        look: dict[str, Any] = {"color": COLOURS(norm(int(step))), "linewidth": 0.6, "alpha": 0.7, "zorder": 1}
+        look: dict[str, Any] = {"color": LINES(norm(int(step))), "linewidth": 0.5, "zorder": 1}
         axes.plot(places[plane[0]], places[plane[1]], gid=f"snapshot:{step}", **look)
 
 
@@ -53,13 +59,14 @@ def trajectory(axes: Axes, layer: Layer, plane: tuple[str, str], norm: SymLogNor
     if rows.empty:
         return
     if joined:
-        axes.plot(rows[x], rows[y], color="0.75", linewidth=0.5, zorder=1, gid=f"line:{layer.name}")
-    colours = COLOURS(norm(rows["step"].to_numpy(dtype=float)))
+        axes.plot(rows[x], rows[y], color=PALE, linewidth=0.4, zorder=1, gid=f"line:{layer.name}")
+    colours = LINES(norm(rows["step"].to_numpy(dtype=float)))
     faces = np.where(rows["uninformative"].to_numpy(dtype=bool)[:, None], (1.0, 1.0, 1.0, 1.0), colours)
-    edges, sizes = colours.copy(), np.full(len(rows), 6.0)
-    edges[-1], sizes[-1] = (0.1, 0.1, 0.1, 1.0), 24.0
-    points = axes.scatter(rows[x], rows[y], s=sizes, c=faces, marker=layer.marker, zorder=3)
-    points.set(edgecolors=edges, linewidths=0.6, gid=f"points:{layer.name}")
+    points = axes.scatter(rows[x], rows[y], s=_SIZE, c=faces, marker=layer.marker, zorder=3)
+    points.set(edgecolors=colours, linewidths=_EDGE, gid=f"points:{layer.name}")
+    # Above the ways of all layers, which would hide it.
+    last = axes.scatter(rows[x].tail(1), rows[y].tail(1), s=_LAST, c=faces[-1:], marker=layer.marker, zorder=4)
+    last.set(edgecolors=[_RIM], linewidths=_EDGE, gid=f"last:{layer.name}")
     _bars(axes, rows.iloc[:-1], plane, linewidth=0.3, alpha=0.4)
     _bars(axes, rows.iloc[-1:], plane, linewidth=0.6, capsize=1.5)
 
@@ -85,7 +92,7 @@ def colour_bar(
 ) -> None:
     """One bar of training time for all panels."""
     ticks, _ = time_ticks(steps)
-    bar = body.colorbar(ScalarMappable(norm, COLOURS), ax=panels, pad=0.02, aspect=28)
+    bar = body.colorbar(ScalarMappable(norm, LINES), ax=panels, pad=0.02, aspect=28)
     bar.set_ticks(ticks, labels=[tick_label(step) for step in ticks], minor=False)
     bar.ax.minorticks_off()
     bar.set_label("training step")
@@ -94,7 +101,7 @@ def colour_bar(
 
 def shape_entries(layers: list[Layer], x: str) -> list[Line2D]:
     """The entries of a legend: the layers' markers, without a colour, since colour is time; x must be measured."""
-    look: dict[str, Any] = {"markersize": 4.5, "markerfacecolor": "0.3", "markeredgecolor": "0.3", "color": "0.75"}
+    look: dict[str, Any] = {"markersize": 4.5, "markerfacecolor": "0.3", "markeredgecolor": "0.3", "color": PALE}
     return [
         Line2D([], [], marker=layer.marker, linewidth=0.5, label=_full_name(layer, x), **look) for layer in layers
     ]
@@ -107,9 +114,37 @@ def _full_name(layer: Layer, x: str) -> str:
 
 
 def name_layers(axes: Axes, layers: list[Layer], plane: tuple[str, str]) -> None:
-    """Write each layer's short name at its last point."""
+    """Write each layer's short name at its last point; where layers coincide, make those below larger.
+
+    Args:
+        axes: Where `trajectory` drew the layers. Its limits and its place on the page must be final.
+        layers: The layers.
+        plane: The columns on the lower and the left axis.
+    """
+    _nest(axes, layers, plane)
     ways = {layer.short: layer.rows[list(plane)].dropna().to_numpy() for layer in layers}
     ways = {name: way for name, way in ways.items() if len(way)}
     if ways:
         last = np.array([way[-1] for way in ways.values()])
         label_points(axes, last, list(ways), np.concatenate(list(ways.values())))
+
+
+def _nest(axes: Axes, layers: list[Layer], plane: tuple[str, str]) -> None:
+    """Enlarges each marker that those of later layers would hide, and gives these a white rim on it."""
+    drawn: dict[str, Any] = {str(artist.get_gid()): artist for artist in axes.collections}
+    ways = {layer.name: layer.rows.dropna(subset=[*plane]).set_index("step") for layer in layers}
+    ways = {name: way for name, way in ways.items() if len(way)}
+    places = {name: axes.transData.transform(way[[*plane]].to_numpy(dtype=float)) for name, way in ways.items()}
+    near = _COINCIDE * axes.figure.dpi / 72
+    above = {name: np.zeros(len(way)) for name, way in ways.items()}
+    white = {name: np.zeros(len(way), dtype=bool) for name, way in ways.items()}
+    for below, upper in itertools.combinations(ways, 2):
+        _, here, there = np.intersect1d(ways[below].index, ways[upper].index, return_indices=True)
+        hidden = np.hypot(*(places[below][here] - places[upper][there]).T) < near
+        above[below][here[hidden]] += 1
+        white[upper][there[hidden]] = True
+    for name, count in above.items():
+        points, rims = drawn[f"points:{name}"], white[name] & ~ways[name]["uninformative"].to_numpy(dtype=bool)
+        colours = np.where(rims[:, None], 1.0, points.get_edgecolors())
+        points.set(sizes=_SIZE * (1 + count), edgecolors=colours, linewidths=np.where(rims, 0.3, _EDGE))
+        drawn[f"last:{name}"].set_sizes(_LAST * (1 + count[-1:]))

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 
 from infoplane.errors import InfoplaneError
 from infoplane.figures.parts.captions import measured
-from infoplane.figures.parts.style import COLOURS, MARKERS, tick_label
+from infoplane.figures.parts.style import MARKERS, shades, tick_label
 
 _DASHES: tuple[Any, ...] = ((0, (1, 1.2)), (0, (4, 2)), "-")
 _MOST_LINKS = 6
@@ -31,11 +31,10 @@ def refuse_empty(table: pd.DataFrame, values: Sequence[str]) -> None:
 
 def snapshot_looks(steps: Sequence[int]) -> dict[int, dict[str, Any]]:
     """How each of a few snapshots is drawn: the later the paler, with its own marker, the last one's line solid."""
-    colours = COLOURS(np.linspace(0, 0.85, len(steps)))
     dashes = [*(_DASHES[i % 2] for i in range(len(steps) - 1)), _DASHES[2]]
     return {
-        step: {"color": tuple(colour), "linestyle": dash, "marker": MARKERS[i], "markersize": 3.5}
-        for i, (step, colour, dash) in enumerate(zip(steps, colours, dashes, strict=True))
+        step: {"color": colour, "linestyle": dash, "marker": MARKERS[i], "markersize": 3.5}
+        for i, (step, colour, dash) in enumerate(zip(steps, shades(len(steps)), dashes, strict=True))
     }
 
 

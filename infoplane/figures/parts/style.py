@@ -1,7 +1,9 @@
 """One look for all figures, and the one way to save them.
 
-Colours are viridis, cut off before its palest yellow: ordered in lightness, so that they read in greyscale and
-by colour-blind people, and dark enough on white paper. Layers differ in the shape of their markers too.
+Colours are ordered in lightness, so that they read in greyscale and by colour-blind people. Lines and marks are
+inferno up to where its contrast to white falls to 3:1, the least that a graphic must have (WCAG 2.2, criterion
+1.4.11); areas, which need no such contrast, are viridis without its palest yellow. Layers differ in the shape of
+their markers too.
 """
 
 from __future__ import annotations
@@ -27,13 +29,15 @@ DPI = 300
 TEXT = 7.5
 SMALL = 7.0
 GREY = "0.4"
+PALE = "0.58"  # of lines behind others; any paler, and their contrast to white would be below 3:1
 BLUE, VERMILION = (seaborn.color_palette("colorblind")[place] for place in (0, 3))
 # Filled shapes only: hollow means uninformative.
 MARKERS: tuple[Any, ...] = (
     *("o", "s", "^", "D", "v", "P", "p", "<", "X", "h", ">", "d", "*", "8", "H"),
     *((4, 1, 0), (6, 1, 0), (3, 1, 0), (5, 1, 36), (5, 0, 36)),
 )
-COLOURS = ListedColormap(matplotlib.colormaps["viridis"](np.linspace(0, 0.9, 256)), "infoplane")
+LINES = ListedColormap(matplotlib.colormaps["inferno"](np.linspace(0.08, 0.67, 256)), "infoplane-lines")
+AREAS = ListedColormap(matplotlib.colormaps["viridis"](np.linspace(0, 0.9, 256)), "infoplane-areas")
 
 _RC: Any = {
     "font.family": "DejaVu Sans",
@@ -94,6 +98,11 @@ def style() -> Iterator[None]:
         yield
 
 
+def shades(count: int) -> list[tuple[float, float, float, float]]:
+    """Colours of so many lines or marks, RGBA, from the darkest to the lightest."""
+    return [(red, green, blue, alpha) for red, green, blue, alpha in LINES(np.linspace(0, 1, count)).tolist()]
+
+
 def layers_of(table: pd.DataFrame) -> list[Layer]:
     """The layers of a plane table, from the input to the output.
 
@@ -106,10 +115,9 @@ def layers_of(table: pd.DataFrame) -> list[Layer]:
     if table.empty:
         raise InfoplaneError("nothing to draw: the table has no rows")
     groups = list(table.groupby(["depth", "layer"], sort=True))
-    colours = COLOURS(np.linspace(0, 1, len(groups)))
     return [
-        Layer(str(name), f"T{depth}", rows.sort_values("step"), tuple(colour), MARKERS[i % len(MARKERS)])
-        for i, (((depth, name), rows), colour) in enumerate(zip(groups, colours, strict=True))
+        Layer(str(name), f"T{depth}", rows.sort_values("step"), colour, MARKERS[i % len(MARKERS)])
+        for i, (((depth, name), rows), colour) in enumerate(zip(groups, shades(len(groups)), strict=True))
     ]
 
 

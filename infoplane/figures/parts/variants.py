@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from infoplane.errors import InfoplaneError
-from infoplane.figures.parts.style import COLOURS, MARKERS
+from infoplane.figures.parts.style import MARKERS, shades
 
 INTERVALS = "95 % intervals of Student's t over seeds, where there are three"
 _DASHES: tuple[Any, ...] = (
@@ -52,10 +52,9 @@ def looks_of(table: pd.DataFrame) -> list[Look]:
     if table.empty:
         raise InfoplaneError("nothing to draw: the table has no rows")
     names = list(dict.fromkeys(table["variant"]))
-    colours = COLOURS(np.linspace(0, 1, len(names)))
     return [
-        Look(name, tuple(colour), MARKERS[i % len(MARKERS)], _DASHES[i % len(_DASHES)])
-        for i, (name, colour) in enumerate(zip(names, colours, strict=True))
+        Look(name, colour, MARKERS[i % len(MARKERS)], _DASHES[i % len(_DASHES)])
+        for i, (name, colour) in enumerate(zip(names, shades(len(names)), strict=True))
     ]
 
 
