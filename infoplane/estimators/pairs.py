@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -173,20 +173,21 @@ def _compute(
     stored: StoredTable,
     execution: Execution,
 ) -> pd.DataFrame:
-    """Computes the missing rows, (snapshot, step_j), a snapshot at a time, and keeps each as soon as it is done."""
-    table, last = pd.DataFrame(), len(run.snapshots) - 1
-    with solving(len(run.probe), execution) as pool:
-        survey(run, parts, pool)
-        compared = any(run.snapshots[index].step != step_j for index, step_j in missing)
-        end = _grams(run, parts, last, pool) if compared else None
-        for index, of_snapshot in itertools.groupby(sorted(missing), key=lambda pair: pair[0]):
-            grams = end if end and index == last else _grams(run, parts, index, pool)
-            rows: list[dict[str, Any]] = []
-            for _, step_j in of_snapshot:
-                others = None if run.snapshots[index].step == step_j else end
-                rows += _rows(run, parts, index, grams, others, pool)
-            table = stored.store(pd.DataFrame(rows))
-    return table
+    """Computes the missing rows, (snapshot, step_j); on an interruption what is done is kept."""
+    last = len(run.snapshots) - 1
+
+    def portions() -> Generator[list[dict[str, Any]], None, None]:
+        with solving(len(run.probe), execution) as pool:
+            survey(run, parts, pool)
+            compared = any(run.snapshots[index].step != step_j for index, step_j in missing)
+            end = _grams(run, parts, last, pool) if compared else None
+            for index, of_snapshot in itertools.groupby(sorted(missing), key=lambda pair: pair[0]):
+                grams = end if end and index == last else _grams(run, parts, index, pool)
+                for _, step_j in of_snapshot:
+                    others = None if run.snapshots[index].step == step_j else end
+                    yield [*_rows(run, parts, index, grams, others, pool)]
+
+    return stored.fill(portions())
 
 
 def _grams(run: Run, parts: list[Part], index: int, pool: Threads) -> list[Grams]:

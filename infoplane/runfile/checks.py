@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,6 +46,25 @@ class StoredLayer:
     kind: str
     nonfinite: int
     constant: bool
+
+
+@dataclass(frozen=True)
+class StoredSnapshot:
+    """All of a snapshot but the values of its arrays.
+
+    Attributes:
+        step: Number of optimiser steps taken.
+        epoch: Number of epochs passed.
+        metrics: Loss, accuracy and whatever else was recorded.
+        layers: The attributes of each layer by its name.
+        lengths: As of `parameter_lengths`.
+    """
+
+    step: int
+    epoch: float
+    metrics: Mapping[str, float]
+    layers: Mapping[str, StoredLayer]
+    lengths: NDArray | None
 
 
 @contextlib.contextmanager
@@ -222,6 +241,29 @@ def _is_whole(data: h5py.Dataset) -> bool:
         return int(data.id.get_storage_size()) == data.size * data.dtype.itemsize
     due = math.prod(-(-size // chunk) for size, chunk in zip(data.shape, chunks, strict=True))
     return int(data.id.get_num_chunks()) == due
+
+
+def stored_snapshot(slot: h5py.Group, layers: Sequence[LayerInfo], samples: int) -> StoredSnapshot:
+    """What a slot holds, after a look at all its parts.
+
+    Args:
+        slot: The snapshot.
+        layers: The layers.
+        samples: Number of samples of the probe.
+
+    Raises:
+        Damaged: A part of it is missing, or not as it must be.
+    """
+    step = attribute(slot, "step", int)
+    if step < 0:
+        raise Damaged(f"attribute 'step' of {slot.name} is negative")
+    return StoredSnapshot(
+        step,
+        attribute(slot, "epoch", float),
+        numbers_attribute(slot, "metrics"),
+        {layer.name: stored_layer(slot, layer, samples) for layer in layers},
+        parameter_lengths(slot, len(layers)),
+    )
 
 
 def stored_layer(slot: h5py.Group, layer: LayerInfo, samples: int) -> StoredLayer:

@@ -24,17 +24,16 @@ from infoplane.runfile.checks import (
     ACTIVATIONS,
     DISTANCES,
     StoredLayer,
+    StoredSnapshot,
     attribute,
     check_distances,
     check_results,
     json_attribute,
     layers_of,
     links,
-    numbers_attribute,
-    parameter_lengths,
     probe_shape,
     probe_size,
-    stored_layer,
+    stored_snapshot,
     target,
     used_slots,
 )
@@ -68,6 +67,10 @@ READ_BYTES = 64 * 2**20
 # being written.
 PAUSES = (0.02, 0.1, 0.3)
 FRESH_SECONDS = 2.0
+# Verbs open a run many times, and most of an opening is a look at each layer of each snapshot. What it gave is kept
+# for so many states of files, by what tells one from another.
+MOST_KNOWN = 256
+_known: dict[tuple[int, ...], tuple[list[str], dict[str, StoredSnapshot]]] = {}
 
 
 class Snapshot:
@@ -80,17 +83,14 @@ class Snapshot:
         metrics: Loss, accuracy and whatever else was recorded.
     """
 
-    def __init__(self, run: Run, group: h5py.Group) -> None:
+    def __init__(self, run: Run, group: h5py.Group, stored: StoredSnapshot) -> None:
         self._run = run
         self._group = group
+        self._about = stored
         self.place = str(group.name)
-        self.step: int = attribute(group, "step", int)
-        self.epoch: float = attribute(group, "epoch", float)
-        self.metrics = numbers_attribute(group, "metrics")
-        if self.step < 0:
-            raise Damaged(f"attribute 'step' of {group.name} is negative")
-        self._layers = {layer.name: stored_layer(group, layer, run.samples) for layer in run.layers}
-        self._lengths = parameter_lengths(group, len(run.layers))
+        self.step = stored.step
+        self.epoch = stored.epoch
+        self.metrics = dict(stored.metrics)
 
     def kind(self, layer: str) -> str:
         """What is stored of a layer: "activations" or "distances"."""
@@ -146,11 +146,12 @@ class Snapshot:
             RunFileError: The data are damaged.
         """
         place = self._run.layers.index(self._run.layer(layer))
-        if self._lengths is None:
+        lengths = self._about.lengths
+        if lengths is None:
             return None
         with reading(self._run.path):
             data = dataset(self._group, PARAMETERS)
-            start, length = int(self._lengths[:place].sum()), int(self._lengths[place])
+            start, length = int(lengths[:place].sum()), int(lengths[place])
             values = self._part(data, PARAMETERS, (slice(start, start + length),))
         if not (np.isfinite(values).all() or self.nonfinite(layer)):
             # A parameter that the network holds and never uses may be anything.
@@ -161,7 +162,7 @@ class Snapshot:
         return values
 
     def _stored(self, layer: str) -> StoredLayer:
-        return self._layers[self._run.layer(layer).name]
+        return self._about.layers[self._run.layer(layer).name]
 
     def _data(self, layer: str) -> h5py.Dataset:
         self._run.layer(layer)
@@ -277,17 +278,33 @@ class Run(Closing):
         }
         if "results" in file:
             check_results(group(file, "results"))
-        self.snapshots = sorted(self._finished(count), key=lambda snapshot: snapshot.step)
+        slots = group(file, "snapshots")
+        names, finished = self._looked_at_once(count)
+        self.slots = [*names]
+        snapshots = [Snapshot(self, group(slots, name), stored) for name, stored in finished.items()]
+        self.snapshots = sorted(snapshots, key=lambda snapshot: snapshot.step)
 
-    def _finished(self, count: int | None) -> list[Snapshot]:
-        """The finished snapshots in the order of their slots; only a slot that is being written may be broken.
+    def _looked_at_once(self, count: int | None) -> tuple[list[str], dict[str, StoredSnapshot]]:
+        """What `_finished` gives, from memory where it gave it for the same state of the file."""
+        state = None if self.left_open else _state(self._file)
+        known = _known.get(state) if state else None
+        if known is None:
+            known = self._finished(count)
+            if state:
+                while len(_known) >= MOST_KNOWN:
+                    _known.pop(next(iter(_known)), None)
+                _known[state] = known
+        return known
+
+    def _finished(self, count: int | None) -> tuple[list[str], dict[str, StoredSnapshot]]:
+        """The slots in use and the finished snapshots in their order; only a slot being written may be broken.
 
         Args:
             count: How many there are at least, by the writer's account; None in files of before it kept any.
         """
         slots = group(self._file, "snapshots")
         names = used_slots(slots)
-        finished: dict[str, Snapshot] = {}
+        finished: dict[str, StoredSnapshot] = {}
         broken = ""
         for name in names:
             is_marked = False
@@ -295,7 +312,7 @@ class Run(Closing):
                 slot = group(slots, name)
                 is_marked = "complete" in slot.attrs and attribute(slot, "complete", bool)
                 if is_marked:
-                    finished[name] = Snapshot(self, slot)
+                    finished[name] = stored_snapshot(slot, self.layers, self.samples)
             except (Damaged, OSError, RuntimeError) as error:
                 broken = f"slot {name}: {reason(error)}"
                 # A kill leaves the last slot in any state, and a writer fills slots while they are looked at here.
@@ -305,11 +322,12 @@ class Run(Closing):
                 raise Damaged(broken) from error
         if self.left_open and names and names[-1] not in finished:
             names.pop()
-        self.slots = names
         self._refuse_absent([*finished.values()], [n for n in names if n not in finished], broken, count)
-        return [*finished.values()]
+        return names, finished
 
-    def _refuse_absent(self, finished: list[Snapshot], unmarked: list[str], broken: str, count: int | None) -> None:
+    def _refuse_absent(
+        self, finished: list[StoredSnapshot], unmarked: list[str], broken: str, count: int | None
+    ) -> None:
         """Lets no finished snapshot be absent without a word.
 
         Args:
@@ -450,6 +468,15 @@ def _opened(path: Path) -> h5py.File:
     if not path.is_dir():
         refuse_no_file(path)
     return h5py.File(path, "r", locking=False)
+
+
+def _state(file: h5py.File) -> tuple[int, ...] | None:
+    """What is another after any change of an open file; None where it changed a moment ago, and again unseen."""
+    with contextlib.suppress(OSError, TypeError, ValueError, RuntimeError, NotImplementedError):
+        about = os.fstat(file.id.get_vfd_handle())
+        if time.time() - max(about.st_mtime, about.st_ctime) > FRESH_SECONDS:
+            return about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns
+    return None
 
 
 def _is_fresh(path: Path) -> bool:

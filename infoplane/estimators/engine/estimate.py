@@ -7,8 +7,7 @@ each row says by itself what made it.
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
@@ -28,7 +27,6 @@ from infoplane.execution import QUIET, Execution
 from infoplane.provenance import versions
 from infoplane.runfile import Run, beside, open_run
 
-SAVE_SECONDS = 20.0
 RUNS_AT_ONCE = 8
 WATCH_SECONDS = 10.0
 WORDS = frozenset(
@@ -237,25 +235,18 @@ def _compute(
     """Computes the missing rows; on an interruption what is done is kept."""
     depths = {layer.name: depth for depth, layer in enumerate(run.layers, start=1)}
     items = sorted(set.union(*(part.items for part in parts)), key=lambda item: (item[0], depths[item[1]]))
-    rows: list[dict[str, Any]] = []
-    try:
+
+    def portions() -> Generator[list[dict[str, Any]], None, None]:
         with workers as pool:
             survey(run, parts, pool)
             tasks = {
                 item: {number: part.told.get(item) for number, part in enumerate(parts) if item in part.items}
                 for item in items
             }
-            saved = time.monotonic()
             for _, made in pool.each(run, parts, _rows, tasks, "estimates"):
-                rows += [{**parts[number].columns, **row} for number, row in made.items()]
-                if time.monotonic() - saved > SAVE_SECONDS:
-                    stored.store(pd.DataFrame(rows))
-                    saved = time.monotonic()
-    except BaseException:
-        if rows:
-            stored.store(pd.DataFrame(rows))
-        raise
-    return stored.store(pd.DataFrame(rows))
+                yield [{**parts[number].columns, **row} for number, row in made.items()]
+
+    return stored.fill(portions())
 
 
 def _rows(run: Run, parts: Sequence[Part], item: Item, told: dict[int, Any]) -> dict[int, dict[str, Any]]:

@@ -13,7 +13,8 @@ import errno
 import io
 import logging
 import math
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from infoplane.files import drafts, hold, reason, refuse_no_file, without_quotes
 
 logger = logging.getLogger(__name__)
 
+SAVE_SECONDS = 20.0  # of work that an end of the process costs at most
 LOCK_SECONDS = 60.0  # others hold the lock while they read and write a table
 NO_TEXT = "\ufffd"  # what stands for bytes that are none
 
@@ -137,6 +139,33 @@ class StoredTable:
                 logger.warning("%s cannot be written (%s): the estimates are not kept", path, error.strerror)
                 return self._joined(new)
             raise InfoplaneError(f"cannot write {path}: {reason(error)}") from error
+
+    def fill(self, portions: Generator[list[dict[str, Any]], None, None]) -> pd.DataFrame:
+        """Stores rows as they are made: from time to time, at the end, and what is there where that is sooner.
+
+        Args:
+            portions: Some rows at a time; closed at the end.
+
+        Returns:
+            As of `store`.
+
+        Raises:
+            InfoplaneError: As for `store`.
+        """
+        rows: list[dict[str, Any]] = []
+        saved = time.monotonic()
+        try:
+            with contextlib.closing(portions):
+                for portion in portions:
+                    rows += portion
+                    if time.monotonic() - saved > SAVE_SECONDS:
+                        self.store(pd.DataFrame(rows))
+                        saved = time.monotonic()
+        except BaseException:
+            if rows:
+                self.store(pd.DataFrame(rows))
+            raise
+        return self.store(pd.DataFrame(rows))
 
     def _joined(self, new: pd.DataFrame) -> pd.DataFrame:
         """What is stored and the new rows, each once; a new row takes the place of an old one."""

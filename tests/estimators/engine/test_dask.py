@@ -22,6 +22,7 @@ from infoplane.errors import InfoplaneError
 from infoplane.estimators.batches import Batches
 from infoplane.estimators.engine import dask as cluster_module
 from infoplane.estimators.engine import estimate as table_module
+from infoplane.estimators.engine import store as store_module
 from infoplane.estimators.engine.dask import Assignment, connected
 from infoplane.estimators.engine.estimate import estimate_run, estimate_runs, estimates_path
 from infoplane.estimators.engine.pool import parts_of
@@ -121,7 +122,7 @@ def at_first_result(monkeypatch, act):
         return stored
 
     with monkeypatch.context() as patch:
-        patch.setattr(table_module, "SAVE_SECONDS", 0)
+        patch.setattr(store_module, "SAVE_SECONDS", 0)
         patch.setattr(StoredTable, "store", store)
         yield seen
 

@@ -14,7 +14,7 @@ from infoplane.analysis.plane import average_batches, mark_saturation, plane_tab
 from infoplane.errors import InfoplaneError
 from infoplane.estimators.base import LayerView
 from infoplane.estimators.batches import Batches
-from infoplane.estimators.engine import estimate as table_module
+from infoplane.estimators.engine import store
 from infoplane.estimators.engine.estimate import estimate_run, estimates_path
 from infoplane.estimators.nulls import measured
 from infoplane.estimators.registry import NAMES, make_settings
@@ -318,7 +318,7 @@ def test_an_empty_run_and_a_damaged_table(tmp_path, probe):
 
 
 def test_the_table_is_saved_while_it_grows(run_path, monkeypatch):
-    monkeypatch.setattr(table_module, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(store, "SAVE_SECONDS", 0.0)
     rows = estimate_run(run_path, RenyiSettings(), execution=Execution(1))
     assert len(rows) == 9
 
