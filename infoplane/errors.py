@@ -10,7 +10,7 @@ class InfoplaneError(Exception):
     """What went wrong and what to do, in one line.
 
     A message names settings as Python does, between backticks: `force=True`. The command line prints it in its own
-    words, `--force` (`infoplane.cli.options.in_options`), and exits with code 1, without a traceback.
+    words, `--force` (`infoplane.cli.output.in_options`), and exits with code 1, without a traceback.
 
     Example:
         >>> try:

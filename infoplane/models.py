@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-import inspect
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,6 +12,7 @@ from torch import Tensor, nn
 
 from infoplane.errors import InfoplaneError, unknown
 from infoplane.recording.layers import eval_mode, tensor_of
+from infoplane.user_code import TORCHVISION, call_user, first_line, names_code
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
@@ -47,7 +43,6 @@ VGG_PLANS: dict[str, tuple[int | str, ...]] = {
     "vgg11": (64, "M", 128, "M", 256, 256, "M", 512, 512, "M", 512, 512, "M"),
     "vgg16": (64, 64, "M", 128, 128, "M", *(256,) * 3, "M", *(512,) * 3, "M", *(512,) * 3, "M"),
 }
-_TORCHVISION = "torchvision:"
 Shape = tuple[int, ...]
 Activation = Callable[[], nn.Module]
 
@@ -57,7 +52,7 @@ def model_names() -> list[str]:
 
     A torchvision model whose name a built-in network bears has the prefix `torchvision:`.
     """
-    return [*_BUILT_IN, *((_TORCHVISION + n if n in _BUILT_IN else n) for n in _torchvision_names())]
+    return [*_BUILT_IN, *((TORCHVISION + n if n in _BUILT_IN else n) for n in _torchvision_names())]
 
 
 def input_channels(name: str, channels: int) -> int:
@@ -72,6 +67,7 @@ def build_model(
     *,
     widths: Sequence[int] | None = None,
     activation: str = "relu",
+    example: Tensor | None = None,
 ) -> nn.Module:
     """A network with random weights, from the global random state, that is known to take the inputs.
 
@@ -83,6 +79,7 @@ def build_model(
         widths: Widths of the hidden layers of `mlp`, (256, 128, 64, 32) if left out, or channels of the equal
             convolutions of `chain`, ten times 16.
         activation: A key of `ACTIVATIONS`, for `mlp` and `cnn`.
+        example: Inputs (n, *input_shape) that the network must take, such as tokens; zeros if left out.
 
     Raises:
         InfoplaneError: The name is unknown, an option does not belong to the model, the user's function fails, or
@@ -93,18 +90,18 @@ def build_model(
         if name in _BUILT_IN:
             model = _BUILT_IN[name](input_shape, classes, **options)
         elif _is_torchvision(name):
-            model = _from_torchvision(name.removeprefix(_TORCHVISION), input_shape, classes)
-        elif ":" in name:
+            model = _from_torchvision(name.removeprefix(TORCHVISION), input_shape, classes)
+        elif names_code(name):
             model = _from_user(name, input_shape, classes)
         else:
             raise unknown("model", name, model_names())
-        _check(model, input_shape, classes)
+        _check(model, torch.zeros(2, *input_shape) if example is None else example, classes)
     except InfoplaneError:
         raise
     except Exception as error:  # a network that meets a wrong shape raises whatever its layers do
         raise InfoplaneError(
-            f"model '{name}' does not take inputs of {'×'.join(map(str, input_shape))}: {_reason(error)}; "
-            f"{_advice(name, input_shape)}"
+            f"model '{name}' does not take inputs of {'×'.join(map(str, input_shape))}: {first_line(error)}; "
+            f"{_advice(name, input_shape, example)}"
         ) from error
     return model
 
@@ -131,23 +128,23 @@ def _options(name: str, widths: Sequence[int] | None, activation: str) -> dict[s
     return options | {"activation": ACTIVATIONS[activation]}
 
 
-def _check(model: nn.Module, input_shape: Shape, classes: int) -> None:
+def _check(model: nn.Module, example: Tensor, classes: int) -> None:
     with eval_mode(model), torch.no_grad():
-        logits = tensor_of(model(torch.zeros(2, *input_shape)))
-    if logits.shape != (2, classes):
+        logits = tensor_of(model(example))
+    if logits.shape != (len(example), classes):
         raise ValueError(f"it gives outputs of {tuple(logits.shape[1:])} where {classes} logits are expected")
 
 
-def _advice(name: str, input_shape: Shape) -> str:
+def _advice(name: str, input_shape: Shape, example: Tensor | None) -> str:
     """What may help a model that refuses the inputs."""
+    if names_code(name):
+        return "mend it, or give it what it takes"
+    if example is not None and not example.is_floating_point():
+        return "tokens need a network of your own with an embedding; give numbers as fractions, such as float32"
     if len(input_shape) != 3:
         return "try `model='mlp'`"
     usual = 224 if _is_torchvision(name) else 32
     return "try `model='cnn'`" if usual in input_shape[1:] else f"try `image_size={usual}` or `model='cnn'`"
-
-
-def _reason(error: BaseException) -> str:
-    return str(error).strip().split("\n")[0].rstrip(" .") or type(error).__name__
 
 
 # Built-in networks: a unit is a Sequential whose last child is what is recorded.
@@ -320,7 +317,7 @@ def _torchvision_names() -> list[str]:
 
 
 def _is_torchvision(name: str) -> bool:
-    if name.startswith(_TORCHVISION):
+    if name.startswith(TORCHVISION):
         return True
     return name not in _BUILT_IN and ":" not in name and name in _torchvision_names()
 
@@ -344,54 +341,8 @@ def _from_torchvision(name: str, input_shape: Shape, classes: int) -> nn.Module:
 
 
 def _from_user(name: str, input_shape: Shape, classes: int) -> nn.Module:
-    """Call `package.module:function`, found from the current folder or among what is installed."""
-    module_name, _, attribute = name.partition(":")
-    with _current_folder_importable():
-        function = _attribute(module_name, attribute)
-        try:
-            parameters = inspect.signature(function).parameters
-            known = {"input_shape": input_shape, "classes": classes}
-            model = function(**{key: value for key, value in known.items() if key in parameters})
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:  # code may also ask the process to end
-            raise InfoplaneError(
-                f"calling '{name}' raised {type(error).__name__}: {_reason(error)}; "
-                "it should need no arguments but input_shape and classes"
-            ) from error
+    """The network that a function of the user's makes."""
+    model = call_user(name, "model", {"input_shape": input_shape, "classes": classes})
     if not isinstance(model, nn.Module):
         raise InfoplaneError(f"'{name}' gave a {type(model).__name__}; it should return a torch.nn.Module")
     return model
-
-
-def _attribute(module_name: str, attribute: str) -> Callable[..., Any]:
-    try:
-        module = importlib.import_module(module_name)
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:  # whatever the user's code raises while it is imported
-        if isinstance(error, ModuleNotFoundError) and error.name and f"{module_name}.".startswith(f"{error.name}."):
-            raise InfoplaneError(
-                f"no module '{error.name}' in {Path.cwd()} or among the installed packages; give the model as "
-                "package.module:function"
-            ) from error
-        raise InfoplaneError(
-            f"importing '{module_name}' raised {type(error).__name__}: {_reason(error)}; correct it and try again"
-        ) from error
-    function = getattr(module, attribute, None)
-    if not callable(function):
-        public = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
-        raise unknown(f"function in module '{module_name}'", attribute, public)
-    result: Callable[..., Any] = function
-    return result
-
-
-@contextmanager
-def _current_folder_importable() -> Iterator[None]:
-    before = list(sys.path)
-    sys.path.insert(0, str(Path.cwd()))
-    importlib.invalidate_caches()
-    try:
-        yield
-    finally:
-        sys.path[:] = before

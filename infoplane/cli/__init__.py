@@ -22,8 +22,16 @@ from infoplane.cli.estimate import estimate
 from infoplane.cli.export import export
 from infoplane.cli.figures import figures
 from infoplane.cli.info import info
-from infoplane.cli.options import CONTEXT, examples, in_options
-from infoplane.cli.output import NobodyReads, PrintableFormatter, close_streams, prepare_streams, say, show
+from infoplane.cli.options import CONTEXT, examples
+from infoplane.cli.output import (
+    NobodyReads,
+    PrintableFormatter,
+    close_streams,
+    in_options,
+    prepare_streams,
+    say,
+    show,
+)
 from infoplane.cli.page import page
 from infoplane.cli.plot import plot
 from infoplane.cli.record import record

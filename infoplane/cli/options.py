@@ -228,21 +228,6 @@ def examples(*lines: str) -> str:
     return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
 
 
-def in_options(message: str) -> str:
-    """A message that names settings as Python does, in the words of the command line.
-
-    Args:
-        message: Text with settings such as `` `force=True` ``, `` `keep='activations'` `` and `` `widths` ``, which
-            become `--force`, `--keep activations` and `--widths`.
-    """
-
-    def in_words(setting: re.Match[str]) -> str:
-        name, value = "--" + setting[1].replace("_", "-"), (setting[2] or "").strip("'")
-        return name if value in ("", "True") else f"{name} {value}"
-
-    return re.sub(r"`(\w+)(?:=([^`]*))?`", in_words, message)
-
-
 def talkative(command: Callable[..., Any]) -> Callable[..., Any]:
     """Adds --quiet and --verbose to a verb."""
     command = option("-v", "--verbose", is_flag=True, help="Say more; show the traceback of an error.")(command)

@@ -6,6 +6,7 @@ import contextlib
 import io
 import logging
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -43,11 +44,26 @@ def say(text: object, *, err: bool = False, nl: bool = True) -> None:
 
 
 class PrintableFormatter(logging.Formatter):
-    """Formats log records without what would steer the terminal."""
+    """Formats log records in the words of the command line, without what would steer the terminal."""
 
     def format(self, record: logging.LogRecord) -> str:
         """The record as text."""
-        return printable(super().format(record))
+        return printable(in_options(super().format(record)))
+
+
+def in_options(message: str) -> str:
+    """A message that names settings as Python does, in the words of the command line.
+
+    Args:
+        message: Text with settings such as `` `force=True` ``, `` `keep='activations'` `` and `` `widths` ``, which
+            become `--force`, `--keep activations` and `--widths`.
+    """
+
+    def in_words(setting: re.Match[str]) -> str:
+        name, value = "--" + setting[1].replace("_", "-"), (setting[2] or "").strip("'")
+        return name if value in ("", "True") else f"{name} {value}"
+
+    return re.sub(r"`(\w+)(?:=([^`]*))?`", in_words, message)
 
 
 def prepare_streams() -> None:

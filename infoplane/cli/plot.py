@@ -18,7 +18,6 @@ from infoplane.cli.options import (
     estimation_options,
     examples,
     given,
-    in_options,
     loading,
     option,
     repetitions,
@@ -26,7 +25,7 @@ from infoplane.cli.options import (
     target_option,
     verb,
 )
-from infoplane.cli.output import say
+from infoplane.cli.output import in_options, say
 from infoplane.errors import InfoplaneError, MissingData
 from infoplane.estimators.registry import ESTIMATOR, NAMES, named_settings
 

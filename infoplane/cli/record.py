@@ -31,8 +31,8 @@ from infoplane.trainers.settings import TrainingSettings
     epilog=examples(
         "infoplane record                                  # a small CNN on digits, about a minute",
         "infoplane record --dataset cifar10 --model vgg11 --epochs 20 -o vgg.h5",
-        "infoplane record --dataset szt --model mlp --widths 10,7,5,4,3 --activation tanh",
-        "infoplane record --model mynets.resnet:small --layers 'stage*,head'",
+        "infoplane record --dataset szt --model mlp --widths 10,7,5,4,3 --activation tanh -o szt.h5",
+        "infoplane record --dataset mine:data --model mine:network -o mine.h5   # docs/recording.md",
         "infoplane record --method greedy-dib --beta 0.01 -o dib.h5",
         "infoplane record --resume -o run.h5 --epochs 60   # go on with a run",
     ),
@@ -62,6 +62,8 @@ def record(
         from infoplane.api import resume, train
         from infoplane.stopping import Stopped
         from infoplane.trainers.loop import Interrupted
+        from infoplane.trainers.session import OWN
+        from infoplane.user_code import names_code
 
     try:
         if go_on and force:
@@ -73,7 +75,7 @@ def record(
     except (Interrupted, Stopped) as stopped:
         if not output.exists():
             raise Stopped(stopped.signal) from None
-        own = ["--model", options["model"]] if ":" in options["model"] else []
+        own = [part for name in OWN if names_code(options[name]) for part in (f"--{name}", options[name])]
         command = shlex.join(["infoplane", "record", "--resume", "-o", str(output), *own])
         say(f"stopped by {stopped}; every finished snapshot is safe; go on with: {command}", err=True)
         ctx.exit(128 + stopped.signal)

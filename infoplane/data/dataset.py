@@ -26,7 +26,7 @@ class Split:
     """Samples, in an order that means nothing.
 
     Attributes:
-        inputs: Inputs (N, C, H, W) uint8 or (N, d) float32.
+        inputs: Inputs (N, C, H, W) uint8, (N, ...) float32, or tokens (N, ...) int64.
         labels: Labels (N,) int64.
         boxes: Where in its image each object is, (N, 4) float32: x1, y1, x2, y2 as fractions of the image's width
             and height; None where that is not known.
@@ -105,10 +105,12 @@ class Dataset:
         return split
 
     def batch(self, split: Split, indices: Tensor | slice, device: torch.device | str) -> tuple[Tensor, Tensor]:
-        """Normalised float32 inputs (n, *shape) and labels (n,) of some samples, on a device."""
+        """Normalised float32 inputs or plain tokens (n, *shape), and labels (n,) of some samples, on a device."""
         if isinstance(indices, Tensor):
             indices = indices.to(split.labels.device)
         inputs, labels = split.inputs[indices].to(device), split.labels[indices].to(device)
+        if inputs.dtype == torch.int64:
+            return inputs, labels
         inputs = inputs.float() / 255 if inputs.dtype == torch.uint8 else inputs
         per_channel = (-1, *[1] * (len(self.spec.shape) - 1))
         mean, std = (value.to(device).view(per_channel) for value in (self.mean, self.std))
@@ -158,11 +160,14 @@ class Dataset:
 
 
 def channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation (C,) of uint8 images scaled to [0, 1]; exact, from the histograms, on the CPU."""
+    """Mean and standard deviation (C,) of uint8 images scaled to [0, 1]; exact, from the histograms, on the CPU.
+
+    The standard deviation of a channel that is constant is taken as 1, so that its normalised values are 0.
+    """
     counts = [torch.bincount(channel.flatten(), minlength=256).cpu() for channel in images.unbind(1)]
     values = torch.arange(256, dtype=torch.float64) / 255
     weights = torch.stack(counts).double()
     weights /= weights.sum(1, keepdim=True)
     mean = weights @ values
     variance = (weights * (values - mean[:, None]) ** 2).sum(1)
-    return mean.float(), variance.sqrt().float()
+    return mean.float(), torch.where(variance > 0, variance.sqrt(), 1.0).float()

@@ -13,7 +13,9 @@ from torch import Tensor
 from infoplane.data.dataset import Dataset, DatasetSpec, Split, channel_statistics
 from infoplane.data.download import obtain, reason
 from infoplane.data.gtsrb import REGIONS, load_gtsrb
+from infoplane.data.own import load_own
 from infoplane.errors import InfoplaneError, unknown
+from infoplane.user_code import names_code
 
 DATASETS = {
     spec.name: spec
@@ -40,12 +42,16 @@ def dataset_spec(name: str, image_size: int | None = None) -> DatasetSpec:
         InfoplaneError: The name is unknown, or the size is impossible.
     """
     if name not in DATASETS:
-        raise unknown("data set", name, DATASETS)
-    spec = DATASETS[name]
+        raise unknown("data set", name, [*DATASETS, "package.module:function"])
+    return _resized(DATASETS[name], image_size)
+
+
+def _resized(spec: DatasetSpec, image_size: int | None) -> DatasetSpec:
+    """What is known of a data set whose images have another size."""
     if image_size is None:
         return spec
     if len(spec.shape) != 3:
-        raise InfoplaneError(f"data set '{name}' holds no images; leave out `image_size`")
+        raise InfoplaneError(f"data set '{spec.name}' holds no images; leave out `image_size`")
     if image_size < 1:
         raise InfoplaneError(f"an image size of {image_size} is impossible; choose `image_size=1` or more")
     return replace(spec, shape=(spec.shape[0], image_size, image_size))
@@ -57,7 +63,7 @@ def load_dataset(
     """Read a data set into memory; what torchvision offers is downloaded if it is not there.
 
     Args:
-        name: A key of `DATASETS`.
+        name: A key of `DATASETS`, or `package.module:function` for the user's own, which runs that code.
         root: Folder that holds the data sets, each as torchvision lays it out.
         image_size: Height and width to which images are resized; None for their own.
         region: "whole", or "sign" to crop each image of gtsrb to its sign before it is resized.
@@ -67,19 +73,36 @@ def load_dataset(
         InfoplaneError: The name or the region is unknown, or the data are damaged, or neither there nor to be had;
             the message says which files to put where.
     """
-    spec = dataset_spec(name, image_size)
     if region not in REGIONS:
         raise unknown("region", region, REGIONS)
     if region == "sign" and name != "gtsrb":
         raise InfoplaneError(f"data set '{name}' has no signs to crop to; choose gtsrb, or the region 'whole'")
+    if names_code(name):
+        return _with_size(load_own(name), image_size)
+    spec = dataset_spec(name, image_size)
     if name == "szt":
         # Bits 0 and 1 become -1 and 1.
         return Dataset(spec, *_load_szt(root), mean=torch.tensor([0.5]), std=torch.tensor([0.5]))
     splits = _load_digits() if name == "digits" else _load_torchvision(spec, root, region, download)
     for split in splits:
         _refuse_other_classes(split, spec, root)
+    return _of_images(spec, *splits)
+
+
+def _of_images(spec: DatasetSpec, *splits: Split) -> Dataset:
+    """Images of the size that they should have, and their statistics."""
     train, test = (replace(split, inputs=_resize(split.inputs, spec.shape[-1])) for split in splits)
     return Dataset(spec, train, test, *channel_statistics(train.inputs))
+
+
+def _with_size(dataset: Dataset, image_size: int | None) -> Dataset:
+    """The user's own data set, its images resized."""
+    if image_size is None:
+        return dataset
+    spec = _resized(dataset.spec, image_size)
+    if dataset.train.inputs.dtype != torch.uint8:
+        raise InfoplaneError(f"data set '{spec.name}' holds no uint8 images; leave out `image_size`")
+    return _of_images(spec, dataset.train, dataset.test)
 
 
 def _stratified(inputs: Tensor, labels: Tensor, test_size: int | float) -> tuple[Split, Split]:

@@ -33,8 +33,8 @@ LINEAR = RESHAPING | {
     ),
     *(
         "upsample_bilinear2d",
-        "pack_padded_sequence",
-        "pad_packed_sequence",
+        "_pack_padded_sequence",
+        "_pad_packed_sequence",
         "unfold",
         "im2col",
         "native_dropout",
@@ -42,8 +42,8 @@ LINEAR = RESHAPING | {
         "index_put",
     ),
 }
-# Of two tensors that both carry data, these stay linear.
-SUMS = {"add", "sub", "cat", "stack", "copy", "index_put"}
+# Of two tensors that both carry data, these stay linear: sums, and what takes rows or lengths that were counted.
+SUMS = {"add", "sub", "cat", "stack", "copy", "index_put", "index_select", "_pack_padded_sequence"}
 SPELLED = {
     "_prelu_kernel": "prelu",
     "_softmax": "softmax",

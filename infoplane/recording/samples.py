@@ -400,7 +400,7 @@ def _of_loader(loader: DataLoader) -> tuple[Inputs, Any]:
     """Inputs and labels of all batches of a loader, one after another."""
     wanted = "a DataLoader's batches are (inputs, labels), or dicts with 'labels'"
     generators = {loader.generator, getattr(loader.sampler, "generator", None)} - {None}
-    with _undisturbed(generators):
+    with undisturbed(generators):
         pairs = [_pair(batch, wanted) for batch in loader]
     if not pairs:
         raise InfoplaneError("the DataLoader gives no batches; give it samples")
@@ -434,7 +434,7 @@ def _of_dataset(dataset: Dataset, choose: Callable[[Any], Tensor] | None) -> Sam
             ) from error
         return _pair(found, "a Dataset's items are (input, label), or dicts with 'labels'")
 
-    with _undisturbed():
+    with undisturbed():
         rows = None
         if choose is not None:
             known = _known_labels(dataset)
@@ -502,7 +502,7 @@ def _same_shapes() -> Iterator[None]:
 
 
 @contextmanager
-def _undisturbed(generators: Iterable[torch.Generator] = ()) -> Iterator[None]:
+def undisturbed(generators: Iterable[torch.Generator] = ()) -> Iterator[None]:
     """Leaves all random states as they were, which shuffling and augmentation change: training must not notice."""
     states = [(generator, generator.get_state()) for generator in generators]
     of_python, of_numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 - that of others, not ours

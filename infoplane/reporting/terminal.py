@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from infoplane.analysis.plane import average_batches
@@ -24,15 +25,22 @@ def model_layers(
     """The hookable layers of a model with their shapes; the natural ones are marked."""
     import torch
 
-    from infoplane.data import dataset_spec
+    from infoplane.data import dataset_spec, load_dataset
     from infoplane.models import build_model, input_channels
     from infoplane.recording.layers import hookable_of, natural_of
     from infoplane.recording.trace import trace
+    from infoplane.user_code import names_code
 
-    spec = dataset_spec(dataset, image_size)
-    shape = spec.shape if len(spec.shape) == 1 else (input_channels(model, spec.shape[0]), *spec.shape[1:])
-    network = build_model(model, shape, spec.classes, widths=widths, activation=activation)
-    traced = trace(network, torch.randn(3, *shape, generator=torch.Generator().manual_seed(0)))
+    if names_code(dataset):
+        own = load_dataset(dataset, Path(), image_size)
+        spec, example = own.spec, own.batch(own.train, slice(3), "cpu")[0]
+    else:
+        spec = dataset_spec(dataset, image_size)
+        channels = spec.shape[:1] if len(spec.shape) == 1 else (input_channels(model, spec.shape[0]),)
+        example = torch.randn(3, *channels, *spec.shape[1:], generator=torch.Generator().manual_seed(0))
+    shape = tuple(example.shape[1:])
+    network = build_model(model, shape, spec.classes, widths=widths, activation=activation, example=example)
+    traced = trace(network, example)
     natural = {layer.name: layer for layer in natural_of(traced)}
     # A row for each module, and for each call of one that is recorded by itself.
     layers = {layer.name: layer for layer in hookable_of(traced)} | natural

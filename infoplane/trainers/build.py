@@ -37,7 +37,14 @@ def build_units(settings: TrainingSettings, task: Task, example: Tensor) -> tupl
             too few samples of a class for the loss.
     """
     shape = tuple(example.shape[1:])
-    model = build_model(settings.model, shape, task.outputs, widths=settings.widths, activation=settings.activation)
+    model = build_model(
+        settings.model,
+        shape,
+        task.outputs,
+        widths=settings.widths,
+        activation=settings.activation,
+        example=example,
+    )
     how = settings.how
     if not how.local:
         read_options(LossSettings(options=settings.options()), {})

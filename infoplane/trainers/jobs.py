@@ -29,7 +29,7 @@ from infoplane.settings import settings_of
 from infoplane.stopping import Stopped, ask_to_stop
 from infoplane.trainers.loop import Interrupted
 from infoplane.trainers.methods import method
-from infoplane.trainers.session import record, resume
+from infoplane.trainers.session import OWN, record, resume
 from infoplane.trainers.settings import TrainingSettings, foreign_groups
 
 logger = logging.getLogger(__name__)
@@ -381,8 +381,8 @@ def _train(job: Job) -> str:
     """Trains one run to its end; gives what is wrong with it."""
     try:
         if job.path.exists():
-            # The settings are those of the file, so the model is the one that the user named.
-            resume(job.path, {**_free(job.settings), "model": job.settings.model})
+            # The settings are those of the file, so the code in them is what the user named.
+            resume(job.path, _free(job.settings) | {name: getattr(job.settings, name) for name in OWN})
         else:
             record(job.settings, job.path)
     except InfoplaneError as error:

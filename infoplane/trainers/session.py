@@ -40,11 +40,14 @@ from infoplane.trainers.results import results_of
 from infoplane.trainers.robustness import refuse_no_images, robustness
 from infoplane.trainers.settings import TrainingSettings, window_of
 from infoplane.trainers.task import Task
+from infoplane.user_code import names_code
 
 logger = logging.getLogger(__name__)
 
 # When a run goes on, where it computes and finds its data may change, its length, and what is recorded beside it.
 CHANGEABLE = {"epochs", "data_root", "device", "cache_mib", "synchronous_path"}
+# Settings that may name code of the user's.
+OWN = ("dataset", "model")
 
 
 def record(settings: TrainingSettings, path: Path, *, force: bool = False, execution: Execution = QUIET) -> float:
@@ -76,8 +79,8 @@ def resume(path: Path, changes: Mapping[str, Any] | None = None, *, execution: E
     Args:
         path: The run file.
         changes: Settings that differ from those of the run: more `epochs`, another `data_root` or `device`, or
-            `synchronous_path`. A `model` of the user's own must be named again, as the file may be a stranger's;
-            and data are downloaded only into a `data_root` that is given.
+            `synchronous_path`. A `model` or `dataset` of the user's own must be named again, as the file may be a
+            stranger's; and data are downloaded only into a `data_root` that is given.
         execution: Whether a progress bar is shown.
 
     Returns:
@@ -108,11 +111,12 @@ def resume(path: Path, changes: Mapping[str, Any] | None = None, *, execution: E
 
 def _refuse_unasked_code(path: Path, settings: TrainingSettings, given: Mapping[str, Any]) -> None:
     """A file may be from a stranger: the code that it names runs only where the user names it too."""
-    if ":" in str(settings.model) and given.get("model") != settings.model:
-        raise InfoplaneError(
-            f"{path} wants to run code for its model, '{settings.model}'; if you trust it, give "
-            f"`model='{settings.model}'`"
-        )
+    for name in OWN:
+        value = str(getattr(settings, name))
+        if names_code(value) and given.get(name) != value:
+            raise InfoplaneError(
+                f"{path} wants to run code for its {name}, '{value}'; if you trust it, give `{name}='{value}'`"
+            )
 
 
 def _refuse_length(path: Path, settings: TrainingSettings, epochs: int) -> None:
@@ -155,6 +159,8 @@ class _Session:
             raise InfoplaneError(f"data set '{settings.dataset}' has no boxes; leave out `task='classes+boxes'`")
         torch.manual_seed(settings.seed)
         example = self.dataset.batch(self.dataset.train, slice(2), "cpu")[0]
+        # What cannot be augmented is refused before anything is recorded.
+        augmentation(settings.augment)(example, torch.Generator())
         self.model, units = build_units(settings, self.task, example)
         self.model.to(device_of(device))
         self.loop = self._loop([unit.to(device_of(device)) for unit in units])

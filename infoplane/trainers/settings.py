@@ -48,7 +48,12 @@ class TrainingSettings:
         'knn:10'
     """
 
-    dataset: str = setting("digits", "digits, szt, mnist, fashion-mnist, cifar10, cifar100 or gtsrb.", DATA)
+    dataset: str = setting(
+        "digits",
+        "digits, szt, mnist, fashion-mnist, cifar10, cifar100, gtsrb, or your own as package.module:function, "
+        "which gives (inputs, labels) twice, for training and for test.",
+        DATA,
+    )
     data_root: str = setting("data", "Folder of the data sets; missing ones are downloaded into it.", DATA)
     image_size: int | None = setting(
         None,

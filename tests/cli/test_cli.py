@@ -375,3 +375,22 @@ def test_only_seeds_are_averaged(recorded):
     assert_one_line(recorded("plot", "run.h5", "other.h5"), "differs from run.h5 in lr")
     Path("copy.h5").write_bytes(Path("run.h5").read_bytes())
     assert_one_line(recorded("plot", "run.h5", "copy.h5"), "is a copy")
+
+
+def test_data_and_network_of_the_users_own_as_the_page_shows_it(infoplane, tmp_path):
+    page = (Path(__file__).parents[2] / "docs" / "recording.md").read_text(encoding="utf-8")
+    first, *_, data = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    (tmp_path / "mine.py").write_text(first + data)
+    for line in re.findall(r"^\$ infoplane (.*mine.*)", page, re.MULTILINE):
+        code, out, complaint = infoplane(*line.split())
+        assert code == 0, complaint
+        assert "WARNING" not in complaint
+    assert "mine-plane.png" in out
+    assert_one_line(infoplane("record", "--resume", "-o", "mine.h5", "--epochs", 31), "--dataset mine:data")
+    assert_one_line(
+        infoplane("record", "--resume", "-o", "mine.h5", "--dataset", "mine:data"), "--model mine:network"
+    )
+    both = ["--dataset", "mine:data", "--model", "mine:network"]
+    assert infoplane("record", "--resume", "-o", "mine.h5", "--epochs", 31, *both)[0] == 0
+    assert_one_line(infoplane("record", *both, "--augment", "flip", "-o", "new.h5"), "is for images")
+    assert not (tmp_path / "new.h5").exists()

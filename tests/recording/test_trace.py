@@ -107,6 +107,22 @@ def test_packed_sequences_are_padded_and_in_the_order_of_the_samples():
     assert place(Packed(), "rnn", SEQUENCES)[0] == 0
 
 
+def test_packing_by_lengths_that_are_counted_is_no_activation():
+    class Reader(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embedding, self.rnn = nn.Embedding(9, 4, padding_idx=0), nn.GRU(4, 6, batch_first=True)
+            self.out = nn.Linear(6, 3)
+
+        def forward(self, tokens: Tensor) -> Tensor:
+            lengths = (tokens != 0).sum(1).cpu()
+            packed = pack_padded_sequence(self.embedding(tokens), lengths, batch_first=True, enforce_sorted=False)
+            return self.out(self.rnn(packed)[1][-1])
+
+    layers = natural_layers(Reader(), torch.tensor([[1, 2, 0], [3, 0, 0], [4, 5, 6]]))
+    assert [(layer.name, layer.warning) for layer in layers] == [("embedding", ""), ("rnn", ""), ("out", "")]
+
+
 def test_calls_of_a_shared_activation_are_addressed():
     model = SharedActivation(20, 32, 16, 3)
     assert names(model) == ["act#0", "act#1", "fc.2"]

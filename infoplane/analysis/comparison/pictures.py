@@ -11,6 +11,7 @@ from infoplane.analysis.comparison.classes import hardest_classes, mistaken_samp
 from infoplane.data import load_dataset
 from infoplane.errors import InfoplaneError
 from infoplane.runfile import open_run
+from infoplane.user_code import names_code
 
 
 def hard_pictures(folder: Path, runs: pd.DataFrame, data_root: Path, count: int = 3) -> dict[int, list[NDArray]]:
@@ -35,6 +36,8 @@ def hard_pictures(folder: Path, runs: pd.DataFrame, data_root: Path, count: int 
     with open_run(paths[0]) as run:
         config = run.config
         labels = run.result("labels")
+    if names_code(config["dataset"]):
+        raise InfoplaneError(f"pictures are not for data of your own, '{config['dataset']}'; leave out `data_root`")
     test = load_dataset(config["dataset"], data_root, config["image_size"], config["region"]).test
     if test.inputs.dim() != 4:
         raise InfoplaneError(f"data set '{config['dataset']}' holds no images; leave out `data_root`")

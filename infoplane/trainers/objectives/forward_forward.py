@@ -121,8 +121,10 @@ def overlay(inputs: Tensor, labels: Tensor, classes: int) -> Tensor:
         classes: Number of pixels to write.
 
     Raises:
-        InfoplaneError: The inputs have fewer pixels.
+        InfoplaneError: The inputs are tokens, or have fewer pixels.
     """
+    if not inputs.is_floating_point():
+        raise InfoplaneError("forward-forward writes labels over pixels, and tokens have none; take another method")
     pixels = inputs.flatten(2) if inputs.ndim > 2 else inputs[:, None]
     if pixels.shape[2] < classes:
         raise InfoplaneError(

@@ -9,6 +9,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 from torch.nn import functional
 
+from infoplane.errors import InfoplaneError
 from infoplane.trainers.objectives.base import BlockInfo, LossSettings, Pass
 from infoplane.trainers.objectives.greedy_ce import GreedyCE
 
@@ -53,6 +54,8 @@ class InfoPro(GreedyCE):
         loss = self.prediction * super().loss(local)
         if self.decoder is None:
             return loss
+        if not local.inputs.is_floating_point():
+            raise InfoplaneError("infopro reconstructs numbers, and tokens are names; take another method")
         restored = self.decoder(local.output)
         error = functional.mse_loss(restored.float(), local.inputs.detach().float())
         return loss + self.reconstruction * CROSS_ENTROPY * error

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from infoplane.kernels import Bandwidth, squared_distances
+from infoplane.kernels import Bandwidth, hamming_distances, squared_distances
 
 # The squared distance of copies is off by less than so many eps of the squared norms, plus the growth times the
 # square root of the number of features (at most 3 and 0.25 or 0.03 were measured, up to 65,536 features).
@@ -32,13 +32,16 @@ def batch_distances(x: Tensor) -> Tensor:
     """Squared Euclidean distances between samples, differentiable once, at any scale of the samples.
 
     Args:
-        x: (n, ...), any floating dtype, also under autocast; the axes after the first are flattened.
+        x: (n, ...), any floating dtype, also under autocast; the axes after the first are flattened. Whole numbers
+            are tokens, which are compared by the positions in which they differ (`hamming_distances`).
 
     Returns:
         (n, n) float64, on the CPU where the device has no float64. Repeated samples have the distance 0. On a CPU
         what one sample far away leaves of the distances between others is measured again; a GPU, where asking for
         that would wait for the device, takes the product in float64 whatever the width.
     """
+    if not x.is_floating_point():
+        return hamming_distances(x.flatten(1)).square()
     squared: Tensor = _SquaredDistances.apply(x)
     return squared
 

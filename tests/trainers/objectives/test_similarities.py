@@ -164,3 +164,10 @@ def test_a_sample_of_equal_features_is_like_none():
     similarity.sum().backward()
     assert x.grad[1].abs().sum() == 0
     assert torch.isfinite(x.grad).all()
+
+
+def test_tokens_are_compared_by_the_positions_in_which_they_differ():
+    tokens = torch.tensor([[5, 7, 7], [5, 9, 1], [5, 7, 7]])
+    torch.testing.assert_close(
+        batch_distances(tokens), 4.0 * torch.tensor([[0, 1, 0], [1, 0, 1], [0, 1, 0]]).double()
+    )
