@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from infoplane.analysis.comparison.methods import first_reference
 from infoplane.analysis.comparison.results import ABOUT, decoded, records
 from infoplane.analysis.stats import over_seeds
 from infoplane.errors import MissingData
 
 NETWORK = "network"
+_POINT = ["seed", "epoch", "accuracy"]
 
 
 def curves_table(runs: pd.DataFrame) -> pd.DataFrame:
@@ -47,15 +49,34 @@ def accuracy_table(runs: pd.DataFrame) -> pd.DataFrame:
     Returns:
         One row per variant and step: `variant`, `method`, `subject`, `split` ("test", or "validation" where a
         validation split is held out), `step`, `epoch`, `stage` (number of finished blocks of sequential training),
-        `accuracy` with `accuracy_low` and `accuracy_high`, and `seeds`.
+        `accuracy` with `accuracy_low` and `accuracy_high`, and `seeds`; `reference`, as of
+        `infoplane.analysis.comparison.methods.first_reference`, and `gap`, the mean over seeds of the paired
+        difference to it at the same epoch, after its end to its end, with `gap_low` and `gap_high` (NaN of the
+        reference itself, and where it has no snapshot).
     """
     curves = curves_table(runs)
     curves = curves[(curves["depth"] == 0) & (curves["split"] != "train")]
-    keys = ["variant", "method", "subject", "split", "step", "epoch", "stage"]
-    table = over_seeds(curves, keys, ["accuracy"])
+    reference = first_reference(runs)
+    curves = curves.assign(reference=reference, gap=curves["accuracy"] - _at_same_epoch(curves, reference))
+    curves["gap"] = curves["gap"].where(curves["variant"] != reference)
+    keys = ["variant", "method", "subject", "split", "step", "epoch", "stage", "reference"]
+    table = over_seeds(curves, keys, ["accuracy", "gap"])
     # Steps that not all seeds of a variant recorded would make its curve jump.
     complete = table.groupby("variant")["seeds"].transform("max")
     return table[table["seeds"] == complete].reset_index(drop=True)
+
+
+def _at_same_epoch(curves: pd.DataFrame, reference: str) -> pd.Series:
+    """The accuracy of the reference with the same seed at the epoch of each row, after its end that at its end."""
+    known = curves[curves["variant"] == reference].sort_values("epoch")
+    exact = {(seed, round(epoch, 6)): value for seed, epoch, value in known[_POINT].itertuples(index=False)}
+    ends = {seed: (epoch, value) for seed, epoch, value in known[_POINT].itertuples(index=False)}
+    never = (np.inf, np.nan)
+    values = [
+        ends[seed][1] if epoch > ends.get(seed, never)[0] else exact.get((seed, round(epoch, 6)), np.nan)
+        for seed, epoch in zip(curves["seed"], curves["epoch"], strict=True)
+    ]
+    return pd.Series(values, curves.index, dtype=float)
 
 
 def block_switches(table: pd.DataFrame) -> dict[str, list[float]]:
@@ -104,7 +125,9 @@ def depth_table(runs: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         One row per variant and block: `variant`, `method`, `subject`, `block`, `depth` (NaN for a network that was
-        trained as a whole), `accuracy` with `accuracy_low` and `accuracy_high`, and `seeds`.
+        trained as a whole), `accuracy` with `accuracy_low` and `accuracy_high`, and `seeds`; `reference`, as of
+        `infoplane.analysis.comparison.methods.first_reference`, and `gap`, the mean over seeds of the paired
+        difference to the accuracy of its network, with `gap_low` and `gap_high` (NaN of the reference itself).
 
     Raises:
         MissingData: No run has auxiliary classifiers.
@@ -116,8 +139,12 @@ def depth_table(runs: pd.DataFrame) -> pd.DataFrame:
         raise MissingData("no layer-wise method with auxiliary classifiers is here; add one, such as greedy-ce")
     places = _places(blocks[~whole])
     table = blocks.assign(depth=blocks["block"].map(places).fillna(blocks["depth"]).where(~whole))
-    keys = ["variant", "method", "subject", "block", "depth"]
-    return over_seeds(table.dropna(subset=["accuracy"]), keys, ["accuracy"])
+    reference = first_reference(runs)
+    base = runs[runs["variant"] == reference].drop_duplicates("seed").set_index("seed")["test_accuracy"]
+    gap = (table["accuracy"] - table["seed"].map(base)).where(table["variant"] != reference)
+    keys = ["variant", "method", "subject", "block", "depth", "reference"]
+    table = table.assign(reference=reference, gap=gap).dropna(subset=["accuracy"])
+    return over_seeds(table, keys, ["accuracy", "gap"])
 
 
 def _places(blocks: pd.DataFrame) -> dict[str, int]:

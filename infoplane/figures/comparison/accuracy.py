@@ -14,9 +14,18 @@ from matplotlib.ticker import NullLocator
 
 from infoplane.analysis.comparison.accuracy import block_switches
 from infoplane.analysis.comparison.results import subjects
-from infoplane.figures.parts.canvas import COLUMN, canvas
 from infoplane.figures.parts.style import GREY, style
-from infoplane.figures.parts.variants import Look, band, entries, looks_of, percent_limits, seeds_text
+from infoplane.figures.parts.variants import (
+    Look,
+    accuracy_panels,
+    band,
+    entries,
+    gap_text,
+    gaps,
+    looks_of,
+    percent_limits,
+    seeds_text,
+)
 
 # Runs that are so many times longer than others would squeeze them on a linear axis.
 _LINEAR = 3.0
@@ -26,7 +35,8 @@ _BAR: dict[str, Any] = {"linestyle": "none", "marker": "|", "markersize": 9, "ma
 
 @style()
 def accuracy_over_epochs(table: pd.DataFrame, caption: str | None = None) -> Figure:
-    """Draw accuracy (%) against cumulative epochs, a line a variant with its band.
+    """Draw accuracy (%) against cumulative epochs, a line a variant with its band, and below it the paired
+    difference to the reference, in points, with its 95 % interval.
 
     Sequential training has a bar across its line where it goes on to the next block. The time axis is linear, or
     logarithmic from the first snapshot on where some variants train much longer than others.
@@ -43,8 +53,8 @@ def accuracy_over_epochs(table: pd.DataFrame, caption: str | None = None) -> Fig
     """
     looks, switches = looks_of(table), block_switches(table)
     handles = entries(looks) + [Line2D([], [], color=GREY, label=_SWITCH, **_BAR)] * bool(switches)
-    figure, body = canvas(COLUMN, 2.1, caption, partial(accuracy_caption, table), handles)
-    axes: Axes = body.subplots()
+    figure, panels = accuracy_panels(table, caption, partial(accuracy_caption, table), handles)
+    axes = panels[0]
     for place, look in enumerate(looks):
         rows = table[table["variant"] == look.name].sort_values("step")
         band(axes, rows["epoch"], rows, "accuracy", look, 100)
@@ -53,7 +63,9 @@ def accuracy_over_epochs(table: pd.DataFrame, caption: str | None = None) -> Fig
         _bars_at(axes, rows, look, switches.get(look.name, []))
     axes.set_ylabel(f"{table['split'].iloc[0]} accuracy (%)")
     percent_limits(axes)
-    _epochs(axes, table)
+    _epochs(panels[-1], table)
+    for below in panels[1:]:
+        gaps(below, table, looks, "epoch")
     figure.draw_without_rendering()
     return figure
 
@@ -71,7 +83,7 @@ def accuracy_caption(table: pd.DataFrame) -> str:
     return (
         f"Training of {subjects(table)}: accuracy of the deepest classifier that is trained yet, on "
         f"{'the test split or a fixed part of it' if split == 'test' else 'the validation split'}. "
-        f"{seeds_text(table, 'bands')}{sequential}"
+        f"{gap_text(table, 'at the same epoch')}{seeds_text(table, 'bands and bars')}{sequential}"
     )
 
 

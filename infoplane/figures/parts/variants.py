@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import NullLocator
+from matplotlib.transforms import ScaledTranslation
 
 from infoplane.errors import InfoplaneError
+from infoplane.figures.parts.canvas import COLUMN, canvas
 from infoplane.figures.parts.style import MARKERS, shades
 
 INTERVALS = "95 % intervals of Student's t over seeds, where there are three"
+_LINEAR = 2.0  # points
+_ASIDE, _SPREAD = 3.0, 18.0  # typographical points from one variant to the next, and at most to the last one
+_MOST_MARKS = 12
 _DASHES: tuple[Any, ...] = (
     *("-", (0, (5, 1.5)), (0, (2, 1))),
     *((0, (6, 1, 1, 1)), (0, (1, 1)), (0, (8, 2, 2, 2, 1, 2))),
@@ -77,6 +84,7 @@ def bars(
     colour: Any,
     scale: float = 1.0,
     horizontal: bool = False,
+    **more: Any,
 ) -> None:
     """The intervals of some points as bars, at some places on the other axis."""
     ends = scale * np.stack([rows[name] - rows[f"{name}_low"], rows[f"{name}_high"] - rows[name]])
@@ -85,10 +93,92 @@ def bars(
     # An interval may leave its mean out by a rounding error.
     ends, values = np.maximum(ends, 0), scale * rows[name]
     look: dict[str, Any] = {"fmt": "none", "ecolor": colour, "elinewidth": 0.7, "capsize": 1.5, "capthick": 0.7}
+    look |= more
     if horizontal:
         axes.errorbar(values, places, xerr=ends, zorder=2, **look)
     else:
         axes.errorbar(places, values, yerr=ends, zorder=2, **look)
+
+
+def accuracy_panels(
+    table: pd.DataFrame, caption: str | None, default: Callable[[], str], handles: Sequence[Line2D]
+) -> tuple[Figure, list[Axes]]:
+    """A figure of accuracies, and below them, on the same lower axis, of differences where there are any.
+
+    Args:
+        table: A table with the column `gap`.
+        caption: As of `infoplane.figures.parts.canvas.canvas`, and likewise the others.
+        default: Makes the caption from what is drawn.
+        handles: The entries of the legend.
+
+    Returns:
+        The figure in single column width, and its one or two panels.
+    """
+    rows = 1 + bool(table["gap"].notna().any())
+    figure, body = canvas(COLUMN, 2.1 if rows == 1 else 3.2, caption, default, handles)
+    return figure, list(body.subplots(rows, 1, sharex=True, squeeze=False).ravel())
+
+
+def gaps(axes: Axes, table: pd.DataFrame, looks: Sequence[Look], x: str) -> None:
+    """Paired differences in accuracy to the reference in points, side by side at each place, with their bars.
+
+    The axis is linear up to 2 points and logarithmic beyond, so that methods that come near do not coincide where
+    another is far off.
+
+    Args:
+        axes: Where to draw.
+        table: A table with the columns `variant`, `reference`, `gap`, `gap_low`, `gap_high`.
+        looks: The looks of all variants.
+        x: The column on the lower axis, whose scale is final.
+    """
+    reference = table["reference"].iloc[0]
+    others = [look for look in looks if look.name != reference]
+    apart = min(_ASIDE, _SPREAD / max(len(others) - 1, 1))
+    axes.set_yscale("symlog", linthresh=_LINEAR, linscale=1.0)
+    for place, look in enumerate(others):
+        rows = table[table["variant"] == look.name].dropna(subset=["gap"]).sort_values(x)
+        aside = ScaledTranslation(apart * (place - (len(others) - 1) / 2) / 72, 0, axes.figure.dpi_scale_trans)
+        # Marks aside of the last place may reach beyond the axes.
+        moved: dict[str, Any] = {"transform": axes.transData + aside, "clip_on": False}
+        marked = rows[_apart(axes, rows[x])]
+        line = {"color": look.colour, "linestyle": look.dashes, "linewidth": 0.6}
+        axes.plot(rows[x], 100 * rows["gap"], gid=f"gap:{look.name}", **moved | line | {"clip_on": True})
+        axes.plot(marked[x], 100 * marked["gap"], **look.line | {"linestyle": "none"}, **moved)
+        bars(axes, marked[x], marked, "gap", look.colour, 100, **moved)
+    # Of what is drawn aside of its place matplotlib does not know the extent.
+    ends = 100 * table[["gap", "gap_low", "gap_high"]].stack()
+    axes.update_datalim(np.stack([table.loc[ends.index.get_level_values(0), x], ends], axis=1))
+    axes.autoscale_view()
+    axes.set_ylabel(f"difference to {reference}\n(points)")
+    _points_axis(axes)
+
+
+def _apart(axes: Axes, places: pd.Series) -> list[bool]:
+    """Which of some places in rising order have a mark: the last, and those before it with room between them."""
+    drawn = axes.transScale.transform(np.stack([places, np.zeros(len(places))], axis=1))[:, 0]
+    room = np.ptp(axes.transScale.transform([(end, 0.0) for end in axes.get_xlim()])[:, 0]) / _MOST_MARKS
+    marked, next_place = [], np.inf
+    for place in drawn[::-1]:
+        marked.append(bool(place <= next_place - room))
+        next_place = place if marked[-1] else next_place
+    return marked[::-1]
+
+
+def gap_text(table: pd.DataFrame, where: str) -> str:
+    """What the differences are, and where the reference was measured, in words; "" where there are none."""
+    if not table["gap"].notna().any():
+        return ""
+    return f"Below: paired differences to {table['reference'].iloc[0]} with the same seed, {where}. "
+
+
+def _points_axis(axes: Axes) -> None:
+    """Differences in points, with ticks that are read easily and do not run into each other."""
+    low, high = axes.get_ylim()
+    sizes = (1, 2, 5, 20, 50) if max(-low, high) > 2 * _LINEAR else (0.1, 0.2, 0.5, 1, 2)
+    ticks = [tick for tick in (*(-size for size in sizes), 0, *sizes) if low <= tick <= high]
+    axes.set_yticks(ticks, [f"{tick:+g}".replace("-", "−") if tick else "0" for tick in ticks])
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.axhline(0, color="0.85", linewidth=0.6, zorder=0)
 
 
 def seeds_text(table: pd.DataFrame, drawn: str) -> str:

@@ -1,6 +1,9 @@
 """Tables behind the figures of a comparison, on run files with planted results."""
 
+import json
+
 import numpy as np
+import pandas as pd
 import pytest
 from planted import BLOCKS, planted_comparison, planted_run
 
@@ -53,6 +56,35 @@ def test_accuracy_is_averaged_over_seeds_where_all_were_measured(tmp_path):
     assert block_switches(table) == {}
 
 
+def test_differences_are_paired_by_seed(tmp_path):
+    # Seeds differ by more than methods: alone the pairs tell these apart.
+    curves = {"sgd": [(0.1, 0.5, 0.9), (0.1, 0.6, 0.8), (0.1, 0.7, 0.7)], "a": [(0.1, 0.4, 0.88), (0.1, 0.5, 0.78)]}
+    for name, values in curves.items():
+        for seed, curve in enumerate(values):
+            planted_run(tmp_path / name / f"seed{seed}.h5", curve=curve, method="sgd")
+    table = accuracy_table(table_of(tmp_path).sort_values("variant", ascending=False))
+    assert set(table["reference"]) == {"sgd"}
+    gaps = table.set_index(["variant", "step"])["gap"]
+    assert gaps["a"].tolist() == pytest.approx([0, -0.1, -0.02])
+    assert gaps["sgd"].isna().all()
+    assert table["gap_low"].isna().all()
+    planted_run(tmp_path / "a" / "seed2.h5", curve=(0.1, 0.6, 0.71), method="sgd")
+    table = accuracy_table(table_of(tmp_path).sort_values("variant", ascending=False))
+    last = table.set_index(["variant", "step"]).loc[("a", 100)]
+    mean, error = np.mean([-0.02, -0.02, 0.01]), np.std([-0.02, -0.02, 0.01], ddof=1) / 3**0.5
+    assert [last["gap"], last["gap_high"]] == pytest.approx([mean, mean + 4.302653 * error], rel=1e-6)
+
+
+def test_after_its_end_a_reference_stays_as_it_was(tmp_path):
+    planted_run(tmp_path / "sgd" / "seed0.h5", curve=[0.1, 0.9], epochs=10)
+    runs = table_of(tmp_path)
+    longer = {"step": [0, 50, 100, 150], "epoch": [0, 5, 10, 15], "test_accuracy": [0.1, 0.4, 0.6, 0.8]}
+    other = runs.assign(variant="b", method="greedy-ce", curves=json.dumps(longer))
+    table = accuracy_table(pd.concat([runs, other], ignore_index=True)).set_index(["variant", "epoch"])["gap"]
+    # Where the reference has no snapshot there is no difference.
+    np.testing.assert_allclose(table["b"], [0, np.nan, -0.3, -0.1])
+
+
 def test_a_validation_split_is_named(tmp_path):
     planted_run(tmp_path / "sgd" / "seed0.h5", curve=[0.1, 0.6], validation=0.2)
     assert set(accuracy_table(table_of(tmp_path))["split"]) == {"validation"}
@@ -70,6 +102,9 @@ def test_accuracy_over_depth(tmp_path):
     table = depth_table(table_of(tmp_path)).set_index(["variant", "block"])
     assert table.loc["greedy-ce", "depth"].tolist() == [1, 2, 3]
     assert table.loc["greedy-ce", "accuracy"].tolist() == [0.5, 0.7, 0.9]
+    # To the network with the same seed, not to the mean of all.
+    assert table.loc["greedy-ce", "gap"].tolist() == pytest.approx([-0.45, -0.25, -0.05])
+    assert np.isnan(table.loc[("sgd", "network"), "gap"])
     assert np.isnan(table.loc[("sgd", "network"), "depth"])
     assert table.loc[("sgd", "network"), "accuracy"] == pytest.approx(0.96)
     # Blocks without a classifier have no row.

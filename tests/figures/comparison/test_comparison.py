@@ -95,7 +95,28 @@ def test_accuracy_over_epochs(runs):
     caption = accuracy_caption(table)
     for part in ("cnn on digits", "2 to 3 seeds", "95 % intervals of Student's t", "sequential"):
         assert part in caption
+    gap = next(one for one in found(figure, "gap:") if one.get_gid() == "gap:sequential")
+    np.testing.assert_allclose(gap.get_ydata(), 100 * table[table["variant"] == "sequential"]["gap"].dropna())
+    assert "gap:sgd" not in {one.get_gid() for one in found(figure, "gap:")}
+    assert "paired differences to sgd with the same seed, at the same epoch" in caption
+    assert axes_of(figure)[1].get_ylabel() == "difference to sgd\n(points)"
     assert_on_the_page(figure)
+
+
+def test_methods_that_coincide_stand_side_by_side():
+    rows = [
+        {"variant": name, "subject": "net", "split": "test", "reference": "sgd", "stage": 0, "seeds": 3,
+         "step": step, "epoch": step / 10, "accuracy": 0.9, "accuracy_low": 0.89, "accuracy_high": 0.91,
+         "gap": np.nan if name == "sgd" else 0.0, "gap_low": -0.01, "gap_high": 0.01}
+        for name in ("sgd", "a", "b") for step in range(0, 101, 2)
+    ]  # fmt: skip
+    figure = accuracy_over_epochs(pd.DataFrame(rows))
+    assert_on_the_page(figure)
+    first, second = (one.get_transform().transform(one.get_xydata()) for one in found(figure, "gap:"))
+    np.testing.assert_allclose((second - first)[:, 0] * 72 / figure.dpi, 3)
+    alone = accuracy_over_epochs(pd.DataFrame(rows).query("variant == 'sgd'"))
+    assert len(axes_of(alone)) == 1
+    assert "Below" not in accuracy_caption(pd.DataFrame(rows).query("variant == 'sgd'"))
 
 
 def test_much_longer_trainings_make_the_axis_logarithmic(runs, folder):
@@ -103,8 +124,8 @@ def test_much_longer_trainings_make_the_axis_logarithmic(runs, folder):
     assert axes_of(accuracy_over_epochs(table))[0].get_xscale() == "linear"
     longer = table.assign(epoch=table["epoch"].where(table["variant"] != "sequential", 5 * table["epoch"]))
     figure = accuracy_over_epochs(longer)
-    assert axes_of(figure)[0].get_xscale() == "symlog"
-    assert axes_of(figure)[0].get_xticklabels()[0].get_text() == "0"
+    assert {axes.get_xscale() for axes in axes_of(figure)} == {"symlog"}
+    assert axes_of(figure)[-1].get_xticklabels()[0].get_text() == "0"
     assert_on_the_page(figure)
 
 
@@ -133,16 +154,18 @@ def test_costs(runs):
 def test_accuracy_over_depth(folder):
     table = depth_table(runs_table(compared_runs(folder)))
     figure = accuracy_over_depth(table)
-    np.testing.assert_allclose(line(figure, "sequential").get_ydata(), [-42, -22, -2])
+    np.testing.assert_allclose(line(figure, "sequential").get_ydata(), [50, 70, 90])
     across = line(figure, "sgd")
-    np.testing.assert_allclose(across.get_ydata(), [0, 0], atol=1e-9)
-    assert axes_of(figure)[0].get_ylabel() == "test accuracy − sgd\n(points)"
-    assert "less that of sgd (92.0 %)" in depth_caption(table)
-    alone = accuracy_over_depth(table[table["variant"] == "sequential"])
-    np.testing.assert_allclose(line(alone, "sequential").get_ydata(), [50, 70, 90])
-    assert axes_of(alone)[0].get_ylabel() == "test accuracy (%)"
+    np.testing.assert_allclose(across.get_ydata(), [92, 92])
     np.testing.assert_allclose(across.get_xdata(), [1, 3])
-    assert [tick.get_text() for tick in axes_of(figure)[0].get_xticklabels()] == list(BLOCKS)
+    gaps = {one.get_gid(): one for one in found(figure, "gap:")}
+    np.testing.assert_allclose(gaps["gap:sequential"].get_ydata(), [-42, -22, -2])
+    assert "gap:sgd" not in gaps
+    above, below = axes_of(figure)
+    assert (above.get_ylabel(), below.get_ylabel()) == ("test accuracy (%)", "difference to sgd\n(points)")
+    assert below.get_ylim()[0] < -42
+    assert "paired differences to sgd with the same seed, the whole network" in depth_caption(table)
+    assert [tick.get_text() for tick in below.get_xticklabels()] == list(BLOCKS)
     assert "Across: sgd" in depth_caption(table)
     assert_on_the_page(figure)
 
@@ -150,7 +173,7 @@ def test_accuracy_over_depth(folder):
 def test_long_names_of_many_blocks_stand_upright():
     rows = [
         {"variant": "ce", "subject": "net", "block": f"layer{k}.conv", "depth": k, "seeds": 1, "accuracy": k / 20,
-         "accuracy_low": np.nan, "accuracy_high": np.nan}
+         "accuracy_low": np.nan, "accuracy_high": np.nan, "reference": "ce", "gap": np.nan}
         for k in range(1, 17)
     ]  # fmt: skip
     figure = accuracy_over_depth(pd.DataFrame(rows))
