@@ -1,10 +1,11 @@
-"""Which functions carry the path of a run through a verb, in how many modules, and how often they come back to one.
+"""Which functions carry the path of a run through a verb, in how many modules, and how often it is opened.
 
     python docs/walks.py plot run.h5
     python docs/walks.py analyze seed?.h5
 
 It runs the verb into a folder of its own and notes each call of a function of infoplane that is given the path,
-alone or in a list. A return is a call into a module that the path has been in before and has left.
+alone or in a list. A return is a call into a module that the path has been in before and has left. What takes a
+run that is open is given no path.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any
 
 import infoplane
 from infoplane.cli import cli
+from infoplane.runfile import Run
 
 PACKAGE = f"{Path(infoplane.__file__).parent}{os.sep}"
 
@@ -66,6 +68,8 @@ def main() -> None:
         print(f"{module}: {function}")
     modules, functions = set(visits), set(calls)
     print(f"{len(functions)} functions, {len(modules)} modules, {len(visits) - len(modules)} returns")
+    openings = calls.count(("runfile/reader.py", Run.__init__.__qualname__))
+    print(f"{openings} openings of {len(sys.argv[2:])} runs")
 
 
 if __name__ == "__main__":

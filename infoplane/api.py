@@ -6,6 +6,7 @@ runs, or as several of either; several are repetitions of one training, which di
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,6 +25,7 @@ from infoplane.analysis.comparison.results import (
     read_results,
     refuse_mixture,
     refuse_unlike,
+    runs_table,
     save_results,
     update_results,
 )
@@ -37,7 +39,7 @@ from infoplane.estimators.registry import EstimatorOptions, named_settings, refu
 from infoplane.execution import Execution
 from infoplane.reporting.report import ReadableReport, as_json, verdicts_of
 from infoplane.reporting.settings import sets_by_training, settings_table
-from infoplane.runfile import Run, beside, run_names
+from infoplane.runfile import Run, beside, open_runs, run_names
 from infoplane.trainers.jobs import alike, plan, run_jobs, tuned, variant, warn_of_untuned
 from infoplane.trainers.session import record
 from infoplane.trainers.session import resume as go_on
@@ -93,11 +95,10 @@ def estimate(
         ...  own    19  logits     ok
     """
     paths = _paths(runs)
+    names = run_names(paths)
     settings = _settings([estimator] if isinstance(estimator, Estimator) else estimator, options)
     execution = Execution(jobs, scheduler, progress)
-    made = estimate_runs(paths, settings, _batches(batches, batch_size), execution=execution)
-    tables = [table for _, table in made]
-    names = run_names(paths)
+    tables = estimate_runs(paths, settings, _batches(batches, batch_size), execution=execution)
     return pd.concat([table.assign(run=name) for table, name in zip(tables, names, strict=True)], ignore_index=True)
 
 
@@ -299,19 +300,24 @@ def write_page(
     from infoplane.figures.page import page_path, save_page
 
     target = page_path(Path(path), force)
-    sets = {name: _paths(several) for name, several in runs.items()} if isinstance(runs, Mapping) else None
     [settings] = _settings([estimator], options)
     execution, cut = Execution(jobs, progress=progress), _batches(batches, batch_size)
-    panels = [
-        _panel(name, paths, settings, cut, judge, execution)
-        for name, paths in (sets or sets_by_training(_paths(runs))).items()
-    ]
+    with contextlib.ExitStack() as stack:
+
+        def opened(several: Runs) -> dict[str, Run]:
+            return stack.enter_context(open_runs(_paths(several)))
+
+        if isinstance(runs, Mapping):
+            sets = {name: tuple(opened(several).values()) for name, several in runs.items()}
+        else:
+            sets = sets_by_training(opened(runs))
+        panels = [_panel(name, repetitions, settings, cut, judge, execution) for name, repetitions in sets.items()]
     return save_page(panels, target, force)
 
 
 def _panel(
     name: str,
-    paths: Sequence[Path],
+    runs: Sequence[Run],
     settings: EstimatorSettings,
     batches: Batches | None,
     judge: bool,
@@ -320,13 +326,13 @@ def _panel(
     """One set of runs of a page."""
     from infoplane.figures.page import Panel
 
-    estimates, metrics = gather(paths, settings, batches, execution=execution)
-    report = beside(paths[0], "-report.json")
-    verdicts = as_json(judge_runs(paths, settings=settings, execution=execution))["verdicts"] if judge else None
-    tables = [estimates_path(path) for path in paths]
-    if verdicts is None and (verdicts := verdicts_of(report, paths)):
+    estimates, metrics = gather(runs, settings, batches, execution=execution)
+    report = beside(runs[0].path, "-report.json")
+    verdicts = as_json(judge_runs(runs, settings=settings, execution=execution))["verdicts"] if judge else None
+    tables = [estimates_path(run.path) for run in runs]
+    if verdicts is None and (verdicts := verdicts_of(report, runs)):
         tables.append(report.with_suffix(".md"))
-    [row] = settings_table({name: paths}, {name: estimates}).drop(columns="runs").to_dict("records")
+    [row] = settings_table({name: runs}, {name: estimates}).drop(columns="runs").to_dict("records")
     words = {str(key): str(value) for key, value in row.items()}
     return Panel(name, Plane.of(estimates, metrics), words, verdicts or (), tables)
 
@@ -434,6 +440,8 @@ def compare(
         raise unknown("variant", reference, wanted)
     execution, place = Execution(jobs, scheduler, progress), Path(folder)
     numbers = range(seeds) if isinstance(seeds, int) else list(seeds)
+    if not numbers:
+        raise InfoplaneError("name at least one seed")
     trainings = plan(wanted, numbers, place)
     refuse_unlike({job.path: dataclasses.asdict(job.settings) for job in trainings})
     if not tune_lr:
@@ -442,10 +450,11 @@ def compare(
         wanted = tuned(wanted, tune_lr, place, execution)
         trainings = plan(wanted, numbers, place)
     # The learning rates of finished runs were tuned, so these are looked at now.
-    refuse_unlike({job.path: dataclasses.asdict(job.settings) for job in trainings}, place)
-    update_results(place)
+    recorded = runs_table(compared_runs(place))
+    refuse_unlike({job.path: dataclasses.asdict(job.settings) for job in trainings}, place, recorded)
+    save_results(recorded, place)
     run_jobs(trainings, execution, lambda job: update_results(place, [job.path]))
-    table = update_results(place)
+    table = read_results(place)
     refuse_mixture({str(place): table})
     table = add_informations(table, place, execution=Execution(None, scheduler, progress))
     return comparison_table(table, reference or next(iter(wanted)), margin)

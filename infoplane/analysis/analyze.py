@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 from collections.abc import Mapping, Sequence
@@ -33,7 +34,7 @@ from infoplane.estimators.similarity import layer_rates
 from infoplane.execution import QUIET, Execution
 from infoplane.kernels import Bandwidth
 from infoplane.provenance import versions
-from infoplane.runfile import open_run, run_names
+from infoplane.runfile import Run, open_runs
 from infoplane.words import settings_text
 
 logger = logging.getLogger(__name__)
@@ -90,8 +91,8 @@ class Report:
 
 
 def analyze(
-    paths: Sequence[Path],
-    controls: Mapping[str, Sequence[Path]] | None = None,
+    runs: Sequence[Path | Run],
+    controls: Mapping[str, Sequence[Path | Run]] | None = None,
     *,
     settings: EstimatorSettings | None = None,
     batches: Batches | None = None,
@@ -100,8 +101,8 @@ def analyze(
     """Judges runs that differ in their seeds: bottom-up convergence, how its verdict depends on choices, Markov.
 
     Args:
-        paths: Run files, one a seed.
-        controls: Other sets of run files by name, such as "shuffled labels" or "constant learning rate"; each gets
+        runs: Run files, one a seed, or runs that are open.
+        controls: Other sets of runs by name, such as "shuffled labels" or "constant learning rate"; each gets
             its own verdict beside the others, and decides nothing. Recorded synchronous paths do so by themselves.
         settings: Settings of the estimator of I(X;T); None takes the default of `infoplane estimate`.
         batches: Batches of the probe; None takes up to 10 disjoint ones of 128 samples.
@@ -110,9 +111,14 @@ def analyze(
     Raises:
         InfoplaneError: The runs cannot stand side by side (other networks, probes, settings or last steps).
     """
-    study = RunSet.of(paths, settings, batches, execution=execution)
-    sets = {name: dataclasses.replace(study, paths=tuple(runs)) for name, runs in (controls or {}).items()}
-    return judge(study, sets)
+    with contextlib.ExitStack() as stack:
+
+        def opened(several: Sequence[Path | Run]) -> tuple[Run, ...]:
+            return tuple(stack.enter_context(open_runs(several)).values())
+
+        study = RunSet.of(opened(runs), settings, batches, execution=execution)
+        sets = {name: dataclasses.replace(study, runs=opened(other)) for name, other in (controls or {}).items()}
+        return judge(study, sets)
 
 
 def judge(study: RunSet, controls: Mapping[str, RunSet]) -> Report:
@@ -211,9 +217,9 @@ def _markov(study: RunSet) -> list[Verdict]:
 def _markov_under(study: RunSet) -> Verdict:
     try:
         batches = study.batches.count if study.batches else 1
-        short = missing(study.estimates["layer"].nunique(), len(study.paths), batches)
+        short = missing(study.estimates["layer"].nunique(), len(study.runs), batches)
         if short:
-            return Verdict(MARKOV, "undecidable", tuple(short), {"seeds": len(study.paths)})
+            return Verdict(MARKOV, "undecidable", tuple(short), {"seeds": len(study.runs)})
         return markov_verdict(study.estimates, study.pairs, study.links)
     except InfoplaneError as error:
         return Verdict(MARKOV, "undecidable", (str(error),), {})
@@ -221,14 +227,12 @@ def _markov_under(study: RunSet) -> Verdict:
 
 def _about(study: RunSet) -> dict[str, Any]:
     runs, config, curves = [], {}, study.trajectories(study.information)
-    for name, path in zip(run_names(study.paths), study.paths, strict=True):
-        with open_run(path) as run:
-            config = run.config
-            last = run.snapshots[-1]
+    with open_runs(study.runs) as several:
+        for name, run in several.items():
+            config, last, probe = run.config, run.snapshots[-1], run.samples
             about = {"run": name, "run_id": run.run_id, "seed": config.get("seed"), "snapshots": len(run.snapshots)}
             runs.append(about | {"last_step": last.step, "metrics": last.metrics})
-            probe = len(run.probe)
-    found = {
+    values = {
         "runs": runs,
         "training": {name: config.get(name) for name in TRAINING},
         "schedule": config.get("schedule"),
@@ -241,4 +245,4 @@ def _about(study: RunSet) -> dict[str, Any]:
         "estimator": settings_text(study.estimates.iloc[0]),
         "infoplane": versions().get("infoplane", ""),
     }
-    return dict(json_value(found))
+    return dict(json_value(values))

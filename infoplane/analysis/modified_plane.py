@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,7 +18,7 @@ from infoplane.estimators.engine.pool import batch_columns
 from infoplane.estimators.feature_maps import PAIRS, interaction_table
 from infoplane.estimators.renyi import RenyiSettings
 from infoplane.execution import QUIET, Execution
-from infoplane.runfile import open_run, run_names
+from infoplane.runfile import Run, open_runs
 
 QUANTITIES = ("redundancy_synergy", "weighted_nonredundant", "total_correlation")
 _SHARED = (
@@ -27,7 +28,7 @@ _SHARED = (
 
 
 def gather_interactions(
-    paths: Sequence[Path],
+    runs: Sequence[Path | Run],
     layers: Sequence[str] | None = None,
     settings: RenyiSettings | None = None,
     batches: Batches | None = None,
@@ -39,7 +40,7 @@ def gather_interactions(
     """The tables of `infoplane.estimators.feature_maps.interaction_table` of several runs, under each other.
 
     Args:
-        paths: Run files that hold the activations of the layers.
+        runs: Run files that hold the activations of the layers, or these runs open.
         layers: Names of the layers; None takes all that have at least two feature maps.
         settings: Order α and bandwidth rules.
         batches: Batches of the probe; None takes the whole probe at once.
@@ -53,13 +54,12 @@ def gather_interactions(
     Raises:
         InfoplaneError: As `interaction_table`; a run is given twice, or the runs differ in more than their seeds.
     """
-    names = run_names(paths)
-    refuse_other_training(paths)
     settings = settings or RenyiSettings()
+    how: dict[str, Any] = {"steps": steps, "pairs": pairs, "execution": execution}
     tables = []
-    for path, name in zip(paths, names, strict=True):
-        table = interaction_table(path, layers, settings, batches, steps=steps, pairs=pairs, execution=execution)
-        with open_run(path) as run:
+    with open_runs(runs) as several:
+        refuse_other_training([*several.values()])
+        for name, run in several.items():
             about = {
                 "run": name,
                 "dataset": run.config.get("dataset", "own data"),
@@ -68,7 +68,8 @@ def gather_interactions(
                 **settings.options(run),
                 **batch_columns(batches),
             }
-        tables.append(table.assign(**about | {"kernel": "multivariate"}))
+            table = interaction_table(run, layers, settings, batches, **how)
+            tables.append(table.assign(**about | {"kernel": "multivariate"}))
     return pd.concat(tables, ignore_index=True)
 
 

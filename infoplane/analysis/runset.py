@@ -26,21 +26,21 @@ from infoplane.estimators.engine.estimate import estimate_runs
 from infoplane.estimators.renyi import RenyiSettings
 from infoplane.estimators.similarity import parameter_table, representation_table
 from infoplane.execution import QUIET, Execution
-from infoplane.runfile import open_run, synchronous_path_of
+from infoplane.runfile import Run, open_runs, opened, synchronous_path_of
 
 BATCH_SIZE = 128
 MIN_BATCHES, MAX_BATCHES = 4, 10
 PAIRED_SNAPSHOTS = 9  # of figures over time
 
 
-def default_batches(path: Path) -> Batches | None:
+def default_batches(run: Path | Run) -> Batches | None:
     """Up to 10 disjoint batches of 128 samples; quarters of a smaller probe; None under 16 samples.
 
     Args:
-        path: A run file.
+        run: A run file, or a run that is open.
     """
-    with open_run(path) as run:
-        n = len(run.probe)
+    with opened(run) as run:
+        n = run.samples
     if n < MIN_BATCHES * 4:
         return None
     return Batches(min(max(n // BATCH_SIZE, MIN_BATCHES), MAX_BATCHES), min(BATCH_SIZE, n // MIN_BATCHES))
@@ -51,14 +51,14 @@ class RunSet:
     """Runs that differ in their seeds, under one choice of settings.
 
     Attributes:
-        paths: Run files, one a seed.
+        runs: Run files, one a seed, or these runs open, which saves opening them for each table.
         settings: Settings of the estimator.
         batches: Batches of the probe; None for the whole probe.
         execution: How work is done.
         must_settle: Judge no order of convergence of runs that have not settled.
     """
 
-    paths: tuple[Path, ...]
+    runs: tuple[Path | Run, ...]
     settings: EstimatorSettings
     batches: Batches | None
     execution: Execution = QUIET
@@ -68,7 +68,7 @@ class RunSet:
     @classmethod
     def of(
         cls,
-        paths: Sequence[Path],
+        runs: Sequence[Path | Run],
         settings: EstimatorSettings | None = None,
         batches: Batches | None = None,
         *,
@@ -79,9 +79,9 @@ class RunSet:
         Raises:
             InfoplaneError: There is no run.
         """
-        if not paths:
+        if not runs:
             raise InfoplaneError("nothing to analyse: name run files")
-        return cls(tuple(paths), settings or RenyiSettings(), batches or default_batches(paths[0]), execution)
+        return cls(tuple(runs), settings or RenyiSettings(), batches or default_batches(runs[0]), execution)
 
     def under(self, settings: EstimatorSettings) -> RunSet:
         """The same runs under other settings; asked for again, it is the same set with the tables that it has."""
@@ -99,17 +99,18 @@ class RunSet:
         Raises:
             InfoplaneError: The runs cannot stand side by side.
         """
-        refuse_other_training(self.paths)
+        with open_runs(self.runs) as runs:
+            refuse_other_training([*runs.values()])
         settings = list(dict.fromkeys([self.settings, *others]))
         with contextlib.suppress(InfoplaneError):
-            for _ in estimate_runs(self.paths, settings, self.batches, execution=self.execution):
+            for _ in estimate_runs(self.runs, settings, self.batches, execution=self.execution):
                 pass
 
     @functools.cached_property
     def _gathered(self) -> tuple[pd.DataFrame, pd.DataFrame]:
-        tables = gather(self.paths, self.settings, self.batches, execution=self.execution)
+        tables = gather(self.runs, self.settings, self.batches, execution=self.execution)
         refuse_mixture(tables[0])
-        _refuse_other_inputs(self.paths)
+        _refuse_other_inputs(self.runs)
         return tables
 
     @property
@@ -151,38 +152,31 @@ class RunSet:
         if not isinstance(self.settings, RenyiSettings):
             raise InfoplaneError("information between layers needs the matrix-based entropies: `estimator='renyi'`")
         return gather_pairs(
-            self.paths,
-            self.settings,
-            self.batches,
-            steps=steps,
-            to_end=to_end,
-            execution=self.execution,
+            self.runs, self.settings, self.batches, steps=steps, to_end=to_end, execution=self.execution
         )
 
     @functools.cached_property
     def links(self) -> pd.DataFrame:
         """δ of the links between layers, as `gather_links` gives them."""
-        return gather_links(self.paths)
+        return gather_links(self.runs)
 
     @functools.cached_property
     def similarities(self) -> pd.DataFrame:
         """CKA and SVCCA to the last snapshot, as `representation_table` gives them."""
-        return representation_table(self.paths, self.batches, execution=self.execution)
+        return representation_table(self.runs, self.batches, execution=self.execution)
 
     @functools.cached_property
     def parameters(self) -> pd.DataFrame:
         """Distances and rates of the parameters, as `parameter_table` gives them."""
-        return parameter_table(self.paths)
+        return parameter_table(self.runs)
 
     @functools.cached_property
     def shortage(self) -> list[str]:
         """What there is too little of to judge an order of convergence, in words; nothing is estimated for it."""
-        layers, snapshots = [], []
-        for path in self.paths:
-            with open_run(path) as run:
-                layers.append(len(run.layers))
-                snapshots.append(len(run.snapshots))
-        return missing(min(layers), len(self.paths), min(snapshots))
+        with open_runs(self.runs) as runs:
+            layers = min(len(run.layers) for run in runs.values())
+            snapshots = min(len(run.snapshots) for run in runs.values())
+        return missing(layers, len(self.runs), snapshots)
 
     @property
     def information(self) -> str:
@@ -206,27 +200,29 @@ class RunSet:
     @functools.cached_property
     def synchronous(self) -> RunSet | None:
         """The synchronous paths of these trainings; None unless each of them is recorded."""
-        paths = tuple(map(synchronous_path_of, self.paths))
+        paths = tuple(synchronous_path_of(run.path if isinstance(run, Run) else run) for run in self.runs)
         if not all(path.exists() for path in paths):
             return None
         # It ends where it ends, on its way or not.
-        return dataclasses.replace(self, paths=paths, must_settle=False)
+        return dataclasses.replace(self, runs=paths, must_settle=False)
 
     def verdict(self) -> Verdict:
         """The verdict on bottom-up convergence."""
         return bottom_up_verdict(*self.orders)
 
 
-def _refuse_other_inputs(paths: Sequence[Path]) -> None:
+def _refuse_other_inputs(runs: Sequence[Path | Run]) -> None:
     """Runs of own loops have no configuration to compare, but inputs and targets."""
-    found = []
-    for path in paths:
-        with open_run(path) as run:
-            target = run.probe.target
-            asked = set(target.classes.tolist()) if target.discrete else target.values.shape[1:]
-            found.append((run.probe.shape, len(run.probe), target.kind, asked))
-    for path, probe in zip(paths, found, strict=True):
-        if probe != found[0]:
+    probes = {}
+    with open_runs(runs) as several:
+        for run in several.values():
+            with opened(run):
+                target = run.probe.target
+                asked = set(target.classes.tolist()) if target.discrete else target.values.shape[1:]
+                probes[run.path] = run.probe.shape, run.samples, target.kind, asked
+    first = next(iter(probes))
+    for path, probe in probes.items():
+        if probe != probes[first]:
             raise InfoplaneError(
-                f"{path} and {paths[0]} have different probes (size, input shape or target); analyse them apart"
+                f"{path} and {first} have different probes (size, input shape or target); analyse them apart"
             )

@@ -21,7 +21,7 @@ from infoplane.estimators.batches import Batches
 from infoplane.estimators.renyi import RenyiSettings
 from infoplane.execution import QUIET, Execution
 from infoplane.kernels import Bandwidth
-from infoplane.runfile import open_run
+from infoplane.runfile import Run, open_runs
 
 FACTORS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 SIZES = (64, 128, 256, 512, 1024, 2048, 4096)
@@ -30,7 +30,7 @@ MAX_BATCHES = 10
 
 
 def sensitivity_table(
-    paths: Sequence[Path],
+    runs: Sequence[Path | Run],
     settings: RenyiSettings | None = None,
     batches: Batches | None = None,
     *,
@@ -42,7 +42,7 @@ def sensitivity_table(
     """I(X;T) and I(T;Y) of each layer at the last snapshot, under other choices.
 
     Args:
-        paths: Run files of runs that differ in their seeds.
+        runs: Run files of runs that differ in their seeds, or these runs open.
         settings: What is not varied; None takes the defaults.
         batches: Batches of the probe where n is not varied; None takes the whole probe.
         factors: Bandwidths in multiples of the median distance.
@@ -59,15 +59,17 @@ def sensitivity_table(
     """
     settings = settings or RenyiSettings()
     tables = []
-    for varied, value, changed, cut in _choices(paths, settings, batches, factors, sizes, alphas):
-        estimates, _ = gather(paths, changed, cut, last=True, execution=execution)
-        about: dict[str, Any] = {"varied": varied, "value": value}
-        tables.append(plane_table(estimates).assign(**about))
+    with open_runs(runs) as several:
+        opened = [*several.values()]
+        for varied, value, changed, cut in _choices(opened, settings, batches, factors, sizes, alphas):
+            estimates, _ = gather(opened, changed, cut, last=True, execution=execution)
+            about: dict[str, Any] = {"varied": varied, "value": value}
+            tables.append(plane_table(estimates).assign(**about))
     return pd.concat(tables, ignore_index=True)
 
 
 def _choices(
-    paths: Sequence[Path],
+    runs: Sequence[Run],
     settings: RenyiSettings,
     batches: Batches | None,
     factors: Sequence[float],
@@ -78,15 +80,10 @@ def _choices(
     for factor in factors:
         rule = Bandwidth("median", factor)
         yield "bandwidth", factor, replace(settings, bandwidth=rule, input_bandwidth=rule), batches
-    probe = min(_probe_size(path) for path in paths)
+    probe = min(run.samples for run in runs)
     for size in sorted({*sizes}):
         if 2 * size <= probe:
             yield "n", size, settings, Batches(min(probe // size, MAX_BATCHES), size)
     yield "n", probe, settings, None
     for alpha in alphas:
         yield "alpha", alpha, replace(settings, alpha=alpha), batches
-
-
-def _probe_size(path: Path) -> int:
-    with open_run(path) as run:
-        return len(run.probe)

@@ -93,7 +93,8 @@ def estimate(
     plain = named_settings(estimators, **options)
     execution = Execution(jobs, scheduler_of(ctx, scheduler, jobs), not quiet)
     for settings, paths in _by_targets(runs, plain, target):
-        for path, table in estimate_runs(paths, settings, batches, execution=execution):
+        tables = estimate_runs(paths, settings, batches, execution=execution)
+        for path, table in zip(paths, tables, strict=True):
             # Other runs may have their progress bars below.
             with tqdm.external_write_mode():
                 for _, rows in table.groupby(["target", "estimator"], sort=False):

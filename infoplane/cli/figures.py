@@ -80,7 +80,7 @@ def figures(
     if name:
         groups = groups_of(name, str(data_root or "data"), device)
         make_runs(groups, where, side_by_side(execution, device))
-    study = Study(where, data_root, execution)
     command = f"infoplane figures{f' --run {name}' if name else ''}"
-    for line in make_study(study, output, command, force=force):
-        say(line, err=line.startswith("missing"))
+    with Study(where, data_root, execution) as study:
+        for line in make_study(study, output, command, force=force):
+            say(line, err=line.startswith("missing"))

@@ -41,7 +41,7 @@ from infoplane.estimators.engine.pool import Part, parts_of, solving
 from infoplane.estimators.renyi import Renyi, RenyiSettings
 from infoplane.execution import QUIET, Execution
 from infoplane.kernels import Bandwidth, distance_gram, squared_distances
-from infoplane.runfile import Run, open_run
+from infoplane.runfile import Run, opened
 
 PAIRS = 100
 PAIR_SEED = 0
@@ -56,7 +56,7 @@ EMPTY = dict.fromkeys(
 
 
 def interaction_table(
-    path: Path,
+    run: Path | Run,
     layers: Sequence[str] | None = None,
     settings: RenyiSettings | None = None,
     batches: Batches | None = None,
@@ -68,7 +68,7 @@ def interaction_table(
     """The modified information plane of convolution layers.
 
     Args:
-        path: The run file; it must hold the activations of the layers.
+        run: The run file, or the open run; it must hold the activations of the layers.
         layers: Names of the layers; None takes all that have at least two feature maps.
         settings: Order α and bandwidth rules; each map has its own bandwidth. None takes the defaults.
         batches: Batches of the probe to estimate apart; None takes the whole probe at once.
@@ -91,10 +91,10 @@ def interaction_table(
         raise InfoplaneError("feature maps are compared exactly, in float64; leave out tolerance and dtype")
     if pairs < 2:
         raise InfoplaneError(f"a standard error needs at least 2 pairs of maps, got {pairs}")
-    with open_run(path) as run:
+    with opened(run) as run:
         items = _items(run, layers, steps)
         parts = parts_of(run, settings, {"pairs": pairs}, items, batches)
-        with solving(len(run.probe), execution) as pool:
+        with solving(run.samples, execution) as pool:
             work = functools.partial(_rows, run, parts)
             rows = [row for _, made in pool.parallel(items, work, "maps") for row in made]
     return pd.DataFrame(rows).sort_values(["step", "depth", "batch"], ignore_index=True)

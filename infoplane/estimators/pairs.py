@@ -37,7 +37,7 @@ from infoplane.estimators.nulls import is_permutation
 from infoplane.estimators.renyi import Renyi, RenyiSettings
 from infoplane.execution import QUIET, Execution
 from infoplane.provenance import versions
-from infoplane.runfile import Run, beside, open_run
+from infoplane.runfile import Run, beside, opened
 
 SNAPSHOTS = 5  # so many by default, from the first to the last
 STACKED_BYTES = 2**26  # products of Gram matrices that are solved in one call
@@ -61,7 +61,7 @@ def pairs_path(run: Path) -> Path:
 
 
 def estimate_pairs(
-    path: Path,
+    run: Path | Run,
     settings: RenyiSettings | None = None,
     batches: Batches | None = None,
     *,
@@ -72,7 +72,7 @@ def estimate_pairs(
     """Estimates the informations between all pairs at chosen snapshots, reusing what is there already.
 
     Args:
-        path: The run file.
+        run: The run file, or the open run.
         settings: Order, kernel and bandwidths; None takes the defaults.
         batches: Batches of the probe to estimate apart; None takes the whole probe at once.
         steps: Steps of the snapshots; None takes the first, the last and three between them.
@@ -91,7 +91,7 @@ def estimate_pairs(
     settings = settings or RenyiSettings()
     if settings.tolerance:
         raise InfoplaneError("informations between pairs of layers are computed exactly; leave out the tolerance")
-    with open_run(path) as run:
+    with opened(run) as run:
         chosen = _snapshots(run, steps)
         last = run.snapshots[-1].step
         version = versions().get("infoplane", "")
@@ -99,7 +99,7 @@ def estimate_pairs(
         columns = {**identity, **settings.options(run), **batch_columns(batches)}
         sound = partial(sound_rows, run)
         stored = StoredTable(
-            pairs_path(path), run.run_id, version, WORDS, INTEGERS, DUE, KEYS, sound, {"target": MAIN}
+            pairs_path(run.path), run.run_id, version, WORDS, INTEGERS, DUE, KEYS, sound, {"target": MAIN}
         )
         table = stored.load()
         done = matching(table, columns)
@@ -145,7 +145,7 @@ def sound_rows(run: Run, table: pd.DataFrame) -> pd.Series:
     """
     names = dict(enumerate(["X", *(layer.name for layer in run.layers)]))
     places = (table["i"].map(names) == table["name_i"]) & (table["j"].map(names) == table["name_j"])
-    sizes = table["batch_size"].where(table["batches"] > 0, len(run.probe))
+    sizes = table["batch_size"].where(table["batches"] > 0, run.samples)
     # Another process may see more of a run that is being written.
     steps = {snapshot.step for snapshot in run.snapshots} | (set(table["step"]) if run.left_open else set())
     return places & table["step"].isin(steps) & table["step_j"].isin(steps) & (table["n"] == sizes)
@@ -177,7 +177,7 @@ def _compute(
     last = len(run.snapshots) - 1
 
     def portions() -> Generator[list[dict[str, Any]], None, None]:
-        with solving(len(run.probe), execution) as pool:
+        with solving(run.samples, execution) as pool:
             survey(run, parts, pool)
             compared = any(run.snapshots[index].step != step_j for index, step_j in missing)
             end = _grams(run, parts, last, pool) if compared else None

@@ -29,7 +29,7 @@ from infoplane.errors import InfoplaneError
 from infoplane.estimators.batches import Batches, strata
 from infoplane.estimators.gaussian import centred
 from infoplane.execution import QUIET, Execution
-from infoplane.runfile import Run, Snapshot, open_run, run_names
+from infoplane.runfile import Run, Snapshot, open_runs, opened
 
 VARIANCE = 0.99
 OK, NOT_RECORDED = "ok", "not recorded"
@@ -99,12 +99,12 @@ def svcca(a: NDArray, b: NDArray, variance: float = VARIANCE) -> float:
 
 
 def representation_table(
-    paths: Sequence[Path], batches: Batches | None = None, *, execution: Execution = QUIET
+    runs: Sequence[Path | Run], batches: Batches | None = None, *, execution: Execution = QUIET
 ) -> pd.DataFrame:
     """Linear CKA and SVCCA of every layer at every snapshot to the same layer at the last snapshot.
 
     Args:
-        paths: Run files.
+        runs: Run files, or runs that are open.
         batches: Batches of the probe to take apart; None takes the whole probe at once.
         execution: How work is done.
 
@@ -117,22 +117,22 @@ def representation_table(
     """
     rows: list[dict[str, Any]] = []
     with threadpool_limits(1):
-        for name, run in _opened(paths):
-            cuts = batches.draw(strata(run.probe.target)) if batches else [np.arange(len(run.probe))]
+        for name, run in _finished(runs):
+            cuts = batches.draw(strata(run.probe.target)) if batches else [np.arange(run.samples)]
             for depth, layer in enumerate(execution.bar(run.layers, f"CKA of {name}"), start=1):
                 about = {"run": name, "layer": layer.name, "depth": depth}
                 rows += [about | row for row in _similarities(run, layer.name, cuts)]
     return pd.DataFrame(rows)
 
 
-def parameter_table(paths: Sequence[Path]) -> pd.DataFrame:
+def parameter_table(runs: Sequence[Path | Run]) -> pd.DataFrame:
     """How each layer's parameters move to those at the last snapshot.
 
     A description, and no time of convergence: the distance to one's own last iterate shrinks at a constant rate by
     diffusion alone.
 
     Args:
-        paths: Run files.
+        runs: Run files, or runs that are open.
 
     Returns:
         One row per run, snapshot and layer: `run`, `step`, `epoch`, `layer`, `depth`, `parameters` (the distance
@@ -144,7 +144,7 @@ def parameter_table(paths: Sequence[Path]) -> pd.DataFrame:
         InfoplaneError: A run is given twice, cannot be read, or holds no snapshot.
     """
     rows: list[dict[str, Any]] = []
-    for name, run in _opened(paths):
+    for name, run in _finished(runs):
         for depth, layer in enumerate(run.layers, start=1):
             distances, rates, status = _movement(run, layer.name)
             about = {"run": name, "layer": layer.name, "depth": depth, "status": status}
@@ -168,12 +168,14 @@ def layer_rates(parameters: pd.DataFrame) -> pd.DataFrame:
     return named.merge(rates.reset_index(), how="left", on=["depth", "layer"])
 
 
-def _opened(paths: Sequence[Path]) -> Iterator[tuple[str, Run]]:
-    for path, name in zip(paths, run_names(paths), strict=True):
-        with open_run(path) as run:
+def _finished(runs: Sequence[Path | Run]) -> Iterator[tuple[str, Run]]:
+    """The names of the runs and the runs, each of which has a snapshot."""
+    with open_runs(runs) as several:
+        for name, run in several.items():
             if not run.snapshots:
-                raise InfoplaneError(f"{path} holds no finished snapshot yet")
-            yield name, run
+                raise InfoplaneError(f"{run.path} holds no finished snapshot yet")
+            with opened(run):
+                yield name, run
 
 
 def _similarities(run: Run, layer: str, cuts: Sequence[NDArray]) -> Iterator[dict[str, Any]]:

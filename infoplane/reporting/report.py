@@ -13,7 +13,7 @@ from infoplane.analysis.convergence.order import ConvergenceOrder
 from infoplane.analysis.verdict import Verdict, json_value
 from infoplane.files import MARK, refuse_foreign, whole, write_csv
 from infoplane.reporting.report_text import markdown, records
-from infoplane.runfile import open_run
+from infoplane.runfile import Run, open_runs
 
 ENDINGS = (".md", ".json", "-areas.csv")
 
@@ -88,12 +88,12 @@ def write_report(report: Report, stem: Path, force: bool = False) -> tuple[Path,
     return paths
 
 
-def verdicts_of(path: Path, runs: Sequence[Path]) -> list[dict[str, Any]]:
+def verdicts_of(path: Path, runs: Sequence[Path | Run]) -> list[dict[str, Any]]:
     """The verdicts of a report that was written earlier, where it is of these runs.
 
     Args:
         path: The JSON of a report, there or not.
-        runs: Run files.
+        runs: Run files, or runs that are open.
 
     Returns:
         Its verdicts with `claim`, `outcome` and `reasons`; none where it is of other runs or can't be read.
@@ -107,11 +107,8 @@ def verdicts_of(path: Path, runs: Sequence[Path]) -> list[dict[str, Any]]:
         ]
     except (OSError, ValueError, KeyError, TypeError):
         return []
-    ids = set()
-    for run in runs:
-        with open_run(run) as opened:
-            ids.add(opened.run_id)
-    return verdicts if ids == judged else []
+    with open_runs(runs) as several:
+        return verdicts if {run.run_id for run in several.values()} == judged else []
 
 
 def as_json(report: Report) -> dict[str, Any]:

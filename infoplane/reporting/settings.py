@@ -11,7 +11,7 @@ import pandas as pd
 
 from infoplane.analysis.gather import MAY_DIFFER
 from infoplane.errors import InfoplaneError
-from infoplane.runfile import Run, data_text, open_run, run_names
+from infoplane.runfile import Run, data_text, open_runs
 from infoplane.words import settings_text
 
 # Settings that decide what is trained, by the names they have in a configuration.
@@ -25,12 +25,12 @@ _VERSIONS = ("infoplane", "torch")
 
 
 def settings_table(
-    sets: Mapping[str, Sequence[Path]], estimates: Mapping[str, pd.DataFrame] | None = None
+    sets: Mapping[str, Sequence[Path | Run]], estimates: Mapping[str, pd.DataFrame] | None = None
 ) -> pd.DataFrame:
     """The settings of sets of runs.
 
     Args:
-        sets: Run files by the name of their set; the runs of one set differ in their seeds only.
+        sets: Run files, or open runs, by the name of their set; the runs of one set differ in their seeds only.
         estimates: Tables of `infoplane.analysis.gather.gather` by the same names, for those that were estimated.
 
     Returns:
@@ -44,48 +44,43 @@ def settings_table(
     if not sets or not all(sets.values()):
         raise InfoplaneError("no runs to tabulate: name run files for each set")
     rows = []
-    for name, paths in sets.items():
-        found = []
-        for path in paths:
-            with open_run(path) as run:
-                found.append(_about(run))
-        row = {key: _joined([one[key] for one in found]) for key in found[0]}
+    for name, runs in sets.items():
+        with open_runs(runs) as several:
+            each = [_about(run) for run in several.values()]
+        row = {key: _joined([words[key] for words in each]) for key in each[0]}
         table = (estimates or {}).get(name)
         rows.append({"runs": name, **row, **({} if table is None else _estimated(table))})
     return pd.DataFrame(rows).fillna("")
 
 
-def sets_by_training(paths: Sequence[Path]) -> dict[str, tuple[Path, ...]]:
+def sets_by_training(runs: Mapping[str, Run]) -> dict[str, tuple[Run, ...]]:
     """Runs that differ in their seeds alone, put together.
 
     Args:
-        paths: Run files.
+        runs: The runs, by their names.
 
     Returns:
         The runs of each training, in the order of the first of each, by the settings that tell it from the others:
         a method such as "greedy-dib", or "lr 0.1"; by the name of its first run where no setting does.
-
-    Raises:
-        InfoplaneError: A run is given twice or cannot be read.
     """
-    names = dict(zip(paths, run_names(paths), strict=True))
-    sets: dict[str, list[Path]] = {}
+    names: dict[str, str] = {}
+    sets: dict[str, list[Run]] = {}
     configs: dict[str, dict[str, Any]] = {}
-    for path in paths:
-        with open_run(path) as run:
-            config = {name: value for name, value in run.config.items() if name not in MAY_DIFFER}
-            key = json.dumps([config, [[layer.name, layer.shape] for layer in run.layers]], sort_keys=True)
-        sets.setdefault(key, []).append(path)
-        configs[key] = config
+    for name, run in runs.items():
+        config = {key: value for key, value in run.config.items() if key not in MAY_DIFFER}
+        training = json.dumps([config, [[layer.name, layer.shape] for layer in run.layers]], sort_keys=True)
+        sets.setdefault(training, []).append(run)
+        names.setdefault(training, name)
+        configs[training] = config
     if len(sets) == 1:
-        return {"": tuple(paths)}
+        return {"": tuple(runs.values())}
     order = (*TRAINING, "model", "dataset", *_rest(configs))
     differ = [name for name in order if _differs(configs, name)]
     for count in range(1, len(differ) + 1):
         labels = {key: _setting_words(config, differ[:count]) for key, config in configs.items()}
         if len(set(labels.values())) == len(sets):
-            return {labels[key]: tuple(found) for key, found in sets.items()}
-    return {names[found[0]]: tuple(found) for found in sets.values()}
+            return {labels[training]: tuple(several) for training, several in sets.items()}
+    return {names[training]: tuple(several) for training, several in sets.items()}
 
 
 def _rest(configs: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -113,7 +108,7 @@ def _about(run: Run) -> dict[str, str]:
         "network": _word(config.get("model")) or "own model",
         **known,
         "seeds": _word(config.get("seed")),
-        "probe": f"{len(run.probe)} {config.get('probe_split', '')} samples".replace("  ", " "),
+        "probe": f"{run.samples} {config.get('probe_split', '')} samples".replace("  ", " "),
         "snapshots": str(len(run.snapshots)),
         "device": _word(run.results.get("device")),
         **{name: _word(versions.get(name)) for name in _VERSIONS},

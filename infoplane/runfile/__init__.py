@@ -11,7 +11,7 @@ from infoplane.runfile.names import (
     trial_path,
     trials_of,
 )
-from infoplane.runfile.reader import Run, Snapshot, open_run
+from infoplane.runfile.reader import Run, Snapshot, open_run, open_runs, opened
 from infoplane.runfile.schema import Closing, LayerInfo, Probe
 from infoplane.runfile.summary import data_text
 from infoplane.runfile.writer import SLOTS, RunWriter, SnapshotWriter
@@ -32,6 +32,8 @@ __all__ = [
     "export_netcdf",
     "export_paths",
     "open_run",
+    "open_runs",
+    "opened",
     "refuse_existing",
     "run_names",
     "synchronous_path_of",

@@ -9,7 +9,7 @@ import itertools
 import logging
 import os
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +37,7 @@ from infoplane.runfile.checks import (
     target,
     used_slots,
 )
+from infoplane.runfile.names import run_names
 from infoplane.runfile.schema import (
     FORMAT,
     PARAMETERS,
@@ -510,3 +511,41 @@ def open_run(path: str | os.PathLike[str]) -> Run:
         ['hidden', 'logits'] 19
     """
     return Run(Path(path))
+
+
+@contextlib.contextmanager
+def opened(run: Path | Run) -> Iterator[Run]:
+    """Gives a run to read from: a file is opened and closed again, a run that is open stays so.
+
+    At the end the probe is out of memory, where its distances may take more room than all else of a run.
+
+    Args:
+        run: A run file, or a run that is open.
+
+    Raises:
+        RunFileError: As for `open_run`.
+    """
+    if not isinstance(run, Run):
+        with open_run(run) as file:
+            yield file
+        return
+    try:
+        yield run
+    finally:
+        vars(run).pop("probe", None)
+
+
+@contextlib.contextmanager
+def open_runs(runs: Sequence[Path | Run]) -> Iterator[dict[str, Run]]:
+    """Opens several runs side by side, by their names as of `run_names`; those that are open stay so.
+
+    Args:
+        runs: Run files, or runs that are open.
+
+    Raises:
+        InfoplaneError: A run is given twice.
+        RunFileError: As for `open_run`.
+    """
+    names = run_names([run.path if isinstance(run, Run) else run for run in runs])
+    with contextlib.ExitStack() as stack:
+        yield {name: stack.enter_context(opened(run)) for name, run in zip(names, runs, strict=True)}

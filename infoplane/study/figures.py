@@ -33,6 +33,7 @@ from infoplane.figures.parts.captions import plane_caption
 from infoplane.figures.plane import information_plane
 from infoplane.figures.sensitivity import sensitivity
 from infoplane.figures.time import information_over_time
+from infoplane.runfile import Closing, open_runs
 from infoplane.study.comparison import Drawing, Material, comparison_drawings, finished_runs
 from infoplane.study.experiments import runs_of
 
@@ -43,7 +44,7 @@ PLANES = ("sgd", "greedy-dib")
 
 
 @dataclass
-class Study:
+class Study(Closing):
     """The runs of a study and what is estimated from them, each thing once.
 
     Attributes:
@@ -56,9 +57,10 @@ class Study:
     data_root: Path | None = None
     execution: Execution = QUIET
     _comparisons: dict[str, Material] = field(default_factory=dict, repr=False)
+    _files: contextlib.ExitStack = field(default_factory=contextlib.ExitStack, repr=False)
 
     def run_set(self, group: str, name: str) -> RunSet:
-        """The runs of a variant.
+        """The runs of a variant, which stay open until the study is closed.
 
         Raises:
             MissingData: There are none.
@@ -66,7 +68,12 @@ class Study:
         paths = runs_of(self.runs, group, name)
         if not paths:
             raise MissingData(f"there are no runs {self.runs / group / name}/seedN.h5")
-        return RunSet.of(paths, execution=self.execution)
+        runs = self._files.enter_context(open_runs(paths))
+        return RunSet.of([*runs.values()], execution=self.execution)
+
+    def close(self) -> None:
+        """Closes the runs."""
+        self._files.close()
 
     def __post_init__(self) -> None:
         if self.runs.exists() and not self.runs.is_dir():
@@ -140,8 +147,8 @@ def _planes(study: Study, name: str) -> Iterator[Drawing]:
 
 
 def _modified(study: Study, name: str) -> Iterator[Drawing]:
-    paths = study.run_set("training", "maps").paths
-    found = gather_interactions(paths, batches=MAPS, pairs=MAP_PAIRS, execution=study.execution)
+    runs = study.run_set("training", "maps").runs
+    found = gather_interactions(runs, batches=MAPS, pairs=MAP_PAIRS, execution=study.execution)
     table = modified_plane_table(found)
     yield Drawing(name, table, partial(modified_plane, table))
 
@@ -221,7 +228,7 @@ def _greedy_plane(study: Study, name: str) -> Iterator[Drawing]:
 
 def _sensitivity(study: Study, name: str) -> Iterator[Drawing]:
     runs = study.trained
-    table = sensitivity_table(runs.paths, batches=runs.batches, execution=study.execution)
+    table = sensitivity_table(runs.runs, batches=runs.batches, execution=study.execution)
     yield Drawing(name, table, partial(sensitivity, table))
 
 

@@ -67,7 +67,7 @@ def test_synchronous_paths_are_found_where_each_run_has_one(tmp_path):
     assert study.synchronous is None
     synchronous_path_of(runs[1]).touch()
     again = RunSet(tuple(runs), KdeSettings(), None)
-    assert again.synchronous.paths == tuple(tmp_path / f"seed{seed}.synchronous.h5" for seed in range(2))
+    assert again.synchronous.runs == tuple(tmp_path / f"seed{seed}.synchronous.h5" for seed in range(2))
 
 
 def test_other_settings_are_estimated_at_once_and_each_layer_is_read_once(tmp_path, probe, monkeypatch):

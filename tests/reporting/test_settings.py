@@ -7,7 +7,7 @@ from infoplane import open_run
 from infoplane.errors import InfoplaneError
 from infoplane.reporting.report import verdicts_of
 from infoplane.reporting.settings import sets_by_training
-from infoplane.runfile import RunWriter
+from infoplane.runfile import RunWriter, open_runs
 
 
 @pytest.fixture
@@ -26,16 +26,18 @@ def runs(tmp_path, probe):
     return make
 
 
-def names(sets):
-    return {name: [path.stem for path in paths] for name, paths in sets.items()}
+def sets_of(paths):
+    """The sets that runs are put into: the stems of their files by the name of the set."""
+    with open_runs(paths) as several:
+        return {name: [run.path.stem for run in runs] for name, runs in sets_by_training(several).items()}
 
 
 def test_runs_are_put_together_by_what_differs(runs):
     sgd, dib = {"method": "sgd", "lr": 0.1}, {"method": "greedy-dib", "lr": 0.2, "beta": [0.01]}
     made = runs(a=sgd | {"seed": 0}, b=dib, c=sgd | {"seed": 1})
-    assert names(sets_by_training(made)) == {"sgd": ["a", "c"], "greedy-dib": ["b"]}
+    assert sets_of(made) == {"sgd": ["a", "c"], "greedy-dib": ["b"]}
     made = runs(a=sgd, b=sgd | {"lr": 0.5}, c=dib)
-    assert names(sets_by_training(made)) == {
+    assert sets_of(made) == {
         "sgd, lr 0.1": ["a"],
         "sgd, lr 0.5": ["b"],
         "greedy-dib, lr 0.2": ["c"],
@@ -43,11 +45,11 @@ def test_runs_are_put_together_by_what_differs(runs):
 
 
 def test_repetitions_and_strangers(runs):
-    assert names(sets_by_training(runs(a={"seed": 0}, b={"seed": 1}))) == {"": ["a", "b"]}
-    assert names(sets_by_training(runs(a={"batch": [1, 2]}, b={}))) == {"batch 1, 2": ["a"], "batch none": ["b"]}
+    assert sets_of(runs(a={"seed": 0}, b={"seed": 1})) == {"": ["a", "b"]}
+    assert sets_of(runs(a={"batch": [1, 2]}, b={})) == {"batch 1, 2": ["a"], "batch none": ["b"]}
     [path] = runs(a={})
     with pytest.raises(InfoplaneError, match="given twice"):
-        sets_by_training([path, path])
+        sets_of([path, path])
 
 
 def test_verdicts_are_those_of_a_report_of_the_same_runs(runs, tmp_path):

@@ -18,9 +18,10 @@ from planted import planted_run
 import infoplane as ip
 from infoplane import open_run
 from infoplane.analysis.comparison.results import compared_runs
-from infoplane.analysis.gather import refuse_other_training
+from infoplane.analysis.gather import gather
 from infoplane.cli.analyze import _control
 from infoplane.errors import InfoplaneError
+from infoplane.estimators.renyi import RenyiSettings
 from infoplane.execution import Execution
 from infoplane.runfile import synchronous_path_of
 from infoplane.trainers import jobs as compare
@@ -335,7 +336,7 @@ def test_synchronous_paths_come_afterwards_and_are_no_runs(infoplane, tmp_path):
     assert code == 0, complaint
     assert "seed0.synchronous-and-1-more-plane.png" in out
     with pytest.raises(InfoplaneError, match=r"differs from .* in trajectory; only seeds are averaged"):
-        refuse_other_training(files)
+        gather(files, RenyiSettings())
     assert _control(f"x={tmp_path}/c/sgd/*.h5") == ("x", runs)
 
 

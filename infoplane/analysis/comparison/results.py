@@ -238,12 +238,15 @@ def refuse_mixture(tables: Mapping[str, pd.DataFrame]) -> None:
         _refuse_difference(name, settings, first_name, first, allowed, "a comparison of methods")
 
 
-def refuse_unlike(planned: Mapping[Path, Mapping[str, Any]], folder: Path | None = None) -> None:
+def refuse_unlike(
+    planned: Mapping[Path, Mapping[str, Any]], folder: Path | None = None, recorded: pd.DataFrame | None = None
+) -> None:
     """Refuses a comparison before it is trained that `refuse_mixture` would refuse afterwards.
 
     Args:
         planned: The settings of each run that is to be trained, by its file in the folder of its variant.
         folder: The folder of the comparison, whose finished runs stand in the same table; None looks at none.
+        recorded: Those of its run files, a table of `runs_table`; None reads them.
 
     Raises:
         InfoplaneError: Runs differ in their data, or those of one variant in more than their seeds.
@@ -252,7 +255,7 @@ def refuse_unlike(planned: Mapping[Path, Mapping[str, Any]], folder: Path | None
     if folder is None:
         refuse_mixture({"": table})
         return
-    recorded = runs_table(compared_runs(folder))
+    recorded = runs_table(compared_runs(folder)) if recorded is None else recorded
     missing = table[~table["run"].isin(recorded["run"])]
     parts = [part for part in (missing, recorded, _known(folder)) if len(part)]
     refuse_mixture({str(folder): pd.concat(parts, ignore_index=True)})

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from infoplane.runfile import Run, open_run, run_names
+from infoplane.runfile import Run, open_runs
 from infoplane.runfile.schema import EXACT
 
 CHAIN, NO_CHAIN, UNKNOWN = "chain", "no chain", "structure unknown"
@@ -83,14 +83,12 @@ def links_of(run: Run) -> pd.DataFrame:
     )
 
 
-def gather_links(paths: Sequence[Path]) -> pd.DataFrame:
+def gather_links(runs: Sequence[Path | Run]) -> pd.DataFrame:
     """The links of several runs, as `links_of` gives them, and `run`.
 
     Raises:
         InfoplaneError: A run is given twice, or cannot be read.
     """
-    tables = []
-    for name, path in zip(run_names(paths), paths, strict=True):
-        with open_run(path) as run:
-            tables.append(links_of(run).assign(run=name))
+    with open_runs(runs) as several:
+        tables = [links_of(run).assign(run=name) for name, run in several.items()]
     return pd.concat(tables, ignore_index=True)

@@ -25,7 +25,7 @@ from infoplane.estimators.engine.store import StoredTable, matching
 from infoplane.estimators.nulls import measured
 from infoplane.execution import QUIET, Execution
 from infoplane.provenance import versions
-from infoplane.runfile import Run, beside, open_run
+from infoplane.runfile import Run, beside, opened
 
 RUNS_AT_ONCE = 8
 WATCH_SECONDS = 10.0
@@ -69,45 +69,45 @@ def estimates_path(run: Path) -> Path:
 
 
 def estimate_runs(
-    paths: Iterable[Path],
+    runs: Sequence[Path | Run],
     settings: EstimatorSettings | Sequence[EstimatorSettings],
     batches: Batches | None = None,
     *,
     last: bool = False,
     execution: Execution = QUIET,
-) -> Iterator[tuple[Path, pd.DataFrame]]:
+) -> Iterator[pd.DataFrame]:
     """Estimates several runs, on this machine or on a Dask cluster, with the same results.
 
     Args:
-        paths: The run files.
+        runs: Run files, or runs that are open.
         settings: The settings of one or several estimators.
         batches: Batches of the probe to estimate apart; None takes the whole probe at once.
         last: Only the last snapshot of each run.
         execution: How work is done.
 
     Yields:
-        Each run file with its rows, as `estimate_run` gives them, in the order of `paths`.
+        The rows of each run, as `estimate_run` gives them, in the order of `runs`.
 
     Raises:
         InfoplaneError: As for `estimate_run`, and as for `infoplane.estimators.engine.dask`.
     """
     if execution.scheduler is None:
-        for path in paths:
-            yield path, estimate_run(path, settings, batches, last=last, execution=execution)
+        for run in runs:
+            yield estimate_run(run, settings, batches, last=last, execution=execution)
         return
     from infoplane.estimators.engine.dask import connected
 
     # Each run waits for its results in a thread of its own, so that the last ones of a run leave no worker idle.
     with connected(execution.scheduler, execution) as cluster, ThreadPoolExecutor(RUNS_AT_ONCE) as threads:
         tables = {
-            path: threads.submit(estimate_run, path, settings, batches, last=last, pool=cluster)
-            for path in dict.fromkeys(paths)
+            run: threads.submit(estimate_run, run, settings, batches, last=last, pool=cluster)
+            for run in dict.fromkeys(runs)
         }
         try:
-            for path, table in tables.items():
-                while not wait([table], WATCH_SECONDS).done:
+            for run in runs:
+                while not wait([tables[run]], WATCH_SECONDS).done:
                     cluster.watch()
-                yield path, table.result()
+                yield tables[run].result()
         except BaseException:
             threads.shutdown(wait=False, cancel_futures=True)
             cluster.stop()
@@ -115,7 +115,7 @@ def estimate_runs(
 
 
 def estimate_run(
-    path: Path,
+    run: Path | Run,
     settings: EstimatorSettings | Sequence[EstimatorSettings],
     batches: Batches | None = None,
     *,
@@ -128,7 +128,8 @@ def estimate_run(
     Several estimators share what they read of a layer.
 
     Args:
-        path: The run file; a run that is still being written is estimated up to its last finished snapshot.
+        run: The run file, or the open run; one that is still being written is estimated up to its last finished
+            snapshot.
         settings: The settings of one or several estimators.
         batches: Batches of the probe to estimate apart; None takes the whole probe at once.
         last: Only the last snapshot.
@@ -144,9 +145,9 @@ def estimate_run(
             activations where distances were kept.
     """
     wanted = [settings] if isinstance(settings, EstimatorSettings) else list(settings)
-    with open_run(path) as run:
+    with opened(run) as run:
         if not run.snapshots:
-            raise InfoplaneError(f"{path} holds no finished snapshot yet")
+            raise InfoplaneError(f"{run.path} holds no finished snapshot yet")
         columns = [_columns(run, one, batches) for one in wanted]
         stored = _stored(run)
         table = stored.load()
@@ -159,7 +160,7 @@ def estimate_run(
                 if items
                 for part in parts_of(run, one, about, items, batches)
             ]
-            workers = nullcontext(pool) if pool else solving(len(run.probe), execution)
+            workers = nullcontext(pool) if pool else solving(run.samples, execution)
             table = _compute(run, parts, stored, workers)
         else:
             stored.sweep(table)
@@ -207,7 +208,7 @@ def sound_rows(run: Run, table: pd.DataFrame) -> pd.Series:
     """
     depths = {layer.name: depth for depth, layer in enumerate(run.layers, start=1)}
     features = {layer.name: layer.features for layer in run.layers}
-    sizes = table["batch_size"].where(table["batches"] > 0, len(run.probe))
+    sizes = table["batch_size"].where(table["batches"] > 0, run.samples)
     # Another process may see more of a run that is being written.
     steps = table["step"] if run.left_open else [snapshot.step for snapshot in run.snapshots]
     epochs = table["step"].map({snapshot.step: snapshot.epoch for snapshot in run.snapshots})

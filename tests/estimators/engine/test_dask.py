@@ -101,7 +101,7 @@ def on_one_machine(path, *arguments):
 
 
 def on_cluster(dask, path, *arguments):
-    [(_, rows)] = estimate_runs([path], *arguments, execution=Execution(scheduler=dask.address))
+    [rows] = estimate_runs([path], *arguments, execution=Execution(scheduler=dask.address))
     return rows
 
 
