@@ -7,6 +7,7 @@ The options of the command line, their help and the checks of configuration file
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import numbers
 import types
@@ -77,12 +78,12 @@ class Setting:
     several: bool = False
 
     def check(self, name: str, value: Any) -> None:
-        """Refuses a value that the setting may not have; None, for a value that is not given, it may.
+        """Refuses a value that the setting may not have; None, for a value that is not given, it may by default.
 
         Raises:
             InfoplaneError: Another type, no choice, or a number out of range.
         """
-        if value is None:
+        if value is None and self.default is None:
             return
         if self.several and not isinstance(value, list | tuple):
             raise InfoplaneError(f"{name} must be a list, got {value!r}")
@@ -139,6 +140,16 @@ def _typed(declared: Setting, hint: Any) -> Setting:
         hint = next(part for part in typing.get_args(hint) if part is not types.NoneType)
     several = typing.get_origin(hint) is tuple
     return dataclasses.replace(declared, kind=typing.get_args(hint)[0] if several else hint, several=several)
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is a number, and no truth value."""
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
+def setting_text(value: Any) -> str:
+    """A setting of a configuration, which may be any JSON, as text: words as they are, "" for None, else JSON."""
+    return "" if value is None else value if isinstance(value, str) else json.dumps(value)
 
 
 def check_settings(settings: Any) -> None:

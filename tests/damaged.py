@@ -71,6 +71,16 @@ def attribute(place, name, value):
     return inside(change)
 
 
+def json_value(place, name, key, value):
+    """Another value by its key in the JSON object of an attribute."""
+
+    def change(file):
+        held = json.loads(file[place].attrs[name])
+        file[place].attrs[name] = json.dumps({**held, key: value})
+
+    return inside(change)
+
+
 def array(place, values, **options):
     """Another array in the place of one, with the same attributes; None takes it away."""
 
@@ -183,6 +193,8 @@ OF_FILE = [
         ("configuration nested", attribute("/", "config", "[" * 10**5), "attribute 'config' of / cannot be read"),
         ("configuration numbers", attribute("/", "config", np.arange(3)), "attribute 'config' of / is no text"),
         ("provenance a number", attribute("/", "provenance", "3"), "'provenance' of / is no JSON object"),
+        ("versions a list", json_value("/", "provenance", "versions", [1]), "holds no versions by name"),
+        ("a seed of 400 digits", json_value("/", "config", "seed", 10**399), "(a number of 400 digits)"),
         ("layers an object", attribute("/", "layers", "{}"), "attribute 'layers' of / is no JSON list"),
         ("no layers", layers(lambda _: []), "'layers' of / names no layers"),
         (

@@ -16,6 +16,7 @@ from infoplane.estimators.pairs import estimate_pairs
 from infoplane.estimators.renyi import RenyiSettings
 from infoplane.execution import QUIET, Execution
 from infoplane.runfile import Run, data_text, open_runs
+from infoplane.settings import is_number, setting_text
 
 # Of these, the last three say what else was recorded or measured, and of which run a path is.
 MAY_DIFFER = {"seed", "data_root", "device", "robustness", "synchronous_path", "trajectory_of"}
@@ -52,9 +53,9 @@ def gather(
         for (name, run), table in zip(several.items(), tables, strict=True):
             about = {
                 "run": name,
-                "seed": run.config.get("seed", 0),
+                "seed": seed if is_number(seed := run.config.get("seed", 0)) else setting_text(seed),
                 "dataset": data_text(run.config),
-                "model": run.config.get("model", "own model"),
+                "model": setting_text(run.config.get("model", "own model")),
             }
             steps = {step: index for index, step in enumerate(sorted(table["step"].unique()))}
             estimates.append(table.assign(**about, snapshot=table["step"].map(steps)))

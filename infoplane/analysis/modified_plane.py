@@ -19,6 +19,7 @@ from infoplane.estimators.feature_maps import PAIRS, interaction_table
 from infoplane.estimators.renyi import RenyiSettings
 from infoplane.execution import QUIET, Execution
 from infoplane.runfile import Run, open_runs
+from infoplane.settings import setting_text
 
 QUANTITIES = ("redundancy_synergy", "weighted_nonredundant", "total_correlation")
 _SHARED = (
@@ -62,8 +63,8 @@ def gather_interactions(
         for name, run in several.items():
             about = {
                 "run": name,
-                "dataset": run.config.get("dataset", "own data"),
-                "model": run.config.get("model", "own model"),
+                "dataset": setting_text(run.config.get("dataset", "own data")),
+                "model": setting_text(run.config.get("model", "own model")),
                 "estimator": settings.name,
                 **settings.options(run),
                 **batch_columns(batches),

@@ -283,7 +283,8 @@ def read_config(ctx: click.Context, param: click.Parameter, path: Path | None) -
         return
     refuse_no_file(path)
     try:
-        values = tomllib.loads(path.read_text())
+        # TOML is UTF-8 wherever it is read; some editors begin it with a mark of that.
+        values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise InfoplaneError(f"configuration file {path} does not exist") from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:

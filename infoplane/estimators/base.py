@@ -11,7 +11,7 @@ import functools
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -158,11 +158,11 @@ class EstimatorSettings(ABC):
     target: str = field(default="", kw_only=True)
 
     def __post_init__(self) -> None:
+        mine = {field.name: getattr(self, field.name) for field in fields(self)}
         for name, declared in settings_of(EstimatorOptions).items():
-            value = getattr(self, name, None)
             # A rule was checked when it was read from text.
-            if not isinstance(value, Bandwidth):
-                declared.check(name, value)
+            if name in mine and not isinstance(mine[name], Bandwidth):
+                declared.check(name, mine[name])
 
     def columns(self, run: Run) -> dict[str, Any]:
         """The settings as columns of the estimates table.

@@ -105,7 +105,7 @@ def verdicts_of(path: Path, runs: Sequence[Path | Run]) -> list[dict[str, Any]]:
             {"claim": str(one["claim"]), "outcome": str(one["outcome"]), "reasons": [*map(str, one["reasons"])]}
             for one in report["verdicts"]
         ]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return []
     with open_runs(runs) as several:
         return verdicts if {run.run_id for run in several.values()} == judged else []

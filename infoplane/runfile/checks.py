@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from infoplane.runfile.axes import is_scale
 from infoplane.runfile.schema import PARAMETERS, Damaged, LayerInfo, dataset, group, reason, slot_name, stored_name
+from infoplane.settings import is_number
 from infoplane.targets import CLASSES, KINDS, REGRESSION, Target
 
 ACTIVATIONS, DISTANCES = "activations", "distances"
@@ -120,10 +121,17 @@ def json_attribute(place: h5py.Group | h5py.Dataset, name: str, kind: type, defa
     """
     with _making_sense_of(place, name):
         text = default if default is not None and name not in place.attrs else attribute(place, name, str)
-        value = json.loads(text)
+        value = json.loads(text, parse_int=_whole_number)
         if not isinstance(value, kind):
             raise Damaged(f"{_place(place, name)} is no JSON {'object' if kind is dict else 'list'}")
         return value
+
+
+def _whole_number(digits: str) -> int:
+    """A whole number of a JSON text; Python reads larger ones than other numbers can be compared with."""
+    if len(digits) > 300:
+        raise ValueError(f"a number of {len(digits)} digits")
+    return int(digits)
 
 
 def numbers_attribute(place: h5py.Group, name: str) -> dict[str, float]:
@@ -134,7 +142,7 @@ def numbers_attribute(place: h5py.Group, name: str) -> dict[str, float]:
     """
     values: dict[str, float] = json_attribute(place, name, dict)
     for key, value in values.items():
-        if not isinstance(value, (int, float)) or isinstance(value, bool):
+        if not is_number(value):
             raise Damaged(f"'{key}' in attribute '{name}' of {place.name} is no number")
     return values
 

@@ -270,6 +270,8 @@ class Run(Closing):
         self.run_id: str = attribute(file, "run_id", str)
         self.config: dict[str, Any] = json_attribute(file, "config", dict)
         self.provenance: dict[str, Any] = json_attribute(file, "provenance", dict)
+        if not isinstance(self.provenance.get("versions", {}), dict):
+            raise Damaged("attribute 'provenance' of / holds no versions by name")
         self.layers = layers_of(file)
         self.samples = probe_size(file)
         self.links = {

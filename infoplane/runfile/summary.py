@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from infoplane.runfile.schema import EXACT
+from infoplane.settings import is_number, setting_text
 from infoplane.targets import MULTILABEL, Target
 from infoplane.text import printable
 
@@ -56,16 +57,25 @@ def data_text(config: Mapping[str, Any]) -> str:
     details = [
         f"{size}×{size}" if size else "",
         "cut to the sign" if config.get("region") == "sign" else "",
-        f"{count:,} training samples" if count else "",
-        f"{100 * held_out:g} % held out" if held_out else "",
-        f"{100 * config['label_fraction']:g} % of the training split" if config.get("label_fraction") else "",
-        f"{100 * permuted:g} % of labels permuted" if permuted else "",
-        f"{100 * noise:g} % label noise, {config.get('label_noise_kind') or 'permuted'}" if noise else "",
+        f"{_formatted(count, ',')} training samples" if count else "",
+        f"{_percent(held_out)} held out" if held_out else "",
+        f"{_percent(config['label_fraction'])} of the training split" if config.get("label_fraction") else "",
+        f"{_percent(permuted)} of labels permuted" if permuted else "",
+        f"{_percent(noise)} label noise, {config.get('label_noise_kind') or 'permuted'}" if noise else "",
         "with boxes" if config.get("task") == "classes+boxes" else "",
         f"augmentation {augment}" if augment != "none" else "",
     ]
     known = ", ".join(filter(None, details))
     return f"{config.get('dataset', 'own data')}" + (f" ({known})" if known else "")
+
+
+def _formatted(value: Any, form: str) -> str:
+    """A number in a format; whatever else an own loop calls so, as text."""
+    return format(value, form) if is_number(value) else setting_text(value)
+
+
+def _percent(share: Any) -> str:
+    return f"{100 * share:g} %" if is_number(share) else setting_text(share)
 
 
 def _about(opened: Run) -> list[str]:
@@ -83,13 +93,14 @@ def _about(opened: Run) -> list[str]:
         *(f"target     {name}: {len(target)} samples {_target(target)}" for name, target in probe.others.items()),
     ]
     if "trajectory" in config:
-        lines.append(f"path       {config['trajectory']} of run {config['trajectory_of']}, no training of its own")
+        origin = config.get("trajectory_of", "?")
+        lines.append(f"path       {config['trajectory']} of run {origin}, no training of its own")
     if {"model", "dataset", "epochs", "optimizer", "lr", "schedule", "batch_size", "seed"} <= config.keys():
         lines.append(
             f"training   {config['model']} on {data_text(config)} by {config.get('method', 'sgd')}, "
             f"{config['epochs']} epochs, "
-            f"{config['optimizer']}, lr {config['lr']:g} ({config['schedule']}), batch {config['batch_size']}, "
-            f"seed {config['seed']}"
+            f"{config['optimizer']}, lr {_formatted(config['lr'], 'g')} ({config['schedule']}), "
+            f"batch {config['batch_size']}, seed {config['seed']}"
         )
     if snapshots:
         first, last = snapshots[0], snapshots[-1]
@@ -132,9 +143,10 @@ def _chain(opened: Run) -> str:
 
 def _results(results: Mapping[str, Any]) -> str:
     """Test accuracy and cost of a finished training."""
-    peak, seconds = results.get("peak_bytes"), results.get("seconds")
+    known = {name: value for name, value in results.items() if is_number(value)}
+    peak, seconds = known.get("peak_bytes"), known.get("seconds")
     parts = [
-        f"test accuracy {results['test_accuracy']:.2%}" if "test_accuracy" in results else "",
+        f"test accuracy {known['test_accuracy']:.2%}" if "test_accuracy" in known else "",
         f"{seconds:.1f} s of training" if seconds else "",
         f"a step takes {peak / 2**20:.1f} MiB" if peak else "",
     ]

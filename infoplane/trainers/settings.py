@@ -283,7 +283,7 @@ class TrainingSettings:
         """The settings that a run file keeps; those that an older infoplane did not know have their defaults.
 
         Raises:
-            RunFileError: The run was not made by `infoplane record`.
+            RunFileError: The run was not made by `infoplane record`, or a setting has an impossible value.
         """
         if not {"dataset", "model", "epochs", "lr", "optimizer", "snapshots"} <= config.keys():
             raise RunFileError("the run was not made by `infoplane record`, so it cannot go on by itself")
@@ -293,7 +293,12 @@ class TrainingSettings:
             for name, value in config.items()
             if name in names
         }
-        return cls(**values)
+        settings = cls(**values)
+        try:
+            check_settings(settings)
+        except InfoplaneError as error:
+            raise RunFileError(f"the run file keeps impossible settings: {error}; record the run again") from error
+        return settings
 
     @classmethod
     def refuse_unknown(cls, names: Iterable[str], whose: str = "setting") -> None:
@@ -322,6 +327,7 @@ class TrainingSettings:
         Raises:
             InfoplaneError: A setting is impossible, or does not belong to the method.
         """
+        check_settings(self)
         how = self.how
         lacking = foreign_groups(how)
         for name, declared in settings_of(type(self)).items():
@@ -386,7 +392,7 @@ def foreign_groups(how: Method) -> dict[str, str]:
 
 
 def _check(settings: TrainingSettings) -> None:
-    check_settings(settings)
+    """Refuses settings that do not go together."""
     if settings.how.local and int(settings.batch_size or 0) < 2:
         raise InfoplaneError(f"method '{settings.method}' needs `batch_size=2` or more")
     if settings.how.expand and (settings.micro_batches or 1) > 1:

@@ -105,6 +105,14 @@ def test_a_configuration_is_checked_as_the_settings_say(infoplane, tmp_path, tex
     assert not (tmp_path / "run.h5").exists()
 
 
+@pytest.mark.parametrize("codec", ["utf-8-sig", "utf-8"])
+def test_a_configuration_is_utf_8_with_a_mark_of_that_or_without(infoplane, tmp_path, codec):
+    (tmp_path / "run.toml").write_text('data_root = "Größe"\r\nepochs = 0\r\n', encoding=codec)
+    code, _, complaint = infoplane("record", "--config", "run.toml")
+    assert code != 0
+    assert "epochs must be at least 1, got 0" in complaint
+
+
 def test_a_terminal_hears_that_libraries_are_loaded(capsys, monkeypatch):
     monkeypatch.delitem(sys.modules, "torch")
     with loading(quiet=False):

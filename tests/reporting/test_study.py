@@ -143,6 +143,10 @@ def test_data_in_words():
     assert data_text({"dataset": "gtsrb", "image_size": 16, "train_size": 1500, "permute_labels": 0.5}) == (
         "gtsrb (16×16, 1,500 training samples, 50 % of labels permuted)"
     )
+    # An own loop may call anything so.
+    assert data_text({"dataset": "own", "train_size": "a tenth", "validation": [0.1]}) == (
+        "own (a tenth training samples, [0.1] held out)"
+    )
 
 
 def comparison():

@@ -6,7 +6,7 @@ import shutil
 import h5py
 import numpy as np
 import pytest
-from damaged import OF_FILE, OF_LAYER, OF_PROBE, N, attribute, edited, inside, whole_run
+from damaged import OF_FILE, OF_LAYER, OF_PROBE, N, attribute, edited, inside, json_value, whole_run
 from scipy.spatial.distance import pdist
 
 from infoplane import open_run
@@ -110,6 +110,15 @@ def test_one_damaged_byte_in_a_finished_snapshot_is_named(path, slot, is_open):
         with pytest.raises(RunFileError, match=f"slot {slot}: /snapshots/{slot} cannot be read"):
             read(path)
     assert path.read_bytes() == before
+
+
+def test_a_configuration_of_an_own_loop_is_shown_whatever_it_holds(path):
+    for name, value in {"train_size": "a tenth", "lr": [1, 2], "label_noise": {"kind": "own"}}.items():
+        json_value("/", "config", name, value)(path)
+    json_value("results", "numbers", "test_accuracy", "high")(path)
+    with open_run(path) as run:
+        assert "mlp on digits (a tenth training samples, " in repr(run)
+        assert "lr [1, 2]" in repr(run)
 
 
 def test_any_snapshot_that_lost_its_attributes_is_missed(path):

@@ -106,6 +106,21 @@ def test_what_is_recorded(tmp_path):
     assert accuracy > 0.5
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"epochs": "three"}, "epochs must be of type int, got 'three'"),
+        ({"model": None}, "model must be of type str, got None"),
+        ({"method": 7}, "method must be of type str, got 7"),
+        ({"widths": "12"}, "widths must be a list, got '12'"),
+    ],
+)
+def test_settings_of_a_file_that_cannot_be_are_refused(change, message):
+    config = dataclasses.asdict(SMALL.resolved()) | change
+    with pytest.raises(InfoplaneError, match=message):
+        TrainingSettings.of(config)
+
+
 def test_the_same_command_twice_gives_the_same_numbers(dropping, tmp_path):
     for name in ("a", "b"):
         record(dropping, tmp_path / f"{name}.h5")

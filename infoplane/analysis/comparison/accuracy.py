@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from infoplane.analysis.comparison.cells import decoded
 from infoplane.analysis.comparison.methods import first_reference
-from infoplane.analysis.comparison.results import ABOUT, decoded, records
+from infoplane.analysis.comparison.results import ABOUT, records
 from infoplane.analysis.stats import over_seeds
 from infoplane.errors import MissingData
 
@@ -28,6 +29,9 @@ def curves_table(runs: pd.DataFrame) -> pd.DataFrame:
         One row per run, snapshot, classifier and split: `variant`, `method`, `seed`, `subject`, `step`, `epoch`,
         `stage`, `block` (name of the auxiliary classifier's block, "" for the deepest one that is trained yet),
         `depth` (number of the block from 1, 0 for ""), `split`, `accuracy`.
+
+    Raises:
+        MissingData: No run measured any.
     """
     rows = []
     for about, cell in zip(records(runs[ABOUT]), runs["curves"], strict=True):
@@ -37,6 +41,8 @@ def curves_table(runs: pd.DataFrame) -> pd.DataFrame:
             place = {**about, "step": metrics["step"], "epoch": metrics["epoch"]}
             place["stage"] = int(metrics.get("stage") or 0)
             rows += [{**place, **value} for value in _accuracies(metrics)]
+    if not rows:
+        raise MissingData("results.csv holds no accuracies of snapshots; make it again: infoplane compare")
     return pd.DataFrame(rows)
 
 
@@ -53,9 +59,14 @@ def accuracy_table(runs: pd.DataFrame) -> pd.DataFrame:
         `infoplane.analysis.comparison.methods.first_reference`, and `gap`, the mean over seeds of the paired
         difference to it at the same epoch, after its end to its end, with `gap_low` and `gap_high` (NaN of the
         reference itself, and where it has no snapshot).
+
+    Raises:
+        MissingData: No run measured any.
     """
     curves = curves_table(runs)
     curves = curves[(curves["depth"] == 0) & (curves["split"] != "train")]
+    if curves.empty:
+        raise MissingData("results.csv holds no accuracies on held-out data; make it again: infoplane compare")
     reference = first_reference(runs)
     curves = curves.assign(reference=reference, gap=curves["accuracy"] - _at_same_epoch(curves, reference))
     curves["gap"] = curves["gap"].where(curves["variant"] != reference)
@@ -111,7 +122,7 @@ def blocks_table(runs: pd.DataFrame) -> pd.DataFrame:
         for depth, (block, accuracy) in enumerate((decoded(cell) or {}).items(), start=1):
             value = np.nan if accuracy is None else accuracy
             rows.append({**about, "block": block, "depth": depth, "accuracy": value})
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=[*ABOUT, "block", "depth", "accuracy"])
 
 
 def depth_table(runs: pd.DataFrame) -> pd.DataFrame:

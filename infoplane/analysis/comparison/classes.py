@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from infoplane.analysis.comparison.results import ABOUT, decoded, records
+from infoplane.analysis.comparison.cells import decoded
+from infoplane.analysis.comparison.results import ABOUT, records
 from infoplane.analysis.stats import over_seeds
 from infoplane.errors import MissingData
 from infoplane.runfile import open_run
@@ -27,9 +28,12 @@ def confusion_table(runs: pd.DataFrame) -> pd.DataFrame:
     Returns:
         One row per variant, true class and predicted class: `variant`, `subject`, `true`, `predicted`, `count`,
         `share` of the true class (NaN where the test split has none of it), `seeds`.
+
+    Raises:
+        MissingData: No confusion matrix is known.
     """
     parts = []
-    for variant, group in runs.groupby("variant", sort=False):
+    for variant, group in _with_confusion(runs).groupby("variant", sort=False):
         counts = _summed(group)
         true, predicted = (axis.ravel() for axis in np.indices(counts.shape))
         totals = counts.sum(1, keepdims=True)
@@ -53,7 +57,11 @@ def per_class(runs: pd.DataFrame) -> pd.DataFrame:
         class that it is mistaken for most often over all seeds (−1: for none), and the share of that
         `taken_for_share`; `iou`, mean intersection over union of its boxes, with `iou_sd`, `iou_low` and `iou_high`
         (NaN without boxes); `seeds`.
+
+    Raises:
+        MissingData: No confusion matrix is known.
     """
+    runs = _with_confusion(runs)
     rows = [{**row, **values} for row in records(runs[_COLUMNS]) for values in _classes(row)]
     table = pd.DataFrame(rows).drop(columns=["class_iou", "confusion"])
     keys = ["variant", "subject", "class", "support"]
@@ -106,6 +114,18 @@ def mistaken_samples(paths: Sequence[Path], classes: Sequence[int], count: int =
         worst = members[np.argsort(-np.asarray(wrong)[members], kind="stable")][:count]
         rows += [{"class": name, "index": i, "wrong": np.asarray(wrong)[i], "runs": len(paths)} for i in worst]
     return pd.DataFrame(rows)
+
+
+def _with_confusion(runs: pd.DataFrame) -> pd.DataFrame:
+    """The runs whose confusion matrices are known.
+
+    Raises:
+        MissingData: There are none.
+    """
+    known = runs[runs["confusion"] != ""]
+    if known.empty:
+        raise MissingData("results.csv holds no confusion matrices; make it again: infoplane compare")
+    return known
 
 
 def _summed(runs: pd.DataFrame) -> NDArray:

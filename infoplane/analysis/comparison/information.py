@@ -8,7 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from infoplane.analysis.comparison.results import ABOUT, decoded, encoded, records, save_results
+from infoplane.analysis.comparison.cells import decoded, encoded
+from infoplane.analysis.comparison.results import ABOUT, records, save_results
 from infoplane.analysis.plane import average_batches, mark_saturation
 from infoplane.errors import InfoplaneError
 from infoplane.estimators.base import EstimatorSettings

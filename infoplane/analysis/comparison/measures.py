@@ -9,8 +9,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from infoplane.analysis.comparison.cells import decoded
 from infoplane.analysis.comparison.methods import MARGIN, comparison_table, paired_difference
-from infoplane.analysis.comparison.results import ABOUT, decoded, records
+from infoplane.analysis.comparison.results import ABOUT, records
 
 QUANTITIES = ("S_T", "I_XT_corrected")
 _SCORES = ("test_accuracy", "test_nll", "calibration_error", "corrupted_accuracy", "ood_auroc")

@@ -6,8 +6,6 @@ large, so they can be kept, published, and brought together from several machine
 
 from __future__ import annotations
 
-import json
-import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -17,11 +15,13 @@ import numpy as np
 import pandas as pd
 import torch
 
+from infoplane.analysis.comparison.cells import NESTED, encoded, numbers_of, refuse_misfits
 from infoplane.analysis.gather import MAY_DIFFER
 from infoplane.data.boxes import intersection_over_union
 from infoplane.errors import InfoplaneError
 from infoplane.files import hold, reason, refuse_no_file, whole, without_quotes, write_csv
 from infoplane.runfile import Run, data_text, open_run, trainings, trials_of
+from infoplane.settings import is_number, setting_text
 
 NAME = "results.csv"
 # Settings in which variants may differ, tested on the same data; the runs of one variant differ in MAY_DIFFER only.
@@ -39,15 +39,10 @@ MEASURES = (
     *("validation_accuracy", "peak_bytes", "saved_bytes", "cache_bytes", "peak_rss", "seconds"),
     *("images_per_second", "flops", "epochs", "steps", "parameters", "auxiliary_parameters"),
 )
-# Columns of lists and tables, in JSON; settings follow, each behind its prefix and as text.
-NESTED = (
-    *("class_accuracy", "class_iou", "blocks", "confusion", "corruptions", "outsiders", "curves"),
-    "informations",
-)
+# Settings follow all other columns, each behind this prefix and as text.
 SETTING = "setting."
 ABOUT = ["variant", "method", "seed", "subject"]
 _WORDS = ("variant", "method", "dataset", "model", "subject", "run", "run_id", "version", "device", "aux", "order")
-_DIGITS = 9  # as many as tell all numbers in single precision apart
 _WAIT = 60.0  # seconds for another process to give the file back
 _NUMBER = re.compile(r"(\d+(?:\.\d+)?(?:e-?\d+)?)")
 
@@ -82,6 +77,7 @@ def runs_table(paths: Sequence[Path]) -> pd.DataFrame:
         with open_run(path) as run:
             if run.results:
                 rows.append(_row(path, run))
+                refuse_misfits(pd.DataFrame(rows[-1:]), path)
     return _ordered(pd.DataFrame(rows)) if rows else _empty()
 
 
@@ -177,18 +173,19 @@ def read_results(path: Path) -> pd.DataFrame:
         raise InfoplaneError(f"{file} is not there; infoplane compare writes one") from None
     except (OSError, ValueError) as error:
         raise InfoplaneError(f"{file} cannot be read: {reason(error)}") from error
-    if not {"variant", "seed", "run_id", "test_accuracy", f"{SETTING}dataset"} <= set(table):
+    if not {*ABOUT, "run", "run_id", "test_accuracy", f"{SETTING}dataset"} <= set(table):
         raise InfoplaneError(f"{file} is no table of results of infoplane compare; move it away")
     for name in map(str, table):
         if _is_text(name):
             table[name] = without_quotes(table[name])
         else:
-            table[name] = pd.to_numeric(table[name], errors="coerce")
+            table[name] = numbers_of(table[name], file)
     # An older infoplane measured less.
     table = table.assign(**{name: np.nan for name in MEASURES if name not in table})
     table = table.assign(**{name: "" for name in NESTED if name not in table})
-    if table["seed"].isna().any():
+    if ((table["seed"] % 1 != 0) | (table["seed"] > 2**53)).any():
         raise InfoplaneError(f"{file} has a row without a seed; make it again: infoplane compare")
+    refuse_misfits(table, file)
     return table.astype({"seed": int})
 
 
@@ -202,6 +199,8 @@ def merge_results(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
         InfoplaneError: Rows are no comparison, or two runs of one variant have the same seed.
     """
     refuse_mixture(tables)
+    if all(table.empty for table in tables.values()):
+        raise InfoplaneError(f"{' and '.join(tables)} hold no run; go on with infoplane compare")
     joined = pd.concat([table.assign(origin=name) for name, table in tables.items()], ignore_index=True)
     for (variant, seed), rows in joined.groupby(["variant", "seed"]):
         if rows["run_id"].nunique() > 1:
@@ -276,32 +275,6 @@ def records(table: pd.DataFrame) -> list[dict[str, Any]]:
     return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
 
 
-def as_text(value: Any) -> str:
-    """A setting as `results.csv` has it: text as it is, "" for None, JSON for all else."""
-    return "" if value is None else value if isinstance(value, str) else json.dumps(value)
-
-
-def decoded(cell: str) -> Any:
-    """What a cell of `NESTED` holds; None for an empty one.
-
-    Raises:
-        InfoplaneError: It is no JSON.
-    """
-    if not cell:
-        return None
-    try:
-        return json.loads(cell)
-    except ValueError:
-        raise InfoplaneError(
-            f"{NAME} is damaged: '{cell[:40]}' is no JSON; make it again: infoplane compare"
-        ) from None
-
-
-def encoded(value: Any) -> str:
-    """A cell of `NESTED`: JSON, numbers with 9 digits, null for what is not finite."""
-    return json.dumps(_plain(value), separators=(",", ":"))
-
-
 def subject(config: Mapping[str, Any]) -> str:
     """Network and data of a run, such as "vgg6 on gtsrb (16×16, 1,500 training samples)"."""
     return f"{config.get('model')} on {data_text(config)}"
@@ -317,28 +290,28 @@ def subjects(table: pd.DataFrame) -> str:
 
 
 def _row(path: Path, run: Run) -> dict[str, Any]:
-    results, last = run.results, run.snapshots[-1].metrics
-    beta = run.config.get("beta")
-    seconds, samples = results.get("seconds"), results.get("train_samples")
-    images = samples * results["epochs"] / seconds if seconds and samples else None
-    known = {**results, "validation_accuracy": last.get("validation_accuracy"), "images_per_second": images}
-    numbers = {name: known.get(name) for name in MEASURES}
+    results, last = run.results, run.snapshots[-1].metrics if run.snapshots else {}
+    known = {**results, "validation_accuracy": last.get("validation_accuracy")}
+    measured = {name: _number(path, name, known.get(name)) for name in (*MEASURES, "train_samples")}
+    images = measured.pop("train_samples") * measured["epochs"]
+    numbers = {**measured, "images_per_second": images / (measured["seconds"] or np.nan)}
+    beta = run.config.get("beta") or [np.nan]
     confusion = run.result("confusion")
     totals = confusion.sum(1)
     return {
         **_place(path),
-        "method": as_text(run.config.get("method")),
-        "seed": run.config.get("seed"),
+        "method": setting_text(run.config.get("method")),
+        "seed": _number(path, "seed", run.config.get("seed"), needed=True),
         "subject": subject(run.config),
-        **{name: as_text(run.config.get(name)) for name in ("dataset", "model")},
+        **{name: setting_text(run.config.get(name)) for name in ("dataset", "model")},
         "run_id": run.run_id,
-        "version": as_text(run.provenance.get("versions", {}).get("infoplane")),
-        "device": as_text(run.provenance.get("device") or results.get("device")),
-        **{name: as_text(run.config.get(name)) for name in ("aux", "order")},
-        "beta": beta[0] if beta else np.nan,
-        **{name: run.config.get(name) for name in ("lr", "batch_size")},
+        "version": setting_text(run.provenance.get("versions", {}).get("infoplane")),
+        "device": setting_text(run.provenance.get("device") or results.get("device")),
+        **{name: setting_text(run.config.get(name)) for name in ("aux", "order")},
+        "beta": _number(path, "beta", beta[0] if isinstance(beta, list) else beta),
+        **{name: _number(path, name, run.config.get(name)) for name in ("lr", "batch_size")},
         "lr_trials": len(trials_of(path.parents[1], path.parent.name)),
-        **{name: np.nan if value is None else value for name, value in numbers.items()},
+        **numbers,
         "class_accuracy": encoded(np.divide(confusion.diagonal(), totals, where=totals > 0, out=_nan(totals))),
         "class_iou": _class_iou(run, totals),
         "blocks": encoded(results.get("blocks", {})),
@@ -350,12 +323,21 @@ def _row(path: Path, run: Run) -> dict[str, Any]:
     }
 
 
+def _number(path: Path, name: str, value: Any, *, needed: bool = False) -> Any:
+    """A number that a run file keeps, NaN in the place of one that was not measured."""
+    if value is None and not needed:
+        return np.nan
+    if not is_number(value):
+        raise InfoplaneError(f"{path} is damaged: its {name} is no number; record it again")
+    return value
+
+
 def _place(path: Path) -> dict[str, str]:
     return {"variant": path.parent.name, "run": f"{path.parent.name}/{path.name}"}
 
 
 def _as_columns(settings: Mapping[str, Any]) -> dict[str, str]:
-    return {f"{SETTING}{name}": as_text(value) for name, value in settings.items() if name != "data_root"}
+    return {f"{SETTING}{name}": setting_text(value) for name, value in settings.items() if name != "data_root"}
 
 
 def _nan(like: np.ndarray) -> np.ndarray:
@@ -370,19 +352,6 @@ def _class_iou(run: Run, totals: np.ndarray) -> str:
     overlap = intersection_over_union(boxes, wanted).numpy()
     sums = np.bincount(run.result("labels"), overlap, len(totals))
     return encoded(np.divide(sums, totals, where=totals > 0, out=_nan(totals)))
-
-
-def _plain(value: Any) -> Any:
-    """A value as JSON has it."""
-    if isinstance(value, Mapping):
-        return {str(name): _plain(part) for name, part in value.items()}
-    if isinstance(value, np.ndarray):
-        return _plain(value.tolist())
-    if isinstance(value, list | tuple):
-        return [_plain(part) for part in value]
-    if isinstance(value, float):
-        return float(f"{value:.{_DIGITS}g}") if math.isfinite(value) else None
-    return value
 
 
 def _is_text(name: str) -> bool:

@@ -10,14 +10,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from infoplane.analysis.comparison.cells import decoded
 from infoplane.analysis.comparison.information import informations
-from infoplane.analysis.comparison.results import ABOUT, decoded, records, settings_of_run
+from infoplane.analysis.comparison.results import ABOUT, records, settings_of_run
 from infoplane.analysis.gather import MAY_DIFFER
 from infoplane.analysis.stats import over_seeds
 from infoplane.errors import MissingData
 from infoplane.estimators.base import EstimatorSettings
 from infoplane.estimators.batches import Batches
 from infoplane.execution import QUIET, Execution
+from infoplane.settings import is_number
 
 QUANTITIES = ("S_T", "I_XT")
 KEYS = ("sweep", "variant", "method", "subject", "beta", "quantity", "layer", "depth")
@@ -70,8 +72,8 @@ def sweep_tables(
 def _family(row: dict[str, Any]) -> tuple[str, float]:
     """What the runs of a sweep have in common, and the β of this one; NaN without, or with several."""
     settings = settings_of_run(row)
-    beta = decoded(settings.pop("beta", "")) or []
-    if len(beta) != 1:
+    beta = decoded(settings.pop("beta", ""))
+    if not isinstance(beta, list) or len(beta) != 1 or not is_number(beta[0]):
         return row["variant"], np.nan
     same = {name: value for name, value in settings.items() if name not in MAY_DIFFER}
     return json.dumps(same, sort_keys=True), float(beta[0])

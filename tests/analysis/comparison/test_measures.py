@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from planted import planted_comparison
 
+from infoplane.analysis.comparison.cells import encoded
 from infoplane.analysis.comparison.information import add_informations
 from infoplane.analysis.comparison.measures import hidden_informations, measures_table
-from infoplane.analysis.comparison.results import encoded, runs_table, update_results
+from infoplane.analysis.comparison.results import runs_table, update_results
 from infoplane.estimators.engine.estimate import estimate_run
 from infoplane.estimators.renyi import RenyiSettings
 from infoplane.execution import Execution

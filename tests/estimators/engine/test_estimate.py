@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 import torch
 from conftest import small_net
+from damaged import json_value
 from recorded import make_run
 from scipy.spatial.distance import pdist
 
@@ -331,6 +332,14 @@ def test_gather(tmp_path, probe):
     assert len(metrics) == 6
     with pytest.raises(InfoplaneError, match="given twice"):
         gather([paths[0], paths[0]], RenyiSettings())
+
+
+def test_an_own_loop_may_call_its_settings_as_it_likes(tmp_path, probe):
+    path = make_run(tmp_path / "run.h5", probe)
+    json_value("/", "config", "model", ["wide", 3])(path)
+    json_value("/", "config", "seed", {"torch": 1})(path)
+    estimates, _ = gather([path], RenyiSettings())
+    assert estimates[["model", "seed"]].drop_duplicates().values.tolist() == [['["wide", 3]', '{"torch": 1}']]
 
 
 BITS = ("renyi", "binning", "kde", "kde-lower", "ksg", "gaussian")
