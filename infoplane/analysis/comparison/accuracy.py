@@ -38,7 +38,8 @@ def curves_table(runs: pd.DataFrame) -> pd.DataFrame:
         curves = decoded(cell) or {}
         for values in zip(*curves.values(), strict=True):
             metrics = dict(zip(curves, values, strict=True))
-            place = {**about, "step": metrics["step"], "epoch": metrics["epoch"]}
+            epoch = np.nan if metrics["epoch"] is None else metrics["epoch"]
+            place = {**about, "step": metrics["step"], "epoch": epoch}
             place["stage"] = int(metrics.get("stage") or 0)
             rows += [{**place, **value} for value in _accuracies(metrics)]
     if not rows:
