@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-LOGGED = ("I_XT", "I_TY")
+_LOGGED = ("I_XT", "I_TY")
 
 
 def newest_values(path: Path, settings: EstimatorSettings) -> dict[str, float]:
@@ -41,7 +41,7 @@ def newest_values(path: Path, settings: EstimatorSettings) -> dict[str, float]:
     rows = estimate_run(path, settings, last=True)
     return {
         f"{name}/{layer}": float(value)
-        for name in LOGGED
+        for name in _LOGGED
         for layer, value in zip(rows["layer"], rows[name], strict=True)
     }
 

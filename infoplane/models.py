@@ -37,7 +37,7 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
 WIDTHS: dict[str, tuple[int, ...]] = {"mlp": (256, 128, 64, 32), "chain": (16,) * 10}
 # Channels of the 3x3 convolutions; "M" halves the image (Simonyan and Zisserman 2015, configurations A and D; vgg6
 # and vgg9 are small ones for images from 8x8 on).
-VGG_PLANS: dict[str, tuple[int | str, ...]] = {
+_VGG_PLANS: dict[str, tuple[int | str, ...]] = {
     "vgg6": (32, 64, "M", 128, 128, "M", 128, "M"),
     "vgg9": (16, 16, 32, "M", 32, 32, 64, "M", 64, 64, "M"),
     "vgg11": (64, "M", 128, "M", 256, 256, "M", 512, 512, "M", 512, 512, "M"),
@@ -296,10 +296,10 @@ _BUILT_IN: dict[str, Callable[..., nn.Module]] = {
     "cnn": _cnn,
     "chain": _chain,
     "lenet5": _lenet5,
-    "vgg6": partial(_vgg, plan=VGG_PLANS["vgg6"]),
-    "vgg9": partial(_vgg, plan=VGG_PLANS["vgg9"]),
-    "vgg11": partial(_vgg, plan=VGG_PLANS["vgg11"]),
-    "vgg16": partial(_vgg, plan=VGG_PLANS["vgg16"]),
+    "vgg6": partial(_vgg, plan=_VGG_PLANS["vgg6"]),
+    "vgg9": partial(_vgg, plan=_VGG_PLANS["vgg9"]),
+    "vgg11": partial(_vgg, plan=_VGG_PLANS["vgg11"]),
+    "vgg16": partial(_vgg, plan=_VGG_PLANS["vgg16"]),
     "resnet18": partial(_resnet, widths=(64, 128, 256, 512), blocks=2),
     "resnet20": partial(_resnet, widths=(16, 32, 64), blocks=3),
     "resnet32": partial(_resnet, widths=(16, 32, 64), blocks=5),

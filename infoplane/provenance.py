@@ -12,14 +12,14 @@ from typing import Any
 
 import infoplane
 
-PACKAGES = ("torch", "torchvision", "numpy", "scipy", "h5py", "scikit-learn")
+_PACKAGES = ("torch", "torchvision", "numpy", "scipy", "h5py", "scikit-learn")
 
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that decide the numbers."""
     # An editable install keeps its first metadata, which may be older than the code.
     found = {"python": platform.python_version(), "infoplane": infoplane.__version__}
-    for package in PACKAGES:
+    for package in _PACKAGES:
         try:
             found[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:

@@ -13,7 +13,7 @@ from infoplane.errors import InfoplaneError
 
 MARGIN = 30.0  # seconds between the end of the work and the limit, or a tenth of the limit where that is less
 
-Handler = Callable[[int, FrameType | None], Any]
+_Handler = Callable[[int, FrameType | None], Any]
 
 
 class Stopped(KeyboardInterrupt):
@@ -38,7 +38,7 @@ def stop_name(number: int) -> str:
 
 
 @contextlib.contextmanager
-def on_stop(handler: Handler, names: tuple[str, ...]) -> Iterator[dict[int, Any]]:
+def _on_stop(handler: _Handler, names: tuple[str, ...]) -> Iterator[dict[int, Any]]:
     """Signals that ask to stop are given to a handler, until the block ends.
 
     Outside the main thread signals cannot be caught; there Python's own handling stays. Signals that are ignored,
@@ -66,7 +66,7 @@ def on_stop(handler: Handler, names: tuple[str, ...]) -> Iterator[dict[int, Any]
 @contextlib.contextmanager
 def stoppable() -> Iterator[None]:
     """SIGTERM and SIGHUP raise `Stopped` in the block, as Ctrl-C raises KeyboardInterrupt."""
-    with on_stop(_stop, ("SIGTERM", "SIGHUP")):
+    with _on_stop(_stop, ("SIGTERM", "SIGHUP")):
         yield
 
 
@@ -83,7 +83,7 @@ def time_limit(seconds: float) -> Iterator[None]:
     """
     if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
         raise InfoplaneError("a time limit needs the alarms of POSIX, in the main thread; leave out `time_limit`")
-    with on_stop(_stop, ("SIGALRM",)):
+    with _on_stop(_stop, ("SIGALRM",)):
         before = signal.setitimer(signal.ITIMER_REAL, seconds - min(MARGIN, seconds / 10))
         try:
             yield
@@ -118,7 +118,7 @@ def stop_requests() -> Iterator[list[int]]:
         signal.signal(number, before[number])
 
     limited = hasattr(signal, "SIGALRM") and signal.getsignal(signal.SIGALRM) is _stop
-    with on_stop(receive, ("SIGINT", "SIGTERM", "SIGHUP", *(["SIGALRM"] if limited else []))) as before:
+    with _on_stop(receive, ("SIGINT", "SIGTERM", "SIGHUP", *(["SIGALRM"] if limited else []))) as before:
         _collecting.append(received)
         try:
             yield received

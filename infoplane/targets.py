@@ -23,7 +23,7 @@ AUTO = "auto"
 TABLES = ("DataFrame", "Series", "Index")  # of pandas
 
 # What loss functions of torch skip by default; never a class.
-IGNORE_INDEX = -100
+_IGNORE_INDEX = -100
 
 
 @dataclass(frozen=True)
@@ -293,10 +293,10 @@ def _whole_numbers(labels: NDArray) -> NDArray:
 def _refuse_unlabelled(classes: NDArray) -> None:
     """Refuses numbers that say that a sample has no class."""
     present = np.unique(classes)
-    if IGNORE_INDEX in present:
-        count = np.count_nonzero(classes == IGNORE_INDEX)
+    if _IGNORE_INDEX in present:
+        count = np.count_nonzero(classes == _IGNORE_INDEX)
         raise InfoplaneError(
-            f"{count} of {len(classes)} labels are {IGNORE_INDEX}, which means no label; leave those samples out"
+            f"{count} of {len(classes)} labels are {_IGNORE_INDEX}, which means no label; leave those samples out"
         )
     # Alone beside one other class, as in {−1, +1}, it is a class.
     if present[0] == -1 and len(present) > 2:

@@ -28,9 +28,9 @@ from infoplane.estimators.similarity import parameter_table, representation_tabl
 from infoplane.execution import QUIET, Execution
 from infoplane.runfile import Run, open_runs, opened, synchronous_path_of
 
-BATCH_SIZE = 128
+_BATCH_SIZE = 128
 MIN_BATCHES, MAX_BATCHES = 4, 10
-PAIRED_SNAPSHOTS = 9  # of figures over time
+_PAIRED_SNAPSHOTS = 9  # of figures over time
 
 
 def default_batches(run: Path | Run) -> Batches | None:
@@ -43,7 +43,7 @@ def default_batches(run: Path | Run) -> Batches | None:
         n = run.samples
     if n < MIN_BATCHES * 4:
         return None
-    return Batches(min(max(n // BATCH_SIZE, MIN_BATCHES), MAX_BATCHES), min(BATCH_SIZE, n // MIN_BATCHES))
+    return Batches(min(max(n // _BATCH_SIZE, MIN_BATCHES), MAX_BATCHES), min(_BATCH_SIZE, n // MIN_BATCHES))
 
 
 @dataclass
@@ -145,7 +145,7 @@ class RunSet:
             InfoplaneError: As for `pairs`.
         """
         steps = sorted(common_steps(self.estimates)["step"].unique())
-        places = np.linspace(0, len(steps) - 1, PAIRED_SNAPSHOTS).round().astype(int)
+        places = np.linspace(0, len(steps) - 1, _PAIRED_SNAPSHOTS).round().astype(int)
         return self._pairs([int(steps[place]) for place in places], to_end=True)
 
     def _pairs(self, steps: Sequence[int] | None, *, to_end: bool) -> pd.DataFrame:

@@ -23,7 +23,7 @@ from infoplane.execution import QUIET, Execution
 from infoplane.kernels import Bandwidth
 from infoplane.runfile import Run, open_runs
 
-FACTORS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+_FACTORS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 SIZES = (64, 128, 256, 512, 1024, 2048, 4096)
 ALPHAS = (1.0, 1.01, 2.0)
 MAX_BATCHES = 10
@@ -34,7 +34,7 @@ def sensitivity_table(
     settings: RenyiSettings | None = None,
     batches: Batches | None = None,
     *,
-    factors: Sequence[float] = FACTORS,
+    factors: Sequence[float] = _FACTORS,
     sizes: Sequence[int] = SIZES,
     alphas: Sequence[float] = ALPHAS,
     execution: Execution = QUIET,

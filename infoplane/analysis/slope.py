@@ -18,8 +18,8 @@ from scipy.optimize import brentq
 
 from infoplane.analysis.stats import LEVEL, SIGNIFICANCE, layer_orders
 
-POWER = 0.8
-QUANTILES = 1000
+_POWER = 0.8
+_QUANTILES = 1000
 # Sums in another order differ by rounding.
 _ROUNDING = 1e-12
 
@@ -113,7 +113,7 @@ def slope_test(values: ArrayLike, depths: ArrayLike | None = None, *, falling: b
     )
 
 
-def detectable_slope(test: SlopeTest, *, least: float = 0.0, power: float = POWER) -> float:
+def detectable_slope(test: SlopeTest, *, least: float = 0.0, power: float = _POWER) -> float:
     """The slope that both tests would find together in 80 % of repetitions with spreads like these.
 
     The estimate b is normal around the slope with the standard error s of the layers' means, and independent of
@@ -135,7 +135,7 @@ def detectable_slope(test: SlopeTest, *, least: float = 0.0, power: float = POWE
     error = max(spread for spread, _ in spreads)
     if not np.isfinite([spread for spread, _ in spreads]).all() or not error:
         return least if error == 0 else np.nan
-    normal = stats.norm.ppf((np.arange(QUANTILES) + 0.5) / QUANTILES)
+    normal = stats.norm.ppf((np.arange(_QUANTILES) + 0.5) / _QUANTILES)
 
     def missing(slope: float) -> float:
         estimates = np.maximum(slope + error * normal, 0)

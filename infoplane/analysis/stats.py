@@ -19,8 +19,8 @@ from scipy import stats
 LEVEL = 0.95  # nominal coverage of all intervals
 LEAST_VALUES = 3  # that have a band or a bar: that of two is 12.7 times as far from the mean as they are
 SIGNIFICANCE = 0.05
-EXACT_ORDERS = 40320  # all orders of up to 8 layers
-SAMPLED_ORDERS = 19999
+_EXACT_ORDERS = 40320  # all orders of up to 8 layers
+_SAMPLED_ORDERS = 19999
 
 
 def student_interval(values: ArrayLike, least: int = LEAST_VALUES) -> tuple[NDArray, NDArray, NDArray]:
@@ -141,7 +141,7 @@ def layer_orders(layers: int, seed: int = 0) -> NDArray:
     Returns:
         (orders, L).
     """
-    if math.factorial(layers) <= EXACT_ORDERS:
+    if math.factorial(layers) <= _EXACT_ORDERS:
         return np.array([*itertools.permutations(range(layers))])
     rng = np.random.default_rng(seed)
-    return np.vstack([np.arange(layers), rng.permuted(np.tile(np.arange(layers), (SAMPLED_ORDERS, 1)), axis=1)])
+    return np.vstack([np.arange(layers), rng.permuted(np.tile(np.arange(layers), (_SAMPLED_ORDERS, 1)), axis=1)])

@@ -39,7 +39,7 @@ from infoplane.cli.verify import verify
 from infoplane.errors import InfoplaneError, WriteFailed
 from infoplane.stopping import Stopped, stoppable
 
-EXIT_INTERRUPTED = 130
+_EXIT_INTERRUPTED = 130
 
 
 @click.group(context_settings=CONTEXT, epilog=examples("infoplane record", "infoplane plot run.h5"))
@@ -86,7 +86,7 @@ def _run(verbose: bool) -> int:
         stop = error.__cause__ if isinstance(error, click.Abort) else error
         asked = f"stopped by {stop}" if isinstance(stop, Stopped) else "interrupted"
         say(f"{asked}; what was finished is safe; the same command goes on", err=True)
-        return 128 + stop.signal if isinstance(stop, Stopped) else EXIT_INTERRUPTED
+        return 128 + stop.signal if isinstance(stop, Stopped) else _EXIT_INTERRUPTED
     except NobodyReads:
         return 1
     except SystemExit as end:

@@ -29,7 +29,7 @@ from infoplane.cli.output import say
 from infoplane.trainers.methods import METHODS
 from infoplane.trainers.settings import TrainingSettings
 
-COMPARISON = "Comparison"
+_COMPARISON = "Comparison"
 
 
 @verb(
@@ -52,21 +52,21 @@ COMPARISON = "Comparison"
     default=("sgd", "greedy-ce", "greedy-dib"),
     show_default="sgd,greedy-ce,greedy-dib",
     help=f"What to compare, of {', '.join(METHODS)}.",
-    heading=COMPARISON,
+    heading=_COMPARISON,
 )
 @option(
     "--reference",
     default=None,
     show_default="the first",
     help="The variant that others are compared with.",
-    heading=COMPARISON,
+    heading=_COMPARISON,
 )
 @option(
     "--seeds",
     type=click.IntRange(1),
     default=5,
     help="Number of seeds, the same for all methods.",
-    heading=COMPARISON,
+    heading=_COMPARISON,
 )
 @option(
     "--tune-lr",
@@ -74,20 +74,20 @@ COMPARISON = "Comparison"
     default=(),
     show_default="no tuning",
     help="Try these multiples of each method's learning rate, and take the best by validation accuracy.",
-    heading=COMPARISON,
+    heading=_COMPARISON,
 )
 @option(
     "--as-published",
     is_flag=True,
     help="Batch size and schedule of each method as published, in place of 128 and onecycle for all.",
-    heading=COMPARISON,
+    heading=_COMPARISON,
 )
 @option(
     "--margin",
     type=float,
     default=0.01,
     help="How far below the reference a comparable method may be.",
-    heading=COMPARISON,
+    heading=_COMPARISON,
 )
 @option(
     "--jobs",
@@ -95,14 +95,14 @@ COMPARISON = "Comparison"
     default=None,
     show_default="1",
     help="Trainings at once; times are then no good.",
-    heading=COMPARISON,
+    heading=_COMPARISON,
 )
-@scheduler_option(COMPARISON)
+@scheduler_option(_COMPARISON)
 @option(
     "--merge",
     is_flag=True,
     help="Train nothing: put the rows of RESULTS, results.csv of several machines, into that of OUTPUT.",
-    heading=COMPARISON,
+    heading=_COMPARISON,
 )
 @settings_options(TrainingSettings, without=("method", "seed"))
 @option(

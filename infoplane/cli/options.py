@@ -22,7 +22,7 @@ from infoplane.stopping import time_limit
 if TYPE_CHECKING:
     from infoplane.estimators.batches import Batches
 
-Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+_Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 GENERAL, OUTPUT = "General", "Output"
 RUN_FILE = click.Path(path_type=Path)
@@ -62,7 +62,7 @@ class Option(click.Option):
         self.heading = heading
 
 
-class Verb(click.Command):
+class _Verb(click.Command):
     """A verb whose help shows the options under headings, in the order of the options; general ones come last."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -77,11 +77,11 @@ class Verb(click.Command):
                 formatter.write_dl(under[heading])
 
 
-verb = partial(click.command, cls=Verb, context_settings=CONTEXT)
+verb = partial(click.command, cls=_Verb, context_settings=CONTEXT)
 option = partial(click.option, cls=Option)
 
 
-def settings_options(kind: type, *, only: Collection[str] = (), without: Collection[str] = ()) -> Decorator:
+def settings_options(kind: type, *, only: Collection[str] = (), without: Collection[str] = ()) -> _Decorator:
     """Adds the settings of a class to a verb, as options with their types, defaults, help and checks.
 
     Args:
@@ -100,7 +100,7 @@ def settings_options(kind: type, *, only: Collection[str] = (), without: Collect
     return add
 
 
-def _setting_option(name: str, declared: Setting) -> Decorator:
+def _setting_option(name: str, declared: Setting) -> _Decorator:
     """One setting as an option."""
     flag = f"--{name.replace('_', '-')}"
     if declared.kind is bool:
@@ -161,7 +161,7 @@ def estimation_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def scheduler_option(heading: str) -> Decorator:
+def scheduler_option(heading: str) -> _Decorator:
     """Adds --scheduler to a verb whose work a cluster can do.
 
     Args:
@@ -234,7 +234,7 @@ def talkative(command: Callable[..., Any]) -> Callable[..., Any]:
     return option("-q", "--quiet", is_flag=True, help="Print results and errors only.")(command)
 
 
-class Duration(click.ParamType):
+class _Duration(click.ParamType):
     """A time as `90`, `90s`, `8m`, `1.5h` or `2h30m`, in seconds."""
 
     name = "TIME"
@@ -261,7 +261,7 @@ def time_limited(command: Callable[..., Any]) -> Callable[..., Any]:
 
     return option(
         "--time-limit",
-        type=Duration(),
+        type=_Duration(),
         default=None,
         show_default="none",
         expose_value=False,
@@ -277,7 +277,7 @@ def tables_of(ctx: click.Context) -> dict[str, dict[str, Any]]:
     return tables
 
 
-def read_config(ctx: click.Context, param: click.Parameter, path: Path | None) -> None:
+def _read_config(ctx: click.Context, param: click.Parameter, path: Path | None) -> None:
     """Takes defaults from a TOML file; what the command line says wins."""
     if path is None:
         return
@@ -311,7 +311,7 @@ def config_option(command: Callable[..., Any], tables: bool = False) -> Callable
         type=click.Path(path_type=Path),
         is_eager=True,
         expose_value=False,
-        callback=read_config,
+        callback=_read_config,
         help="TOML file with these options; the command line wins.",
     )(command)
 

@@ -35,11 +35,11 @@ if TYPE_CHECKING:
     from infoplane.execution import Execution
 
 
-FIGURE = "Figure of runs"
+_FIGURE = "Figure of runs"
 
 
 @dataclass(frozen=True)
-class Paper:
+class _Paper:
     """How the figures of runs are drawn and written, as the options say."""
 
     view: dict[str, Any]
@@ -91,7 +91,7 @@ class Paper:
     type=click.Choice(["none", "below", "file"]),
     default="below",
     help="What was measured and how: under the figure, or in a text file beside it, for the caption of a paper.",
-    heading=FIGURE,
+    heading=_FIGURE,
 )
 @option(
     "--format",
@@ -99,16 +99,16 @@ class Paper:
     type=CommaList(str, "NAME,..."),
     default="png,pdf",
     help="Of png, pdf, svg.",
-    heading=FIGURE,
+    heading=_FIGURE,
 )
-@option("--dpi", type=click.FloatRange(10, 2400), default=300, help="Dots per inch of PNG.", heading=FIGURE)
+@option("--dpi", type=click.FloatRange(10, 2400), default=300, help="Dots per inch of PNG.", heading=_FIGURE)
 @option(
     "--width",
     type=float,
     default=None,
     show_default="6.75, of one panel 4, over time 6.75 or 3.25",
     help="Inches.",
-    heading=FIGURE,
+    heading=_FIGURE,
 )
 @option(
     "--height",
@@ -116,14 +116,14 @@ class Paper:
     default=None,
     show_default="by what is shown",
     help="Inches, without legend and caption.",
-    heading=FIGURE,
+    heading=_FIGURE,
 )
 @option(
     "--panel",
     type=click.Choice(["both", "corrected", "raw"]),
     default="both",
     help="Informations less their nulls, raw ones, or both.",
-    heading=FIGURE,
+    heading=_FIGURE,
 )
 @option(
     "--style",
@@ -131,7 +131,7 @@ class Paper:
     type=click.Choice(["layers", "classic"]),
     default="layers",
     help="The plane: join the snapshots of a layer, or the layers of a snapshot as Shwartz-Ziv and Tishby did.",
-    heading=FIGURE,
+    heading=_FIGURE,
 )
 @option(
     "--xlim",
@@ -139,7 +139,7 @@ class Paper:
     default=None,
     show_default="by the data",
     help="Limits of I(X;T) in the plane.",
-    heading=FIGURE,
+    heading=_FIGURE,
 )
 @option(
     "--ylim",
@@ -147,7 +147,7 @@ class Paper:
     default=None,
     show_default="by the data",
     help="Limits of I(T;Y) in the plane.",
-    heading=FIGURE,
+    heading=_FIGURE,
 )
 @option(
     "--layers",
@@ -155,7 +155,7 @@ class Paper:
     default=None,
     show_default="all",
     help="Only these layers; patterns such as 'conv*' too.",
-    heading=FIGURE,
+    heading=_FIGURE,
 )
 @option(
     "--steps",
@@ -163,7 +163,7 @@ class Paper:
     default=None,
     show_default="all",
     help="Only these training steps.",
-    heading=FIGURE,
+    heading=_FIGURE,
 )
 @option(
     "--animate",
@@ -206,7 +206,7 @@ def plot(
 
     view: dict[str, Any] = {"style": options.pop("look")}
     view |= {name: options.pop(name) for name in ("width", "height", "panel", "xlim", "ylim")}
-    paper = Paper(view, caption, formats, dpi, layers or (), steps or ())
+    paper = _Paper(view, caption, formats, dpi, layers or (), steps or ())
     jobs, batches = options.pop("jobs"), batches_of(options)
     with loading(quiet):
         [settings] = named_settings([estimator], **options)
@@ -231,7 +231,7 @@ def plot(
 
 def _is_chosen(ctx: click.Context, param: click.Parameter) -> bool:
     """Whether somebody asked for something that only figures of runs have."""
-    return getattr(param, "heading", "") == FIGURE and bool(given(ctx, [str(param.name)]))
+    return getattr(param, "heading", "") == _FIGURE and bool(given(ctx, [str(param.name)]))
 
 
 def _stem(runs: Sequence[Path], settings: EstimatorSettings, name: str | None) -> str:
@@ -251,7 +251,7 @@ def _plot_runs(
     output: Path | None,
     stem: str,
     film: str | None,
-    paper: Paper,
+    paper: _Paper,
     force: bool,
     batches: Batches | None,
     execution: Execution,

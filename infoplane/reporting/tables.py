@@ -51,7 +51,7 @@ _LONGEST = 32
 _NUMBER = r"–?|(< )?[−+-]?[\d,.]+( .*)?"
 
 
-def table_paths(stem: Path, force: bool) -> list[Path]:
+def _table_paths(stem: Path, force: bool) -> list[Path]:
     """Where a table goes: `STEM.csv`, `STEM.md` and `STEM.tex`.
 
     Args:
@@ -83,9 +83,9 @@ def save_table(
         The files.
 
     Raises:
-        InfoplaneError: As for `table_paths`, or they cannot be written.
+        InfoplaneError: As for `_table_paths`, or they cannot be written.
     """
-    paths = table_paths(stem, force)
+    paths = _table_paths(stem, force)
     text = f"{caption}\n\n{markdown(shown)}\n" + (f"\n{note}\n" if note else "") + f"\n<!-- {MARK} -->\n"
     with whole(*paths) as (csv, md, tex):
         write_csv(numbers, csv)

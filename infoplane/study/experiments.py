@@ -26,11 +26,11 @@ from infoplane.trainers.jobs import Job, plan, run_jobs, tuned, variant
 from infoplane.trainers.settings import TrainingSettings
 
 SEEDS = 5
-RATES = (0.2, 1.0, 5.0)
+_RATES = (0.2, 1.0, 5.0)
 METHODS = ("sgd", "greedy-ce", "greedy-dib", "predsim", "phsic", "hsic", "infopro", "forward-forward")
 # Published rates of methods trained by Adam are for hundreds of epochs; short trainings begin the choice higher.
 SHORT = dict.fromkeys(("predsim", "phsic", "hsic", "forward-forward"), 0.005)
-BETAS = (0.0, 0.001, 0.01, 0.1, 1.0)
+_BETAS = (0.0, 0.001, 0.01, 0.1, 1.0)
 
 
 @dataclass(frozen=True)
@@ -164,9 +164,9 @@ def _comparison(base: TrainingSettings, rates: Mapping[str, float]) -> Group:
     variants: dict[str, TrainingSettings] = {}
     for name in METHODS:
         variants |= variant(name, shared, {"lr": rates[name]} if name in rates else {})
-    return Group(variants, rates=RATES)
+    return Group(variants, rates=_RATES)
 
 
 def _sweep(base: TrainingSettings) -> Group:
     shared = {field.name: getattr(base, field.name) for field in dataclasses.fields(base)}
-    return Group(variant("greedy-dib", shared, {"beta": list(BETAS)}))
+    return Group(variant("greedy-dib", shared, {"beta": list(_BETAS)}))

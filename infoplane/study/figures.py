@@ -37,10 +37,10 @@ from infoplane.runfile import Closing, open_runs
 from infoplane.study.comparison import Drawing, Material, comparison_drawings, finished_runs
 from infoplane.study.experiments import runs_of
 
-CONTROLS = {"shuffled": "shuffled labels", "drop": "learning rate drops"}
-MAPS = Batches(3, 100)
-MAP_PAIRS = 30
-PLANES = ("sgd", "greedy-dib")
+_CONTROLS = {"shuffled": "shuffled labels", "drop": "learning rate drops"}
+_MAPS = Batches(3, 100)
+_MAP_PAIRS = 30
+_PLANES = ("sgd", "greedy-dib")
 
 
 @dataclass
@@ -89,7 +89,7 @@ class Study(Closing):
     @functools.cached_property
     def controls(self) -> dict[str, RunSet]:
         """The controls that are there, by name."""
-        names = {folder: name for folder, name in CONTROLS.items() if runs_of(self.runs, "training", folder)}
+        names = {folder: name for folder, name in _CONTROLS.items() if runs_of(self.runs, "training", folder)}
         return {name: self.run_set("training", folder) for folder, name in names.items()}
 
     @functools.cached_property
@@ -148,7 +148,7 @@ def _planes(study: Study, name: str) -> Iterator[Drawing]:
 
 def _modified(study: Study, name: str) -> Iterator[Drawing]:
     runs = study.run_set("training", "maps").runs
-    found = gather_interactions(runs, batches=MAPS, pairs=MAP_PAIRS, execution=study.execution)
+    found = gather_interactions(runs, batches=_MAPS, pairs=_MAP_PAIRS, execution=study.execution)
     table = modified_plane_table(found)
     yield Drawing(name, table, partial(modified_plane, table))
 
@@ -214,7 +214,7 @@ def _compared(*kinds: str, groups: str) -> Callable[[Study, str], Iterator[Drawi
 
 def _greedy_plane(study: Study, name: str) -> Iterator[Drawing]:
     planes: dict[str, Plane] = {}
-    for method in PLANES:
+    for method in _PLANES:
         try:
             planes[method] = Plane.of(study.run_set("comparison", method).estimates)
         except MissingData as error:

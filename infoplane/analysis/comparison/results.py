@@ -40,7 +40,7 @@ MEASURES = (
     *("images_per_second", "flops", "epochs", "steps", "parameters", "auxiliary_parameters"),
 )
 # Settings follow all other columns, each behind this prefix and as text.
-SETTING = "setting."
+_SETTING = "setting."
 ABOUT = ["variant", "method", "seed", "subject"]
 _WORDS = ("variant", "method", "dataset", "model", "subject", "run", "run_id", "version", "device", "aux", "order")
 _WAIT = 60.0  # seconds for another process to give the file back
@@ -173,7 +173,7 @@ def read_results(path: Path) -> pd.DataFrame:
         raise InfoplaneError(f"{file} is not there; infoplane compare writes one") from None
     except (OSError, ValueError) as error:
         raise InfoplaneError(f"{file} cannot be read: {reason(error)}") from error
-    if not {*ABOUT, "run", "run_id", "test_accuracy", f"{SETTING}dataset"} <= set(table):
+    if not {*ABOUT, "run", "run_id", "test_accuracy", f"{_SETTING}dataset"} <= set(table):
         raise InfoplaneError(f"{file} is no table of results of infoplane compare; move it away")
     for name in map(str, table):
         if _is_text(name):
@@ -266,8 +266,8 @@ def settings_of_run(row: Mapping[str, Any]) -> dict[str, str]:
     Args:
         row: A row of a table as of `runs_table`.
     """
-    texts = {name: value for name, value in row.items() if name.startswith(SETTING) and isinstance(value, str)}
-    return {name.removeprefix(SETTING): value for name, value in texts.items()}
+    texts = {name: value for name, value in row.items() if name.startswith(_SETTING) and isinstance(value, str)}
+    return {name.removeprefix(_SETTING): value for name, value in texts.items()}
 
 
 def records(table: pd.DataFrame) -> list[dict[str, Any]]:
@@ -337,7 +337,7 @@ def _place(path: Path) -> dict[str, str]:
 
 
 def _as_columns(settings: Mapping[str, Any]) -> dict[str, str]:
-    return {f"{SETTING}{name}": setting_text(value) for name, value in settings.items() if name != "data_root"}
+    return {f"{_SETTING}{name}": setting_text(value) for name, value in settings.items() if name != "data_root"}
 
 
 def _nan(like: np.ndarray) -> np.ndarray:
@@ -355,7 +355,7 @@ def _class_iou(run: Run, totals: np.ndarray) -> str:
 
 
 def _is_text(name: str) -> bool:
-    return name in _WORDS or name in NESTED or name.startswith(SETTING)
+    return name in _WORDS or name in NESTED or name.startswith(_SETTING)
 
 
 def _empty() -> pd.DataFrame:

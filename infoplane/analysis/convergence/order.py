@@ -34,7 +34,7 @@ from infoplane.errors import InfoplaneError
 
 MIN_FACTOR = 1.1
 MIN_LAYERS, MIN_SEEDS, MIN_SNAPSHOTS = 6, 5, 10
-UNSETTLED_LAYERS = 1 / 3
+_UNSETTLED_LAYERS = 1 / 3
 Measure = Callable[[NDArray, NDArray], NDArray]
 
 
@@ -240,7 +240,7 @@ def settled(distances: NDArray, steps: NDArray) -> NDArray:
     Returns:
         (...) boolean.
     """
-    return np.asarray(unsettled(distances, steps).mean(axis=-1) < UNSETTLED_LAYERS)
+    return np.asarray(unsettled(distances, steps).mean(axis=-1) < _UNSETTLED_LAYERS)
 
 
 def missing(layers: int, seeds: int, snapshots: int) -> list[str]:

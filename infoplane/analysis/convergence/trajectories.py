@@ -33,12 +33,12 @@ from infoplane.analysis.plane import common_steps, mark_saturation
 from infoplane.errors import InfoplaneError
 from infoplane.estimators.nulls import measured
 
-LAST_SHARE = 0.05
+_LAST_SHARE = 0.05
 NOISE_SNAPSHOTS = 5
-LINE = 1.5
-LARGEST_NOISE = 3.0  # in units of f, of 15 to 80 snapshots
+_LINE = 1.5
+_LARGEST_NOISE = 3.0  # in units of f, of 15 to 80 snapshots
 LEAST_RANGE = 6.0
-UNSETTLED_DISTANCE, UNSETTLED_SHARE = 0.2, 0.1
+_UNSETTLED_DISTANCE, _UNSETTLED_SHARE = 0.2, 0.1
 SIMILARITIES = frozenset({"cka", "svcca"})
 _SATURATION = {
     "I_XT": "saturated_x",
@@ -126,7 +126,7 @@ def relative_distance(means: NDArray, steps: NDArray, *, envelope: bool = False)
     distance, noise = _distance_and_noise(means, steps)
     if envelope:
         distance = np.maximum.accumulate(distance[..., ::-1], axis=-1)[..., ::-1]
-    span = distance.max(axis=-1, keepdims=True) - LARGEST_NOISE * noise
+    span = distance.max(axis=-1, keepdims=True) - _LARGEST_NOISE * noise
     return np.where(span > 0, np.clip((distance - noise) / np.where(span > 0, span, 1), 0, 1), 0.0)
 
 
@@ -182,8 +182,8 @@ def unsettled(distances: NDArray, steps: NDArray) -> NDArray:
         (..., L): whether the mean of D over runs is above 0.2 at some snapshot of it.
     """
     log_steps = np.log1p(steps)
-    last = log_steps >= (1 - UNSETTLED_SHARE) * log_steps[-1]
-    return np.asarray((distances.mean(axis=-3)[..., last] > UNSETTLED_DISTANCE).any(axis=-1))
+    last = log_steps >= (1 - _UNSETTLED_SHARE) * log_steps[-1]
+    return np.asarray((distances.mean(axis=-3)[..., last] > _UNSETTLED_DISTANCE).any(axis=-1))
 
 
 def smooth(values: NDArray) -> NDArray:
@@ -197,13 +197,13 @@ def smooth(values: NDArray) -> NDArray:
 
 def before_the_end(steps: NDArray) -> NDArray:
     """Those steps, of (T,) ascending ones, that are not among the last 5 % of training."""
-    return np.asarray(steps[steps < (1 - LAST_SHARE) * steps[-1]])
+    return np.asarray(steps[steps < (1 - _LAST_SHARE) * steps[-1]])
 
 
 def last_snapshots(steps: NDArray) -> int:
     """How many snapshots the last 5 % are, as the module says."""
-    inside = int((steps >= (1 - LAST_SHARE) * steps[-1]).sum())
-    return min(len(steps), max(2, inside, int(np.ceil(LAST_SHARE * len(steps)))))
+    inside = int((steps >= (1 - _LAST_SHARE) * steps[-1]).sum())
+    return min(len(steps), max(2, inside, int(np.ceil(_LAST_SHARE * len(steps)))))
 
 
 def _distance_and_noise(means: NDArray, steps: NDArray) -> tuple[NDArray, NDArray]:
@@ -215,7 +215,7 @@ def _distance_and_noise(means: NDArray, steps: NDArray) -> tuple[NDArray, NDArra
     left = last - last.mean(axis=-1, keepdims=True)
     if last.shape[-1] > 1:
         left = left - (left @ places)[..., None] / (places @ places) * places
-    return np.abs(smoothed - end), LINE * np.abs(left).mean(axis=-1, keepdims=True)
+    return np.abs(smoothed - end), _LINE * np.abs(left).mean(axis=-1, keepdims=True)
 
 
 def _common(rows: pd.DataFrame) -> pd.DataFrame:

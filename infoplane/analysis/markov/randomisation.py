@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from infoplane.entropy import gram_entropies
 from infoplane.kernels import gram_matrix
 
-DRAWS = 39
+_DRAWS = 39
 
 Redraw = Callable[[NDArray, np.random.Generator], NDArray]
 
@@ -50,7 +50,7 @@ def randomisation_test(
     after: NDArray,
     redraw: Redraw,
     rng: np.random.Generator,
-    draws: int = DRAWS,
+    draws: int = _DRAWS,
 ) -> RandomisationTest:
     """Tests whether a layer is independent of X given the layer before it.
 

@@ -18,7 +18,7 @@ from infoplane.runfile import Run, open_runs
 from infoplane.runfile.schema import EXACT
 
 CHAIN, NO_CHAIN, UNKNOWN = "chain", "no chain", "structure unknown"
-WHENS = ("first", "last")  # the snapshots at which δ is measured
+_WHENS = ("first", "last")  # the snapshots at which δ is measured
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def links_of(run: Run) -> pd.DataFrame:
     return pd.DataFrame(
         [
             {"when": when, **link, "delta": delta}
-            for when in WHENS
+            for when in _WHENS
             for link, delta in zip(links, run.links.get(when, np.full(len(links), np.nan)), strict=True)
         ]
     )

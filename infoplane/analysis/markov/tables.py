@@ -16,7 +16,7 @@ from infoplane.analysis.plane import SHARED, common_steps, refuse_mixture
 from infoplane.analysis.stats import LEVEL
 from infoplane.errors import InfoplaneError
 
-LEAST_LAYERS = 2
+_LEAST_LAYERS = 2
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def markov_tables(estimates: pd.DataFrame, pairs: pd.DataFrame, links: pd.DataFr
         raise InfoplaneError("no standard errors to call a triple violated by: estimate by probe batches")
     layers, dropped = read_layers(estimates, pairs, sorted(pairs["step"].unique()))
     left_out = ", ".join(f"{name} ({why})" for name, why in dropped.items())
-    if len(layers) < LEAST_LAYERS:
+    if len(layers) < _LEAST_LAYERS:
         raise InfoplaneError(f"{len(layers)} readable layers, so there is nothing to compare; left out: {left_out}")
     depth = dict(zip(estimates["layer"], estimates["depth"], strict=True)) | {INPUT: 0}
     matrices, middles = matrix_table(pairs, layers), middle_table(pairs, layers)
