@@ -16,7 +16,7 @@ from infoplane.recording.samples import Samples, as_samples, undisturbed
 from infoplane.targets import CLASSES, as_target
 from infoplane.user_code import call_user
 
-FORM = "give two splits, train and test, each as (inputs, labels) or as a Dataset"
+_FORM = "give two splits, train and test, each as (inputs, labels) or as a Dataset"
 
 
 def load_own(name: str) -> Dataset:
@@ -54,9 +54,9 @@ def load_own(name: str) -> Dataset:
 def _splits(name: str, given: Any) -> tuple[Any, Any]:
     """Training and test split, told from inputs and labels of one."""
     if not isinstance(given, tuple | list) or len(given) != 2:
-        raise InfoplaneError(f"data set '{name}' gave a {type(given).__name__}; {FORM}")
+        raise InfoplaneError(f"data set '{name}' gave a {type(given).__name__}; {_FORM}")
     if any(isinstance(split, Tensor | np.ndarray | pd.DataFrame | pd.Series) for split in given):
-        raise InfoplaneError(f"data set '{name}' gave one split; {FORM}")
+        raise InfoplaneError(f"data set '{name}' gave one split; {_FORM}")
     return given[0], given[1]
 
 

@@ -15,7 +15,7 @@ from infoplane.data.dataset import Dataset, Split, channel_statistics
 from infoplane.data.probe import balanced_order, random_turns
 from infoplane.errors import InfoplaneError, unknown
 
-PERMUTED, _ = NOISE_KINDS = ("permuted", "class-dependent")
+PERMUTED, _ = _NOISE_KINDS = ("permuted", "class-dependent")
 
 
 def hold_out(dataset: Dataset, fraction: float, seed: int = 0) -> Dataset:
@@ -118,8 +118,8 @@ def noisy_labels(dataset: Dataset, rate: float, kind: str = PERMUTED, seed: int 
     """
     if not 0 <= rate <= 1:
         raise InfoplaneError(f"label noise of {rate} is impossible; choose a rate from 0 to 1")
-    if kind not in NOISE_KINDS:
-        raise unknown("kind of label noise", kind, NOISE_KINDS)
+    if kind not in _NOISE_KINDS:
+        raise unknown("kind of label noise", kind, _NOISE_KINDS)
     generator = torch.Generator().manual_seed(seed)
 
     def noisy(split: Split) -> Split:

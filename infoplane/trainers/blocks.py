@@ -277,7 +277,7 @@ class _Tracer(fx.Tracer):
         return iter([obj[place] for place in range(len(self.values.env[obj.node]))])
 
 
-FLATTENING = (torch.flatten, torch.reshape, "flatten", "view", "reshape", "contiguous")
+_FLATTENING = (torch.flatten, torch.reshape, "flatten", "view", "reshape", "contiguous")
 _METADATA = ("shape", "dtype", "device", "ndim")
 
 
@@ -313,7 +313,7 @@ def _end_of(trace: _Trace, layer: Layer) -> fx.Node:
         return end
     data = [node for node in receiving[0].all_input_nodes if node not in trace.free]
     # A flattened map stays a map for the auxiliary classifier.
-    while len(data) == 1 and data[0].target in FLATTENING:
+    while len(data) == 1 and data[0].target in _FLATTENING:
         data = [node for node in data[0].all_input_nodes if node not in trace.free]
     return data[0] if len(data) == 1 else end
 

@@ -17,7 +17,7 @@ from infoplane.trainers.task import Task
 from infoplane.trainers.unit import Checkpointed, Unit
 
 # With fewer in a batch on average, many a sample has no other of its class to be compared with.
-LEAST_OF_A_CLASS = 2
+_LEAST_OF_A_CLASS = 2
 
 
 def build_units(settings: TrainingSettings, task: Task, example: Tensor) -> tuple[nn.Module, list[Unit]]:
@@ -75,12 +75,12 @@ def _refuse_few_of_a_class(settings: TrainingSettings, classes: int) -> None:
         return
     batch = int(settings.batch_size or 1) // int(settings.micro_batches or 1)
     several = min(settings.per_class or 1, batch)
-    if max(batch / classes, several) < LEAST_OF_A_CLASS:
+    if max(batch / classes, several) < _LEAST_OF_A_CLASS:
         part = " (of the part of it that is taken at once)" if (settings.micro_batches or 1) > 1 else ""
         raise InfoplaneError(
             f"a batch of {batch}{part} has {batch / classes:.1f} samples of each of {classes} classes, and I(T;Y) "
-            f"needs {LEAST_OF_A_CLASS} or more: take `batch_size={LEAST_OF_A_CLASS * classes}` or more, or draw "
-            f"classes into batches by `per_class={2 * LEAST_OF_A_CLASS}`"
+            f"needs {_LEAST_OF_A_CLASS} or more: take `batch_size={_LEAST_OF_A_CLASS * classes}` or more, or draw "
+            f"classes into batches by `per_class={2 * _LEAST_OF_A_CLASS}`"
         )
 
 
@@ -132,7 +132,7 @@ def _loss_settings(settings: TrainingSettings, infos: Sequence[BlockInfo]) -> li
     }
     shared = replace(shared, **{name: value for name, value in given.items() if value is not None})
     betas = block_betas(settings.beta, settings.beta_schedule, len(infos))
-    targets = per_block(settings.target_bits or (0.0,), len(infos), "target_bits")
+    targets = _per_block(settings.target_bits or (0.0,), len(infos), "target_bits")
     return [replace(shared, beta=beta, target_bits=bits) for beta, bits in zip(betas, targets, strict=True)]
 
 
@@ -147,13 +147,13 @@ def block_betas(beta: Sequence[float], schedule: str | None, blocks: int) -> lis
     Raises:
         InfoplaneError: The number of values fits neither.
     """
-    values = per_block(beta, blocks, "beta")
+    values = _per_block(beta, blocks, "beta")
     if schedule == "rising":
         values = [value * (index + 1) / max(blocks - 1, 1) for index, value in enumerate(values)]
     return values
 
 
-def per_block(values: Sequence[float], blocks: int, name: str) -> list[float]:
+def _per_block(values: Sequence[float], blocks: int, name: str) -> list[float]:
     """A number for each block, 0 for the last one, which has no local loss.
 
     Args:

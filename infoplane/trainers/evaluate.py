@@ -35,7 +35,7 @@ class Score:
     iou: float = math.nan
 
 
-NO_SCORE = Score(math.nan, math.nan)
+_NO_SCORE = Score(math.nan, math.nan)
 
 
 def predict(
@@ -83,7 +83,7 @@ def scores(task: Task, outputs: Sequence[Tensor | None], targets: Targets) -> li
     Returns:
         One score each, NaN where there is no classifier.
     """
-    found = [NO_SCORE if one is None else _score(task, one, targets) for one in outputs]
+    found = [_NO_SCORE if one is None else _score(task, one, targets) for one in outputs]
     if any(one is not None and not math.isfinite(score.loss) for one, score in zip(outputs, found, strict=True)):
         logger.warning("the loss is not finite any more; try a smaller learning rate")
     return found

@@ -40,7 +40,7 @@ _asked: list[Event] = []
 # Tried before the seeds that are compared, and none of them.
 TUNING_SEED = 1_000_000
 # What all methods of a comparison have alike unless they are given something else.
-ALIKE: Mapping[str, Any] = {"batch_size": 128, "schedule": "onecycle"}
+_ALIKE: Mapping[str, Any] = {"batch_size": 128, "schedule": "onecycle"}
 
 
 @dataclass(frozen=True)
@@ -107,13 +107,13 @@ def variant(name: str, shared: Mapping[str, Any], own: Mapping[str, Any]) -> dic
 
 
 def alike(variants: Mapping[str, TrainingSettings]) -> dict[str, TrainingSettings]:
-    """Variants with the batch size and the schedule of `ALIKE` where they have none: published ones differ.
+    """Variants with the batch size and the schedule of `_ALIKE` where they have none: published ones differ.
 
     Args:
         variants: Settings by name of variant.
     """
     return {
-        name: dataclasses.replace(one, **{key: value for key, value in ALIKE.items() if getattr(one, key) is None})
+        name: dataclasses.replace(one, **{key: value for key, value in _ALIKE.items() if getattr(one, key) is None})
         for name, one in variants.items()
     }
 
@@ -293,7 +293,7 @@ def _on_cluster(trainings: Sequence[Job], scheduler: str) -> Iterator[tuple[Job,
                     yield trainings[place], error
             except BaseException:
                 results.close()
-                cluster.everywhere(stop_here, [job.path for job in absolute])
+                cluster.everywhere(_stop_here, [job.path for job in absolute])
                 raise
     finally:
         for folder in folders:
@@ -340,7 +340,7 @@ def train_here(job: Job, token: str) -> str:
 _here: list[Path] = []
 
 
-def stop_here(paths: Sequence[Path]) -> None:
+def _stop_here(paths: Sequence[Path]) -> None:
     """Asks the training of one of some runs to stop, if this worker has it.
 
     Args:

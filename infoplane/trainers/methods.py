@@ -39,9 +39,9 @@ LOCAL = {
 }
 PREDICTED = LOCAL | {"aux": "pool:2048"}
 HSIC = LOCAL | {"lr": 1e-3, "batch_size": 256, "schedule": "constant"}
-PHSIC = LOCAL | {"optimizer": "adamw", "weight_decay": 1e-7, "schedule": "fractions:0.6,0.7,0.9,0.95:0.25"}
-INFOPRO = SGD | {"lr": 0.1, "weight_decay": 1e-4, "batch_size": 128, "schedule": "cosine", "aux": "conv:1"}
-FORWARD = LOCAL | {"lr": 1e-3, "schedule": "constant"}
+_PHSIC = LOCAL | {"optimizer": "adamw", "weight_decay": 1e-7, "schedule": "fractions:0.6,0.7,0.9,0.95:0.25"}
+_INFOPRO = SGD | {"lr": 0.1, "weight_decay": 1e-4, "batch_size": 128, "schedule": "cosine", "aux": "conv:1"}
+_FORWARD = LOCAL | {"lr": 1e-3, "schedule": "constant"}
 
 
 @dataclass(frozen=True)
@@ -132,15 +132,15 @@ _ALL = (
     Method("sim", "similarity matching alone (Nøkland and Eidnes 2019)", True, "predsim:Sim", LOCAL),
     Method("hsic", "HSIC bottleneck with a linear readout (Ma et al. 2020)", True, "hsic:HSICBottleneck", HSIC),
     Method(
-        "phsic", "plausible kernelized bottleneck (Pogodin and Latham 2020)", True, "phsic:PlausibleHSIC", PHSIC
+        "phsic", "plausible kernelized bottleneck (Pogodin and Latham 2020)", True, "phsic:PlausibleHSIC", _PHSIC
     ),
-    Method("infopro", "reconstruction and cross-entropy (Wang et al. 2021)", True, "infopro:InfoPro", INFOPRO),
+    Method("infopro", "reconstruction and cross-entropy (Wang et al. 2021)", True, "infopro:InfoPro", _INFOPRO),
     Method(
         "forward-forward",
         "goodness of positive against negative data (Hinton 2022)",
         True,
         "forward_forward:Goodness",
-        FORWARD,
+        _FORWARD,
         last_objective="forward_forward:PlainReadout",
         expansion="forward_forward:expand",
         joint="forward_forward:normalise",

@@ -10,9 +10,9 @@ from torch import nn
 
 from infoplane.errors import InfoplaneError, unknown
 
-OPTIMIZERS = ("sgd", "adam", "adamw")
-SCHEDULES = ("constant", "step", "fractions", "cosine", "onecycle")
-LENGTH_FREE = ("constant", "step")
+_OPTIMIZERS = ("sgd", "adam", "adamw")
+_SCHEDULES = ("constant", "step", "fractions", "cosine", "onecycle")
+_LENGTH_FREE = ("constant", "step")
 
 
 def build_optimizer(
@@ -38,7 +38,7 @@ def build_optimizer(
     if name in ("adam", "adamw"):
         kind = torch.optim.Adam if name == "adam" else torch.optim.AdamW
         return kind(parameters, lr=lr, betas=(momentum, 0.999), weight_decay=weight_decay, fused=fused)
-    raise unknown("optimizer", name, OPTIMIZERS)
+    raise unknown("optimizer", name, _OPTIMIZERS)
 
 
 def lr_factor(spec: str, total_steps: int, steps_per_epoch: int) -> Callable[[int], float]:
@@ -58,8 +58,8 @@ def lr_factor(spec: str, total_steps: int, steps_per_epoch: int) -> Callable[[in
         InfoplaneError: The specification is none of these.
     """
     name, _, rest = spec.partition(":")
-    if name not in SCHEDULES:
-        raise unknown("schedule", name, SCHEDULES)
+    if name not in _SCHEDULES:
+        raise unknown("schedule", name, _SCHEDULES)
     if name == "step":
         return _step_factor(spec, rest, steps_per_epoch)
     if name == "fractions":
@@ -88,4 +88,4 @@ def _step_factor(spec: str, rest: str, unit: int) -> Callable[[int], float]:
 
 def is_length_free(spec: str) -> bool:
     """Whether a schedule does not depend on the number of epochs, so that a finished run may go on."""
-    return spec.partition(":")[0] in LENGTH_FREE
+    return spec.partition(":")[0] in _LENGTH_FREE

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-BOX = 4
+_BOX = 4
 WHOLE = (0.0, 0.0, 1.0, 1.0)
 
 
@@ -49,7 +49,7 @@ class Task:
     @property
     def outputs(self) -> int:
         """Number of outputs of a classifier."""
-        return self.classes + BOX * self.boxes
+        return self.classes + _BOX * self.boxes
 
     def loss(self, outputs: Tensor, targets: Targets) -> Tensor:
         """Mean cross-entropy in nats, plus the weighted smooth L1 distance between boxes.

@@ -16,7 +16,7 @@ from infoplane.recording.layers import tensor_of
 from infoplane.trainers.objectives.base import Objective, Pass
 from infoplane.trainers.task import Targets
 
-Wrapper = Callable[..., tuple[Tensor, Tensor]]
+_Wrapper = Callable[..., tuple[Tensor, Tensor]]
 
 
 class Unit(nn.Module):
@@ -91,7 +91,7 @@ def _without_statistics(block: nn.Module) -> Iterator[None]:
 
 
 def train_unit(
-    unit: Wrapper,
+    unit: _Wrapper,
     optimizer: torch.optim.Optimizer,
     below: Tensor,
     inputs: Tensor,

@@ -26,12 +26,12 @@ from infoplane.trainers.settings import (
     PERMUTED,
 )
 
-BETA_SCHEDULES = ("constant", "warmup", "target")
+_BETA_SCHEDULES = ("constant", "warmup", "target")
 RULES = ("knn", "median", "fixed")
-FIT, PENALTY = "fit", "penalty"
+_FIT, _PENALTY = "fit", "penalty"
 SEED_STRIDE = 1_000_003
 # A steered β stays within this factor of the β that it starts from.
-STEERED = 1000.0
+_STEERED = 1000.0
 
 
 class GreedyDIB(PredSim):
@@ -68,7 +68,7 @@ class GreedyDIB(PredSim):
         super().__init__(info, loss_settings)
         _check(loss_settings)
         self.loss_settings = loss_settings
-        rules = {FIT: loss_settings.fit_bandwidth, PENALTY: loss_settings.bandwidth}
+        rules = {_FIT: loss_settings.fit_bandwidth, _PENALTY: loss_settings.bandwidth}
         self.rules = {name: Bandwidth.parse(rule) for name, rule in rules.items()}
         if loss_settings.beta_schedule == "target":
             self.register_buffer("steered", torch.tensor(loss_settings.beta))
@@ -81,7 +81,7 @@ class GreedyDIB(PredSim):
             return loss
         for name, bits in zip(weights, self._bits(local, [*weights]), strict=True):
             loss = loss + weights[name] * bits.to(loss)
-            if name == PENALTY and self.loss_settings.beta_schedule == "target":
+            if name == _PENALTY and self.loss_settings.beta_schedule == "target":
                 self._steer(bits.detach())
         return loss
 
@@ -102,11 +102,11 @@ class GreedyDIB(PredSim):
 
     def information(self, local: Pass) -> Tensor:
         """The penalised information in bits, 0-dimensional float64, with its graph."""
-        return self._bits(local, [PENALTY])[0]
+        return self._bits(local, [_PENALTY])[0]
 
     def fitted(self, local: Pass) -> Tensor:
         """I(T_l;Y) less its permuted null in bits, 0-dimensional float64, with its graph."""
-        return self._bits(local, [FIT])[0]
+        return self._bits(local, [_FIT])[0]
 
     def state(self) -> dict[str, float]:
         """The steered β."""
@@ -117,13 +117,13 @@ class GreedyDIB(PredSim):
         settings = self.loss_settings
         weights: dict[str, float | Tensor] = {}
         if settings.fit == MI_TY:
-            weights[FIT] = -1.0
+            weights[_FIT] = -1.0
         elif settings.fit == BOTH and settings.fit_weight and local.step % settings.every == 0:
-            weights[FIT] = -settings.fit_weight * settings.every
+            weights[_FIT] = -settings.fit_weight * settings.every
         weight = self.weight(local)
         if weight:
             # A copy, since the buffer moves before the gradients are taken.
-            weights[PENALTY] = weight * self.steered.clone() if settings.beta_schedule == "target" else weight
+            weights[_PENALTY] = weight * self.steered.clone() if settings.beta_schedule == "target" else weight
         return weights
 
     def _steer(self, bits: Tensor) -> None:
@@ -131,7 +131,7 @@ class GreedyDIB(PredSim):
         excess = (bits - self.loss_settings.target_bits).clamp(-1.0, 1.0).to(self.steered)
         self.steered.mul_(torch.exp(self.numbers["steering_rate"] * excess))
         start = self.loss_settings.beta
-        self.steered.clamp_(start / STEERED, start * STEERED)
+        self.steered.clamp_(start / _STEERED, start * _STEERED)
 
     def _bits(self, local: Pass, names: Sequence[str]) -> list[Tensor]:
         """The informations of these names."""
@@ -149,7 +149,7 @@ class GreedyDIB(PredSim):
 
     def _term(self, local: Pass, name: str, output: Tensor) -> tuple[list[Tensor], Tensor | float]:
         """An information as the entropy of a matrix, plus a number, less that of a second if there is one."""
-        if name == PENALTY and self.loss_settings.penalty == ENTROPY_T:
+        if name == _PENALTY and self.loss_settings.penalty == ENTROPY_T:
             return [output], 0.0
         other, known = self._given(local, name)
         if not self._is_corrected(name):
@@ -164,13 +164,13 @@ class GreedyDIB(PredSim):
         The entropy is 0 where the null takes it off. Y and X are the same for all blocks.
         """
         rule, alpha, corrected = self.rules[name], self.loss_settings.alpha, self._is_corrected(name)
-        of_below = name == PENALTY and self.loss_settings.penalty == MI_PREV_T
+        of_below = name == _PENALTY and self.loss_settings.penalty == MI_PREV_T
         key = f"{name} with {rule}, alpha {alpha}, corrected {corrected}"
         if key in local.memo and not of_below:
             known: tuple[Tensor, Tensor | float] = local.memo[key]
             return known
         gram = (
-            self._label_gram(local) if name == FIT else self._gram(local.below if of_below else local.inputs, rule)
+            self._label_gram(local) if name == _FIT else self._gram(local.below if of_below else local.inputs, rule)
         )
         made = gram, 0.0 if corrected else entropy_with_gradient(gram, alpha)
         if not of_below:
@@ -181,10 +181,10 @@ class GreedyDIB(PredSim):
         """1 where two samples have one class, else 0; times a Gaussian of the boxes."""
         labels, boxes = local.targets.labels, local.targets.boxes
         gram = to_float64(labels[:, None] == labels)
-        return gram if boxes is None or not self.task.boxes else gram * self._gram(boxes, self.rules[FIT])
+        return gram if boxes is None or not self.task.boxes else gram * self._gram(boxes, self.rules[_FIT])
 
     def _is_corrected(self, name: str) -> bool:
-        return name == FIT or self.loss_settings.correction == PERMUTED
+        return name == _FIT or self.loss_settings.correction == PERMUTED
 
     def _permutation(self, local: Pass) -> Tensor:
         """An order of the samples, one for all blocks of a step, by the seed of the run and the step."""
@@ -206,7 +206,7 @@ def _check(loss_settings: LossSettings) -> None:
         ("fit", loss_settings.fit, FITS),
         ("penalty", loss_settings.penalty, PENALTIES),
         ("correction", loss_settings.correction, CORRECTIONS),
-        ("schedule of beta", loss_settings.beta_schedule, BETA_SCHEDULES),
+        ("schedule of beta", loss_settings.beta_schedule, _BETA_SCHEDULES),
     ):
         if value not in choices:
             raise unknown(what, value, choices)

@@ -42,13 +42,13 @@ def build_head(spec: str, info: BlockInfo) -> nn.Module:
         InfoplaneError: No such auxiliary classifier.
     """
     name, separator, number = spec.partition(":")
-    examples = {known: f"{known}:{NUMBERED[known]}" if known in NUMBERED else known for known in HEADS}
-    if name not in HEADS:
+    examples = {known: f"{known}:{_NUMBERED[known]}" if known in _NUMBERED else known for known in _HEADS}
+    if name not in _HEADS:
         raise unknown("auxiliary classifier", spec, examples.values())
     counted = number.isascii() and number.isdecimal() and int(number) > 0
-    if not (counted if name in NUMBERED else not separator):
+    if not (counted if name in _NUMBERED else not separator):
         raise InfoplaneError(f"auxiliary classifier '{spec}': write '{examples[name]}'")
-    return HEADS[name](info, int(number or 0))
+    return _HEADS[name](info, int(number or 0))
 
 
 def _linear(info: BlockInfo, _: int) -> nn.Module:
@@ -84,7 +84,7 @@ def _mlp_sr(info: BlockInfo, _: int) -> nn.Module:
 
 def _next(info: BlockInfo, depth: int) -> nn.Module:
     copies = copy.deepcopy(nn.Sequential(*info.following[:-1][:depth])).cpu()
-    reinitialise(copies)
+    _reinitialise(copies)
     for layer in copies.modules():
         # A first layer that works in info would change the block's output for the block after it.
         if getattr(layer, "inplace", False):
@@ -109,7 +109,7 @@ def _pool_to(info: BlockInfo, features: int) -> nn.Module:
 
 
 # Auxiliary classifiers by name: the info of a block and the number in the specification to a module.
-HEADS: dict[str, Callable[[BlockInfo, int], nn.Module]] = {
+_HEADS: dict[str, Callable[[BlockInfo, int], nn.Module]] = {
     "linear": _linear,
     "conv": _conv,
     "mlp-sr": _mlp_sr,
@@ -117,10 +117,10 @@ HEADS: dict[str, Callable[[BlockInfo, int], nn.Module]] = {
     "pool": _pool_to,
 }
 # Those with a number, and an example of it.
-NUMBERED = {"conv": 1, "next": 1, "pool": 2048}
+_NUMBERED = {"conv": 1, "next": 1, "pool": 2048}
 
 
-def reinitialise(module: nn.Module) -> None:
+def _reinitialise(module: nn.Module) -> None:
     """Gives every layer below a module new random weights, by its own `reset_parameters`."""
     for layer in module.modules():
         # MultiheadAttention has the private name alone.

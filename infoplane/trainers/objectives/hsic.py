@@ -8,7 +8,7 @@ from torch import Tensor
 from infoplane.trainers.objectives.base import BlockInfo, LossSettings, Objective, Pass, read_options
 from infoplane.trainers.objectives.similarities import batch_distances, gaussian
 
-RIDGE = 1e-5
+_RIDGE = 1e-5
 
 
 class HSICBottleneck(Objective):
@@ -53,5 +53,5 @@ def resolvent(samples: Tensor, sigma: float) -> Tensor:
     gram = gaussian(batch_distances(samples), sigma * features**0.5)
     means = gram.mean(0, keepdim=True)
     centred = gram - means - means.T + means.mean()
-    ridge = RIDGE * len(gram) * torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
+    ridge = _RIDGE * len(gram) * torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
     return torch.linalg.solve(centred + ridge, centred)

@@ -16,7 +16,7 @@ from infoplane.trainers.objectives.greedy_ce import GreedyCE
 WIDTH = 12
 # Around its minimum the binary cross-entropy of pixels in [0, 1] is 2 (x − x̂)², which is an eighth of the squared
 # error of normalised inputs where the standard deviation of pixels is a quarter, as that of natural images is.
-CROSS_ENTROPY = 1 / 8
+_CROSS_ENTROPY = 1 / 8
 
 
 class InfoPro(GreedyCE):
@@ -58,7 +58,7 @@ class InfoPro(GreedyCE):
             raise InfoplaneError("infopro reconstructs numbers, and tokens are names; take another method")
         restored = self.decoder(local.output)
         error = functional.mse_loss(restored.float(), local.inputs.detach().float())
-        return loss + self.reconstruction * CROSS_ENTROPY * error
+        return loss + self.reconstruction * _CROSS_ENTROPY * error
 
     def _at(self, depth: float, name: str) -> float:
         return (1 - depth) * self.numbers[f"{name}_first"] + depth * self.numbers[f"{name}_last"]

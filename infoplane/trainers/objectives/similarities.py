@@ -18,7 +18,7 @@ from infoplane.kernels import Bandwidth, hamming_distances, squared_distances
 # The squared distance of copies is off by less than so many eps of the squared norms, plus the growth times the
 # square root of the number of features (at most 3 and 0.25 or 0.03 were measured, up to 65,536 features).
 ROUNDING = 4.0
-ROUNDING_GROWTH = {torch.float64: 1 / 2, torch.float32: 1 / 16}
+_ROUNDING_GROWTH = {torch.float64: 1 / 2, torch.float32: 1 / 16}
 # A distance below this share of the squared norms has lost digits that it needs.
 LOST = 1e-7
 # From so many features on the product is in single precision, which is good to 1e-4 bits as long as clusters are
@@ -56,7 +56,7 @@ class _SquaredDistances(torch.autograd.Function):
         norms = gram.diagonal()
         sums = norms[:, None] + norms[None, :]
         squared = sums - 2 * gram
-        rounding = ROUNDING + ROUNDING_GROWTH[unit.dtype] * unit.shape[1] ** 0.5
+        rounding = ROUNDING + _ROUNDING_GROWTH[unit.dtype] * unit.shape[1] ** 0.5
         share = rounding * torch.finfo(unit.dtype).eps
         if unit.is_cuda:
             # Asking whether any distance is lost would wait for the device.
