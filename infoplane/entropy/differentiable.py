@@ -101,7 +101,7 @@ class _Entropy(torch.autograd.Function):
             [slopes] = ctx.saved_tensors
             return gradient * slopes, None
         values, vectors, trace = ctx.saved_tensors
-        slope = spectral_slope(values.to(torch.float64), ctx.alpha, values.dtype).to(values.dtype)
+        slope = _spectral_slope(values.to(torch.float64), ctx.alpha, values.dtype).to(values.dtype)
         return gradient / trace * ((vectors * slope[..., None, :]) @ vectors.mT), None
 
 
@@ -127,7 +127,7 @@ def _polynomial_slope(A: torch.Tensor, alpha: int) -> torch.Tensor:
     return slope * (-alpha / ((alpha - 1) * LN2))
 
 
-def spectral_slope(values: torch.Tensor, alpha: float, precision: torch.dtype) -> torch.Tensor:
+def _spectral_slope(values: torch.Tensor, alpha: float, precision: torch.dtype) -> torch.Tensor:
     """dS/dλ_i of S_α(λ / Σλ) at Σλ = 1, (..., n) bits."""
     positive = values > rounding(values, alpha, precision)
     kept = torch.where(positive, values, 0.0)

@@ -19,9 +19,11 @@ from infoplane.entropy.log_sums import LN2
 from infoplane.entropy.solvers import SOLVERS, fastest, solved
 
 SINGLE = (torch.float16, torch.bfloat16, torch.float32)
-LEAST_ORDER = 0.2  # below, λ^α of the smallest eigenvalue above its rounding error is 1/1000 of the largest or more
+_LEAST_ORDER = (
+    0.2  # below, λ^α of the smallest eigenvalue above its rounding error is 1/1000 of the largest or more
+)
 BATCHED_UP_TO = 64  # a CPU solves blocks up to this size in one call: they cost little more than the call
-NEGATIVE = 1e-3  # share of the trace; rounding of kernels in float32 stays far below it
+_NEGATIVE = 1e-3  # share of the trace; rounding of kernels in float32 stays far below it
 logger = logging.getLogger(__name__)
 
 
@@ -42,7 +44,7 @@ def checked_order(alpha: float, *precisions: torch.dtype) -> float:
             f"alpha {alpha}: orders below 1 make much of rounding errors in float32; give Gram matrices in float64 "
             "and dtype float64, or take alpha >= 1"
         )
-    if alpha < LEAST_ORDER:
+    if alpha < _LEAST_ORDER:
         _warn(float(alpha))
     return float(alpha)
 
@@ -52,7 +54,7 @@ def _warn(alpha: float) -> None:
     logger.warning(
         "alpha %g: below %g, entropies are decided by eigenvalues at rounding level; take a larger alpha",
         alpha,
-        LEAST_ORDER,
+        _LEAST_ORDER,
     )
 
 
@@ -112,7 +114,7 @@ def _of_form(form: Form, n: int, alpha: float, precision: torch.dtype, checked: 
 
 def _of_eigenvalues(values: torch.Tensor, alpha: float, precision: torch.dtype, checked: bool) -> torch.Tensor:
     totals = values.sum(-1)
-    if checked and (-values.clamp(max=0).sum(-1) > NEGATIVE * totals).any():
+    if checked and (-values.clamp(max=0).sum(-1) > _NEGATIVE * totals).any():
         least = (values.amin(-1) / totals).min().item()
         raise ValueError(
             f"the Gram matrix is not positive semi-definite: an eigenvalue is {least:.3g} of its trace"

@@ -44,7 +44,7 @@ from infoplane.entropy.log_determinants import (
 from infoplane.kernels import as_tensor
 
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
-CHUNK_ROWS = 256
+_CHUNK_ROWS = 256
 Matrix = NDArray[Any] | torch.Tensor
 
 
@@ -323,10 +323,10 @@ def delta_classes(matrix: torch.Tensor) -> torch.Tensor | None:
     first, value = matrix[0], matrix[0, 0]
     if not ((first == 0) | (first == value)).all():
         return None
-    stripes = matrix.split(CHUNK_ROWS)
+    stripes = matrix.split(_CHUNK_ROWS)
     # A class is named by its first member.
     classes = torch.cat([(stripe != 0).to(torch.uint8).argmax(1) for stripe in stripes])
-    for stripe, own in zip(stripes, classes.split(CHUNK_ROWS), strict=True):
+    for stripe, own in zip(stripes, classes.split(_CHUNK_ROWS), strict=True):
         if not torch.equal(stripe, torch.where(own[:, None] == classes, value, 0)):
             return None
     return classes
@@ -342,7 +342,7 @@ def _check(matrix: torch.Tensor) -> None:
         raise ValueError(f"expected a square Gram matrix (n, n), got shape {tuple(matrix.shape)}")
     tolerance = 1e-3 if matrix.dtype in SINGLE else 1e-8
     worst = 0.0
-    for stripe, mirrored in zip(matrix.split(CHUNK_ROWS), matrix.split(CHUNK_ROWS, dim=1), strict=True):
+    for stripe, mirrored in zip(matrix.split(_CHUNK_ROWS), matrix.split(_CHUNK_ROWS, dim=1), strict=True):
         # NaN and infinity spread into the difference of the two.
         worst = max(worst, (stripe - mirrored.T).abs().max().item(), key=lambda x: (math.isnan(x), x))
     if not math.isfinite(worst):
@@ -358,7 +358,7 @@ def _like(value: torch.Tensor, given: Matrix) -> torch.Tensor | np.float64:
     return value if isinstance(given, torch.Tensor) else np.float64(value.item())
 
 
-def hadamard(matrices: list[torch.Tensor]) -> torch.Tensor:
+def _hadamard(matrices: list[torch.Tensor]) -> torch.Tensor:
     """Hadamard product of normalised Gram matrices, up to a factor, (n, n); a single one is given back as it is."""
     product = matrices[0]
     for index, matrix in enumerate(matrices[1:]):
@@ -374,11 +374,11 @@ def _joint(variables: list[_Variable], alpha: float) -> torch.Tensor:
     matrices = [variable.matrix for variable in variables]
     known = [variable.classes for variable in variables if variable.classes is not None]
     if not known or any(matrix.requires_grad for matrix in matrices):
-        return _entropy(hadamard(matrices), alpha, checked=True)
+        return _entropy(_hadamard(matrices), alpha, checked=True)
     classes = torch.unique(torch.stack(known, 1), dim=0, return_inverse=True)[1]
     others = [variable.matrix for variable in variables if variable.classes is None]
     if others:
-        matrix = hadamard(others)
+        matrix = _hadamard(others)
         [value] = _block_entropies(
             matrix, class_partitions([classes], matrix.device), alpha, matrix.dtype, checked=True
         )
@@ -443,5 +443,5 @@ def _power_trace(matrix: torch.Tensor, alpha: int) -> torch.Tensor:
     """tr(A^α), summed in float64 whatever the matrix: n² float32 terms would lose digits."""
     if matrix.dtype == torch.float64:
         return power_trace(matrix, alpha)
-    stripes = zip(*(power.split(CHUNK_ROWS) for power in half_powers(matrix, alpha)), strict=True)
+    stripes = zip(*(power.split(_CHUNK_ROWS) for power in half_powers(matrix, alpha)), strict=True)
     return torch.stack([(a.double() * b.double()).sum() for a, b in stripes]).sum()

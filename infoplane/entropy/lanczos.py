@@ -15,7 +15,7 @@ import torch
 
 Function = Callable[[torch.Tensor], torch.Tensor]
 Product = Function
-ROOM = 24  # Lanczos vectors for which there is room at first
+_ROOM = 24  # Lanczos vectors for which there is room at first
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class ProbeLanczos:
 
     def __init__(self, product: Product, starts: torch.Tensor) -> None:
         self.product = product
-        self.basis = starts.new_empty(len(starts), ROOM, starts.shape[1])
+        self.basis = starts.new_empty(len(starts), _ROOM, starts.shape[1])
         self.basis[:, 0] = starts
         self.diagonal: list[torch.Tensor] = []
         self.beside: list[torch.Tensor] = []

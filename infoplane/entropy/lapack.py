@@ -27,7 +27,7 @@ from threadpoolctl import threadpool_info
 
 NARROWEST, WIDEST, PER_BAND = 24, 64, 42  # bandwidth n / 42: the stages take least time together (measured)
 # How builds of OpenBLAS spell the routines, and the size of their integers.
-SPELLINGS = {"scipy_{}_64_": ctypes.c_int64, "scipy_{}_": ctypes.c_int32, "{}_": ctypes.c_int32}
+_SPELLINGS = {"scipy_{}_64_": ctypes.c_int64, "scipy_{}_": ctypes.c_int32, "{}_": ctypes.c_int32}
 LOWER, NO_VECTORS, AFTER_BAND = (ctypes.c_char_p(letter) for letter in (b"L", b"N", b"Y"))
 
 
@@ -248,7 +248,7 @@ def _library() -> tuple[ctypes.CDLL, str, Any] | None:
         if about["internal_api"] != "openblas":
             continue
         library = ctypes.CDLL(about["filepath"])
-        for spelling, integer in SPELLINGS.items():
+        for spelling, integer in _SPELLINGS.items():
             if all(hasattr(library, spelling.format(f"{kind}sytrd_sy2sb")) for kind in "ds"):
                 return library, spelling, integer
     return None

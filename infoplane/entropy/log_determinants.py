@@ -21,7 +21,7 @@ from infoplane.entropy.log_sums import LN2, log_sum
 LARGEST_ORDER = 1.1
 BLOCK = 128  # rows of a Cholesky factor that are found at once
 CHUNK_BYTES = 2**31
-SLOPE_BYTES = 2**24
+_SLOPE_BYTES = 2**24
 
 
 def takes_log_determinants(matrices: Tensor, alpha: float) -> bool:
@@ -41,10 +41,10 @@ def log_determinant_entropies(matrices: Tensor, alpha: float, *, exact: bool = T
         Entropy in bits, (k,) float64; NaN where a matrix has a negative eigenvalue beyond rounding.
     """
     normalised = matrices / matrices.diagonal(dim1=-2, dim2=-1).sum(-1)[:, None, None]
-    return entropy_of_sum(log_determinant_sums(normalised, alpha, exact=exact), alpha)
+    return entropy_of_sum(_log_determinant_sums(normalised, alpha, exact=exact), alpha)
 
 
-def log_determinant_sums(matrices: Tensor, alpha: float, *, exact: bool = True) -> Tensor:
+def _log_determinant_sums(matrices: Tensor, alpha: float, *, exact: bool = True) -> Tensor:
     """Σ_i g(λ_i) of symmetric matrices with eigenvalues in [0, 1].
 
     It adds up over the blocks of a matrix, and zero rows and columns add nothing.
@@ -88,14 +88,14 @@ def block_log_determinant_entropies(
         exact: As for `log_sum`.
 
     Returns:
-        Entropy in bits, (partitions,) float64, NaN as in `log_determinant_sums`.
+        Entropy in bits, (partitions,) float64, NaN as in `_log_determinant_sums`.
     """
     parts = [part for partition in partitions for part in partition]
     # Smaller blocks are filled up with zeros, so that all are solved together.
     members = pad_sequence(parts, batch_first=True, padding_value=-1)
     stack = matrix.double()[members[:, :, None], members[:, None, :]] / matrix.diagonal().double().sum()
     stack *= (members[:, :, None] >= 0) & (members[:, None, :] >= 0)
-    sums = log_determinant_sums(stack, alpha, exact=exact).split([len(partition) for partition in partitions])
+    sums = _log_determinant_sums(stack, alpha, exact=exact).split([len(partition) for partition in partitions])
     return entropy_of_sum(torch.stack([part.sum() for part in sums]), alpha)
 
 
@@ -115,7 +115,7 @@ def log_determinant_slopes(matrices: Tensor, alpha: float) -> tuple[Tensor, Tens
     total = form.linear + form.square * normalised.square().sum((-2, -1))
     slope = 2 * form.square * normalised
     # Training must not need more memory for this than for the network.
-    together = max(1, SLOPE_BYTES // matrices.nbytes)
+    together = max(1, _SLOPE_BYTES // matrices.nbytes)
     for first in range(0, len(form.shifts), together):
         shifts, weights = form.shifts[first : first + together], form.weights[first : first + together]
         factors = torch.linalg.cholesky_ex(_shifted(normalised, shifts)).L

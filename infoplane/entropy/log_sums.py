@@ -25,7 +25,7 @@ ROUGH = (20, 1e-10, 3.0), (24, 1e-9, 8.0)
 SMALL = 1e-4  # errors of g at x are weighed against x + SMALL
 LEAST = 1e-18  # of the points at which errors are measured; below, g and the sum are less than 1e-16
 GRID = 6000
-ROUNDINGS = 4 * np.finfo(np.float64).eps  # of each log-determinant, times n
+_ROUNDINGS = 4 * np.finfo(np.float64).eps  # of each log-determinant, times n
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class LogSum:
 
     def rounding(self, n: int, power: float) -> float:
         """What rounding adds at most, in bits, where log-determinants are off by 4 n units in the last place."""
-        return ROUNDINGS * n * float(np.abs(self.weights).sum()) / (power * LN2)
+        return _ROUNDINGS * n * float(np.abs(self.weights).sum()) / (power * LN2)
 
 
 @cache

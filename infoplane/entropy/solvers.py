@@ -38,11 +38,11 @@ from infoplane.files import write_text
 Given = TypeVar("Given")
 Found = TypeVar("Found")
 
-MEASURED_FROM = 512  # below, the first candidate is taken
+_MEASURED_FROM = 512  # below, the first candidate is taken
 SIZE_CLASSES = (512, 1024, 2048, 3072)  # sizes at which they are timed; a matrix follows the nearest by ratio
 MOST_BESIDE = 4  # solves at once while they are timed
-HOPELESS = 1.5  # times the fastest of a first round; slower ones get no second
-UNDISTURBED = 0.7  # least share of the cores in use that is the race's own where its outcome is kept
+_HOPELESS = 1.5  # times the fastest of a first round; slower ones get no second
+_UNDISTURBED = 0.7  # least share of the cores in use that is the race's own where its outcome is kept
 _lock = threading.Lock()
 
 
@@ -120,7 +120,7 @@ def fastest(n: int, dtype: str) -> str:
     forced = os.environ.get("INFOPLANE_EIGENSOLVER")
     if forced in SOLVERS:
         return str(forced)
-    if n < MEASURED_FROM:
+    if n < _MEASURED_FROM:
         return CANDIDATES[dtype][0]
     with _lock:
         nearest = min(SIZE_CLASSES, key=lambda size: abs(math.log(n / size)))
@@ -168,6 +168,6 @@ def _race(names: Sequence[str], matrix: NDArray, threads: int) -> tuple[str, boo
             for name in running:
                 times[name].append(lap(name, matrix))
             best = min(min(found) for found in times.values())
-            running = [name for name in running if min(times[name]) <= HOPELESS * best]
+            running = [name for name in running if min(times[name]) <= _HOPELESS * best]
         share = (time.process_time() - used) / (time.perf_counter() - begin) / (beside * threads)
-    return min(names, key=lambda name: min(times[name])), threads == 1 or share >= UNDISTURBED
+    return min(names, key=lambda name: min(times[name])), threads == 1 or share >= _UNDISTURBED

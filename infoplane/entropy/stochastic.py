@@ -37,17 +37,17 @@ from infoplane.entropy.trace_functions import Functional, Polynomial, Squared
 
 BLOCK, DEPTH = 16, 8  # of the Krylov space that is deflated: deep beats wide
 FINE = 4  # fine probes drawn at once; each half has a polynomial fitted on another half
-FIRST_STEPS, MORE_STEPS, MOST_STEPS = 8, 4, 60  # of a fine probe
+_FIRST_STEPS, _MORE_STEPS, _MOST_STEPS = 8, 4, 60  # of a fine probe
 COARSE_STEPS, LEAST, MOST_COARSE = 4, 8, 64  # steps of a coarse probe; at least and at most so many at once
-DEGREE = 2 * COARSE_STEPS - 1
-LOCK_SHARE, GAP_SHARE = 0.1, 0.3  # parts of the tolerance that the bounds may take
-EPS = 1e-12  # relative error allowed for in what float64 products give
+_DEGREE = 2 * COARSE_STEPS - 1
+_LOCK_SHARE, _GAP_SHARE = 0.1, 0.3  # parts of the tolerance that the bounds may take
+_EPS = 1e-12  # relative error allowed for in what float64 products give
 ROUNDING = 8 * torch.finfo(torch.float32).eps  # relative error allowed for in what float32 products give
 NOISE = torch.finfo(torch.float32).eps  # times ‖A‖_F / √n, the norm of the rounding errors of A
 MARGIN = 1.1  # few steps find the largest eigenvalue of B up to some per cent
-REFINED = 8  # Ritz vectors of the largest values, multiplied in float64
-VISIBLE = 10  # times its uncertainty, what must be left outside Q of ‖A‖²_F to be used
-BUDGET = 1.5  # products per sample beyond which exact eigenvalues are cheaper
+_REFINED = 8  # Ritz vectors of the largest values, multiplied in float64
+_VISIBLE = 10  # times its uncertainty, what must be left outside Q of ‖A‖²_F to be used
+_BUDGET = 1.5  # products per sample beyond which exact eigenvalues are cheaper
 
 
 @dataclass(frozen=True)
@@ -127,18 +127,18 @@ class Deflated:
     unsure: list[float]
 
 
-def deflate(operator: Operator, f: Functional, start: torch.Tensor, tolerance: float) -> Deflated:
+def _deflate(operator: Operator, f: Functional, start: torch.Tensor, tolerance: float) -> Deflated:
     """Locks the Ritz vectors of a block Krylov space whose bounds are within a part of the tolerance (bits)."""
     values, vectors, residuals = ritz_pairs(operator.product, start, DEPTH)
-    refined = vectors[:REFINED]
+    refined = vectors[:_REFINED]
     images = operator.product(refined)
-    values[:REFINED] = (refined * images).sum(1)
-    residuals[:REFINED] = (images - values[:REFINED, None] * refined).norm(dim=1)
+    values[:_REFINED] = (refined * images).sum(1)
+    residuals[:_REFINED] = (images - values[:_REFINED, None] * refined).norm(dim=1)
     values = values.clamp(min=1e-300)
     square = operator.square
     low, high = f.pair_bounds(values, residuals, min(1.0, math.sqrt(square or 1.0)))
     order = torch.argsort(high - low)
-    fits = torch.cumsum((high - low)[order], 0) * f.slope(values) <= LOCK_SHARE * tolerance
+    fits = torch.cumsum((high - low)[order], 0) * f.slope(values) <= _LOCK_SHARE * tolerance
     locked = order[fits]
     free = operator.n - len(locked)
     # ‖A‖²_F less the block of Q and the two beside it.
@@ -146,8 +146,8 @@ def deflate(operator: Operator, f: Functional, start: torch.Tensor, tolerance: f
     moments, unsure = [float(free)], [0.0]
     for whole, taken in zip((1.0, square), inside, strict=True):
         left = -1.0 if whole is None else whole - float(taken.sum())
-        doubt = ROUNDING * float(taken[locked >= REFINED].sum()) + EPS * float(taken.sum())
-        if len(moments) == 2 and left <= VISIBLE * doubt:
+        doubt = ROUNDING * float(taken[locked >= _REFINED].sum()) + _EPS * float(taken.sum())
+        if len(moments) == 2 and left <= _VISIBLE * doubt:
             break
         moments.append(max(left, 0.0))
         unsure.append(doubt)
@@ -193,7 +193,7 @@ class Estimate:
         """Deflates, then draws probes until the tolerance is met or exact is cheaper."""
         block = min(BLOCK, self.operator.n // (2 * DEPTH))
         start = self._normal(block).to(self.operator.like.dtype)
-        self.deflated = deflate(self.operator, self.f, start, self.tolerance)
+        self.deflated = _deflate(self.operator, self.f, start, self.tolerance)
         self.locked = self.deflated.locked.to(self.operator.like.dtype)
         self.products = block * DEPTH
         self._draw_fine()
@@ -201,7 +201,7 @@ class Estimate:
             found, (fine, coarse) = self._interval()
             if found.halfwidth <= self.tolerance:
                 return found
-            if self.products + fine * self.steps + coarse * COARSE_STEPS > BUDGET * self.operator.n:
+            if self.products + fine * self.steps + coarse * COARSE_STEPS > _BUDGET * self.operator.n:
                 if self.operator.exact:
                     return Interval.of_exact(self.operator.exact())
                 if self.coarse:
@@ -224,7 +224,7 @@ class Estimate:
         return (starts / starts.norm(dim=1, keepdim=True)).to(self.operator.like.dtype)
 
     def _coarse(self, starts: torch.Tensor) -> Rule:
-        """Rules in B = P A P, exact for polynomials up to `DEGREE`."""
+        """Rules in B = P A P, exact for polynomials up to `_DEGREE`."""
 
         def projected(x: torch.Tensor) -> torch.Tensor:
             image = self.operator.product(x)
@@ -236,13 +236,13 @@ class Estimate:
         return lanczos.gauss()
 
     def _draw_fine(self) -> None:
-        starts, most = self._starts(FINE), min(MOST_STEPS, self.operator.n - 1)
+        starts, most = self._starts(FINE), min(_MOST_STEPS, self.operator.n - 1)
         lanczos = ProbeLanczos(self.operator.product, starts)
         # The signs of the derivatives that make the bounds alternate from order α on.
-        first = max(FIRST_STEPS, math.ceil(self.f.alpha / 2) + 1)
+        first = max(_FIRST_STEPS, math.ceil(self.f.alpha / 2) + 1)
         lanczos.advance(min(self.steps or first, most))
-        while not self.steps and lanczos.steps < most and self._gap(lanczos) > GAP_SHARE * self.tolerance:
-            lanczos.advance(MORE_STEPS)
+        while not self.steps and lanczos.steps < most and self._gap(lanczos) > _GAP_SHARE * self.tolerance:
+            lanczos.advance(_MORE_STEPS)
         self.steps = lanczos.steps
         self.products += FINE * self.steps
         rules = (rule.split(FINE // 2) for rule in (lanczos.gauss(), lanczos.radau(), self._coarse(starts)))
@@ -267,7 +267,7 @@ class Estimate:
         scale = MARGIN * max(float(half.coarse.nodes.max()) for half in self.fine) or 1.0
         seen = [half.gauss.up_to(scale) for half in self.fine]
         # Every half batch is served by another one: the first by the second, all others by the first.
-        first, second = (Polynomial.fit(self.f, [rule], DEGREE, scale) for rule in seen[:2])
+        first, second = (Polynomial.fit(self.f, [rule], _DEGREE, scale) for rule in seen[:2])
         served = [second] + [first] * (len(seen) - 1)
         mean = Polynomial(np.mean([p.coefficients for p in served], axis=0), scale)
         known = Polynomial.fit(mean, seen, len(self.deflated.moments) - 1, scale)

@@ -13,7 +13,7 @@ from infoplane.errors import InfoplaneError
 from infoplane.runfile import Probe
 from infoplane.targets import Target
 
-BATCH_SEED = 0
+_BATCH_SEED = 0
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Batches:
         n = len(labels)
         if self.size >= n:
             raise InfoplaneError(f"batches of {self.size} need a larger probe than {n} samples; lower `batch_size`")
-        rng = np.random.default_rng(BATCH_SEED)
+        rng = np.random.default_rng(_BATCH_SEED)
         if self.count * self.size <= n:
             order = stratified_order(labels, rng)
             return [np.sort(order[i * self.size : (i + 1) * self.size]) for i in range(self.count)]

@@ -44,9 +44,9 @@ from infoplane.kernels import Bandwidth, distance_gram, squared_distances
 from infoplane.runfile import Run, opened
 
 PAIRS = 100
-PAIR_SEED = 0
-KEPT_GRAMS = 64
-EMPTY = dict.fromkeys(
+_PAIR_SEED = 0
+_KEPT_GRAMS = 64
+_EMPTY = dict.fromkeys(
     (
         *("redundancy_synergy", "redundancy_synergy_se", "weighted_nonredundant", "weighted_nonredundant_se"),
         *("S_maps", "total_correlation", "I_X_maps"),
@@ -132,7 +132,7 @@ def _rows(run: Run, parts: list[Part], item: Item) -> list[dict[str, Any]]:
     for part in parts:
         assert isinstance(part.estimator, Renyi)
         view = whole.batch(part.batch, part.members)
-        found = {"maps": 0, "pairs": 0, **EMPTY}
+        found = {"maps": 0, "pairs": 0, **_EMPTY}
         if not view.trouble:
             found = map_interaction(
                 part.estimator.input_gram().numpy(),
@@ -154,7 +154,7 @@ def map_interaction(
     *,
     alpha: float = 1.0,
     pairs: int = PAIRS,
-    seed: int = PAIR_SEED,
+    seed: int = _PAIR_SEED,
 ) -> dict[str, float]:
     """The quantities of this module for one layer.
 
@@ -172,9 +172,9 @@ def map_interaction(
     grams = _map_grams(activations, bandwidth)
     maps = len(grams)
     if maps < 2:
-        return {"maps": maps, "pairs": 0, **EMPTY}
+        return {"maps": maps, "pairs": 0, **_EMPTY}
     entropy_x = float(renyi_entropy(gram_x, alpha))
-    gram = functools.lru_cache(KEPT_GRAMS)(lambda i: grams[i]())
+    gram = functools.lru_cache(_KEPT_GRAMS)(lambda i: grams[i]())
 
     def entropies(*members: NDArray) -> tuple[float, float]:
         """S of the maps, and their information about X."""
@@ -213,7 +213,7 @@ def _gram(channel: torch.Tensor, sigma: float) -> NDArray:
     return distance_gram(_distances(channel), sigma)
 
 
-def sampled_pairs(count: int, most: int, seed: int = PAIR_SEED) -> tuple[NDArray, NDArray]:
+def sampled_pairs(count: int, most: int, seed: int = _PAIR_SEED) -> tuple[NDArray, NDArray]:
     """Pairs i < j of `count` things: all of them, or a random sample without replacement.
 
     Returns:

@@ -46,7 +46,7 @@ from infoplane.runfile import Probe
 
 # Distances kept as float32 leave spurious coordinates of about this relative variance.
 ROUNDING = 1e-6
-OUTLIER = 0.5  # share of the variance that one sample may have
+_OUTLIER = 0.5  # share of the variance that one sample may have
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class Gaussian(LayerEstimator):
             return self.row("outlier")
 
         def i_xt(order: NDArray) -> float:
-            return gaussian_information(standardised(self.inputs[order]), layer)
+            return gaussian_information(_standardised(self.inputs[order]), layer)
 
         return self.row(i_xt=i_xt if self.inputs.size else math.nan, i_ty=self._with_target(layer))
 
@@ -94,7 +94,7 @@ class Gaussian(LayerEstimator):
             whole = _log_det(covariance.matrix)
             return lambda order: whole - _log_det(covariance.within(layer, labels[order]))
         values = self.values
-        return lambda order: gaussian_information(layer, standardised(values[order])) if values.size else 0.0
+        return lambda order: gaussian_information(layer, _standardised(values[order])) if values.size else 0.0
 
 
 @dataclass(frozen=True)
@@ -133,10 +133,10 @@ def coordinates(square: NDArray) -> NDArray:
     factor, pivots, rank, _ = dpstrf(gram, tol=tolerance, lower=1)
     points = np.empty((len(gram), rank))
     points[pivots - 1] = np.tril(factor)[:, :rank]
-    return standardised(points) if rank and points.any() else points[:, :0]
+    return _standardised(points) if rank and points.any() else points[:, :0]
 
 
-def standardised(points: NDArray) -> NDArray:
+def _standardised(points: NDArray) -> NDArray:
     """Points (n, p) centred and scaled to mean variance 1, all features by one number."""
     centre = points - points.mean(axis=0)
     scale = np.sqrt(np.square(centre).mean()) if centre.size else 0.0
@@ -146,7 +146,7 @@ def standardised(points: NDArray) -> NDArray:
 def has_outlier(points: NDArray | None) -> bool:
     """Whether one sample has more than half of the variance of centred points, (n, p)."""
     norms = np.zeros(0) if points is None else np.square(points).sum(axis=1)
-    return bool(norms.any() and norms.max() > OUTLIER * norms.sum())
+    return bool(norms.any() and norms.max() > _OUTLIER * norms.sum())
 
 
 def centred(matrix: NDArray) -> NDArray:

@@ -42,7 +42,7 @@ from infoplane.estimators.registry import default
 from infoplane.runfile import Probe, Run
 
 LN2 = float(np.log(2))
-TIE_SEED, TIE_DRAWS = 0, 4  # a mean over draws, as one adds a few hundredths of a bit of noise
+_TIE_SEED, _TIE_DRAWS = 0, 4  # a mean over draws, as one adds a few hundredths of a bit of noise
 
 
 @dataclass(frozen=True)
@@ -209,5 +209,5 @@ def _places(distances: NDArray, radius: NDArray, rows: NDArray, seed: int) -> It
     outside[np.arange(len(rows)), rows] = -1.0
     tied = near == edge
     tied[np.arange(len(rows)), rows] = False
-    for noise in np.random.default_rng([TIE_SEED, seed]).random((TIE_DRAWS, len(distances))):
+    for noise in np.random.default_rng([_TIE_SEED, seed]).random((_TIE_DRAWS, len(distances))):
         yield np.where(tied, np.abs(noise[rows, None] - noise), outside)

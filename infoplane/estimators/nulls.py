@@ -20,14 +20,14 @@ from scipy.special import stdtrit
 
 from infoplane.condensed import input_numbers
 
-PERMUTATION_SEED = 0
+_PERMUTATION_SEED = 0
 NULL_DEVIATIONS = 2.0
-CHANCE = 0.05
-FEW, FEWER, MANY_SAMPLES = 4, 2, 500
+_CHANCE = 0.05
+_FEW, _FEWER, _MANY_SAMPLES = 4, 2, 500
 ROUNDING = 1e-9
 OK, AT_NULL = "ok", "at null"
 MEASURED = (OK, AT_NULL)
-NO_VALUE, INFINITE = "no value", "infinite"
+_NO_VALUE, _INFINITE = "no value", "infinite"
 Values = TypeVar("Values", float, pd.Series)
 
 
@@ -55,7 +55,7 @@ def chance_deviations(permutations: Any) -> Any:
     Args:
         permutations: A number or a column; below 2, the answer is NaN.
     """
-    return stdtrit(permutations - 1, 1 - CHANCE) * np.sqrt(1 + 1 / permutations)
+    return stdtrit(permutations - 1, 1 - _CHANCE) * np.sqrt(1 + 1 / permutations)
 
 
 def few_pairings(n: int) -> int:
@@ -63,7 +63,7 @@ def few_pairings(n: int) -> int:
 
     The more samples there are, the less pairings differ (benchmarks/nulls.md).
     """
-    return FEW if n < MANY_SAMPLES else FEWER
+    return _FEW if n < _MANY_SAMPLES else _FEWER
 
 
 def input_pairings(rows: pd.DataFrame) -> pd.Series:
@@ -90,9 +90,9 @@ def judged(row: Mapping[str, Any]) -> str:
     inputs = [row[name] for name in ("I_XT", "I_XT_null", "I_XT_null_std")]
     # The deviation of infinite nulls is NaN.
     if np.isinf([*inputs, *target]).any():
-        return INFINITE
+        return _INFINITE
     if np.isnan([inputs[0], *target]).any():
-        return NO_VALUE
+        return _NO_VALUE
     return AT_NULL if at_null(*target) else OK
 
 
@@ -102,7 +102,7 @@ def measured(statuses: pd.Series) -> pd.Series:
 
 
 def pairings(
-    distances: NDArray, count: int, values: NDArray | None = None, seed: int = PERMUTATION_SEED
+    distances: NDArray, count: int, values: NDArray | None = None, seed: int = _PERMUTATION_SEED
 ) -> list[NDArray]:
     """Permutations of which sample is paired with which target; copies of an input stay together.
 

@@ -39,7 +39,7 @@ from infoplane.execution import QUIET, Execution
 from infoplane.provenance import versions
 from infoplane.runfile import Run, beside, opened
 
-SNAPSHOTS = 5  # so many by default, from the first to the last
+_SNAPSHOTS = 5  # so many by default, from the first to the last
 STACKED_BYTES = 2**26  # products of Gram matrices that are solved in one call
 WORDS = frozenset(
     {
@@ -156,7 +156,7 @@ def _snapshots(run: Run, steps: Sequence[int] | None) -> list[int]:
     if not run.snapshots:
         raise InfoplaneError(f"{run.path} holds no finished snapshot yet")
     if steps is None:
-        return sorted({*np.linspace(0, len(run.snapshots) - 1, SNAPSHOTS).round().astype(int).tolist()})
+        return sorted({*np.linspace(0, len(run.snapshots) - 1, _SNAPSHOTS).round().astype(int).tolist()})
     numbers = {snapshot.step: index for index, snapshot in enumerate(run.snapshots)}
     absent = [step for step in steps if step not in numbers]
     if absent:

@@ -59,9 +59,9 @@ from infoplane.kernels import (
 from infoplane.runfile import Probe, Run
 
 SHARE_X, SHARE_T = 0.2, 0.4  # of the tolerance; what they leave is for the joint entropies
-MOST_KEPT = 4  # pairings whose exponents are kept
-SEED_X, SEED_T, SEED_XT, SEED_TY = range(4)
-SEED_Y, SEED_NULL = 2**20, 2**21  # from SEED_TY and SEED_NULL on they count permutations
+_MOST_KEPT = 4  # pairings whose exponents are kept
+_SEED_X, _SEED_T, _SEED_XT, _SEED_TY = range(4)
+_SEED_Y, _SEED_NULL = 2**20, 2**21  # from _SEED_TY and _SEED_NULL on they count permutations
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class RenyiSettings(EstimatorSettings):
         kernel: "tensor", one Gaussian over a whole layer; "multivariate", the Hadamard product of one Gaussian per
             channel, each with its own bandwidth (needs recorded activations); or "nested", the Hadamard product of
             the Gaussians of a layer and of all after it, under which no layer gains information at α = 1
-            (`nested_distances`).
+            (`_nested_distances`).
         bandwidth: Rule for the layers.
         scope: "snapshot", the rule applied at each snapshot; "final", the bandwidth of the last snapshot at all
             of them; "shared", one multiple of the median distance for all layers of a snapshot (the geometric
@@ -182,7 +182,7 @@ class Renyi(LayerEstimator):
         self.entropy_y = self._known_y.value
 
     def _input_entropy(self, gram: torch.Tensor) -> Interval:
-        return self.solver.entropy(gram, SHARE_X * self.settings.tolerance, SEED_X)
+        return self.solver.entropy(gram, SHARE_X * self.settings.tolerance, _SEED_X)
 
     def _input_entropy_in(self, order: NDArray) -> Interval:
         """S(X) in an order of the samples: another one where some stand several times in it and others never."""
@@ -197,7 +197,7 @@ class Renyi(LayerEstimator):
         if self.labels is not None:
             return Interval.of_exact(class_entropy(self.labels, self.settings.alpha))
         self.sigma_y = self.target_sigma(self.target_distances(), self.settings.target_bandwidth, source)
-        return self.solver.entropy(self.target_gram(), SHARE_X * self.settings.tolerance, SEED_Y)
+        return self.solver.entropy(self.target_gram(), SHARE_X * self.settings.tolerance, _SEED_Y)
 
     def _entropy_of_order(self, order: NDArray) -> Interval:
         """S(Y) in an order of the samples: another one where some stand several times in it and others never."""
@@ -208,7 +208,7 @@ class Renyi(LayerEstimator):
         key = order.tobytes()
         if key not in self._entropies_y:
             gram = self.solver.gram(self.target_distances(order), self.sigma_y)
-            self._entropies_y[key] = self.solver.entropy(gram, SHARE_X * self.settings.tolerance, SEED_Y)
+            self._entropies_y[key] = self.solver.entropy(gram, SHARE_X * self.settings.tolerance, _SEED_Y)
         return self._entropies_y[key]
 
     def input_gram(self) -> torch.Tensor:
@@ -253,7 +253,7 @@ class Renyi(LayerEstimator):
         if self.settings.kernel == "multivariate":
             sigma, distances = 1.0, channel_distances(view.activations, self.settings.bandwidth)
         elif self.settings.kernel == "nested":
-            sigma, distances = 1.0, nested_distances([view, *view.deeper], self._sigma)
+            sigma, distances = 1.0, _nested_distances([view, *view.deeper], self._sigma)
         else:
             sigma, distances = self._sigma(view) if told is None else told, view.distances
         view.spare()
@@ -273,11 +273,11 @@ class Renyi(LayerEstimator):
             left, null = 0.0, self._null_at_once(gram, self._inputs, s_t)
             *null_ty, i_ty = self._with_target(gram, s_t, left)
         else:
-            s_t = self.solver.entropy(gram, SHARE_T * tolerance, SEED_T)
+            s_t = self.solver.entropy(gram, SHARE_T * tolerance, _SEED_T)
             left = tolerance - s_t.halfwidth
             *null_ty, i_ty = self._with_target(gram, s_t, left)
             multiply_kernel(gram, self._input_distances, self.sigma_x)
-            joint = self.solver.entropy(gram, left - self.entropy_x.halfwidth, SEED_XT)
+            joint = self.solver.entropy(gram, left - self.entropy_x.halfwidth, _SEED_XT)
             del gram
             null = self._null_of_inputs(distances, sigma, s_t, left)
         i_xt = combine([self.entropy_x, s_t, joint], [1, 1, -1])
@@ -303,9 +303,9 @@ class Renyi(LayerEstimator):
         rooms = [left - s_y.halfwidth for s_y in entropies]
         if self.labels is not None:
             labelings, partitions = self._labelings
-            joints = self.solver.class_joint_entropies(gram, labelings, rooms, SEED_TY, partitions)
+            joints = self.solver.class_joint_entropies(gram, labelings, rooms, _SEED_TY, partitions)
         else:
-            each = enumerate(zip(orders, rooms, strict=True), SEED_TY)
+            each = enumerate(zip(orders, rooms, strict=True), _SEED_TY)
             joints = [self._joint_entropy(gram, order, room, seed) for seed, (order, room) in each]
         return [combine([s_t, s_y, joint], [1, 1, -1]) for s_y, joint in zip(entropies, joints, strict=True)]
 
@@ -341,7 +341,7 @@ class Renyi(LayerEstimator):
         def joint(number: int) -> float:
             gram = exponent_gram(own + self._paired_exponents(number), self.solver.place)
             room = left - self._entropies_x[number].halfwidth
-            return rough.entropy(gram, room, SEED_NULL + number).value
+            return rough.entropy(gram, room, _SEED_NULL + number).value
 
         return [s_x.value + s_t.value - joint(number) for number, s_x in enumerate(self._entropies_x)]
 
@@ -354,13 +354,13 @@ class Renyi(LayerEstimator):
         if number not in self._exponents:
             order = self.input_orders[number]
             made = exponents(self._input_distances, self.sigma_x, order, self._null_dtype)
-            if len(self.input_orders) > MOST_KEPT:
+            if len(self.input_orders) > _MOST_KEPT:
                 return made
             self._exponents[number] = made
         return self._exponents[number]
 
 
-def nested_distances(views: Sequence[LayerView], sigma: Callable[[LayerView], float]) -> NDArray | None:
+def _nested_distances(views: Sequence[LayerView], sigma: Callable[[LayerView], float]) -> NDArray | None:
     """Distances under which one Gaussian of σ = 1 is the product of the kernels of a layer and of all after it.
 
     d² = Σ_m d_m² / σ_m² over the layers m = l … L. So T_l under this kernel holds T_{l+1} under its own as a part,

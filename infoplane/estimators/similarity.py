@@ -31,11 +31,11 @@ from infoplane.estimators.gaussian import centred
 from infoplane.execution import QUIET, Execution
 from infoplane.runfile import Run, Snapshot, open_runs, opened
 
-VARIANCE = 0.99
+_VARIANCE = 0.99
 OK, NOT_RECORDED = "ok", "not recorded"
 
 
-def u_centred(square: NDArray) -> NDArray:
+def _u_centred(square: NDArray) -> NDArray:
     """The linear kernel centred so that ⟨K, L⟩ / (n (n−3)) is the unbiased estimate of HSIC.
 
     Args:
@@ -62,10 +62,10 @@ def linear_cka(a: NDArray, b: NDArray) -> float:
     Returns:
         Between −1 and 1, 1 if they are alike; NaN if one is constant.
     """
-    return _cosine(u_centred(a), u_centred(b))
+    return _cosine(_u_centred(a), _u_centred(b))
 
 
-def principal(square: NDArray, variance: float = VARIANCE) -> NDArray:
+def principal(square: NDArray, variance: float = _VARIANCE) -> NDArray:
     """The principal components that hold so much of the variance.
 
     Args:
@@ -84,7 +84,7 @@ def principal(square: NDArray, variance: float = VARIANCE) -> NDArray:
     return vectors[:, ::-1][:, :kept]
 
 
-def svcca(a: NDArray, b: NDArray, variance: float = VARIANCE) -> float:
+def svcca(a: NDArray, b: NDArray, variance: float = _VARIANCE) -> float:
     """SVCCA of two representations.
 
     Args:
@@ -200,7 +200,7 @@ def _similarities(run: Run, layer: str, cuts: Sequence[NDArray]) -> Iterator[dic
 def _prepared(snapshot: Snapshot, layer: str, cuts: Sequence[NDArray]) -> list[tuple[NDArray, NDArray]]:
     square = squareform(snapshot.distances(layer))
     parts = (square[np.ix_(members, members)] for members in cuts)
-    return [(u_centred(part), principal(part)) for part in parts]
+    return [(_u_centred(part), principal(part)) for part in parts]
 
 
 def _trouble(snapshot: Snapshot, layer: str) -> str:

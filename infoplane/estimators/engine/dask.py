@@ -145,7 +145,7 @@ class Cluster:
         """
         steps = run.snapshots
         results = self.map(
-            perform,
+            _perform,
             {item: (item, extra) for item, extra in tasks.items()},
             lambda item: f"layer '{item[1]}' at step {steps[item[0]].step} of {run.path}",
             key=label,
@@ -310,7 +310,7 @@ def _within(seconds: float, ask: Callable[[], T]) -> T:
 _thread = threading.local()
 
 
-def perform(item: Item, extra: Any, *, assignment: Assignment, work: Work) -> Any:
+def _perform(item: Item, extra: Any, *, assignment: Assignment, work: Work) -> Any:
     """One task, on a worker: `work` on one layer at one snapshot of a run."""
     # The threads of the worker are the parallelism; OpenMP counts its own in each of them.
     if not hasattr(_thread, "limits"):

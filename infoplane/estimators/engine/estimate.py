@@ -27,7 +27,7 @@ from infoplane.execution import QUIET, Execution
 from infoplane.provenance import versions
 from infoplane.runfile import Run, beside, opened
 
-RUNS_AT_ONCE = 8
+_RUNS_AT_ONCE = 8
 WATCH_SECONDS = 10.0
 WORDS = frozenset(
     {
@@ -52,15 +52,15 @@ INTEGERS = frozenset(
     {"permutations", "batches", "batch_size", "batch", "n", "classes", "step", "depth", "features"}
 )
 # What the rows of a run are by the run itself, once it is known which they are.
-KNOWN = frozenset({"unit", "n", "classes", "depth", "features"})
+_KNOWN = frozenset({"unit", "n", "classes", "depth", "features"})
 # What tells one row from another.
-KEYS = (INTEGERS | WORDS | {"alpha", "tolerance", "input_permutations", "neighbours"}) - {"status"} - KNOWN
+KEYS = (INTEGERS | WORDS | {"alpha", "tolerance", "input_permutations", "neighbours"}) - {"status"} - _KNOWN
 # What a row with an estimate always has.
 VALUES = ("I_XT", "I_TY", "I_TY_null", "I_TY_null_std", "I_TY_corrected")
 # What every row has, be it empty.
 DUE = INTEGERS | {"epoch", "layer", "status", "repeats", *QUANTITIES, *VALUES}
 # What stands for columns that tables once did not have.
-OF_BEFORE = {"target": MAIN, **dict.fromkeys(("I_XT_null", "I_XT_null_std", "I_XT_corrected"), math.nan)}
+_OF_BEFORE = {"target": MAIN, **dict.fromkeys(("I_XT_null", "I_XT_null_std", "I_XT_corrected"), math.nan)}
 
 
 def estimates_path(run: Path) -> Path:
@@ -98,7 +98,7 @@ def estimate_runs(
     from infoplane.estimators.engine.dask import connected
 
     # Each run waits for its results in a thread of its own, so that the last ones of a run leave no worker idle.
-    with connected(execution.scheduler, execution) as cluster, ThreadPoolExecutor(RUNS_AT_ONCE) as threads:
+    with connected(execution.scheduler, execution) as cluster, ThreadPoolExecutor(_RUNS_AT_ONCE) as threads:
         tables = {
             run: threads.submit(estimate_run, run, settings, batches, last=last, pool=cluster)
             for run in dict.fromkeys(runs)
@@ -193,7 +193,7 @@ def _missing(run: Run, done: pd.DataFrame, wanted: Iterable[int], batches: Batch
 def _stored(run: Run) -> StoredTable:
     version, sound = versions().get("infoplane", ""), partial(sound_rows, run)
     path = estimates_path(run.path)
-    return StoredTable(path, run.run_id, version, WORDS, INTEGERS, DUE, KEYS, sound, OF_BEFORE)
+    return StoredTable(path, run.run_id, version, WORDS, INTEGERS, DUE, KEYS, sound, _OF_BEFORE)
 
 
 def sound_rows(run: Run, table: pd.DataFrame) -> pd.Series:

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 # Arrays (n, n) of float64 that one layer takes at once: distances of X and T, Gram matrix, the solver's copy.
-SQUARES = 3
+_SQUARES = 3
 CGROUP = Path("/sys/fs/cgroup")
 MEMINFO = Path("/proc/meminfo")
 
@@ -22,7 +22,7 @@ def side_by_side(n: int, cores: int) -> int:
     Returns:
         At least 1: memory that does not suffice for one is left to the system to refuse.
     """
-    return int(max(1, min(cores, available_memory() // (8 * SQUARES * n**2))))
+    return int(max(1, min(cores, available_memory() // (8 * _SQUARES * n**2))))
 
 
 def available_memory() -> float:

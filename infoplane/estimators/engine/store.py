@@ -28,8 +28,8 @@ from infoplane.files import drafts, hold, reason, refuse_no_file, without_quotes
 logger = logging.getLogger(__name__)
 
 SAVE_SECONDS = 20.0  # of work that an end of the process costs at most
-LOCK_SECONDS = 60.0  # others hold the lock while they read and write a table
-NO_TEXT = "\ufffd"  # what stands for bytes that are none
+_LOCK_SECONDS = 60.0  # others hold the lock while they read and write a table
+_NO_TEXT = "\ufffd"  # what stands for bytes that are none
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class StoredTable:
         if not any(rows):
             return pd.DataFrame()
         header = rows[0]
-        whole = [row for row in rows[1:] if len(row) == len(header) and NO_TEXT not in "".join(row)]
+        whole = [row for row in rows[1:] if len(row) == len(header) and _NO_TEXT not in "".join(row)]
         if not {"run_id", "version"} <= set(header) or len(set(header)) < len(header):
             raise InfoplaneError(f"{self.path} is no table of estimates; delete it and estimate again")
         if not set(header) >= self.due:
@@ -126,7 +126,7 @@ class StoredTable:
         """
         path = self.path
         try:
-            lock = hold(path, LOCK_SECONDS)
+            lock = hold(path, _LOCK_SECONDS)
             try:
                 whole = self._joined(new)
                 with drafts(path) as [draft]:
