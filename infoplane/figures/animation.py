@@ -25,9 +25,9 @@ from infoplane.words import label
 
 FORMATS = (".gif", ".mp4")
 WIDTH, HEIGHT, DPI = 4.8, 2.9, 200
-FRAMES_PER_SECOND = 6
+_FRAMES_PER_SECOND = 6
 # The last frame stays for so long before the film starts again.
-HOLD = 2 * FRAMES_PER_SECOND
+HOLD = 2 * _FRAMES_PER_SECOND
 TRAIL = 8
 
 
@@ -81,7 +81,7 @@ def animated_plane(plane: Plane) -> FuncAnimation:
         return [time, *artists, *names]
 
     return FuncAnimation(
-        figure, draw, frames=len(steps) + HOLD, interval=1000 / FRAMES_PER_SECOND, init_func=lambda: []
+        figure, draw, frames=len(steps) + HOLD, interval=1000 / _FRAMES_PER_SECOND, init_func=lambda: []
     )
 
 
@@ -100,10 +100,10 @@ def film_writer(path: Path, force: bool = False) -> AbstractMovieWriter:
         raise InfoplaneError(f"{path.name}: an animation is written as {' or '.join(FORMATS)}")
     refuse_foreign(path, force=force)
     if path.suffix == ".gif":
-        return _GifWriter(fps=FRAMES_PER_SECOND)
+        return _GifWriter(fps=_FRAMES_PER_SECOND)
     if not FFMpegWriter.isAvailable():
         raise InfoplaneError("MP4 needs the program ffmpeg, which was not found; install it or take GIF")
-    return FFMpegWriter(fps=FRAMES_PER_SECOND, metadata={"comment": MARK})
+    return FFMpegWriter(fps=_FRAMES_PER_SECOND, metadata={"comment": MARK})
 
 
 def save_animation(animation: FuncAnimation, path: Path, force: bool = False) -> Path:

@@ -31,8 +31,8 @@ try:
 except ImportError:
     raise InfoplaneError('a page needs Plotly; install it: pip install "infoplane[page]"') from None
 
-VIEWS = ("corrected", "raw")
-SYMBOLS = (
+_VIEWS = ("corrected", "raw")
+_SYMBOLS = (
     *("circle", "square", "triangle-up", "diamond", "triangle-down", "pentagon", "cross", "triangle-left", "x"),
     *("hexagon", "triangle-right", "star-diamond", "star", "octagon", "hexagram"),
 )
@@ -59,7 +59,7 @@ def looks_of(planes: Sequence[Plane]) -> dict[str, Look]:
     """The looks of the layers of all planes by name, from the input to the output; equal names look alike."""
     names = list(dict.fromkeys(name for plane in planes for name in plane.layers))
     return {
-        name: Look(to_hex(colour), SYMBOLS[place % len(SYMBOLS)])
+        name: Look(to_hex(colour), _SYMBOLS[place % len(_SYMBOLS)])
         for place, (name, colour) in enumerate(zip(names, shades(len(names)), strict=True))
     }
 
@@ -82,14 +82,14 @@ def plane_figure(planes: Sequence[Plane], place: int, looks: dict[str, Look]) ->
     """
     plane, traces = planes[place], []
     for part in ("way", "trail", "now"):
-        for view in VIEWS:
+        for view in _VIEWS:
             for name, rows in _layers(plane.table):
                 traces.append(_WAYS[part](rows, axes_of(plane, view), looks[name], _meta(name, view, part)))
     traces += [*_limit_lines(planes, plane)]
     figure = go.Figure(traces, _layout(_PLANE_HEIGHT))
     first = planes[0].table
     views = {}
-    for view in VIEWS:
+    for view in _VIEWS:
         x, y = axes_of(planes[0], view)
         views[view] = {
             "xaxis": {"title": {"text": label(x, first)}, "range": _range(planes, view, 0)},
@@ -106,7 +106,7 @@ def curves_figure(planes: Sequence[Plane], place: int, looks: dict[str, Look]) -
     figure = make_subplots(rows=count, shared_xaxes=True, vertical_spacing=0.16 / count)
     norm, ticks = time_norm(_steps(planes)), time_ticks(_steps(planes))[0]
     for row in (1, 2):
-        for view in VIEWS:
+        for view in _VIEWS:
             column = axes_of(plane, view)[row - 1]
             for name, rows in _layers(plane.table):
                 figure.add_traces(_curve(rows, column, norm, looks[name], name, view), rows=row, cols=1)
@@ -116,8 +116,8 @@ def curves_figure(planes: Sequence[Plane], place: int, looks: dict[str, Look]) -
     figure.update_xaxes(_frame() | {"tickvals": _places(norm, ticks), "ticktext": [tick_label(t) for t in ticks]})
     figure.update_xaxes(title="training step", row=count, col=1)
     figure.update_yaxes(_frame())
-    views: dict[str, Any] = {view: {} for view in VIEWS}
-    for view in VIEWS:
+    views: dict[str, Any] = {view: {} for view in _VIEWS}
+    for view in _VIEWS:
         for axis in (0, 1):
             name = axes_of(planes[0], view)[axis]
             title = label(name, planes[0].table)

@@ -20,7 +20,7 @@ from infoplane.figures.parts.layers import (
 from infoplane.figures.parts.style import layers_of, style
 from infoplane.words import label, settings_text
 
-PLANE = ("redundancy_synergy", "weighted_nonredundant")
+_PLANE = ("redundancy_synergy", "weighted_nonredundant")
 
 
 @style()
@@ -42,15 +42,15 @@ def modified_plane(table: pd.DataFrame, caption: str | None = None) -> Figure:
         InfoplaneError: If the table is empty, or no layer has two usable feature maps at any step.
     """
     layers = layers_of(table)
-    if table[PLANE[0]].isna().all():
+    if table[_PLANE[0]].isna().all():
         raise InfoplaneError("nothing to draw: no layer has two usable feature maps")
-    entries = shape_entries(layers, PLANE[0])
+    entries = shape_entries(layers, _PLANE[0])
     figure, body = canvas(COLUMN, 2.5, caption, partial(modified_plane_caption, table), entries)
     axes = body.subplots()
     norm = time_norm(table["step"])
     for layer in layers:
-        trajectory(axes, layer, PLANE, norm)
-    axes.set(xlabel=label(PLANE[0]), ylabel=label(PLANE[1]).replace(" information", "\ninformation"))
+        trajectory(axes, layer, _PLANE, norm)
+    axes.set(xlabel=label(_PLANE[0]), ylabel=label(_PLANE[1]).replace(" information", "\ninformation"))
     axes.margins(x=0.08, y=0.1)
     low, high = axes.get_xlim()
     if low - 0.25 * (high - low) <= 0:
@@ -60,7 +60,7 @@ def modified_plane(table: pd.DataFrame, caption: str | None = None) -> Figure:
     # Labels are placed on the finished page: lay it out once, and leave it so.
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
-    name_layers(axes, layers, PLANE)
+    name_layers(axes, layers, _PLANE)
     return figure
 
 

@@ -27,7 +27,7 @@ from infoplane.figures.parts.style import GREY, SMALL, Layer, layers_of, style
 from infoplane.figures.parts.view import View
 from infoplane.words import label, target_limit
 
-ONE_PANEL = 4.0
+_ONE_PANEL = 4.0
 
 
 @style()
@@ -68,7 +68,7 @@ def information_plane(
         return _into(ax, table, layers, quantity, view, beside)
     entries = shape_entries(layers, "I_XT")
     shown = [_axes_of(table, name) for name in view.quantities(table, ("I_TY_corrected", "I_TY"))]
-    width, height = view.width or (DOUBLE_COLUMN if len(shown) > 1 else ONE_PANEL), view.height or 2.75
+    width, height = view.width or (DOUBLE_COLUMN if len(shown) > 1 else _ONE_PANEL), view.height or 2.75
     figure, body = canvas(width, height, caption, partial(plane_caption, table), entries)
     panels: list[Axes] = list(np.atleast_1d(body.subplots(1, len(shown))))
     for axes, columns in zip(panels, shown, strict=True):

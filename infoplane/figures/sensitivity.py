@@ -17,7 +17,7 @@ from infoplane.figures.parts.curves import curve_entries, draw_curve
 from infoplane.figures.parts.style import GREY, layers_of, style
 from infoplane.words import QUANTITIES, label, target_text
 
-AXES = {"bandwidth": "bandwidth (× median distance)", "n": "samples n", "alpha": "order α"}
+_AXES = {"bandwidth": "bandwidth (× median distance)", "n": "samples n", "alpha": "order α"}
 _SHOWN = ("I_XT", "I_TY")
 _LIMIT: dict[str, Any] = {"color": GREY, "linewidth": 0.7, "linestyle": (0, (4, 3)), "zorder": 0}
 
@@ -40,10 +40,10 @@ def sensitivity(table: pd.DataFrame, caption: str | None = None) -> Figure:
     Raises:
         InfoplaneError: If the table is empty, or is not of such a kind.
     """
-    if table.empty or not {*table["varied"]} <= {*AXES}:
+    if table.empty or not {*table["varied"]} <= {*_AXES}:
         raise InfoplaneError("nothing to draw: give a table of sensitivity_table")
     layers = layers_of(table)
-    varied = [name for name in AXES if (table["varied"] == name).any()]
+    varied = [name for name in _AXES if (table["varied"] == name).any()]
     figure, body = canvas(DOUBLE_COLUMN, 3.1, caption, partial(sensitivity_caption, table), curve_entries(layers))
     ratios = [0.6 if name == "alpha" else 1.0 for name in varied]
     grid = body.subplots(2, len(varied), squeeze=False, sharex="col", width_ratios=ratios)
@@ -108,4 +108,4 @@ def _choices(axes: Axes, name: str, values: list[float]) -> None:
         axes.set_xscale("log")
         axes.set_xticks(values, [f"{value:g}" for value in values])
         axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xlabel(AXES[name])
+    axes.set_xlabel(_AXES[name])

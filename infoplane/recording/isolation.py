@@ -27,7 +27,7 @@ from infoplane.errors import InfoplaneError
 @contextmanager
 def eval_mode(model: nn.Module) -> Iterator[None]:
     """Evaluation mode within the block; afterwards training flags and random state are as they were."""
-    with kept_random_state(model), _evaluating(model):
+    with _kept_random_state(model), _evaluating(model):
         yield
 
 
@@ -57,7 +57,7 @@ def _acts_on_mode(module: nn.Module) -> bool:
 
 
 @contextmanager
-def kept_random_state(model: nn.Module) -> Iterator[None]:
+def _kept_random_state(model: nn.Module) -> Iterator[None]:
     """The random state of torch (also on the network's GPUs), NumPy and Python is as before after the block."""
     tensors = [*model.parameters(), *model.buffers()]
     devices = sorted({tensor.device.index or 0 for tensor in tensors if tensor.is_cuda})
@@ -83,7 +83,7 @@ def undisturbed(model: nn.Module, *, gradients: bool = False, parameters: bool =
         parameters: Put back parameters too, for networks that write to them in `forward`.
     """
     with ExitStack() as stack:
-        stack.enter_context(kept_random_state(model))
+        stack.enter_context(_kept_random_state(model))
         if parameters:
             stack.enter_context(_kept_parameters(model))
         stack.enter_context(_kept_attributes(model))

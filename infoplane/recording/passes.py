@@ -18,10 +18,10 @@ from infoplane.recording.trace import IN, Trace, argument_names, plain, tensors_
 Change = Callable[[ExitStack, Mapping[str, nn.Module]], None]
 REDUCTIONS = ("flatten", "first", "last", "mean")
 # Arguments of attention layers that say which positions are padding (True).
-PADDED = ("src_key_padding_mask", "tgt_key_padding_mask", "key_padding_mask")
+_PADDED = ("src_key_padding_mask", "tgt_key_padding_mask", "key_padding_mask")
 KEPT = "attention_mask"
 # So many samples show whether rows come in the order of the samples.
-CHECKED_ROWS = 64
+_CHECKED_ROWS = 64
 
 
 class Passes:
@@ -42,7 +42,7 @@ class Passes:
         self.model, self.inputs, self.traced = model, inputs, traced
         self.batch_size, self.reduce = batch_size, reduce
         arguments = {name: argument_names(module) for name, module in traced.modules.items()}
-        self._masked = {name: names for name, names in arguments.items() if {*PADDED, KEPT} & {*names}}
+        self._masked = {name: names for name, names in arguments.items() if {*_PADDED, KEPT} & {*names}}
 
     def collect(self, layers: Sequence[Layer]) -> dict[str, Tensor]:
         """Values of some layers on the whole probe, each (n, *shape) real, on the network's device.
@@ -69,7 +69,7 @@ class Passes:
             InfoplaneError: The rows of a layer are those of other samples.
         """
         n = len(self.inputs)
-        rows = torch.linspace(0, n - 1, min(n, CHECKED_ROWS)).long()
+        rows = torch.linspace(0, n - 1, min(n, _CHECKED_ROWS)).long()
         order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))
         straight, turned = self.raw(layers, rows), self.raw(layers, rows[order])
         for name, values in straight.items():
@@ -97,7 +97,7 @@ class Passes:
                 change(stack, self.traced.modules)
             watched = [_Watched(stack, self.traced.modules[layer.port.module], layer) for layer in layers]
             padding = _Padding(stack, self.traced.modules, self._masked)
-            masks = {layer.name: kept_positions(self.inputs, self.traced, layer) for layer in layers}
+            masks = {layer.name: _kept_positions(self.inputs, self.traced, layer) for layer in layers}
             start = 0
             # Batches of nearly one size: none of a single sample is left over.
             for rows in samples.tensor_split(-(-len(samples) // self.batch_size)):
@@ -177,7 +177,7 @@ def reductions(layers: Sequence[Layer], reduce: str | Mapping[str, str]) -> dict
     return {name: how for name, how in named.items() if how != "flatten"}
 
 
-def kept_positions(inputs: Inputs, traced: Trace, layer: Layer) -> Tensor | None:
+def _kept_positions(inputs: Inputs, traced: Trace, layer: Layer) -> Tensor | None:
     """Which positions of token sequences are no padding, (n, positions) bool; None where nothing says so.
 
     An `attention_mask` among the inputs says so, else the padding index of the embedding that the tokens go into;
@@ -280,7 +280,7 @@ class _Padding:
             for name, mask in {**dict(zip(arguments, args, strict=False)), **kwargs}.items():
                 if not (isinstance(mask, Tensor) and mask.ndim == 2):
                     continue
-                if name in PADDED:
+                if name in _PADDED:
                     # A float mask of padding is added to the scores: −∞ where there is padding.
                     self._kept[module] = ~(mask < 0 if mask.is_floating_point() else mask.bool())
                 elif name == KEPT and not mask.is_floating_point() and mask.shape[0] != mask.shape[1]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from infoplane.recording.trace import IN, OUT, RESHAPING, Call, Node, Path
 
 # Operations that are linear in what they are given, and so no activation.
-LINEAR = RESHAPING | {
+_LINEAR = RESHAPING | {
     *("add", "sub", "rsub", "mul", "div", "neg", "mean", "sum", "slice", "select", "index", "index_select", "cat"),
     *(
         "stack",
@@ -43,8 +43,8 @@ LINEAR = RESHAPING | {
     ),
 }
 # Of two tensors that both carry data, these stay linear: sums, and what takes rows or lengths that were counted.
-SUMS = {"add", "sub", "cat", "stack", "copy", "index_put", "index_select", "_pack_padded_sequence"}
-SPELLED = {
+_SUMS = {"add", "sub", "cat", "stack", "copy", "index_put", "index_select", "_pack_padded_sequence"}
+_SPELLED = {
     "_prelu_kernel": "prelu",
     "_softmax": "softmax",
     "_log_softmax": "log_softmax",
@@ -151,7 +151,7 @@ def _surface(node: Node, around: set[Call]) -> tuple[Call, str, Path] | None:
 
 
 def _spelled(node: Node) -> str:
-    return SPELLED.get(node.op, node.op.strip("_").removesuffix("_forward"))
+    return _SPELLED.get(node.op, node.op.strip("_").removesuffix("_forward"))
 
 
 def _operations(region: Iterable[Node]) -> tuple[str, ...]:
@@ -161,4 +161,4 @@ def _operations(region: Iterable[Node]) -> tuple[str, ...]:
 
 
 def _is_linear(node: Node) -> bool:
-    return node.op in LINEAR and (len(node.sources) == 1 or node.op in SUMS)
+    return node.op in _LINEAR and (len(node.sources) == 1 or node.op in _SUMS)

@@ -37,10 +37,10 @@ from infoplane.targets import Target, as_target
 
 logger = logging.getLogger(__name__)
 
-KEEP = ("auto", "activations", "distances")
+_KEEP = ("auto", "activations", "distances")
 BUFFER_BYTES = 256 * 2**20
 # float32 keeps 7 digits: an offset of more than this many times the spread takes too many of them.
-LARGEST_OFFSET = 100.0
+_LARGEST_OFFSET = 100.0
 
 
 class Recorder(Closing):
@@ -133,8 +133,8 @@ class Recorder(Closing):
                 of another network or probe.
             RunFileError: The file exists, is being written, or cannot be written.
         """
-        if keep not in KEEP:
-            raise InfoplaneError(f"keep '{keep}': choose one of {', '.join(KEEP)}")
+        if keep not in _KEEP:
+            raise InfoplaneError(f"keep '{keep}': choose one of {', '.join(_KEEP)}")
         if batch_size < 1:
             raise InfoplaneError(f"batch_size must be at least 1, got {batch_size}")
         try:
@@ -142,7 +142,7 @@ class Recorder(Closing):
         except (TypeError, ValueError) as error:
             raise InfoplaneError(f"config must hold JSON values only ({error})") from None
         samples, main = _checked_probe(probe, target)
-        self.model = network_of(model)
+        self.model = _network_of(model)
         inputs = samples.inputs.bind(self.model)
         traced = trace(self.model, inputs.take(_different(inputs)), sequences=reduce != "flatten")
         self.layers = selected_of(traced, layers)
@@ -459,7 +459,7 @@ def _info(layer: Layer, reduced: str | None) -> LayerInfo:
     return LayerInfo(layer.name, tuple(shape), "; ".join(filter(None, notes)))
 
 
-def network_of(model: Any) -> nn.Module:
+def _network_of(model: Any) -> nn.Module:
     """The network inside the wrappers of torch.compile, data parallelism and weight averaging.
 
     Raises:
@@ -516,7 +516,7 @@ def _in_single_precision_if_it_holds(values: Tensor) -> Tensor:
     if values.dtype == torch.float64 or not values.is_floating_point():
         flat = values.to(torch.float64).reshape(len(values), -1)
         spread = (flat - flat.mean(0)).square().mean().sqrt()
-        if LARGEST_OFFSET * spread < flat.abs().max() < torch.finfo(torch.float32).max and spread > 0:
+        if _LARGEST_OFFSET * spread < flat.abs().max() < torch.finfo(torch.float32).max and spread > 0:
             return values.to(torch.float64)
     return values.to(torch.float32)
 

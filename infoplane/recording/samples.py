@@ -20,15 +20,15 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset
 
 from infoplane.errors import InfoplaneError
 
-ATTENTION_MASK = "attention_mask"
+_ATTENTION_MASK = "attention_mask"
 # In this order where a mapping holds both.
-LABEL_NAMES = ("labels", "label")
+_LABEL_NAMES = ("labels", "label")
 # How a network is called: parts one after another, parts by name, or all parts in one dict.
 POSITIONAL, KEYWORDS, WHOLE = "positional", "keywords", "whole"
 
-SHOWN = 4  # of several inputs in a message
+_SHOWN = 4  # of several inputs in a message
 
-COMPLEX = {torch.float16: torch.complex32, torch.float64: torch.complex128}
+_COMPLEX = {torch.float16: torch.complex32, torch.float64: torch.complex128}
 
 FORMS = (
     "a probe is (inputs, labels), a Dataset or DataLoader of such pairs, or a dict with the labels under 'labels' "
@@ -66,7 +66,7 @@ class Inputs:
     @property
     def mask(self) -> Tensor | None:
         """Which positions of the sequences hold something, (n, L) bool; None without an `attention_mask`."""
-        mask = self.parts.get(ATTENTION_MASK)
+        mask = self.parts.get(_ATTENTION_MASK)
         return mask != 0 if mask is not None and mask.ndim == 2 else None
 
     @property
@@ -76,7 +76,7 @@ class Inputs:
             return set()
 
         def is_mask(name: str, part: Tensor) -> bool:
-            called_so = "mask" in name and (name == ATTENTION_MASK or not _is_continuous(part))
+            called_so = "mask" in name and (name == _ATTENTION_MASK or not _is_continuous(part))
             return part.dtype == torch.bool or called_so
 
         found = {name for name, part in self.parts.items() if is_mask(name, part)}
@@ -169,7 +169,7 @@ def _is_continuous(part: Tensor) -> bool:
 def _cast(own: torch.dtype, wanted: torch.dtype | None) -> torch.dtype:
     if wanted is None or not (own.is_floating_point or own.is_complex):
         return own
-    return COMPLEX.get(wanted, torch.complex64) if own.is_complex else wanted
+    return _COMPLEX.get(wanted, torch.complex64) if own.is_complex else wanted
 
 
 def _takes_one_input(signature: inspect.Signature, names: Mapping[str, Any]) -> bool:
@@ -242,8 +242,8 @@ def _is_array(value: Any) -> bool:
 def _shapes(parts: Mapping[str, Tensor]) -> str:
     if len(parts) == 1:
         return str(tuple(next(iter(parts.values())).shape))
-    shown = [f"{name}: {tuple(part.shape)}" for name, part in itertools.islice(parts.items(), SHOWN)]
-    return ", ".join(shown) + (f", … {len(parts)} in all" if len(parts) > SHOWN else "")
+    shown = [f"{name}: {tuple(part.shape)}" for name, part in itertools.islice(parts.items(), _SHOWN)]
+    return ", ".join(shown) + (f", … {len(parts)} in all" if len(parts) > _SHOWN else "")
 
 
 def _tensor(value: Any, what: str) -> Tensor:
@@ -353,12 +353,12 @@ def _pair(data: Any, wanted: str) -> tuple[Any, Any]:
     """Inputs and labels of a pair or a mapping."""
     mapping = _mapping(data)
     if mapping is not None:
-        name = next((name for name in LABEL_NAMES if mapping.get(name) is not None), None)
+        name = next((name for name in _LABEL_NAMES if mapping.get(name) is not None), None)
         if name is None:
             raise InfoplaneError(
                 f"{wanted}; this dict has no 'labels' but {', '.join(map(str, mapping)) or 'nothing'}"
             )
-        return {key: part for key, part in mapping.items() if key not in LABEL_NAMES}, mapping[name]
+        return {key: part for key, part in mapping.items() if key not in _LABEL_NAMES}, mapping[name]
     if isinstance(data, tuple | list):
         if len(data) == 2:
             return data[0], data[1]

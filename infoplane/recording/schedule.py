@@ -11,9 +11,9 @@ import numpy as np
 from infoplane.errors import InfoplaneError
 
 # Where the part of a training begins that shows whether it has settled.
-LATE = 0.9
+_LATE = 0.9
 # A training of unknown length has the number of snapshots that is asked for when it comes to this step.
-HORIZON = 10_000
+_HORIZON = 10_000
 
 
 def log_spaced(total_steps: int, count: int) -> list[int]:
@@ -58,11 +58,11 @@ def endless(count: int) -> Iterator[int]:
     """
     if count < 2:
         raise InfoplaneError(f"snapshots must be at least 2, got {count}")
-    steps = log_spaced(HORIZON, count)
+    steps = log_spaced(_HORIZON, count)
     yield from steps
-    factor = HORIZON / max(steps[-2], 1)
+    factor = _HORIZON / max(steps[-2], 1)
     for power in itertools.count(1):
-        yield round(HORIZON * factor**power)
+        yield round(_HORIZON * factor**power)
 
 
 def snapshot_steps(spec: str, total_steps: int, steps_per_epoch: int) -> list[int]:
@@ -85,7 +85,7 @@ def snapshot_steps(spec: str, total_steps: int, steps_per_epoch: int) -> list[in
         return log_spaced(total_steps, int(spec))
     if counts := re.fullmatch(r"(\d+)\+(\d+)", spec):
         early, late = map(int, counts.groups())
-        begin = round(LATE * total_steps)
+        begin = round(_LATE * total_steps)
         if early >= 2 and late >= 1:
             evenly = np.linspace(begin, total_steps, late + 1).round().astype(int)
             return sorted({*log_spaced(begin, early), *evenly.tolist()})

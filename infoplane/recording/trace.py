@@ -39,7 +39,7 @@ Path = tuple[Any, ...]
 Key = tuple[Any, ...]
 IN, OUT = "in", "out"
 # Orders that networks make of their own (sorted, turned around, shifted) do not commute with it.
-SWAPPED = (1, 0, 2)
+_SWAPPED = (1, 0, 2)
 # Operations in which integers are names.
 _LOOKUPS = ("embedding", "_embedding_bag", "_embedding_bag_forward_only", "scatter", "scatter_")
 
@@ -232,7 +232,7 @@ def trace(model: nn.Module, example: Tensor | Inputs, *, sequences: bool = False
     few = inputs.take(torch.arange(3) % len(inputs))
     before = fingerprint(model)
     two = _first(model, few.take(torch.arange(2)))
-    three, swapped = (two.again(part) for part in (few, few.take(torch.tensor(SWAPPED))))
+    three, swapped = (two.again(part) for part in (few, few.take(torch.tensor(_SWAPPED))))
     _compare(two, three, swapped)
     tokens = {
         name: padding for name, padding in two.flow.tokens().items() if not inputs.parts[name].is_floating_point()
@@ -566,9 +566,9 @@ def _reordered(three: list[Call], rotated: list[Call], path: Path, axis: int) ->
         torch.cat([call.values[path].movedim(axis, 0) for call in calls]).reshape(3, -1).float()
         for calls in (three, rotated)
     )
-    if _close(turned, straight[list(SWAPPED)]):
+    if _close(turned, straight[list(_SWAPPED)]):
         return False
-    others = (order for order in itertools.permutations(range(3)) if order != SWAPPED)
+    others = (order for order in itertools.permutations(range(3)) if order != _SWAPPED)
     return any(_close(turned, straight[list(order)]) for order in others)
 
 

@@ -42,7 +42,7 @@ def hardest(classes: pd.DataFrame, pictures: Pictures | None = None, caption: st
     hard, looks = hardest_classes(classes), looks_of(classes)
     handles = entries([replace(look, dashes="none") for look in looks])
     height = 0.5 + _ROW * len(hard)
-    figure, body = canvas(COLUMN, height, caption, partial(hardest_caption, classes, pictures), handles)
+    figure, body = canvas(COLUMN, height, caption, partial(_hardest_caption, classes, pictures), handles)
     shown = min(_MOST, max((len(found) for found in (pictures or {}).values()), default=0))
     # So wide that the pictures are as high as their rows.
     share = _ROW * max(shown, 1) / (COLUMN - 0.7)
@@ -61,7 +61,7 @@ def hardest(classes: pd.DataFrame, pictures: Pictures | None = None, caption: st
     return figure
 
 
-def hardest_caption(classes: pd.DataFrame, pictures: Pictures | None = None) -> str:
+def _hardest_caption(classes: pd.DataFrame, pictures: Pictures | None = None) -> str:
     """The caption of the hardest classes."""
     images = (
         " Pictures: test samples of the class that most of the runs get wrong, contrast stretched."

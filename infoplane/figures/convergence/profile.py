@@ -18,7 +18,7 @@ from infoplane.figures.parts.style import AREAS, GREY, style
 from infoplane.figures.parts.time_axis import time_axis
 from infoplane.words import symbol
 
-LEVELS = (0.0, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0)
+_LEVELS = (0.0, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0)
 _ROW = 0.17
 _DROPPED = "0.92"
 
@@ -44,7 +44,7 @@ def convergence_profile(table: pd.DataFrame, caption: str = "") -> Figure:
         raise InfoplaneError("nothing to draw: a profile over time needs at least 2 snapshots")
     layers = table.drop_duplicates("depth").sort_values("depth")
     quantities = table["quantity"].unique()
-    norm = BoundaryNorm(LEVELS, AREAS.N)
+    norm = BoundaryNorm(_LEVELS, AREAS.N)
     figure, body = canvas(DOUBLE_COLUMN, 0.75 + max(4, len(layers)) * _ROW, caption)
     panels: list[Axes] = list(np.atleast_1d(body.subplots(1, len(quantities), sharey=True)))
     for axes, quantity in zip(panels, quantities, strict=True):
@@ -55,7 +55,7 @@ def convergence_profile(table: pd.DataFrame, caption: str = "") -> Figure:
     names = [f"T{depth} {name}" for depth, name in zip(layers["depth"], layers["layer"], strict=True)]
     panels[0].set_yticks(layers["depth"], names)
     bar = body.colorbar(ScalarMappable(norm, AREAS.reversed()), ax=panels, pad=0.02, aspect=16, spacing="uniform")
-    bar.set_ticks(LEVELS, labels=[f"{level:g}" for level in LEVELS])
+    bar.set_ticks(_LEVELS, labels=[f"{level:g}" for level in _LEVELS])
     bar.set_label("relative distance to the end")
     bar.outline.set_linewidth(0.6)
     return figure

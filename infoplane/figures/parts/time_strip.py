@@ -12,8 +12,8 @@ from matplotlib.lines import Line2D
 from infoplane.analysis.convergence.phases import PHASES
 from infoplane.figures.parts.style import GREY, Layer
 
-TURNS = PHASES[True, True]
-ROW = 0.15
+_TURNS = PHASES[True, True]
+_ROW = 0.15
 _SEED: dict[str, Any] = {"linestyle": "none", "markersize": 2.6, "markeredgewidth": 0}
 _MEDIAN: dict[str, Any] = {"linestyle": "none", "marker": "|", "color": "black", "markersize": 8, "zorder": 1.5}
 _TURN: dict[str, Any] = {"marker": "v", "markersize": 3.5, "color": GREY, "markeredgewidth": 0.7, "linewidth": 0.7}
@@ -21,7 +21,7 @@ _TURN: dict[str, Any] = {"marker": "v", "markersize": 3.5, "color": GREY, "marke
 
 def strip_height(layers: list[Layer]) -> float:
     """Height in inches that the strip needs."""
-    return max(0.45, ROW * len(layers) + 0.1)
+    return max(0.45, _ROW * len(layers) + 0.1)
 
 
 def draw_strip(axes: Axes, layers: list[Layer], times: pd.DataFrame, turns: pd.DataFrame | None) -> None:
@@ -61,7 +61,7 @@ def _turn(axes: Axes, row: int, turn: pd.DataFrame, name: str) -> None:
     place, low, high = (float(turn[column].iloc[0]) for column in ("turn", "turn_low", "turn_high"))
     axes.plot([low, high], [row - 0.3] * 2, color=GREY, linewidth=0.7, zorder=1)
     # Without both an established rise and an established fall the highest point says little.
-    face = GREY if turn["phase"].iloc[0] == TURNS else "white"
+    face = GREY if turn["phase"].iloc[0] == _TURNS else "white"
     axes.plot([place], [row - 0.3], gid=f"turn:{name}", markerfacecolor=face, zorder=1, **_TURN)
 
 

@@ -11,8 +11,8 @@ import pandas as pd
 from infoplane.errors import InfoplaneError, unknown
 from infoplane.figures.parts.style import panels_of
 
-PANELS = ("both", "corrected", "raw")
-STYLES = ("layers", "classic")
+_PANELS = ("both", "corrected", "raw")
+_STYLES = ("layers", "classic")
 Limits = tuple[float, float] | None
 
 
@@ -52,7 +52,7 @@ class View:
     style: str = "layers"
 
     def __post_init__(self) -> None:
-        for what, name, choices in (("panel", self.panel, PANELS), ("style", self.style, STYLES)):
+        for what, name, choices in (("panel", self.panel, _PANELS), ("style", self.style, _STYLES)):
             if name not in choices:
                 raise unknown(what, name, choices)
         for name in ("width", "height"):
