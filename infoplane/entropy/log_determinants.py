@@ -88,7 +88,7 @@ def block_log_determinant_entropies(
         exact: As for `log_sum`.
 
     Returns:
-        Entropy in bits, (partitions,) float64, NaN as in `_log_determinant_sums`.
+        Entropy in bits, (partitions,) float64; NaN where a block has a negative eigenvalue beyond rounding.
     """
     parts = [part for partition in partitions for part in partition]
     # Smaller blocks are filled up with zeros, so that all are solved together.

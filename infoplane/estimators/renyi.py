@@ -72,8 +72,7 @@ class RenyiSettings(EstimatorSettings):
         alpha: Order α > 0; 1 is the von Neumann entropy.
         kernel: "tensor", one Gaussian over a whole layer; "multivariate", the Hadamard product of one Gaussian per
             channel, each with its own bandwidth (needs recorded activations); or "nested", the Hadamard product of
-            the Gaussians of a layer and of all after it, under which no layer gains information at α = 1
-            (`_nested_distances`).
+            the Gaussians of a layer and of all after it, under which no layer gains information at α = 1.
         bandwidth: Rule for the layers.
         scope: "snapshot", the rule applied at each snapshot; "final", the bandwidth of the last snapshot at all
             of them; "shared", one multiple of the median distance for all layers of a snapshot (the geometric

@@ -83,7 +83,7 @@ def save_table(
         The files.
 
     Raises:
-        InfoplaneError: As for `_table_paths`, or they cannot be written.
+        InfoplaneError: A file is there that infoplane did not make (and not `force`), or they cannot be written.
     """
     paths = _table_paths(stem, force)
     text = f"{caption}\n\n{markdown(shown)}\n" + (f"\n{note}\n" if note else "") + f"\n<!-- {MARK} -->\n"

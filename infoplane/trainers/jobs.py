@@ -107,7 +107,7 @@ def variant(name: str, shared: Mapping[str, Any], own: Mapping[str, Any]) -> dic
 
 
 def alike(variants: Mapping[str, TrainingSettings]) -> dict[str, TrainingSettings]:
-    """Variants with the batch size and the schedule of `_ALIKE` where they have none: published ones differ.
+    """Variants with a batch size of 128 and the one-cycle schedule where they have none: published ones differ.
 
     Args:
         variants: Settings by name of variant.

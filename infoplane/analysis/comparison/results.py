@@ -25,15 +25,15 @@ from infoplane.settings import is_number, setting_text
 
 NAME = "results.csv"
 # Settings in which variants may differ, tested on the same data; the runs of one variant differ in MAY_DIFFER only.
-_VARIED = (
+_METHOD = (
     "model widths activation layers permute_labels "
     "method order blocks group aux beta beta_schedule target_bits penalty correction loss_alpha loss_bandwidth "
     "loss_every fit fit_weight fit_bandwidth option epochs "
     "lr schedule optimizer momentum weight_decay batch_size micro_batches per_class cache_mib amp"
 )
-VARIED = {*MAY_DIFFER, *_VARIED.split()}
+_VARIED = {*MAY_DIFFER, *_METHOD.split()}
 # Shuffled labels are learnt by heart, which takes fewer samples: a control beside the methods and none of them.
-_CONTROL = {*VARIED, "train_size"}
+_CONTROL = {*_VARIED, "train_size"}
 MEASURES = (
     *("test_accuracy", "test_iou", "test_nll", "calibration_error", "corrupted_accuracy", "ood_auroc"),
     *("validation_accuracy", "peak_bytes", "saved_bytes", "cache_bytes", "peak_rss", "seconds"),
@@ -233,7 +233,7 @@ def refuse_mixture(tables: Mapping[str, pd.DataFrame]) -> None:
         sibling = siblings.setdefault(variant, (name, settings))
         control = settings.get("permute_labels") != first.get("permute_labels")
         _refuse_difference(name, settings, *sibling, MAY_DIFFER, "repetitions of one variant")
-        allowed = _CONTROL if control else VARIED
+        allowed = _CONTROL if control else _VARIED
         _refuse_difference(name, settings, first_name, first, allowed, "a comparison of methods")
 
 
