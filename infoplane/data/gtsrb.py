@@ -66,14 +66,18 @@ def _decode(paths: list[Path], size: int, boxes: Tensor | None) -> Tensor:
 
     images = np.empty((len(paths), size, size, 3), dtype=np.uint8)
 
-    def decode(index: int) -> None:
-        image = _read_image(paths[index])
-        box = None if boxes is None else (boxes[index].double() * torch.tensor([*image.size, *image.size])).tolist()
-        images[index] = image.resize((size, size), Image.Resampling.BILINEAR, box=box)
+    def decode(part: range) -> None:
+        for index in part:
+            image = _read_image(paths[index])
+            sizes = torch.tensor([*image.size, *image.size])
+            box = None if boxes is None else (boxes[index].double() * sizes).tolist()
+            images[index] = image.resize((size, size), Image.Resampling.BILINEAR, box=box)
 
-    # Threads suffice, since Pillow decodes and resizes without the interpreter lock.
+    # Threads suffice, since Pillow decodes and resizes without the interpreter lock. They take many images at once,
+    # since to hand over one costs as much as to decode it.
+    everything = range(len(paths))
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        list(pool.map(decode, range(len(paths))))
+        list(pool.map(decode, (everything[first : first + 256] for first in everything[::256])))
     return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
 
 

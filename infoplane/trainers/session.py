@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import logging
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -327,10 +328,13 @@ class _Session:
             ) from error
 
 
+# A comparison trains many networks on one data set, each after the other in one process.
+_loaded = lru_cache(maxsize=1)(load_dataset)
+
+
 def _load(settings: TrainingSettings, download: bool) -> Dataset:
-    dataset = load_dataset(
-        settings.dataset, Path(settings.data_root), settings.image_size, settings.region, download=download
-    )
+    root = Path(settings.data_root).absolute()
+    dataset = _loaded(settings.dataset, root, settings.image_size, settings.region, download=download)
     if settings.train_size is not None:
         dataset = subset(dataset, settings.train_size)
     if settings.validation:
