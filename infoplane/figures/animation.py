@@ -19,12 +19,18 @@ from infoplane.figures.parts.canvas import canvas
 from infoplane.figures.parts.captions import measured
 from infoplane.figures.parts.curves import curve_entries
 from infoplane.figures.parts.labels import label_points
-from infoplane.figures.parts.style import Layer, layers_of, style
+from infoplane.figures.parts.layers import extent, limit_lines
+from infoplane.figures.parts.style import GREY, SMALL, TEXT, Layer, layers_of, panels_of, style
+from infoplane.figures.parts.time_axis import time_axis
+from infoplane.figures.plane import axes_of
+from infoplane.figures.time import draw_metrics, metric_lines
 from infoplane.files import MARK, refuse_foreign, whole
 from infoplane.words import label
 
 FORMATS = (".gif", ".mp4")
-WIDTH, HEIGHT, DPI = 4.8, 2.9, 200
+WIDTH, HEIGHT, DPI = 6.4, 2.2, 200
+# Of loss and accuracy over time, and of an axis of time alone.
+_STRIPS = {True: 1.1, False: 0.8}
 _FRAMES_PER_SECOND = 6
 # The last frame stays for so long before the film starts again.
 HOLD = 2 * _FRAMES_PER_SECOND
@@ -33,14 +39,16 @@ TRAIL = 8
 
 @style()
 def animated_plane(plane: Plane) -> FuncAnimation:
-    """The way of all layers through the information plane, a frame a snapshot.
+    """The way of all layers through the information plane, a frame a snapshot, with the limits and a clock.
 
-    Both axes are less their permuted nulls. A layer is a marker at where it is, hollow where it is uninformative,
-    with a trail of its last snapshots that fades; the step stands above. Nothing is drawn between snapshots, where
-    nothing was measured.
+    As in the plane that stands still, informations less their permuted nulls are on the left, where 0 is the null,
+    and raw ones on the right, with log2 n and H(Y), and with the null of each layer as a cross. A layer is a
+    marker at where it is, hollow where it is uninformative, with a trail of its last snapshots that fades. Below, a
+    line goes over loss and accuracy with time, with the step and the epoch above. Nothing is drawn between
+    snapshots, where nothing was measured.
 
     Args:
-        plane: The plane.
+        plane: The plane; without metrics, the line goes over an empty axis.
 
     Returns:
         The animation; `save_animation` writes it.
@@ -53,32 +61,38 @@ def animated_plane(plane: Plane) -> FuncAnimation:
     steps = sorted(table["step"].unique())
     if len(steps) < 2:
         raise InfoplaneError("nothing moves: an animation needs at least 2 snapshots")
-    columns = plane.corrected
-    if table[[*columns]].isna().any(axis=1).all():
+    shown = [axes_of(table, name) for name in panels_of(table, ("I_TY_corrected", "I_TY"))]
+    if all(table[[*columns]].isna().any(axis=1).all() for columns in shown):
         raise InfoplaneError("nothing to draw: no layer was measured")
-    runs = int(table["runs"].max())
-    text = f"{measured(table)} {f'Mean over {runs} runs.' if runs > 1 else 'One run.'}"
-    text += " Hollow: uninformative." if table["uninformative"].any() else ""
-    figure, body = canvas(WIDTH, HEIGHT, text, handles=curve_entries(layers))
-    axes = body.subplots()
-    _frame(axes, table, columns)
-    time = axes.set_title(_time(table, steps[0]), loc="left")
-    moving = [_Moving(axes, layer, columns) for layer in layers]
+    strip = _STRIPS[bool(metric_lines(plane.metrics))]
+    figure, body = canvas(WIDTH, HEIGHT + strip, _caption(table), handles=curve_entries(layers))
+    parts: Any = body.subfigures(2, 1, height_ratios=[HEIGHT, strip])
+    above, below = parts
+    panels: list[Axes] = list(np.atleast_1d(above.subplots(1, len(shown))))
+    clock = _Clock(below.subplots(), plane)
+    for axes, columns in zip(panels, shown, strict=True):
+        _frame(axes, table, columns)
+    # Later layers are smaller, so that those below are seen where they coincide.
+    sizes = np.linspace(8.5, 6.5, len(layers))
+    moving = [
+        [_Moving(axes, layer, columns, size) for layer, size in zip(layers, sizes, strict=True)]
+        for axes, columns in zip(panels, shown, strict=True)
+    ]
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
     names: list[Any] = []
 
     def draw(frame: int) -> list[Artist]:
         step = steps[min(frame, len(steps) - 1)]
-        time.set_text(_time(table, step))
-        artists = [artist for one in moving for artist in one.move(step)]
+        artists = [*clock.move(step), *(artist for panel in moving for one in panel for artist in one.move(step))]
         while names:
             names.pop().remove()
-        here = {layer.short: one.place for layer, one in zip(layers, moving, strict=True) if one.place}
-        if here:
-            places = np.array(list(here.values()))
-            names.extend(label_points(axes, places, list(here), places))
-        return [time, *artists, *names]
+        for axes, panel in zip(panels, moving, strict=True):
+            here = {layer.short: one.place for layer, one in zip(layers, panel, strict=True) if one.place}
+            if here:
+                places = np.array(list(here.values()))
+                names.extend(label_points(axes, places, list(here), places))
+        return [*artists, *names]
 
     return FuncAnimation(
         figure, draw, frames=len(steps) + HOLD, interval=1000 / _FRAMES_PER_SECOND, init_func=lambda: []
@@ -131,44 +145,86 @@ class _GifWriter(PillowWriter):
         super().finish()
 
 
+def _caption(table: pd.DataFrame) -> str:
+    """What was measured, and what the signs mean."""
+    runs = int(table["runs"].max())
+    several = f"Mean over {runs} runs." if runs > 1 else "One run."
+    hollow = " Hollow: uninformative." if table["uninformative"].any() else ""
+    crosses = " Crosses: permuted nulls." if _nulls(table, ("I_XT", "I_TY")) else ""
+    return f"{measured(table)} {several}{crosses}{hollow}"
+
+
+def _nulls(table: pd.DataFrame, columns: tuple[str, str]) -> list[str]:
+    """The columns of the nulls on both axes, where both axes are raw and their nulls were measured."""
+    names = [f"{name}_null" for name in columns]
+    return names if all(name in table and table[name].notna().any() for name in names) else []
+
+
 def _frame(axes: Axes, table: pd.DataFrame, columns: tuple[str, str]) -> None:
-    """Axes wide enough for all steps, so that they never move."""
-    drawn = table[[*columns]].dropna().to_numpy()
-    low, high = drawn.min(axis=0), drawn.max(axis=0)
-    # Of values that are all alike, some room all the same.
-    pad = np.maximum(0.08 * (high - low), 0.01)
-    axes.set(xlim=(low[0] - pad[0], high[0] + pad[0]), ylim=(low[1] - pad[1], high[1] + pad[1]))
+    """Axes wide enough for all steps and their nulls, so that they never move, with the limits."""
+    axes.update_datalim(extent(table, columns))
+    if nulls := _nulls(table, columns):
+        axes.update_datalim(table[nulls].dropna().to_numpy())
+    axes.margins(x=0.08, y=0.1)
     axes.set(xlabel=label(columns[0], table), ylabel=label(columns[1], table))
+    limit_lines(axes, table, columns)
+    if "corrected" in columns[1]:
+        note: dict[str, Any] = {"size": SMALL, "color": GREY, "textcoords": "offset points"}
+        axes.annotate("null", (1, 0), (0, 1), xycoords=axes.get_yaxis_transform(), ha="right", va="bottom", **note)
+    if "corrected" in columns[0]:
+        axes.annotate("null", (0, 1), (2, 0), xycoords=axes.get_xaxis_transform(), ha="left", va="top", **note)
+    axes.set(xlim=axes.get_xlim(), ylim=axes.get_ylim())
 
 
-def _time(table: pd.DataFrame, step: int) -> str:
-    """Step and epoch, as text."""
-    epoch = float(table.loc[table["step"] == step, "epoch"].mean())
-    return f"step {step}" + (f", epoch {epoch:.2f}" if np.isfinite(epoch) else "")
+class _Clock:
+    """A line that goes over loss and accuracy with training time, and step and epoch as text."""
+
+    def __init__(self, axes: Axes, plane: Plane) -> None:
+        self.epochs = plane.table.groupby("step")["epoch"].mean()
+        names = metric_lines(plane.metrics)
+        if names and plane.metrics is not None:
+            draw_metrics(axes, plane.metrics, names)
+        else:
+            axes.set_yticks([])
+            axes.spines["left"].set_visible(False)
+        time_axis(axes, plane.table["step"])
+        self.line = axes.axvline(0, color="black", linewidth=1.0, zorder=5, gid="now")
+        self.text = axes.set_title("step 0", loc="left", size=TEXT, weight="bold", gid="clock")
+
+    def move(self, step: int) -> list[Artist]:
+        """To one snapshot."""
+        epoch = float(self.epochs[step])
+        self.text.set_text(f"step {step}" + (f", epoch {epoch:.2f}" if np.isfinite(epoch) else ""))
+        self.line.set_xdata([step, step])
+        return [self.text, self.line]
 
 
 class _Moving:
-    """The artists of one layer."""
+    """The artists of one layer in one plane."""
 
-    def __init__(self, axes: Axes, layer: Layer, columns: tuple[str, str]) -> None:
-        self.rows = layer.rows.set_index("step")[[*columns, "uninformative"]]
+    def __init__(self, axes: Axes, layer: Layer, columns: tuple[str, str], size: float) -> None:
+        self.nulls = _nulls(layer.rows, columns)
+        self.rows = layer.rows.set_index("step")[[*columns, "uninformative", *self.nulls]]
         self.colour = to_hex(layer.colour[:3])  # type: ignore[arg-type]
         self.place: tuple[float, float] | None = None
         self.trail = LineCollection([], linewidths=1.2, zorder=2, gid=f"trail:{layer.name}")
         axes.add_collection(self.trail, autolim=False)
-        look: dict[str, Any] = {"marker": layer.marker, "color": layer.colour, "markersize": 6.5, "zorder": 4}
+        cross: dict[str, Any] = {"marker": "x", "markersize": 3.5, "markeredgewidth": 0.8, "zorder": 3}
+        (self.null,) = axes.plot([], [], color=layer.colour, linestyle="none", gid=f"null:{layer.name}", **cross)
+        look: dict[str, Any] = {"marker": layer.marker, "markersize": size, "markeredgewidth": 0.6, "zorder": 4}
         (self.point,) = axes.plot([], [], linestyle="none", gid=f"point:{layer.name}", **look)
 
     def move(self, step: int) -> list[Artist]:
         """To one snapshot; what was not measured there is not shown."""
         until = self.rows.loc[:step]
-        x, y, uninformative = until.iloc[-1] if step in self.rows.index else (np.nan, np.nan, False)
-        shown = bool(np.isfinite(x) and np.isfinite(y))
-        self.place = (float(x), float(y)) if shown else None
-        self.point.set_data([x] if shown else [], [y] if shown else [])
-        self.point.set_markerfacecolor("white" if uninformative else self.colour)
+        now: Any = self.rows.loc[step] if step in self.rows.index else None
+        self.place = None if now is None or now.iloc[:2].isna().any() else (float(now.iloc[0]), float(now.iloc[1]))
+        self.point.set_data(*([[value] for value in self.place] if self.place else [[], []]))
+        hollow = now is not None and bool(now["uninformative"])
+        self.point.set(mfc="white" if hollow else self.colour, mec=self.colour if hollow else "white")
+        self.null.set_data(*([[now[name]] for name in self.nulls] if self.nulls and self.place else [[], []]))
         way = until.iloc[:, :2].dropna().to_numpy(dtype=float)[-TRAIL - 1 :]
         self.trail.set_segments(list(np.stack([way[:-1], way[1:]], axis=1)) if len(way) > 1 else [])
         fading = np.linspace(0, 0.8, max(len(way), 1))[1:]
         self.trail.set_color([to_rgba(self.colour, alpha) for alpha in fading])
-        return [self.trail, self.point]
+        return [self.trail, self.null, self.point]

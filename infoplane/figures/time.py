@@ -95,7 +95,7 @@ def information_over_time(
         draw_strip(panels[len(shown)], layers, times, turns)
     for axes, names in zip(reversed(panels), reversed(lines), strict=False):
         assert metrics is not None  # or it had no lines
-        _draw_metrics(axes, metrics, names)
+        draw_metrics(axes, metrics, names)
     for axes in panels[-columns:]:
         time_axis(axes, table["step"])
         axes.tick_params(labelbottom=True)
@@ -164,8 +164,14 @@ def _split(name: str) -> str:
     return rest.strip("_-/ .")
 
 
-def _draw_metrics(axes: Axes, metrics: pd.DataFrame, names: list[str]) -> None:
-    """Loss on the left axis, accuracy on the right; what it was measured on by the kind of line."""
+def draw_metrics(axes: Axes, metrics: pd.DataFrame, names: list[str]) -> None:
+    """Loss on the left axis, accuracy on the right; what it was measured on by the kind of line.
+
+    Args:
+        axes: Where to draw.
+        metrics: A table of `infoplane.analysis.plane.metrics_table`.
+        names: Some of `metric_lines`.
+    """
     splits = list(dict.fromkeys(_split(name) for name in names))
     others = iter(_OTHER_DASHES * len(splits))
     dashes = {split: _DASHES[split] if split in _DASHES else next(others) for split in splits}

@@ -6,13 +6,22 @@ import itertools
 
 import numpy as np
 import pytest
-from figures_seen import STEPS, assert_on_the_page, estimates, found
+from figures_seen import PEDESTAL, STEPS, assert_on_the_page, estimates, found, metrics
+from matplotlib.axes import Axes
+from matplotlib.text import Text
 from PIL import Image
 
 from infoplane.analysis.plane import Plane, plane_table
 from infoplane.errors import InfoplaneError
 from infoplane.figures import animation as animate
 from infoplane.figures.animation import TRAIL, animated_plane, film_writer, save_animation
+
+CORRECTED, RAW = ["I_XT_corrected", "I_TY_corrected"], ["I_XT", "I_TY"]
+
+
+def clock(figure):
+    """What the clock says."""
+    return found(figure, "clock")[0].get_text()
 
 
 def frame(animation, place):
@@ -38,17 +47,17 @@ def still():
 def test_points_stand_where_the_table_says_with_trails_behind(still):
     table = plane_table(estimates())
     animation = still(Plane(table))
+    columns = {"I(X;T) − null (bits)": CORRECTED, "I(X;T) (bits)": RAW}
     for place, step in enumerate(STEPS):
         figure = frame(animation, place)
-        axes = figure.axes[0]
-        assert axes.get_title(loc="left").startswith(f"step {step}, epoch")
+        assert clock(figure).startswith(f"step {step}, epoch")
         for point in found(figure, "point:"):
             rows = table[table["layer"] == point.get_gid().removeprefix("point:")].sort_values("step")
-            row = rows.iloc[place]
-            assert (point.get_xdata()[0], point.get_ydata()[0]) == (row["I_XT_corrected"], row["I_TY_corrected"])
+            row = rows.iloc[place][columns[point.axes.get_xlabel()]]
+            assert (point.get_xdata()[0], point.get_ydata()[0]) == tuple(row)
         for trail in found(figure, "trail:"):
             rows = table[table["layer"] == trail.get_gid().removeprefix("trail:")].sort_values("step")
-            way = rows[["I_XT_corrected", "I_TY_corrected"]].to_numpy()[max(0, place - TRAIL) : place + 1]
+            way = rows[columns[trail.axes.get_xlabel()]].to_numpy()[max(0, place - TRAIL) : place + 1]
             drawn = trail.get_segments()
             assert len(drawn) == place
             for segment, ends in zip(drawn, itertools.pairwise(way), strict=True):
@@ -62,7 +71,37 @@ def test_all_is_on_the_page_and_the_last_frame_is_held(still):
     assert animation._save_count == len(STEPS) + animate.HOLD
     for place in (0, len(STEPS) + 3):
         assert_on_the_page(frame(animation, place))
-    assert animation._fig.axes[0].get_title(loc="left").startswith("step 1000")
+    assert clock(animation._fig).startswith("step 1000")
+
+
+def test_limits_nulls_and_loss_are_shown_and_the_clock_goes_on(still):
+    plane = Plane(plane_table(estimates(saturated={(1, 10)})), metrics())
+    animation = still(plane)
+    figure = frame(animation, STEPS.index(30))
+    notes = [text.get_text() for text in figure.findobj(Text)]
+    assert {"H(Y) = 3.32 bits ↑", "log₂ n = 9.00 bits", "null"} <= {*notes}
+    corrected, raw, *below = figure.findobj(Axes)
+    for axes, zero in ((corrected, True), (raw, False)):
+        assert (0.0 in [line.get_xdata()[0] for line in axes.lines if len(line.get_xdata())]) == zero
+    nulls = [cross for cross in found(figure, "null:") if len(cross.get_xdata())]
+    assert {cross.axes for cross in nulls} == {raw}
+    assert [(cross.get_xdata()[0], cross.get_ydata()[0]) for cross in nulls] == [(PEDESTAL, 0.2)] * 4
+    assert {axes.get_ylabel() for axes in below} == {"loss", "accuracy"}
+    [now] = found(figure, "now")
+    assert list(now.get_xdata()) == [30, 30]
+    assert_on_the_page(figure)
+    bare = frame(still(Plane(plane.table)), 0)
+    assert not {"loss", "accuracy"} & {axes.get_ylabel() for axes in bare.findobj(Axes)}
+    assert_on_the_page(bare)
+    [alone, _] = frame(still(Plane.of(estimates(null=np.nan))), 0).findobj(Axes)
+    assert alone.get_xlabel() == "I(X;T) (bits)"
+
+
+def test_of_layers_that_coincide_each_is_seen(still):
+    points = found(frame(still(Plane.of(estimates(spread=0))), 0), "point:")
+    sizes = [point.get_markersize() for point in points if point.axes is points[0].axes]
+    assert (np.diff(sizes) < 0).all()
+    assert {point.get_markeredgecolor() for point in points} == {"white"}
 
 
 def test_hollow_where_uninformative_and_absent_where_unmeasured(still):
@@ -73,7 +112,7 @@ def test_hollow_where_uninformative_and_absent_where_unmeasured(still):
         points = found(frame(animation, place), "point:")
         faces[place] = [point.get_markerfacecolor() for point in points]
         empty = [len(point.get_xdata()) == 0 for point in points]
-        assert empty == [False, place == STEPS.index(10), False, False]
+        assert empty == [False, place == STEPS.index(10), False, False] * 2
     assert (faces[3][0], faces[3][2] == "white", faces[4][0] == "white") == ("white", False, False)
 
 

@@ -14,8 +14,10 @@ from matplotlib.colors import SymLogNorm
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 
+from infoplane.analysis.plane import limits
 from infoplane.figures.parts.labels import label_points
-from infoplane.figures.parts.style import GREY, LINES, PALE, Layer, tick_label, time_ticks
+from infoplane.figures.parts.style import GREY, LINES, PALE, SMALL, Layer, tick_label, time_ticks
+from infoplane.words import target_limit
 
 # Areas of markers in square points, their edges in points, the last one's rim; how near, in points, hides another.
 _SIZE, _LAST, _EDGE = 6.0, 24.0, 0.6
@@ -129,6 +131,62 @@ def name_layers(axes: Axes, layers: list[Layer], plane: tuple[str, str]) -> None
         label_points(axes, last, list(ways), np.concatenate(list(ways.values())))
 
 
+def limit_lines(axes: Axes, table: pd.DataFrame, columns: tuple[str, str]) -> None:
+    """Show the limits of the estimator: as lines if the data come near, else by an arrow, to keep the scale.
+
+    Above their nulls informations have 0, the null, in the place of these.
+
+    Args:
+        axes: Where to draw; they hold the data already.
+        table: A table of `infoplane.analysis.plane.plane_table`.
+        columns: The columns on the lower and the left axis.
+    """
+    limit_x, limit_y = limits(table)
+    if "corrected" in columns[1]:
+        axes.axhline(0, color=PALE, linewidth=0.5, zorder=0)
+    if "corrected" in columns[0]:
+        # Nulls have limits of their own, so that those of raw informations do not bound what is above them.
+        axes.axvline(0, color=PALE, linewidth=0.5, zorder=0)
+        return
+    near_x = _reaches(axes.get_xlim(), limit_x)
+    near_y = _reaches(axes.get_ylim(), limit_y)
+    line: dict[str, Any] = {"color": GREY, "linewidth": 0.7, "linestyle": (0, (4, 3)), "zorder": 0}
+    if near_x:
+        axes.axvline(limit_x, **line)
+    if near_y:
+        axes.axhline(limit_y, **line)
+    note: dict[str, Any] = {
+        "xycoords": "axes fraction",
+        "textcoords": "offset points",
+        "size": SMALL,
+        "color": GREY,
+    }
+    text_y = f"{target_limit(table)} = {limit_y:.2f} bits" + ("" if near_y else " ↑")
+    named = "log₂ n" if np.isclose(limit_x, np.log2(table["n"].iloc[0])) else "limit"
+    text_x = f"{named} = {limit_x:.2f} bits" + ("" if near_x else " →")
+    if np.isfinite(limit_y):
+        axes.annotate(text_y, (0, 1), (2, 2), ha="left", va="bottom", **note)
+    if np.isfinite(limit_x):
+        axes.annotate(text_x, (1, 1), (0, 2), ha="right", va="bottom", **note)
+
+
+def extent(table: pd.DataFrame, columns: tuple[str, str]) -> np.ndarray:
+    """The corners of what is drawn of a table.
+
+    Args:
+        table: A table of `infoplane.analysis.plane.plane_table`.
+        columns: The columns on the lower and the left axis.
+
+    Returns:
+        The lower left and the upper right corner with all intervals, (2, 2) float64; (0, 2) where nothing is drawn.
+    """
+    drawn = table.dropna(subset=[*columns])
+    ends = [drawn[[name for name in (c, f"{c}_low", f"{c}_high") if name in drawn]] for c in columns]
+    if drawn.empty:
+        return np.empty((0, 2))
+    return np.array([[end.min(axis=None) for end in ends], [end.max(axis=None) for end in ends]])
+
+
 def _nest(axes: Axes, layers: list[Layer], plane: tuple[str, str]) -> None:
     """Enlarges each marker that those of later layers would hide, and gives these a white rim on it."""
     drawn: dict[str, Any] = {str(artist.get_gid()): artist for artist in axes.collections}
@@ -148,3 +206,9 @@ def _nest(axes: Axes, layers: list[Layer], plane: tuple[str, str]) -> None:
         colours = np.where(rims[:, None], 1.0, points.get_edgecolors())
         points.set(sizes=_SIZE * (1 + count), edgecolors=colours, linewidths=np.where(rims, 0.3, _EDGE))
         drawn[f"last:{name}"].set_sizes(_LAST * (1 + count[-1:]))
+
+
+def _reaches(ends: tuple[float, float], limit: float) -> bool:
+    """Whether a limit lies inside an axis or so little beyond that it may be stretched (by a quarter); NaN: no."""
+    low, high = ends
+    return limit <= high + 0.25 * (high - low)
