@@ -4,19 +4,34 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Self, TypeVar
 
-from tqdm.auto import tqdm
+from tqdm import TqdmWarning
 
 from infoplane.text import printable
 
+with warnings.catch_warnings():
+    # A notebook without ipywidgets gets bars of text.
+    warnings.simplefilter("ignore", TqdmWarning)
+    from tqdm.auto import tqdm
+
 T = TypeVar("T")
+
+# Seconds between two lines of what has no bar.
+BETWEEN_LINES = 60.0
+
+
+def has_bars() -> bool:
+    """Whether bars can be drawn: on a terminal and in a notebook."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return sys.stderr.isatty() or "IPKernelApp" in getattr(shell, "config", {})
 
 
 class Counter:
-    """Counts what is done: a progress bar on a terminal, lines elsewhere, nothing where nobody asked.
+    """Counts what is done: a bar on a terminal or in a notebook, lines elsewhere, nothing where nobody asked.
 
     Args:
         total: What it counts to.
@@ -27,8 +42,9 @@ class Counter:
     """
 
     def __init__(self, total: int, label: str, unit: str, initial: int, shown: bool) -> None:
-        self._bar = tqdm(total=total, desc=label, unit=unit, initial=initial, disable=None if shown else True)
-        self._in_lines = shown and self._bar.disable
+        self._in_lines = shown and not has_bars()
+        hidden = self._in_lines or not shown
+        self._bar = tqdm(total=total, desc=label, unit=unit, initial=initial, disable=hidden)
         self._label, self._total = label, total
         self._initial = self._count = initial
         self._began = time.monotonic()
@@ -45,10 +61,15 @@ class Counter:
         self._count += 1
         self._bar.update()
 
-    def note(self, text: str) -> None:
-        """Keeps what is known by now, such as a loss, for the bar and the next line."""
+    def note(self, text: str, brief: str = "") -> None:
+        """Keeps what is known by now, such as a loss, for the next line and the bar.
+
+        Args:
+            text: For the line.
+            brief: For the bar, which must fit on a line of 80 characters; "" takes the same.
+        """
         self._note = text
-        self._bar.set_postfix_str(text, refresh=False)
+        self._bar.set_postfix_str(brief or text, refresh=False)
 
     def line(self, place: str = "") -> None:
         """Prints how far it is, what was noted, and the time left, where there is no terminal for a bar.
@@ -76,7 +97,8 @@ class Execution:
         jobs: Number of parallel solves, or of trainings at once; None takes what suits the machine.
         scheduler: Address of the scheduler of a Dask cluster whose workers see the run files by the same paths;
             None takes this machine.
-        progress: Show progress bars on a terminal; elsewhere a line for each epoch of a training.
+        progress: Show progress bars on a terminal and in a notebook; elsewhere a line for each epoch of a training
+            and each minute of other work.
     """
 
     jobs: int | None = None
@@ -91,9 +113,11 @@ class Execution:
             label: What is being done.
             total: Number of results; None takes their length.
         """
-        # None lets tqdm show bars on terminals alone.
-        hidden = None if self.progress else True
-        shown: Iterable[T] = tqdm(results, desc=printable(label), total=total, leave=False, disable=hidden)
+        if self.progress and not has_bars():
+            return _in_lines(results, printable(label), total)
+        shown: Iterable[T] = tqdm(
+            results, desc=printable(label), total=total, leave=False, disable=not self.progress
+        )
         return shown
 
     def counter(self, total: int, label: str, unit: str, initial: int = 0) -> Counter:
@@ -106,6 +130,19 @@ class Execution:
             initial: Where it begins.
         """
         return Counter(total, label, unit, initial, self.progress)
+
+
+def _in_lines(results: Iterable[T], label: str, total: int | None) -> Iterator[T]:
+    """The same results, with a line from time to time of how many there are."""
+    count = len(results) if total is None else total  # type: ignore[arg-type]
+    last = time.monotonic()
+    with Counter(count, label, "", 0, shown=True) as counter:
+        for result in results:
+            yield result
+            counter.update()
+            if time.monotonic() - last >= BETWEEN_LINES:
+                last = time.monotonic()
+                counter.line()
 
 
 # What functions take that are called without: this machine, and nothing is shown.

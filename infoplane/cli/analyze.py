@@ -28,7 +28,7 @@ from infoplane.estimators.registry import ESTIMATOR, named_settings
 @verb(
     short_help="Judge bottom-up convergence and the Markov structure.",
     epilog=examples(
-        "infoplane analyze seed*.h5",
+        "infoplane analyze seed*.h5   # five runs of a small network: some minutes",
         "infoplane analyze sgd/seed*.h5 --control 'shuffled labels=shuffled/seed*.h5' -o report",
         "infoplane analyze seed*.h5 --bandwidth knn:10 --batches 4",
     ),

@@ -29,7 +29,7 @@ from infoplane.trainers.settings import TrainingSettings
 @verb(
     short_help="Train a network and record its layers.",
     epilog=examples(
-        "infoplane record                                  # a small CNN on digits, about a minute",
+        "infoplane record                                  # a small CNN on digits, half a minute",
         "infoplane record --dataset cifar10 --model vgg11 --epochs 20 -o vgg.h5",
         "infoplane record --dataset szt --model mlp --widths 10,7,5,4,3 --activation tanh -o szt.h5",
         "infoplane record --dataset mine:data --model mine:network -o mine.h5   # docs/recording.md",

@@ -113,6 +113,7 @@ def curves_figure(planes: Sequence[Plane], place: int, looks: dict[str, Look]) -
     for row, side in enumerate(sides, start=3):
         figure.add_traces([*_metric_curves(plane, side, norm)], rows=row, cols=1)
     figure.update_layout(_layout(_CURVE_HEIGHT * count))
+    figure.update_layout(margin_l=72)
     figure.update_xaxes(_frame() | {"tickvals": _places(norm, ticks), "ticktext": [tick_label(t) for t in ticks]})
     figure.update_xaxes(title="training step", row=count, col=1)
     figure.update_yaxes(_frame())
@@ -120,7 +121,8 @@ def curves_figure(planes: Sequence[Plane], place: int, looks: dict[str, Look]) -
     for view in _VIEWS:
         for axis in (0, 1):
             name = axes_of(planes[0], view)[axis]
-            title = label(name, planes[0].table)
+            # On two lines, since it is longer than a row is high.
+            title = label(name, planes[0].table).replace(" (", "<br>(")
             views[view][f"yaxis{axis + 1 if axis else ''}"] = {
                 "title": {"text": title},
                 "range": _range(planes, view, axis),

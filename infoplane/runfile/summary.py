@@ -42,7 +42,7 @@ def run_html(run: Run) -> str:
     layers = "<p>no finished snapshot yet</p>"
     if run.snapshots:
         layers = pd.DataFrame(_layers(run)).to_html(index=False)
-    return f"<pre>{lines}</pre>\n{layers}"
+    return f'<pre style="white-space: pre-wrap">{lines}</pre>\n{layers}'
 
 
 def data_text(config: Mapping[str, Any]) -> str:

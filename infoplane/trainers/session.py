@@ -296,7 +296,8 @@ class _Session:
         recorder.snapshot(self.loop.step, self.loop.epoch, **metrics)
         loss, accuracy = metrics["train_loss"], metrics[f"{self.held_out}_accuracy"]
         counter.note(
-            f"train loss {loss:.3g}, {self.held_out} accuracy {accuracy:.1%} at epoch {self.loop.epoch:.3g}"
+            f"train loss {loss:.3g}, {self.held_out} accuracy {accuracy:.1%} at epoch {self.loop.epoch:.3g}",
+            f"loss {loss:.3g}, {self.held_out} {accuracy:.1%}",
         )
 
     def _save(self, recorder: Recorder) -> None:
