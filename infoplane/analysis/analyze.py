@@ -1,4 +1,4 @@
-"""What `infoplane analyze` does: run files of several seeds in, a report with verdicts out."""
+"""The analysis of `infoplane analyze`: takes run files of several seeds, gives a report with verdicts."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Variant:
 
 @dataclass(frozen=True)
 class Report:
-    """What an analysis found.
+    """The results of an analysis.
 
     Attributes:
         about: Runs, settings and versions, as JSON values.
@@ -82,7 +82,7 @@ class Report:
 
     @property
     def areas(self) -> pd.DataFrame:
-        """What the verdict on bottom-up convergence is made of: `run`, `layer`, `depth`, `quantity` and `area`.
+        """The areas behind the verdict on bottom-up convergence: `run`, `layer`, `depth`, `quantity` and `area`.
 
         A layer that is left out has no area.
         """
@@ -122,7 +122,7 @@ def analyze(
 
 
 def judge(study: RunSet, controls: Mapping[str, RunSet]) -> Report:
-    """The same of a set of runs that is at hand, with its controls.
+    """Judges a set of runs, with its controls, as `analyze` does run files.
 
     Args:
         study: The runs.

@@ -18,7 +18,7 @@ from infoplane.execution import QUIET, Execution
 from infoplane.runfile import Run, data_text, open_runs
 from infoplane.settings import is_number, setting_text
 
-# Of these, the last three say what else was recorded or measured, and of which run a path is.
+# The last three say what else was recorded or measured, and which run a synchronous path belongs to.
 MAY_DIFFER = {"seed", "data_root", "device", "robustness", "synchronous_path", "trajectory_of"}
 
 
@@ -97,7 +97,7 @@ def gather_pairs(
 
 
 def refuse_other_training(runs: Sequence[Run]) -> None:
-    """Runs are put side by side as repetitions: they may differ in their seeds, not in how they were made.
+    """Refuses runs that are no repetitions of each other: they may differ in their seeds alone.
 
     Raises:
         InfoplaneError: A run is a copy of another, or was trained otherwise.

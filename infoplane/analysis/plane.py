@@ -118,7 +118,7 @@ class Plane:
 
     @property
     def names(self) -> dict[str, str]:
-        """What the columns I_XT and I_TY hold: informations, or dependence measures."""
+        """Names of the quantities in the columns I_XT and I_TY: informations, or dependence measures."""
         return {name: symbol(name, self.table) for name in ("I_XT", "I_TY")}
 
     @property
@@ -153,7 +153,7 @@ class Plane:
         return f"<p>{html.escape(self._heading())}</p>\n{self.final.to_html(float_format='{:.3f}'.format)}"
 
     def _heading(self) -> str:
-        """What was measured, of how many runs, and which step is shown."""
+        """A line that says what was measured, of how many runs, and which step is shown."""
         row, steps, runs = self.table.iloc[0], self.table["step"], int(self.table["runs"].max())
         return (
             f"{row['model']} on {row['dataset']}: {len(self.layers)} layers at {steps.nunique()} steps, "

@@ -84,7 +84,7 @@ class RunSet:
         return cls(tuple(runs), settings or RenyiSettings(), batches or default_batches(runs[0]), execution)
 
     def under(self, settings: EstimatorSettings) -> RunSet:
-        """The same runs under other settings; asked for again, it is the same set with the tables that it has."""
+        """Gives the same runs under other settings; a set that was made before comes with its tables."""
         if settings == self.settings:
             return self
         if settings not in self._others:
@@ -139,7 +139,7 @@ class RunSet:
 
     @functools.cached_property
     def pairs_over_time(self) -> pd.DataFrame:
-        """The same at more snapshots, and between the layers at each of them and those at the end.
+        """Informations between pairs at more snapshots, and between the layers at each and those at the end.
 
         Raises:
             InfoplaneError: As for `pairs`.
@@ -172,7 +172,7 @@ class RunSet:
 
     @functools.cached_property
     def shortage(self) -> list[str]:
-        """What there is too little of to judge an order of convergence, in words; nothing is estimated for it."""
+        """Reasons in words why no order of convergence can be judged; nothing is estimated for it."""
         with open_runs(self.runs) as runs:
             layers = min(len(run.layers) for run in runs.values())
             snapshots = min(len(run.snapshots) for run in runs.values())
@@ -212,7 +212,7 @@ class RunSet:
 
 
 def _refuse_other_inputs(runs: Sequence[Path | Run]) -> None:
-    """Runs of own loops have no configuration to compare, but inputs and targets."""
+    """Refuses runs whose probes differ; runs of own loops have no configuration that would show it."""
     probes = {}
     with open_runs(runs) as several:
         for run in several.values():

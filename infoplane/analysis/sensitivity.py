@@ -76,7 +76,7 @@ def _choices(
     sizes: Sequence[int],
     alphas: Sequence[float],
 ) -> Iterator[tuple[str, float, RenyiSettings, Batches | None]]:
-    """What is varied, its value, and settings and batches with it."""
+    """Name and value of each choice, with the settings and batches that it gives."""
     for factor in factors:
         rule = Bandwidth("median", factor)
         yield "bandwidth", factor, replace(settings, bandwidth=rule, input_bandwidth=rule), batches

@@ -150,7 +150,7 @@ def detectable_slope(test: SlopeTest, *, least: float = 0.0, power: float = _POW
 
 
 def _weights(depths: NDArray) -> NDArray:
-    """What the values of the layers are multiplied by to sum up to the least-squares slope, (L,)."""
+    """Weights of the layers, (L,); the sum of their weighted values is the least-squares slope."""
     centred = depths - depths.mean()
     return np.asarray(centred / (centred @ centred))
 

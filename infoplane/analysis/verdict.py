@@ -1,4 +1,4 @@
-"""What an analysis says about a claim: one of five outcomes, the reasons in words, the numbers behind them."""
+"""The verdict of an analysis on a claim: one of five outcomes, the reasons in words, the numbers behind them."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Criterion:
 
 
 def json_value(value: Any) -> Any:
-    """The same as JSON values: NaN and infinity become None, arrays lists, NumPy's numbers Python's."""
+    """Makes JSON values: NaN and infinity become None, arrays lists, NumPy's numbers Python's."""
     if isinstance(value, Mapping):
         return {str(name): json_value(item) for name, item in value.items()}
     if isinstance(value, np.ndarray):

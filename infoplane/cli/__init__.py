@@ -102,7 +102,7 @@ def _run(verbose: bool) -> int:
 
 
 def _of_path(error: OSError) -> InfoplaneError:
-    """What is said of a path that the system refuses, wherever it is looked at."""
+    """An error of the file system, in one line that names the path."""
     advice = "give a shorter name" if error.errno == errno.ENAMETOOLONG else "mend that, or choose another place"
     return InfoplaneError(f"{error.filename} cannot be used: {error.strerror}; {advice}")
 

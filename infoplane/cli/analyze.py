@@ -39,13 +39,13 @@ from infoplane.estimators.registry import ESTIMATOR, named_settings
     "controls",
     multiple=True,
     metavar="NAME=PATTERN",
-    help="Runs that are judged beside the others, such as 'shuffled labels=shuffled/*.h5'; may be given again.",
+    help="Control runs, judged beside the others: 'shuffled labels=shuffled/*.h5'; may be given several times.",
     heading="Runs",
 )
 @option(
     "--estimator",
     default="renyi",
-    help="Of I(X;T): renyi, or another of infoplane estimate.",
+    help="Estimator of I(X;T): renyi, or another that infoplane estimate knows.",
     heading=ESTIMATOR,
 )
 @estimation_options

@@ -58,7 +58,7 @@ _COMPARISON = "Comparison"
     "--reference",
     default=None,
     show_default="the first",
-    help="The variant that others are compared with.",
+    help="The variant that the others are compared with.",
     heading=_COMPARISON,
 )
 @option(
@@ -86,7 +86,7 @@ _COMPARISON = "Comparison"
     "--margin",
     type=float,
     default=0.01,
-    help="How far below the reference a comparable method may be.",
+    help="How far below the accuracy of the reference a comparable method may be.",
     heading=_COMPARISON,
 )
 @option(
@@ -94,14 +94,14 @@ _COMPARISON = "Comparison"
     type=click.IntRange(1),
     default=None,
     show_default="1",
-    help="Trainings at once; times are then no good.",
+    help="Trainings at once; the times of more than one cannot be compared.",
     heading=_COMPARISON,
 )
 @scheduler_option(_COMPARISON)
 @option(
     "--merge",
     is_flag=True,
-    help="Train nothing: put the rows of RESULTS, results.csv of several machines, into that of OUTPUT.",
+    help="Train nothing; merge RESULTS, the results.csv of several machines, into OUTPUT/results.csv.",
     heading=_COMPARISON,
 )
 @settings_options(TrainingSettings, without=("method", "seed"))
@@ -184,7 +184,7 @@ def compare(
 
 
 def _refuse_training(ctx: click.Context) -> None:
-    """Lets no option pass that says how to train where nothing is trained."""
+    """Refuses options of training, as a merge trains nothing."""
     kept = {"results", "merge", "reference", "margin", "output", "quiet", "verbose"}
     if others := given(ctx, sorted({*ctx.params} - kept)):
         raise click.UsageError(f"--merge trains nothing; leave out --{next(iter(others)).replace('_', '-')}")

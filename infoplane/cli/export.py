@@ -32,7 +32,7 @@ from infoplane.cli.output import say
     type=CommaList(str, "NAME,..."),
     default=None,
     show_default="all",
-    help="Only these layers, in netCDF.",
+    help="Write only these layers to netCDF.",
     heading=OUTPUT,
 )
 @option(
@@ -41,7 +41,7 @@ from infoplane.cli.output import say
     type=RUN_FILE,
     default=None,
     show_default="beside the run",
-    help="Name without ending, of a single run.",
+    help="Name of the files without ending; for a single run.",
     heading=OUTPUT,
 )
 @option("--force", is_flag=True, help="Overwrite files that infoplane did not make, too.", heading=OUTPUT)
@@ -63,7 +63,7 @@ def export(
     """
     formats = [name for name, wanted in (("csv", csv), ("netcdf", netcdf)) if wanted]
     if not formats:
-        raise click.UsageError("say into what: --csv, --netcdf or both")
+        raise click.UsageError("choose a format: --csv, --netcdf or both")
     if output is not None and len(runs) > 1:
         raise click.UsageError("--output is the name of one run's files; leave it out for several")
     with loading(quiet):

@@ -38,9 +38,14 @@ RUNS = "Runs"
     heading=RUNS,
 )
 @option("--data-root", type=RUN_FILE, default=None, help="Folder of the data sets.", heading=RUNS)
-@option("--device", default="auto", help="Of the runs: auto, cpu, cuda, ...", heading=RUNS)
+@option("--device", default="auto", help="Device that trains the runs: auto, cpu, cuda, ...", heading=RUNS)
 @option(
-    "--jobs", type=click.IntRange(1), default=None, show_default="one per core", help="Work at once.", heading=RUNS
+    "--jobs",
+    type=click.IntRange(1),
+    default=None,
+    show_default="one per core",
+    help="Trainings, or solves, at once.",
+    heading=RUNS,
 )
 @option(
     "--out",

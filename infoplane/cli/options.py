@@ -1,4 +1,4 @@
-"""Pieces that the verbs of the command line share, and the options that are made of settings."""
+"""Options that several verbs share, and options that are made from the settings of a class."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def estimation_options(command: Callable[..., Any]) -> Callable[..., Any]:
             type=int,
             default=None,
             show_default="the whole probe at once",
-            help="Estimate on so many batches of the probe, for means and standard errors.",
+            help="Number of batches of the probe to estimate on, for means and standard errors.",
             heading=ESTIMATOR,
         ),
         settings_options(EstimatorOptions),
@@ -266,7 +266,7 @@ def time_limited(command: Callable[..., Any]) -> Callable[..., Any]:
         show_default="none",
         expose_value=False,
         callback=start,
-        help="Stop before so long (90s, 8m, 1h30m), and go on later; for queues that kill.",
+        help="Stop before this time is over (90s, 8m, 1h30m), for job queues that kill; the same command goes on.",
         heading=OUTPUT,
     )(command)
 
@@ -278,7 +278,7 @@ def tables_of(ctx: click.Context) -> dict[str, dict[str, Any]]:
 
 
 def _read_config(ctx: click.Context, param: click.Parameter, path: Path | None) -> None:
-    """Takes defaults from a TOML file; what the command line says wins."""
+    """Takes defaults from a TOML file; an option on the command line overrides them."""
     if path is None:
         return
     refuse_no_file(path)
@@ -312,7 +312,7 @@ def config_option(command: Callable[..., Any], tables: bool = False) -> Callable
         is_eager=True,
         expose_value=False,
         callback=_read_config,
-        help="TOML file with these options; the command line wins.",
+        help="TOML file with these options; an option on the command line overrides it.",
     )(command)
 
 

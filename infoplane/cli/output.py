@@ -1,4 +1,4 @@
-"""What the command line prints, on terminals, in pipes and into files of every kind."""
+"""Output of the command line, on terminals, in pipes and into files of every kind."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ from infoplane.estimators.registry import ESTIMATOR, NAMES, named_settings
 @option(
     "--judge",
     is_flag=True,
-    help="Judge the runs as infoplane analyze does, in minutes; otherwise its report is shown, where there is one.",
+    help="Judge the runs as infoplane analyze does, which takes minutes; else a report that is there is shown.",
     heading="Runs",
 )
 @option("--estimator", default="renyi", help=f"What to show, of {', '.join(NAMES)}.", heading=ESTIMATOR)

@@ -73,7 +73,7 @@ class _Paper:
     type=RUN_FILE,
     default=None,
     show_default="no pictures",
-    help="A comparison: folder of the data sets, for pictures of the hardest classes.",
+    help="Folder of the data sets; with it, a comparison shows pictures of the hardest classes.",
     heading=OUTPUT,
 )
 @option(
@@ -90,7 +90,7 @@ class _Paper:
     "--caption",
     type=click.Choice(["none", "below", "file"]),
     default="below",
-    help="What was measured and how: under the figure, or in a text file beside it, for the caption of a paper.",
+    help="Say what was measured and how: below the figure, or in a text file beside it, for a paper.",
     heading=_FIGURE,
 )
 @option(
@@ -98,7 +98,7 @@ class _Paper:
     "formats",
     type=CommaList(str, "NAME,..."),
     default="png,pdf",
-    help="Of png, pdf, svg.",
+    help="File formats, of png, pdf, svg.",
     heading=_FIGURE,
 )
 @option("--dpi", type=click.FloatRange(10, 2400), default=300, help="Dots per inch of PNG.", heading=_FIGURE)
@@ -107,7 +107,7 @@ class _Paper:
     type=float,
     default=None,
     show_default="6.75, of one panel 4, over time 6.75 or 3.25",
-    help="Inches.",
+    help="Width in inches.",
     heading=_FIGURE,
 )
 @option(
@@ -115,14 +115,14 @@ class _Paper:
     type=float,
     default=None,
     show_default="by what is shown",
-    help="Inches, without legend and caption.",
+    help="Height in inches, without legend and caption.",
     heading=_FIGURE,
 )
 @option(
     "--panel",
     type=click.Choice(["both", "corrected", "raw"]),
     default="both",
-    help="Informations less their nulls, raw ones, or both.",
+    help="Show informations with their nulls subtracted, raw ones, or both.",
     heading=_FIGURE,
 )
 @option(
@@ -170,7 +170,7 @@ class _Paper:
     type=click.Choice(["gif", "mp4"]),
     default=None,
     show_default="not",
-    help="Also the plane in motion.",
+    help="Make an animation of the plane, too.",
     heading=OUTPUT,
 )
 @option("--force", is_flag=True, help="Overwrite files that infoplane did not make, too.", heading=OUTPUT)
@@ -214,15 +214,15 @@ def plot(
     if not any(run.is_dir() for run in runs):
         if data_root is not None:
             raise InfoplaneError(
-                "--data-root is for the pictures of a comparison; give its folder, or leave it out"
+                "--data-root is for the pictures of a comparison; name the folder of one, or leave --data-root out"
             )
         _plot_runs(runs, settings, output, _stem(runs, settings, name), animate, paper, force, batches, execution)
     elif chosen := [param.opts[0] for param in ctx.command.params if _is_chosen(ctx, param)]:
-        raise InfoplaneError(f"{', '.join(chosen)}: for the figures of runs; name run files, or leave it out")
+        raise InfoplaneError(f"{', '.join(chosen)}: for the figures of runs, not of a comparison; leave it out")
     elif animate:
         raise InfoplaneError("--animate is for the plane of runs; name run files")
     elif len(runs) > 1:
-        raise InfoplaneError("draw one comparison at a time: give one folder alone, or run files")
+        raise InfoplaneError("only one comparison can be drawn at a time: name one folder, or run files")
     else:
         _plot_comparison(
             runs[0], settings, data_root, output or runs[0], f"{name}-" if name else "", force, batches, execution
@@ -230,12 +230,12 @@ def plot(
 
 
 def _is_chosen(ctx: click.Context, param: click.Parameter) -> bool:
-    """Whether somebody asked for something that only figures of runs have."""
+    """Whether an option that only figures of runs have was given."""
     return getattr(param, "heading", "") == _FIGURE and bool(given(ctx, [str(param.name)]))
 
 
 def _stem(runs: Sequence[Path], settings: EstimatorSettings, name: str | None) -> str:
-    """First part of the figures' names; without a name that is given, from the runs and what is not as usual."""
+    """First part of the figures' names; by default made from the runs, and from estimator and target if unusual."""
     from infoplane.estimators.base import MAIN
     from infoplane.runfile import beside
 

@@ -126,7 +126,7 @@ def _estimated(estimates: pd.DataFrame) -> dict[str, str]:
 
 
 def _word(value: Any) -> str:
-    """A setting in words; "" where it has no say."""
+    """A setting in words; "" where it is not set."""
     if value is None or value is False or value == []:
         return ""
     if isinstance(value, list | tuple):

@@ -179,7 +179,7 @@ def _count(value: float) -> str:
 
 
 def _blanked(shown: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
-    """What is the same as in the row above, up to there, is written once."""
+    """A table in which cells of the first columns are empty where they repeat the row above."""
     same = pd.Series(True, index=shown.index)
     blanked = shown.copy()
     for name in names:

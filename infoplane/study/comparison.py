@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Material:
-    """What the figures of a comparison are made of.
+    """The runs and settings that the figures of a comparison are made from.
 
     Attributes:
         runs: Its finished runs, a table of `infoplane.analysis.comparison.results.runs_table`.

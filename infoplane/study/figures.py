@@ -121,7 +121,7 @@ class Study(Closing):
         return Material(runs, folder, RenyiSettings(), pictures, execution=self.execution)
 
     def groups(self, start: str) -> list[str]:
-        """Groups whose names begin so, such as all comparisons."""
+        """Names of the groups that begin with `start`, such as all comparisons."""
         found = sorted(folder.name for folder in self.runs.glob(f"{start}*") if folder.is_dir())
         return found or [start]
 
@@ -200,7 +200,7 @@ def _links(study: Study, name: str) -> Iterator[Drawing]:
 
 
 def _compared(*kinds: str, groups: str) -> Callable[[Study, str], Iterator[Drawing]]:
-    """Those figures of all comparisons of a kind whose names begin with one of `kinds`."""
+    """Figures of all comparisons of a group whose names begin with one of `kinds`."""
 
     def make(study: Study, name: str) -> Iterator[Drawing]:
         for group in study.groups(groups):

@@ -1,4 +1,4 @@
-"""What `infoplane figures` does: every figure and table of a study, its report, and a page that shows them."""
+"""The work of `infoplane figures`: every figure and table of a study, its report, and a page that shows them."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ def test_the_last_tenth_can_have_more(total):
     steps = snapshot_steps("32+8", total, 1)
     assert len(steps) == 40
     assert (steps[0], steps[-1]) == (0, total)
-    late = [step for step in steps if step > 0.9 * total + 0.5]
+    late = [step for step in steps if step > round(0.9 * total)]
     gaps = np.diff(late)
     assert len(late) == 8
     assert max(gaps) - min(gaps) <= 1

@@ -1,4 +1,4 @@
-"""What the runs of a comparison measured while they trained, and how accurate each of their classifiers became."""
+"""Accuracy of the runs of a comparison: while they train, and of each of their classifiers at the end."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _POINT = ["seed", "epoch", "accuracy"]
 
 
 def curves_table(runs: pd.DataFrame) -> pd.DataFrame:
-    """What the runs of a comparison measured while they trained.
+    """Metrics of the runs of a comparison at each snapshot.
 
     Args:
         runs: A table of `infoplane.analysis.comparison.results.runs_table`.

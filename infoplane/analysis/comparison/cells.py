@@ -1,4 +1,4 @@
-"""What the cells of `results.csv` hold; nothing of them is believed that cannot be, as of run files."""
+"""The cells of `results.csv`: writes them, and checks them when they are read, as a file may be damaged."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def encoded(value: Any) -> str:
 
 
 def decoded(cell: str) -> Any:
-    """What a cell of JSON holds; None for an empty one.
+    """The value that a cell of JSON holds; None for an empty cell.
 
     Raises:
         InfoplaneError: It is no JSON.
@@ -62,7 +62,7 @@ def numbers_of(column: pd.Series, file: object) -> pd.Series:
 
 
 def refuse_misfits(table: pd.DataFrame, file: object) -> None:
-    """Lets no row pass whose cells cannot be, or do not fit each other.
+    """Refuses rows with cells that are impossible or do not fit each other.
 
     Args:
         table: A table as of `infoplane.analysis.comparison.results.runs_table`.

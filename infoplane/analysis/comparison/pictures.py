@@ -32,7 +32,7 @@ def hard_pictures(folder: Path, runs: pd.DataFrame, data_root: Path, count: int 
     """
     paths = [path for path in (folder / run for run in runs["run"]) if path.exists()]
     if not paths:
-        raise InfoplaneError(f"pictures need the run files, which {folder} has none of; leave out `data_root`")
+        raise InfoplaneError(f"pictures need run files, and {folder} has none; leave out `data_root`")
     with open_run(paths[0]) as run:
         config = run.config
         labels = run.result("labels")
@@ -43,7 +43,7 @@ def hard_pictures(folder: Path, runs: pd.DataFrame, data_root: Path, count: int 
         raise InfoplaneError(f"data set '{config['dataset']}' holds no images; leave out `data_root`")
     if test.labels.tolist() != labels.tolist():
         raise InfoplaneError(
-            f"the test split in {data_root} is not the one of {paths[0]}; give its own `data_root`"
+            f"{paths[0]} was tested on another split than the one in {data_root}; give the `data_root` of that run"
         )
     worst = mistaken_samples(paths, hardest_classes(per_class(runs)), count)
     images = test.inputs.permute(0, 2, 3, 1).numpy()

@@ -82,7 +82,7 @@ def runs_table(paths: Sequence[Path]) -> pd.DataFrame:
 
 
 def folder_table(folder: Path) -> pd.DataFrame:
-    """The finished runs of a comparison: those of its run files, and those of which `results.csv` alone tells.
+    """The finished runs of a comparison, from its run files and, where these are gone, from `results.csv`.
 
     Args:
         folder: The folder of a comparison.
@@ -214,7 +214,7 @@ def merge_results(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 
 
 def refuse_mixture(tables: Mapping[str, pd.DataFrame]) -> None:
-    """Variants may differ in network and training, the runs of one variant in their seeds only.
+    """Refuses runs that cannot be compared: variants may differ in network and training, their runs in seeds only.
 
     Args:
         tables: Tables with `variant`, `run` and the settings, by what they are called in an error.
@@ -368,7 +368,7 @@ def _known(folder: Path) -> pd.DataFrame:
 
 
 def _with_known(rows: pd.DataFrame, known: pd.DataFrame) -> pd.DataFrame:
-    """Rows, and those that are known of other runs; informations that are known of the same state of a run stay."""
+    """Rows together with known rows of other runs; known informations of a run that has not changed stay."""
     if known.empty or rows.empty:
         return rows if known.empty else known
     same = ["run_id", "steps"]

@@ -70,7 +70,7 @@ def sweep_tables(
 
 
 def _family(row: dict[str, Any]) -> tuple[str, float]:
-    """What the runs of a sweep have in common, and the β of this one; NaN without, or with several."""
+    """The settings that all runs of a sweep share, and the β of this run; NaN without, or with several."""
     settings = settings_of_run(row)
     beta = decoded(settings.pop("beta", ""))
     if not isinstance(beta, list) or len(beta) != 1 or not is_number(beta[0]):
@@ -80,7 +80,7 @@ def _family(row: dict[str, Any]) -> tuple[str, float]:
 
 
 def _name(variants: Sequence[str]) -> str:
-    """What the variants of a sweep are all called, without their β."""
+    """The name that the variants of a sweep share, without their β."""
     return variants[0].rpartition("-beta")[0] or variants[0]
 
 

@@ -244,7 +244,7 @@ def settled(distances: NDArray, steps: NDArray) -> NDArray:
 
 
 def missing(layers: int, seeds: int, snapshots: int) -> list[str]:
-    """What of layers, seeds and snapshots there are too few of to judge an order, in words."""
+    """Reasons in words why there are too few layers, seeds or snapshots to judge an order."""
     counts = (
         (layers, MIN_LAYERS, "layers"),
         (seeds, MIN_SEEDS, "runs of different seeds"),

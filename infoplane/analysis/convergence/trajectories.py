@@ -196,12 +196,12 @@ def smooth(values: NDArray) -> NDArray:
 
 
 def before_the_end(steps: NDArray) -> NDArray:
-    """Those steps, of (T,) ascending ones, that are not among the last 5 % of training."""
+    """The steps, of (T,) ascending ones, that are not among the last 5 % of training."""
     return np.asarray(steps[steps < (1 - _LAST_SHARE) * steps[-1]])
 
 
 def last_snapshots(steps: NDArray) -> int:
-    """How many snapshots the last 5 % are, as the module says."""
+    """Number of snapshots in the last 5 % of training, as the module defines them."""
     inside = int((steps >= (1 - _LAST_SHARE) * steps[-1]).sum())
     return min(len(steps), max(2, inside, int(np.ceil(_LAST_SHARE * len(steps)))))
 

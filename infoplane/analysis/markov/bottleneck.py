@@ -16,7 +16,7 @@ KEPT_SHARE = 0.9
 
 @dataclass(frozen=True)
 class BottleneckTest:
-    """What the layers of several runs know of X and of Y.
+    """Tests on what the layers of several runs know of X and of Y.
 
     Attributes:
         fall: The slope of null-corrected I(X;T) over depth, bits a layer, and whether it is below 0.

@@ -58,7 +58,7 @@ def informations(pairs: pd.DataFrame, names: Sequence[str], step: int) -> NDArra
 
 
 def end_informations(pairs: pd.DataFrame, layers: Sequence[str], step: int, last: int) -> NDArray:
-    """The same between layers at one step and layers at the last one, I(T_i(t);T_j(end)).
+    """Normalised, null-corrected informations between layers at one step and at the last one, I(T_i(t);T_j(end)).
 
     Args:
         pairs: One row per run, batch, steps and pair, with `to_end`.

@@ -127,7 +127,7 @@ def read_layers(
 
 
 def missing(layers: int, seeds: int, batches: int) -> list[str]:
-    """What there is too little of for a verdict, in words; it takes no estimate to know.
+    """Reasons in words why there are too few layers, seeds or batches for a verdict; needs no estimate.
 
     Args:
         layers: Number of layers that can be read.
@@ -139,7 +139,7 @@ def missing(layers: int, seeds: int, batches: int) -> list[str]:
 
 
 def _limitations(estimates: pd.DataFrame, pairs: pd.DataFrame, about: Mapping[str, Any]) -> list[str]:
-    """Why the data cannot answer, if they cannot."""
+    """Reasons why the data cannot answer; none where they can."""
     reasons = missing(len(about["layers"]), about["seeds"], about["batches"])
     if not ALPHAS[0] <= estimates["alpha"].iloc[0] <= ALPHAS[1]:
         reasons.append(f"order α = {estimates['alpha'].iloc[0]:g}: the inequalities of a chain hold at 1 only")
