@@ -47,6 +47,11 @@ def at_least(least: int) -> Range:
     return Range(f"at least {least}", lambda value: value >= least)
 
 
+def between(least: int, most: int) -> Range:
+    """The numbers from `least` to `most`."""
+    return Range(f"at least {least} and at most {most}", lambda value: least <= value <= most)
+
+
 @dataclass(frozen=True)
 class Setting:
     """A setting: what it means and what it may be.

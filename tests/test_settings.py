@@ -76,7 +76,7 @@ def test_estimators_have_the_defaults_and_refuse_what_the_settings_say():
     for name, value, words in (
         ("scope", "fnal", "unknown scope 'fnal'; did you mean final"),
         ("kernel", "tensr", "unknown kernel"),
-        ("permutations", 1, "permutations must be at least 2, got 1"),
+        ("permutations", 1, "permutations must be at least 2 and at most 10000, got 1"),
     ):
         with pytest.raises(InfoplaneError, match=words):
             make_settings("renyi", **{name: value})

@@ -63,7 +63,7 @@ _COMPARISON = "Comparison"
 )
 @option(
     "--seeds",
-    type=click.IntRange(1),
+    type=click.IntRange(1, 10_000),
     default=5,
     help="Number of seeds, the same for all methods.",
     heading=_COMPARISON,

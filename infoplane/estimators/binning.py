@@ -29,6 +29,7 @@ from infoplane.estimators.base import EstimatorSettings, LayerEstimator, LayerVi
 from infoplane.estimators.registry import default
 from infoplane.runfile import Probe, Run
 
+MOST_BINS = 10**6
 RULES = ("adaptive", "uniform", "neuron", "fixed", "size")
 
 
@@ -101,8 +102,8 @@ def parse_bins(text: str) -> tuple[str, float]:
         raise InfoplaneError(f"bins '{text}': '{number}' is not a number") from None
     if rule == "size" and not (number and 0 < value < np.inf):
         raise InfoplaneError(f"bins '{text}' needs a width, such as 'size:0.07'")
-    if rule != "size" and (value < 2 or value != int(value)):
-        raise InfoplaneError(f"bins '{text}': give a whole number of bins, at least 2")
+    if rule != "size" and not (2 <= value <= MOST_BINS and value.is_integer()):
+        raise InfoplaneError(f"bins '{text}': give a whole number of bins, at least 2 and at most {MOST_BINS}")
     return rule, value
 
 

@@ -8,7 +8,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, TypedDict
 
 from infoplane.errors import InfoplaneError, unknown
-from infoplane.settings import Range, Setting, at_least, settings_of
+from infoplane.settings import Range, Setting, at_least, between, settings_of
 
 if TYPE_CHECKING:
     from infoplane.estimators.base import EstimatorSettings
@@ -32,6 +32,7 @@ _HOMES = {
     "kernel-cka": "dependence:KernelCkaSettings",
 }
 NAMES = tuple(_HOMES)
+_MOST = 10_000  # permuted pairings; all of them stand in memory
 _RULES = ("bandwidth", "input_bandwidth", "target_bandwidth")
 
 
@@ -103,7 +104,7 @@ class EstimatorOptions(TypedDict, total=False):
             ESTIMATOR,
             0,
             unset="4, and 2 from 500 samples on",
-            range=Range("0, or at least 2", lambda value: value == 0 or value >= 2),
+            range=Range(f"0, or at least 2 and at most {_MOST}", lambda value: value == 0 or 2 <= value <= _MOST),
         ),
     ]
     device: Annotated[
@@ -128,7 +129,9 @@ class EstimatorOptions(TypedDict, total=False):
         Setting("kde: variance of the added noise, or a rule for its σ (median:0.2).", ESTIMATOR, "0.1"),
     ]
     neighbours: Annotated[int, Setting("ksg: number of nearest neighbours.", ESTIMATOR, 3, range=at_least(1))]
-    permutations: Annotated[int, Setting("Permuted pairings behind the nulls.", ESTIMATOR, 10, range=at_least(2))]
+    permutations: Annotated[
+        int, Setting("Permuted pairings behind the nulls.", ESTIMATOR, 10, range=between(2, _MOST))
+    ]
 
 
 def default(name: str) -> Any:

@@ -14,6 +14,8 @@ from infoplane.errors import InfoplaneError
 _LATE = 0.9
 # A training of unknown length has the number of snapshots that is asked for when it comes to this step.
 _HORIZON = 10_000
+# A run file has a place for each snapshot from its beginning.
+_MOST = 100_000
 
 
 def log_spaced(total_steps: int, count: int) -> list[int]:
@@ -81,17 +83,19 @@ def snapshot_steps(spec: str, total_steps: int, steps_per_epoch: int) -> list[in
     Raises:
         InfoplaneError: The specification is none of these.
     """
-    if spec.isdecimal() and int(spec) >= 2:
+    if spec.isdecimal() and 2 <= int(spec) <= _MOST:
         return log_spaced(total_steps, int(spec))
     if counts := re.fullmatch(r"(\d+)\+(\d+)", spec):
         early, late = map(int, counts.groups())
         begin = round(_LATE * total_steps)
-        if early >= 2 and late >= 1:
+        if early >= 2 and late >= 1 and early + late <= _MOST:
             evenly = np.linspace(begin, total_steps, late + 1).round().astype(int)
             return sorted({*log_spaced(begin, early), *evenly.tolist()})
     every = steps_per_epoch if spec == "epochs" else 0
     if spec.startswith("every:") and spec[6:].isdecimal():
         every = int(spec[6:])
-    if every < 1:
-        raise InfoplaneError(f"snapshots '{spec}': give a count from 2, '32+8', 'epochs', or 'every:100' (steps)")
+    if every < 1 or total_steps / every > _MOST:
+        raise InfoplaneError(
+            f"snapshots '{spec}': give a count from 2, '32+8', 'epochs', or 'every:100' (steps); {_MOST} at most"
+        )
     return sorted({*range(0, total_steps, every), total_steps})

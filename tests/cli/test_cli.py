@@ -310,7 +310,24 @@ def test_bad_estimator_options(recorded):
     assert_one_line(recorded("estimate", "run.h5", "--bandwidth", "medain"), "did you mean median")
     assert_one_line(recorded("estimate", "run.h5", "--bandwidth", "knn:50"), "more than 50 samples")
     assert_one_line(recorded("estimate", "run.h5", "--permutations", "1"), "at least 2")
+    assert_one_line(recorded("estimate", "run.h5", "--input-permutations", "99999999999"), "at most 10000")
     assert_one_line(recorded("plot", "run.h5", "run.h5"), "given twice")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError("Unable to allocate 745. GiB"),
+        RuntimeError("CUDA out of memory. Tried to allocate 745. GiB"),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 745. GiB"),
+    ],
+)
+def test_memory_that_runs_out_is_named_with_what_helps(recorded, monkeypatch, error):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr("infoplane.runfile.open_run", fail)
+    assert_one_line(recorded("info", "run.h5"), "there is not enough memory for this")
 
 
 def test_other_estimators(recorded, tmp_path):

@@ -72,3 +72,9 @@ def test_the_last_tenth_can_have_more(total):
 def test_refused(spec):
     with pytest.raises(InfoplaneError, match="give a count"):
         snapshot_steps(spec, 50, 10)
+
+
+@pytest.mark.parametrize("spec", ["100001", "99999+2", "every:1", "epochs", "9" * 300])
+def test_more_snapshots_than_a_file_holds_are_refused(spec):
+    with pytest.raises(InfoplaneError, match="100000 at most"):
+        snapshot_steps(spec, 10**12, 10)
