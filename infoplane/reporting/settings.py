@@ -19,7 +19,7 @@ TRAINING = (
     *("method", "optimizer", "lr", "momentum", "weight_decay", "schedule", "epochs", "batch_size", "micro_batches"),
     *("fit", "fit_weight", "fit_bandwidth", "beta", "beta_schedule", "target_bits", "penalty", "correction"),
     *("loss_alpha", "loss_bandwidth", "loss_every", "order", "aux", "blocks"),
-    *("group", "per_class", "option", "activation", "widths", "amp"),
+    *("group", "per_class", "classifier_loss", "option", "activation", "widths", "amp"),
 )
 _VERSIONS = ("infoplane", "torch")
 

@@ -155,7 +155,8 @@ class _Session:
         self.dataset = _load(settings, download).to(device_of(device))
         if settings.robustness:
             refuse_no_images(self.dataset)
-        self.task = Task(self.dataset.spec.classes, boxes=settings.task == "classes+boxes")
+        boxes = settings.task == "classes+boxes"
+        self.task = Task(self.dataset.spec.classes, boxes, classifier_loss=settings.classifier_loss)
         if self.task.boxes and self.dataset.train.boxes is None:
             raise InfoplaneError(f"data set '{settings.dataset}' has no boxes; leave out `task='classes+boxes'`")
         torch.manual_seed(settings.seed)

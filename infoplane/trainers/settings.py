@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -192,6 +193,13 @@ class TrainingSettings:
         unset="1, freely shuffled",
         range=at_least(1),
     )
+    classifier_loss: str | None = setting(
+        None,
+        "What classifiers learn by: ce, smoothed:0.1 for smoothed labels, or generalised:0.7, which trusts wrong "
+        "labels less.",
+        OPTIMISATION,
+        unset=CE,
+    )
     amp: bool = setting(False, "Forward passes in bfloat16; entropies stay in float32 or better.", OPTIMISATION)
     device: str = setting("auto", "auto, cpu, cuda, cuda:1, ...", OPTIMISATION)
     seed: int = setting(0, "Seed of weights, data order and probe.", OPTIMISATION, range=_SEED)
@@ -376,6 +384,29 @@ def window_of(order: str) -> int | None:
     return int(width)
 
 
+def classifier_loss_of(rule: str | None) -> tuple[str, float]:
+    """The loss of classifiers, and its number: ce and 0, smoothed and the share, or generalised and its q.
+
+    Args:
+        rule: ce or None, smoothed:SHARE below 1, or generalised:Q up to 1.
+
+    Raises:
+        InfoplaneError: None of these.
+    """
+    if rule in (None, CE):
+        return CE, 0.0
+    name, _, number = str(rule).partition(":")
+    if name not in ("smoothed", "generalised"):
+        raise unknown("loss of classifiers", str(rule), (CE, "smoothed:0.1", "generalised:0.7"))
+    try:
+        value = float(number)
+    except ValueError:
+        value = math.nan
+    if not (0 < value < 1 or (value == 1 and name == "generalised")):
+        raise InfoplaneError(f"loss of classifiers '{rule}': write {name}:0.1, with a number from 0 to 1")
+    return name, value
+
+
 def foreign_groups(how: Method) -> dict[str, str]:
     """The groups of settings that a method does not have, with what it lacks in words.
 
@@ -399,6 +430,7 @@ def _check(settings: TrainingSettings) -> None:
         raise InfoplaneError(f"method '{settings.method}' learns from whole batches; leave out `micro_batches`")
     if settings.order:
         window_of(settings.order)
+    classifier_loss_of(settings.classifier_loss)
     if settings.label_noise_kind and settings.label_noise is None:
         raise InfoplaneError("`label_noise_kind` says how labels are wrong; give `label_noise=0.4` too")
     if settings.label_noise and settings.permute_labels:

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from infoplane.trainers.settings import classifier_loss_of
+
 _BOX = 4
 WHOLE = (0.0, 0.0, 1.0, 1.0)
 
@@ -39,12 +41,14 @@ class Task:
     Attributes:
         classes: Number of classes.
         boxes: Whether the box is predicted too.
-        box_weight: Weight of the box loss beside the cross-entropy.
+        box_weight: Weight of the box loss beside that of the classes.
+        classifier_loss: What the classes are learnt by: ce, smoothed:SHARE or generalised:Q.
     """
 
     classes: int
     boxes: bool = False
     box_weight: float = 1.0
+    classifier_loss: str | None = None
 
     @property
     def outputs(self) -> int:
@@ -52,7 +56,11 @@ class Task:
         return self.classes + _BOX * self.boxes
 
     def loss(self, outputs: Tensor, targets: Targets) -> Tensor:
-        """Mean cross-entropy in nats, plus the weighted smooth L1 distance between boxes.
+        """Mean loss of the classes in nats, plus the weighted smooth L1 distance between boxes.
+
+        Cross-entropy; the same with labels smoothed (Szegedy et al. 2016: the share is spread over all classes); or
+        generalised, (1 − p^q) / q of the probability p of the label, which is cross-entropy as q goes to 0 and
+        1 − p at q = 1, and which samples of wrong labels move less (Zhang and Sabuncu 2018, eq. 6).
 
         Args:
             outputs: (n, outputs).
@@ -61,7 +69,7 @@ class Task:
         Returns:
             0-dimensional, float32 or wider.
         """
-        loss = functional.cross_entropy(self.logits(outputs).float(), targets.labels)
+        loss = self._class_loss(self.logits(outputs).float(), targets.labels)
         if not self.boxes:
             return loss
         assert targets.boxes is not None
@@ -69,6 +77,14 @@ class Task:
         return loss + self.box_weight * functional.smooth_l1_loss(
             self._corners(outputs), targets.boxes.float(), beta=0.1
         )
+
+    def _class_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        name, number = classifier_loss_of(self.classifier_loss)
+        if name != "generalised":
+            return functional.cross_entropy(logits, labels, label_smoothing=number)
+        log_probability = -functional.cross_entropy(logits, labels, reduction="none")
+        # (1 - p^q) / q, exact where p is near 1.
+        return -torch.expm1(number * log_probability).mean() / number
 
     def logits(self, outputs: Tensor) -> Tensor:
         """The logits among the outputs, (n, classes)."""

@@ -535,6 +535,9 @@ def test_two_processes_train_as_one(tmp_path):
         ({"label_noise_kind": "permuted"}, "give `label_noise=0.4` too"),
         ({"label_noise": 0.4, "permute_labels": 1.0}, "both change labels"),
         ({"per_class": 0}, "per_class must be at least 1"),
+        ({"classifier_loss": "smooth:0.1"}, "did you mean smoothed:0.1"),
+        ({"classifier_loss": "smoothed:1"}, "write smoothed:0.1, with a number"),
+        ({"classifier_loss": "generalised:x"}, "write generalised:0.1, with a number"),
         ({"validation": 1.5}, "validation fraction"),
         ({"augment": "shif:2"}, "did you mean shift"),
         ({"micro_batches": 0}, "micro_batches"),
@@ -551,6 +554,20 @@ def test_a_run_goes_on_only_where_its_length_does_not_matter(tmp_path):
         record(dataclasses.replace(LAYERWISE, order=order, blocks=3), tmp_path / "run.h5", force=True)
         with pytest.raises(InfoplaneError, match=f"order '{order}', which depends on its 1 epochs"):
             resume(tmp_path / "run.h5", {"epochs": 2})
+
+
+@pytest.mark.parametrize("method", ["sgd", "greedy-ce"])
+def test_the_loss_of_classifiers_changes_what_is_learnt_and_not_how_it_is_scored(tmp_path, method):
+    settings = dataclasses.replace(SMALL, method=method)
+    logits, first_losses = {}, set()
+    for rule in (None, "ce", "generalised:0.7"):
+        record(dataclasses.replace(settings, classifier_loss=rule), tmp_path / "run.h5", force=True)
+        with open_run(tmp_path / "run.h5") as run_file:
+            logits[rule] = run_file.snapshots[-1].activations("logits")
+            first_losses.add(run_file.snapshots[0].metrics["test_loss"])
+    assert len(first_losses) == 1
+    assert np.array_equal(logits[None], logits["ce"])
+    assert not np.array_equal(logits["ce"], logits["generalised:0.7"])
 
 
 def test_betas():

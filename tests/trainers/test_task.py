@@ -32,6 +32,33 @@ def test_classes_alone_give_the_cross_entropy():
     assert loss.item() == pytest.approx((first + math.log(3)) / 2, rel=1e-6)
 
 
+def test_smoothed_labels_are_those_of_pytorch_and_generalised_losses_lie_between_their_ends():
+    outputs = torch.randn(6, 3, generator=torch.Generator().manual_seed(0))
+    targets = Targets(torch.tensor([0, 1, 2, 0, 1, 2]))
+    smoothed = Task(3, classifier_loss="smoothed:0.2").loss(outputs, targets)
+    log_p = outputs.log_softmax(1)
+    expected = -0.8 * log_p[range(6), targets.labels].mean() - 0.2 * log_p.mean()
+    torch.testing.assert_close(smoothed, expected)
+    p = log_p.exp()[range(6), targets.labels]
+    for q in (0.3, 0.7, 1.0):
+        loss = Task(3, classifier_loss=f"generalised:{q}").loss(outputs, targets)
+        torch.testing.assert_close(loss, ((1 - p**q) / q).mean())
+    near = Task(3, classifier_loss="generalised:1e-6").loss(outputs, targets)
+    torch.testing.assert_close(near, Task(3, classifier_loss="ce").loss(outputs, targets), rtol=1e-4, atol=0)
+
+
+def test_a_generalised_loss_pulls_less_at_labels_that_the_network_denies():
+    outputs = torch.tensor([[5.0, 0.0], [0.0, 0.0]])
+    targets = Targets(torch.tensor([1, 1]))
+    pulls = []
+    for rule in ("ce", "generalised:0.7"):
+        logits = outputs.clone().requires_grad_()
+        Task(2, classifier_loss=rule).loss(logits, targets).backward()
+        pulls.append(logits.grad[:, 1].abs())
+    assert pulls[0][0] > pulls[0][1]  # cross-entropy pulls most where the label is denied
+    assert pulls[1][0] < pulls[1][1]
+
+
 def test_the_box_is_a_weighted_smooth_l1_distance_from_the_whole_image():
     task = Task(2, boxes=True, box_weight=10.0)
     outputs = torch.tensor([[0.0, 0.0, 0.5, 0.5, -0.5, -0.5]])

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from planted import CLASSES, planted_comparison, planted_run
 
+from infoplane.analysis.comparison import results
 from infoplane.analysis.comparison.information import add_informations, informations
 from infoplane.analysis.comparison.methods import comparison_table, cost_table
 from infoplane.analysis.comparison.results import (
@@ -28,6 +29,9 @@ from infoplane.estimators.engine.estimate import estimate_run
 from infoplane.estimators.renyi import RenyiSettings
 from infoplane.execution import Execution
 from infoplane.reporting.methods import show
+from infoplane.reporting.settings import TRAINING
+from infoplane.settings import settings_of
+from infoplane.trainers.settings import LAYERWISE, MODEL, OPTIMISATION, TrainingSettings
 
 
 def test_runs_of_a_folder(tmp_path):
@@ -247,3 +251,10 @@ def test_a_foreign_file_is_not_overwritten(tmp_path):
     with pytest.raises(InfoplaneError, match="is no table of results"):
         save_results(runs_table([path]), tmp_path)
     assert (tmp_path / NAME).read_text() == "a,b\n1,2\n"
+
+
+def test_whatever_a_method_may_be_given_may_differ_between_variants_and_is_told():
+    declared = settings_of(TrainingSettings)
+    of_methods = {name for name, setting in declared.items() if setting.heading in (MODEL, OPTIMISATION, LAYERWISE)}
+    assert of_methods - results._VARIED == set()
+    assert of_methods - {*TRAINING, *results.MAY_DIFFER, "model", "cache_mib"} == set()
