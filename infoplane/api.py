@@ -500,10 +500,10 @@ def _variants(
             raise InfoplaneError(f"the variants have settings of their own; put {', '.join(settings)} into them")
         return dict(variants)
     TrainingSettings.refuse_unknown(settings)
-    found: dict[str, TrainingSettings] = {}
+    by_name: dict[str, TrainingSettings] = {}
     for name in variants:
-        found |= variant(name, settings, {})
-    return found
+        by_name |= variant(name, settings, {})
+    return by_name
 
 
 def _paths(runs: Runs) -> list[Path]:
@@ -516,11 +516,12 @@ def _paths(runs: Runs) -> list[Path]:
 
 def _settings(estimators: Sequence[Estimator], options: EstimatorOptions) -> list[EstimatorSettings]:
     """The settings of estimators, by name with options, or as they are."""
-    names = [one for one in estimators if isinstance(one, str)]
+    names = [name for name in estimators if isinstance(name, str)]
     if not estimators:
         raise InfoplaneError("name an estimator")
     refuse_foreign(names, options)
-    return [*named_settings(names, **options), *(one for one in estimators if not isinstance(one, str))]
+    given = [settings for settings in estimators if not isinstance(settings, str)]
+    return [*named_settings(names, **options), *given]
 
 
 def _batches(batches: Batches | int | None, size: int) -> Batches | None:

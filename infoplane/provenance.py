@@ -18,13 +18,13 @@ _PACKAGES = ("torch", "torchvision", "numpy", "scipy", "h5py", "scikit-learn")
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that decide the numbers."""
     # An editable install keeps its first metadata, which may be older than the code.
-    found = {"python": platform.python_version(), "infoplane": infoplane.__version__}
+    known = {"python": platform.python_version(), "infoplane": infoplane.__version__}
     for package in _PACKAGES:
         try:
-            found[package] = importlib.metadata.version(package)
+            known[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return found
+    return known
 
 
 def provenance(device: str = "cpu") -> dict[str, Any]:

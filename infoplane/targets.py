@@ -93,16 +93,16 @@ def as_target(values: Any, kind: str = AUTO) -> Target:
         return _sets(_array(values), None if columns is None else [str(column) for column in columns])
     if _is_of(values, "pandas", "DataFrame") and values.shape[1] == 1:
         values = values.iloc[:, 0]
-    found, names = _categories(values) if _is_categorical(values) else _classes(_array(values))
-    count = len(np.unique(found))
+    numbers, names = _categories(values) if _is_categorical(values) else _classes(_array(values))
+    count = len(np.unique(numbers))
     if count == 1:
         raise InfoplaneError("the labels hold one class only, so I(T;Y) says nothing; take at least two classes")
-    if count == len(found):
+    if count == len(numbers):
         raise InfoplaneError(
             f"each sample has a class of its own ({count} labels, {count} classes), so I(T;Y) says nothing; are "
             "they continuous values, target='regression'?"
         )
-    return Target(CLASSES, found, names)
+    return Target(CLASSES, numbers, names)
 
 
 def _array(values: Any, what: str = "labels") -> NDArray:

@@ -230,8 +230,8 @@ def _about(study: RunSet) -> dict[str, Any]:
     with open_runs(study.runs) as several:
         for name, run in several.items():
             config, last, probe = run.config, run.snapshots[-1], run.samples
-            about = {"run": name, "run_id": run.run_id, "seed": config.get("seed"), "snapshots": len(run.snapshots)}
-            runs.append(about | {"last_step": last.step, "metrics": last.metrics})
+            facts = {"run": name, "run_id": run.run_id, "seed": config.get("seed"), "snapshots": len(run.snapshots)}
+            runs.append(facts | {"last_step": last.step, "metrics": last.metrics})
     values = {
         "runs": runs,
         "training": {name: config.get(name) for name in TRAINING},

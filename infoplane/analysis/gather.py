@@ -51,14 +51,14 @@ def gather(
         refuse_other_training([*several.values()])
         tables = estimate_runs([*several.values()], settings, batches, last=last, execution=execution)
         for (name, run), table in zip(several.items(), tables, strict=True):
-            about = {
+            columns = {
                 "run": name,
                 "seed": seed if is_number(seed := run.config.get("seed", 0)) else setting_text(seed),
                 "dataset": data_text(run.config),
                 "model": setting_text(run.config.get("model", "own model")),
             }
             steps = {step: index for index, step in enumerate(sorted(table["step"].unique()))}
-            estimates.append(table.assign(**about, snapshot=table["step"].map(steps)))
+            estimates.append(table.assign(**columns, snapshot=table["step"].map(steps)))
             metrics.append(run.metrics.assign(run=name))
     return pd.concat(estimates, ignore_index=True), pd.concat(metrics, ignore_index=True)
 

@@ -61,7 +61,7 @@ def gather_interactions(
     with open_runs(runs) as several:
         refuse_other_training([*several.values()])
         for name, run in several.items():
-            about = {
+            columns = {
                 "run": name,
                 "dataset": setting_text(run.config.get("dataset", "own data")),
                 "model": setting_text(run.config.get("model", "own model")),
@@ -70,7 +70,7 @@ def gather_interactions(
                 **batch_columns(batches),
             }
             table = interaction_table(run, layers, settings, batches, **how)
-            tables.append(table.assign(**about | {"kernel": "multivariate"}))
+            tables.append(table.assign(**columns | {"kernel": "multivariate"}))
     return pd.concat(tables, ignore_index=True)
 
 

@@ -63,8 +63,8 @@ def sensitivity_table(
         opened = [*several.values()]
         for varied, value, changed, cut in _choices(opened, settings, batches, factors, sizes, alphas):
             estimates, _ = gather(opened, changed, cut, last=True, execution=execution)
-            about: dict[str, Any] = {"varied": varied, "value": value}
-            tables.append(plane_table(estimates).assign(**about))
+            choice: dict[str, Any] = {"varied": varied, "value": value}
+            tables.append(plane_table(estimates).assign(**choice))
     return pd.concat(tables, ignore_index=True)
 
 

@@ -110,14 +110,14 @@ def _by_targets(
     Of a target that was not asked for by name, an estimator that cannot take it is left out, and says so.
     """
     if target is not None:
-        yield [replace(one, target=target) for one in plain], list(runs)
+        yield [replace(estimator, target=target) for estimator in plain], list(runs)
         return
     for others, paths in itertools.groupby(runs, _other_targets):
         settings = list(plain)
         for name, discrete in others:
-            able = [one for one in plain if discrete or one.takes_values]
-            settings += [replace(one, target=name) for one in able]
-            left = ", ".join(one.name for one in plain if one not in able)
+            able = [estimator for estimator in plain if discrete or estimator.takes_values]
+            settings += [replace(estimator, target=name) for estimator in able]
+            left = ", ".join(estimator.name for estimator in plain if estimator not in able)
             if left:
                 say(f"not estimated: target {name} by {left}: it is continuous", err=True)
         yield settings, list(paths)

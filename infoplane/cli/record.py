@@ -75,8 +75,8 @@ def record(
     except (Interrupted, Stopped) as stopped:
         if not output.exists():
             raise Stopped(stopped.signal) from None
-        own = [part for name in OWN if names_code(options[name]) for part in (f"--{name}", options[name])]
-        command = shlex.join(["infoplane", "record", "--resume", "-o", str(output), *own])
+        code = [part for name in OWN if names_code(options[name]) for part in (f"--{name}", options[name])]
+        command = shlex.join(["infoplane", "record", "--resume", "-o", str(output), *code])
         say(f"stopped by {stopped}; every finished snapshot is safe; go on with: {command}", err=True)
         ctx.exit(128 + stopped.signal)
     # Of the processes of torchrun one speaks.

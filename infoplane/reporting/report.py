@@ -102,8 +102,8 @@ def verdicts_of(path: Path, runs: Sequence[Path | Run]) -> list[dict[str, Any]]:
         report = json.loads(path.read_text(encoding="utf-8"))
         judged = {str(run["run_id"]) for run in report["about"]["runs"]}
         verdicts = [
-            {"claim": str(one["claim"]), "outcome": str(one["outcome"]), "reasons": [*map(str, one["reasons"])]}
-            for one in report["verdicts"]
+            {"claim": str(row["claim"]), "outcome": str(row["outcome"]), "reasons": [*map(str, row["reasons"])]}
+            for row in report["verdicts"]
         ]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return []

@@ -124,16 +124,16 @@ def show_classes(classes: pd.DataFrame, comparison: pd.DataFrame, worst: int = 5
     _refuse_empty(classes)
     hard = hardest_classes(classes, worst)
     rows = []
-    for variant, own in classes.groupby("variant", sort=False):
+    for variant, subset in classes.groupby("variant", sort=False):
         whole = comparison[comparison["variant"] == variant]
         if whole.empty:
             raise InfoplaneError(f"the comparison has no {variant}; make both tables from the same runs")
         total = whole.iloc[0]
-        rows.append(_class_row(variant, "all", int(own["support"].sum()), total, ("test_accuracy", "test_iou")))
+        rows.append(_class_row(variant, "all", int(subset["support"].sum()), total, ("test_accuracy", "test_iou")))
         for name in hard:
             rows += [
                 _class_row(variant, str(name), int(row["support"]), row, ("accuracy", "iou"))
-                for _, row in own[own["class"] == name].iterrows()
+                for _, row in subset[subset["class"] == name].iterrows()
             ]
     shown = pd.DataFrame(rows)
     shown = _blanked(shown.loc[:, [name for name in shown if not (shown[name] == "–").all()]], ["method"])
@@ -147,11 +147,11 @@ def show_classes(classes: pd.DataFrame, comparison: pd.DataFrame, worst: int = 5
 
 
 def _class_row(variant: object, name: str, support: int, row: pd.Series, columns: Sequence[str]) -> dict[str, str]:
-    accuracy, overlap = (plus_minus(row[one], row[f"{one}_sd"], 100) for one in columns)
+    accuracy, overlap = (plus_minus(row[column], row[f"{column}_sd"], 100) for column in columns)
     taken = row.get("taken_for", -1)
     mistaken = f"{taken} ({100 * row['taken_for_share']:.0f} %)" if taken >= 0 else "–"
-    about = {"method": str(variant), "class": name, "test samples": str(support)}
-    return {**about, "accuracy [%]": accuracy, "box IoU [%]": overlap, "taken for": mistaken}
+    identity = {"method": str(variant), "class": name, "test samples": str(support)}
+    return {**identity, "accuracy [%]": accuracy, "box IoU [%]": overlap, "taken for": mistaken}
 
 
 def _measure(row: pd.Series) -> str:

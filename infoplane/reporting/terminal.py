@@ -32,8 +32,8 @@ def model_layers(
     from infoplane.user_code import names_code
 
     if names_code(dataset):
-        own = load_dataset(dataset, Path(), image_size)
-        spec, example = own.spec, own.batch(own.train, slice(3), "cpu")[0]
+        data = load_dataset(dataset, Path(), image_size)
+        spec, example = data.spec, data.batch(data.train, slice(3), "cpu")[0]
     else:
         spec = dataset_spec(dataset, image_size)
         channels = spec.shape[:1] if len(spec.shape) == 1 else (input_channels(model, spec.shape[0]),)
@@ -56,8 +56,8 @@ def model_layers(
         for layer in sorted(layers.values(), key=lambda layer: order[layer.unit])
     ]
     parameters = sum(parameter.numel() for parameter in network.parameters())
-    about = f"{model} on {dataset}: {parameters:,} parameters; * is recorded by default ({len(natural)} layers)"
-    return about + "\n" + plain_table(rows)
+    heading = f"{model} on {dataset}: {parameters:,} parameters; * is recorded by default ({len(natural)} layers)"
+    return heading + "\n" + plain_table(rows)
 
 
 def final_estimates(table: pd.DataFrame) -> str:
@@ -77,11 +77,11 @@ def final_estimates(table: pd.DataFrame) -> str:
     else:
         unit = f"I_XT is {symbol('I_XT', last)} and I_TY is {symbol('I_TY', last)}: dependence measures, not bits"
     samples = f"n = {first['n']}{cut}{repeats_text(first.get('repeats', 0))}"
-    about = f"step {first['step']}, {samples}, {target_text(first)}, {settings_text(first)}; {unit}"
-    return about + "\n" + plain_table(last[shown].to_dict("records"))
+    heading = f"step {first['step']}, {samples}, {target_text(first)}, {settings_text(first)}; {unit}"
+    return heading + "\n" + plain_table(last[shown].to_dict("records"))
 
 
-def checks(found: Sequence[Check]) -> str:
+def checks(comparisons: Sequence[Check]) -> str:
     """The comparisons of `infoplane verify` as a table."""
     rows = [
         {
@@ -92,6 +92,6 @@ def checks(found: Sequence[Check]) -> str:
             "got": f"{check.got:.12f}",
             "error": f"{abs(check.got - check.expected):.1e}",
         }
-        for check in found
+        for check in comparisons
     ]
     return plain_table(rows) if rows else ""

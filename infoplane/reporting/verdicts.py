@@ -71,8 +71,8 @@ def markov_verdicts(reports: Mapping[str, Report]) -> pd.DataFrame:
     for name, report in reports.items():
         for verdict in (one for one in report.verdicts if one.claim.startswith(MARKOV)):
             runs = name + verdict.claim.removeprefix(MARKOV)
-            about = {"runs": runs, "outcome": verdict.outcome, "seeds": verdict.numbers.get("seeds")}
-            rows += [{**about, **row} for row in _criteria(verdict)]
+            identity = {"runs": runs, "outcome": verdict.outcome, "seeds": verdict.numbers.get("seeds")}
+            rows += [{**identity, **row} for row in _criteria(verdict)]
     _refuse_none(rows)
     table = pd.DataFrame(rows, columns=list(_MARKOV))
     numeric = ["seeds", "value", "low", "high", "p"]
@@ -114,6 +114,6 @@ def _bottleneck(numbers: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 _MEASURES = {"structure": _structure, "triples": _triples, "bottleneck": _bottleneck}
 
 
-def _refuse_none(found: object) -> None:
-    if not found:
+def _refuse_none(rows: object) -> None:
+    if not rows:
         raise InfoplaneError("no verdicts to tabulate: analyse a set of runs first")

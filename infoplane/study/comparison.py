@@ -134,8 +134,8 @@ def _classes(material: Material) -> Iterator[Drawing]:
 def _confusions(material: Material) -> Iterator[Drawing]:
     matrices, classes = confusion_table(material.runs), per_class(material.runs)
     for variant, rows in matrices.groupby("variant", sort=False):
-        own = classes[classes["variant"] == variant]
-        yield Drawing(f"confusion-{variant}", rows, partial(confusion_matrix, rows, own))
+        of_variant = classes[classes["variant"] == variant]
+        yield Drawing(f"confusion-{variant}", rows, partial(confusion_matrix, rows, of_variant))
 
 
 _GALLERY: dict[str, Callable[[Material], Iterator[Drawing]]] = {

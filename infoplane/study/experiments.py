@@ -103,7 +103,7 @@ def groups_of(name: str, data_root: str = "data", device: str = "auto") -> dict[
     return {
         key: dataclasses.replace(
             group,
-            variants={v: dataclasses.replace(one, device=device) for v, one in group.variants.items()},
+            variants={v: dataclasses.replace(settings, device=device) for v, settings in group.variants.items()},
         )
         for key, group in groups.items()
     }

@@ -122,8 +122,8 @@ class Study(Closing):
 
     def groups(self, start: str) -> list[str]:
         """Names of the groups that begin with `start`, such as all comparisons."""
-        found = sorted(folder.name for folder in self.runs.glob(f"{start}*") if folder.is_dir())
-        return found or [start]
+        names = sorted(folder.name for folder in self.runs.glob(f"{start}*") if folder.is_dir())
+        return names or [start]
 
 
 def drawings(study: Study) -> Iterator[Drawing]:
@@ -148,8 +148,8 @@ def _planes(study: Study, name: str) -> Iterator[Drawing]:
 
 def _modified(study: Study, name: str) -> Iterator[Drawing]:
     runs = study.run_set("training", "maps").runs
-    found = gather_interactions(runs, batches=_MAPS, pairs=_MAP_PAIRS, execution=study.execution)
-    table = modified_plane_table(found)
+    interactions = gather_interactions(runs, batches=_MAPS, pairs=_MAP_PAIRS, execution=study.execution)
+    table = modified_plane_table(interactions)
     yield Drawing(name, table, partial(modified_plane, table))
 
 

@@ -103,9 +103,11 @@ def _markov(report: Report | None) -> Iterator[Tabulated]:
 
 
 def _settings(study: Study) -> Iterator[Tabulated]:
-    folders = [folder for folder in sorted(study.runs.glob("*/*")) if folder.is_dir()]
-    named = {f"{one.parent.name}/{one.name}": runs_of(study.runs, one.parent.name, one.name) for one in folders}
-    sets: dict[str, list[Path]] = {name: paths for name, paths in named.items() if paths}
+    sets: dict[str, list[Path]] = {}
+    for folder in sorted(study.runs.glob("*/*")):
+        group, name = folder.parent.name, folder.name
+        if folder.is_dir() and (paths := runs_of(study.runs, group, name)):
+            sets[f"{group}/{name}"] = paths
     if not sets:
         raise MissingData(f"there are no runs in {study.runs}")
     table = settings_table(sets)

@@ -56,19 +56,19 @@ def predict(
         targets; all on the CPU.
     """
     device = next(units[0].parameters()).device
-    found: list[list[Tensor]] = [[] for _ in units]
+    collected: list[list[Tensor]] = [[] for _ in units]
     targets: list[Targets] = []
     with evaluation(units):
         for part in indices.split(batch_size):
             below, wanted = batch_of(dataset, split, part, device)
             targets.append(wanted)
-            for outputs, unit in zip(found, units, strict=True):
+            for outputs, unit in zip(collected, units, strict=True):
                 below, output = unit.predict(below)
                 if output is not None:
                     outputs.append(output.float().cpu())
     boxes = [wanted.boxes.cpu() for wanted in targets if wanted.boxes is not None]
     labels = torch.cat([wanted.labels for wanted in targets]).cpu()
-    return [torch.cat(parts) if parts else None for parts in found], Targets(
+    return [torch.cat(parts) if parts else None for parts in collected], Targets(
         labels, torch.cat(boxes) if boxes else None
     )
 
@@ -84,10 +84,10 @@ def scores(task: Task, outputs: Sequence[Tensor | None], targets: Targets) -> li
     Returns:
         One score each, NaN where there is no classifier.
     """
-    found = [_NO_SCORE if one is None else _score(task, one, targets) for one in outputs]
-    if any(one is not None and not math.isfinite(score.loss) for one, score in zip(outputs, found, strict=True)):
+    every = [_NO_SCORE if output is None else _score(task, output, targets) for output in outputs]
+    if any(not math.isfinite(score.loss) for score in every if score is not _NO_SCORE):
         logger.warning("the loss is not finite any more; try a smaller learning rate")
-    return found
+    return every
 
 
 def _score(task: Task, outputs: Tensor, targets: Targets) -> Score:

@@ -80,24 +80,24 @@ def plan(variants: Mapping[str, TrainingSettings], seeds: Iterable[int], folder:
     ]
 
 
-def variant(name: str, shared: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, TrainingSettings]:
+def variant(name: str, shared: Mapping[str, Any], particular: Mapping[str, Any]) -> dict[str, TrainingSettings]:
     """The settings of one variant, or of one for each β where several are given.
 
     Args:
         name: Name of the variant, and of its method if `own` names none.
         shared: Settings of all variants; those that this one's method does not have are left out.
-        own: Settings of this one alone.
+        particular: Settings of this one alone.
 
     Raises:
         InfoplaneError: No such method or setting.
     """
-    TrainingSettings.refuse_unknown(own, f"setting of '{name}':")
-    chosen = method(str(own.get("method", name)))
+    TrainingSettings.refuse_unknown(particular, f"setting of '{name}':")
+    chosen = method(str(particular.get("method", name)))
     groups = foreign_groups(chosen)
     lacking = {name for name, declared in settings_of(TrainingSettings).items() if declared.group in groups}
     lacking |= {"seed"} | (set() if chosen.local else {"blocks", "group", "option"})
     values = {key: value for key, value in shared.items() if key not in lacking}
-    values |= {key: tuple(value) if isinstance(value, list) else value for key, value in own.items()}
+    values |= {key: tuple(value) if isinstance(value, list) else value for key, value in particular.items()}
     beta = values.get("beta")
     betas = beta if isinstance(beta, tuple) else None if beta is None else (beta,)
     settings = TrainingSettings(**{**values, "method": chosen.name, "beta": betas})
@@ -112,10 +112,12 @@ def alike(variants: Mapping[str, TrainingSettings]) -> dict[str, TrainingSetting
     Args:
         variants: Settings by name of variant.
     """
-    return {
-        name: dataclasses.replace(one, **{key: value for key, value in _ALIKE.items() if getattr(one, key) is None})
-        for name, one in variants.items()
-    }
+
+    def completed(settings: TrainingSettings) -> TrainingSettings:
+        missing = {name: value for name, value in _ALIKE.items() if getattr(settings, name) is None}
+        return dataclasses.replace(settings, **missing)
+
+    return {name: completed(settings) for name, settings in variants.items()}
 
 
 def warn_of_untuned(variants: Mapping[str, TrainingSettings]) -> None:

@@ -442,10 +442,10 @@ def _refuse_other_form(value: Any, model: Any, free: Collection[str] = ()) -> No
 
 def _put_back(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
     """Puts back the state of an optimiser: tensors like its parameters, and counters."""
-    own = optimizer.state_dict()["param_groups"]
+    present = optimizer.state_dict()["param_groups"]
     # How parameters are moved is a matter of the device, which may be another one now.
-    groups = [{**group, "fused": here["fused"]} for group, here in zip(state["param_groups"], own, strict=True)]
-    _refuse_other_form(groups, own)
+    groups = [{**group, "fused": now["fused"]} for group, now in zip(state["param_groups"], present, strict=True)]
+    _refuse_other_form(groups, present)
     optimizer.load_state_dict({**state, "param_groups": groups})
     for parameter, values in optimizer.state.items():
         for value in values.values():

@@ -16,7 +16,7 @@ from infoplane.trainers.task import Targets, Task
 
 
 def results_of(
-    loop: Loop, task: Task, outputs: Sequence[Tensor | None], targets: Targets, found: Sequence[Score]
+    loop: Loop, task: Task, outputs: Sequence[Tensor | None], targets: Targets, scores: Sequence[Score]
 ) -> tuple[dict[str, Any], dict[str, NDArray]]:
     """The results of a run, for its file.
 
@@ -25,7 +25,7 @@ def results_of(
         task: What was trained for.
         outputs: Of every classifier on the whole test split, or None.
         targets: What they should give.
-        found: Their scores.
+        scores: Their scores.
 
     Returns:
         Numbers by name, as docs/run-file.md lists them, and arrays: the last classifier's `predictions` (m,), the
@@ -34,11 +34,11 @@ def results_of(
     last = outputs[-1]
     assert last is not None
     numbers: dict[str, Any] = {
-        "test_accuracy": found[-1].accuracy,
-        "test_loss": found[-1].loss,
+        "test_accuracy": scores[-1].accuracy,
+        "test_loss": scores[-1].loss,
         "test_nll": negative_log_likelihood(task.logits(last), targets.labels),
         "calibration_error": calibration_error(task.logits(last), targets.labels),
-        "blocks": {unit.name: score.accuracy for unit, score in zip(loop.units, found, strict=True)},
+        "blocks": {unit.name: score.accuracy for unit, score in zip(loop.units, scores, strict=True)},
         **_cost(loop),
     }
     from sklearn.metrics import confusion_matrix  # takes a second to import
@@ -47,7 +47,7 @@ def results_of(
     confusion = confusion_matrix(labels, predictions, labels=np.arange(task.classes))
     arrays: dict[str, NDArray] = {"predictions": predictions, "labels": labels, "confusion": confusion}
     if task.boxes:
-        numbers["test_iou"] = found[-1].iou
+        numbers["test_iou"] = scores[-1].iou
         assert targets.boxes is not None
         arrays |= {"boxes": task.box(last).numpy(), "true_boxes": targets.boxes.float().numpy()}
     return numbers, arrays
@@ -60,7 +60,7 @@ def _cost(loop: Loop) -> dict[str, Any]:
     known = [cost for cost in costs if cost is not None]
     complete = len(known) == len(costs)
     saved = [cost.saved for cost in known if cost.saved is not None]
-    own = sum(p.numel() for unit in loop.units for p in unit.block.parameters())
+    parameters = sum(p.numel() for unit in loop.units for p in unit.block.parameters())
     return {
         "train_samples": len(loop.dataset.train),
         "steps": steps,
@@ -73,7 +73,7 @@ def _cost(loop: Loop) -> dict[str, Any]:
         else None,
         "cache_bytes": loop.largest_cache,
         "peak_rss": peak_rss(),
-        "parameters": own,
+        "parameters": parameters,
         "auxiliary_parameters": sum(p.numel() for u in loop.units for p in u.objective.parameters()),
         "device": str(loop.device),
     }

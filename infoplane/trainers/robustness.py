@@ -48,9 +48,9 @@ def robustness(units: Sequence[Unit], dataset: Dataset, task: Task, outputs: Ten
     everything = torch.arange(len(dataset.test))
 
     def logits(change: Any) -> tuple[Tensor, Tensor]:
-        found, targets = predict(units, dataset, changed(dataset.test, change), everything)
-        assert found[-1] is not None
-        return task.logits(found[-1]), targets.labels
+        outputs, targets = predict(units, dataset, changed(dataset.test, change), everything)
+        assert outputs[-1] is not None
+        return task.logits(outputs[-1]), targets.labels
 
     accuracies, areas = {}, {}
     for name, change in corruptions().items():

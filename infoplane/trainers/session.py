@@ -208,16 +208,16 @@ class _Session:
                 raise
             everything = torch.arange(len(self.dataset.test))
             outputs, targets = predict(self.loop.units, self.dataset, self.dataset.test, everything)
-            found = scores(self.task, outputs, targets)
+            test_scores = scores(self.task, outputs, targets)
             if recorder:
-                numbers, arrays = results_of(self.loop, self.task, outputs, targets, found)
+                numbers, arrays = results_of(self.loop, self.task, outputs, targets, test_scores)
                 if self.settings.robustness and outputs[-1] is not None:
                     numbers |= robustness(self.loop.units, self.dataset, self.task, outputs[-1])
                 # Before the results, by which a run counts as finished.
                 recorder.finish()
                 recorder.set_results(numbers, arrays)
             barrier()
-        return found[-1].accuracy
+        return test_scores[-1].accuracy
 
     def _train_recorded(self, recorder: Recorder | None, going_on: bool) -> None:
         if going_on:
@@ -285,12 +285,12 @@ class _Session:
         units = self.loop.units[: self.loop.trained]
         metrics = {"stage": float(self.loop.stage)}
         for name, (split, indices) in self.eval_sets.items():
-            found = scores(self.task, *predict(units, self.dataset, split, indices))
-            metrics |= {f"{name}_loss": found[-1].loss, f"{name}_accuracy": found[-1].accuracy}
+            by_classifier = scores(self.task, *predict(units, self.dataset, split, indices))
+            metrics |= {f"{name}_loss": by_classifier[-1].loss, f"{name}_accuracy": by_classifier[-1].accuracy}
             if self.task.boxes:
-                metrics[f"{name}_iou"] = found[-1].iou
+                metrics[f"{name}_iou"] = by_classifier[-1].iou
             if name == self.held_out:
-                hidden = zip(self.loop.units[:-1], found, strict=False)
+                hidden = zip(self.loop.units[:-1], by_classifier, strict=False)
                 metrics |= {f"{name}_accuracy@{unit.name}": score.accuracy for unit, score in hidden}
         for unit in units:
             metrics |= {f"{name}@{unit.name}": value for name, value in unit.objective.state().items()}

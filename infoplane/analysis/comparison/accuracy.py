@@ -34,12 +34,12 @@ def curves_table(runs: pd.DataFrame) -> pd.DataFrame:
         MissingData: No run measured any.
     """
     rows = []
-    for about, cell in zip(records(runs[ABOUT]), runs["curves"], strict=True):
+    for identity, cell in zip(records(runs[ABOUT]), runs["curves"], strict=True):
         curves = decoded(cell) or {}
         for values in zip(*curves.values(), strict=True):
             metrics = dict(zip(curves, values, strict=True))
             epoch = np.nan if metrics["epoch"] is None else metrics["epoch"]
-            place = {**about, "step": metrics["step"], "epoch": epoch}
+            place = {**identity, "step": metrics["step"], "epoch": epoch}
             place["stage"] = int(metrics.get("stage") or 0)
             rows += [{**place, **value} for value in _accuracies(metrics)]
     if not rows:
@@ -100,12 +100,12 @@ def block_switches(table: pd.DataFrame) -> dict[str, list[float]]:
     Returns:
         For each variant with several stages, all of them of one length, its epochs in rising order.
     """
-    found = {}
+    switches = {}
     for variant, rows in table.groupby("variant", sort=False):
         stages, end = int(rows["stage"].max()) + 1, float(rows["epoch"].max())
         if stages > 1:
-            found[str(variant)] = [end * k / stages for k in range(1, stages)]
-    return found
+            switches[str(variant)] = [end * k / stages for k in range(1, stages)]
+    return switches
 
 
 def blocks_table(runs: pd.DataFrame) -> pd.DataFrame:
@@ -119,10 +119,10 @@ def blocks_table(runs: pd.DataFrame) -> pd.DataFrame:
         classifier).
     """
     rows = []
-    for about, cell in zip(records(runs[ABOUT]), runs["blocks"], strict=True):
+    for identity, cell in zip(records(runs[ABOUT]), runs["blocks"], strict=True):
         for depth, (block, accuracy) in enumerate((decoded(cell) or {}).items(), start=1):
             value = np.nan if accuracy is None else accuracy
-            rows.append({**about, "block": block, "depth": depth, "accuracy": value})
+            rows.append({**identity, "block": block, "depth": depth, "accuracy": value})
     return pd.DataFrame(rows, columns=[*ABOUT, "block", "depth", "accuracy"])
 
 
@@ -169,8 +169,8 @@ def _accuracies(metrics: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """The accuracies among the metrics of a snapshot, block by block."""
     hidden = itertools.count(1)
     for name, value in metrics.items():
-        split, found, rest = name.partition("_accuracy")
-        if found and (not rest or rest.startswith("@")):
+        split, is_accuracy, rest = name.partition("_accuracy")
+        if is_accuracy and (not rest or rest.startswith("@")):
             block = rest.removeprefix("@")
             yield {
                 "block": block,

@@ -39,8 +39,8 @@ def confusion_table(runs: pd.DataFrame) -> pd.DataFrame:
         totals = counts.sum(1, keepdims=True)
         share = np.divide(counts, totals, out=np.full(counts.shape, np.nan), where=totals > 0)
         columns = {"true": true, "predicted": predicted, "count": counts.ravel(), "share": share.ravel()}
-        about = {"variant": variant, "subject": group["subject"].iloc[0], "seeds": len(group)}
-        parts.append(pd.DataFrame(columns).assign(**about))
+        identity = {"variant": variant, "subject": group["subject"].iloc[0], "seeds": len(group)}
+        parts.append(pd.DataFrame(columns).assign(**identity))
     return pd.concat(parts, ignore_index=True)
 
 

@@ -75,8 +75,8 @@ def cost_table(runs: pd.DataFrame) -> pd.DataFrame:
         `batch_size`, `seeds`; `peak_bytes`, `saved_bytes`,
         `cache_bytes` and `seconds` with the ends of their intervals in `<name>_low` and `<name>_high`.
     """
-    about = ("variant", "method", "subject", "device", "batch_size")
-    return over_seeds(runs, about, ["peak_bytes", "saved_bytes", "cache_bytes", "seconds"])
+    keys = ("variant", "method", "subject", "device", "batch_size")
+    return over_seeds(runs, keys, ["peak_bytes", "saved_bytes", "cache_bytes", "seconds"])
 
 
 def paired_difference(left: NDArray, right: NDArray) -> tuple[float, float, float, float]:
@@ -102,15 +102,15 @@ def paired_difference(left: NDArray, right: NDArray) -> tuple[float, float, floa
 
 def _summary(rows: pd.DataFrame, values: pd.Series, reference: pd.Series) -> dict[str, Any]:
     known = ("variant", "method", "subject", "device", "batch_size", "lr", "lr_trials")
-    about = {name: rows[name].iloc[0] for name in known if name in rows} | {"seeds": len(rows)}
+    summary = {name: rows[name].iloc[0] for name in known if name in rows} | {"seeds": len(rows)}
     if "device" in rows:
-        about["device"] = " and ".join(rows["device"].unique())
+        summary["device"] = " and ".join(rows["device"].unique())
     for name in MEASURES:
-        about |= {name: rows[name].mean(), f"{name}_sd": rows[name].std(ddof=1)}
+        summary |= {name: rows[name].mean(), f"{name}_sd": rows[name].std(ddof=1)}
     if values.name == reference.name:
-        return about | dict.fromkeys(("gap", "gap_low", "gap_high", "p"), np.nan)
+        return summary | dict.fromkeys(("gap", "gap_low", "gap_high", "p"), np.nan)
     gap, low, high, p = paired_difference(values.to_numpy(dtype=float), reference.to_numpy(dtype=float))
-    return about | {"gap": gap, "gap_low": low, "gap_high": high, "p": p}
+    return summary | {"gap": gap, "gap_low": low, "gap_high": high, "p": p}
 
 
 def _verdict(row: pd.Series, margin: float) -> str:

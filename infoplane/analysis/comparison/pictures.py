@@ -47,7 +47,7 @@ def hard_pictures(folder: Path, runs: pd.DataFrame, data_root: Path, count: int 
         )
     worst = mistaken_samples(paths, hardest_classes(per_class(runs)), count)
     images = test.inputs.permute(0, 2, 3, 1).numpy()
-    found: dict[int, list[NDArray]] = {}
+    pictures: dict[int, list[NDArray]] = {}
     for name, index in zip(worst["class"], worst["index"], strict=True):
-        found.setdefault(int(name), []).append(images[index].squeeze())
-    return found
+        pictures.setdefault(int(name), []).append(images[index].squeeze())
+    return pictures

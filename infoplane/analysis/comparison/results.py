@@ -372,8 +372,8 @@ def _with_known(rows: pd.DataFrame, known: pd.DataFrame) -> pd.DataFrame:
     if known.empty or rows.empty:
         return rows if known.empty else known
     same = ["run_id", "steps"]
-    told = known.loc[known["informations"] != "", [*same, "informations"]].drop_duplicates(same)
-    before = rows[same].merge(told, on=same, how="left")["informations"].fillna("").to_numpy()
+    known_informations = known.loc[known["informations"] != "", [*same, "informations"]].drop_duplicates(same)
+    before = rows[same].merge(known_informations, on=same, how="left")["informations"].fillna("").to_numpy()
     rows = rows.assign(informations=rows["informations"].where(rows["informations"] != "", before))
     places = pd.MultiIndex.from_frame(known[["variant", "seed"]])
     others = known[~places.isin(pd.MultiIndex.from_frame(rows[["variant", "seed"]]))]

@@ -60,13 +60,13 @@ def sweep_tables(
     several = table.groupby("family")["beta"].transform("nunique") > 1
     if not several.any():
         raise MissingData("no β sweep is here; train one: infoplane compare --methods greedy-dib --beta 0,1e-3,1")
-    found = {}
+    tables = {}
     for _, swept in table[several].groupby("family", sort=False):
         name = _name(swept["variant"].tolist())
         hidden = _hidden(swept, informations(swept, folder, settings, batches, execution=execution))
         accuracies = _accuracies(pd.concat([swept, table[~several]]))
-        found[name] = _averaged(name, accuracies, hidden)
-    return found
+        tables[name] = _averaged(name, accuracies, hidden)
+    return tables
 
 
 def _family(row: dict[str, Any]) -> tuple[str, float]:

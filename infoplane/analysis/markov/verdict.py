@@ -67,7 +67,7 @@ def markov_verdict(estimates: pd.DataFrame, pairs: pd.DataFrame, links: pd.DataF
     if step not in set(pairs["step"]):
         raise InfoplaneError(f"the pairs lack the last snapshot, step {step}; estimate them there too")
     layers, dropped = read_layers(estimates, pairs, [step])
-    about: dict[str, Any] = {
+    facts: dict[str, Any] = {
         "seeds": int(estimates["run"].nunique()),
         "batches": int(estimates["batch"].nunique()),
         "step": step,
@@ -75,9 +75,9 @@ def markov_verdict(estimates: pd.DataFrame, pairs: pd.DataFrame, links: pd.DataF
         "dropped": dropped,
     }
     left_out = [f"left out: {', '.join(f'{name} ({why})' for name, why in dropped.items())}"] if dropped else []
-    limits = _limitations(estimates, pairs, about)
+    limits = _limitations(estimates, pairs, facts)
     if limits:
-        return Verdict(CLAIM, "undecidable", (*limits, *left_out), about)
+        return Verdict(CLAIM, "undecidable", (*limits, *left_out), facts)
     structure = structure_test(links)
     triples = triple_test(informations(pairs, [INPUT, *layers], step))
     i_xt, i_ty = layer_cube(estimates, ["I_XT_corrected", "I_TY_corrected"], step, layers).mean(axis=-1)
@@ -88,9 +88,9 @@ def markov_verdict(estimates: pd.DataFrame, pairs: pd.DataFrame, links: pd.DataF
         _triples(triples, layers),
         _bottleneck(bottleneck, layers),
     ]
-    reasons = [one.reason for one in criteria]
-    found = {one.name: {"holds": one.holds, **one.numbers} for one in criteria}
-    numbers = {**about, "criteria": found}
+    reasons = [criterion.reason for criterion in criteria]
+    by_name = {criterion.name: {"holds": criterion.holds, **criterion.numbers} for criterion in criteria}
+    numbers = {**facts, "criteria": by_name}
     return Verdict(CLAIM, outcome(structure, triples, bottleneck), (*reasons, *left_out), json_value(numbers))
 
 
@@ -138,16 +138,16 @@ def missing(layers: int, seeds: int, batches: int) -> list[str]:
     return [f"too few {name}: {count}, of at least {least}" for name, count, least in counts if count < least]
 
 
-def _limitations(estimates: pd.DataFrame, pairs: pd.DataFrame, about: Mapping[str, Any]) -> list[str]:
+def _limitations(estimates: pd.DataFrame, pairs: pd.DataFrame, facts: Mapping[str, Any]) -> list[str]:
     """Reasons why the data cannot answer; none where they can."""
-    reasons = missing(len(about["layers"]), about["seeds"], about["batches"])
+    reasons = missing(len(facts["layers"]), facts["seeds"], facts["batches"])
     if not ALPHAS[0] <= estimates["alpha"].iloc[0] <= ALPHAS[1]:
         reasons.append(f"order α = {estimates['alpha'].iloc[0]:g}: the inequalities of a chain hold at 1 only")
     if estimates["kernel"].iloc[0] == "nested":
         reasons.append("under the nested kernel the inequalities of a chain hold by construction: it tests nothing")
-    if estimates.loc[estimates["step"] == about["step"], "I_XT_corrected"].isna().all():
+    if estimates.loc[estimates["step"] == facts["step"], "I_XT_corrected"].isna().all():
         reasons.append("I(X;T) has no null here: estimate again")
-    if np.isnan(informations(pairs, [INPUT], about["step"])).any():
+    if np.isnan(informations(pairs, [INPUT], facts["step"])).any():
         reasons.append("X knows no more of itself than of other samples: the kernel tells all inputs apart")
     return reasons
 

@@ -112,11 +112,11 @@ def bandwidth(squared: Tensor, rule: Bandwidth) -> Tensor:
         0-dimensional float64, positive.
     """
     n = len(squared)
-    one = squared.new_ones(())
+    unit = squared.new_ones(())
     if rule.rule == "fixed":
-        return rule.value * one
+        return rule.value * unit
     if n == 1:
-        return one
+        return unit
     if rule.rule == "median":
         rows, columns = torch.triu_indices(n, n, 1, device=squared.device)
         sigma = rule.value * squared[rows, columns].sqrt().quantile(0.5)
@@ -124,7 +124,7 @@ def bandwidth(squared: Tensor, rule: Bandwidth) -> Tensor:
         distances = squared.sqrt().fill_diagonal_(torch.inf)
         sigma = distances.topk(min(int(rule.value), n - 1), largest=False).values.mean()
     spread = (squared.sum() / (n * (n - 1))).sqrt()
-    return torch.where(sigma > 0, sigma, torch.where(spread > 0, spread, one))
+    return torch.where(sigma > 0, sigma, torch.where(spread > 0, spread, unit))
 
 
 def gaussian(squared: Tensor, sigma: Tensor | float) -> Tensor:
