@@ -14,6 +14,7 @@ from infoplane.cli.options import (
     batches_of,
     estimation_options,
     examples,
+    force_option,
     loading,
     option,
     repetitions,
@@ -58,7 +59,7 @@ from infoplane.estimators.registry import ESTIMATOR, named_settings
     help="Name of the report without ending.",
     heading=OUTPUT,
 )
-@option("--force", is_flag=True, help="Overwrite files that infoplane did not make, too.", heading=OUTPUT)
+@force_option
 @talkative
 def analyze(
     runs: Sequence[Path],

@@ -7,7 +7,17 @@ from pathlib import Path
 
 import click
 
-from infoplane.cli.options import OUTPUT, RUN_FILE, CommaList, examples, loading, option, talkative, verb
+from infoplane.cli.options import (
+    OUTPUT,
+    RUN_FILE,
+    CommaList,
+    examples,
+    force_option,
+    loading,
+    option,
+    talkative,
+    verb,
+)
 from infoplane.cli.output import say
 
 
@@ -44,7 +54,7 @@ from infoplane.cli.output import say
     help="Name of the files without ending; for a single run.",
     heading=OUTPUT,
 )
-@option("--force", is_flag=True, help="Overwrite files that infoplane did not make, too.", heading=OUTPUT)
+@force_option
 @talkative
 def export(
     runs: Sequence[Path],

@@ -6,7 +6,17 @@ from pathlib import Path
 
 import click
 
-from infoplane.cli.options import OUTPUT, RUN_FILE, examples, loading, option, talkative, time_limited, verb
+from infoplane.cli.options import (
+    OUTPUT,
+    RUN_FILE,
+    examples,
+    force_option,
+    loading,
+    option,
+    talkative,
+    time_limited,
+    verb,
+)
 from infoplane.cli.output import say
 
 RUNS = "Runs"
@@ -55,7 +65,7 @@ RUNS = "Runs"
     help="Folder of figures, tables and report.",
     heading=OUTPUT,
 )
-@option("--force", is_flag=True, help="Overwrite files that infoplane did not make, too.", heading=OUTPUT)
+@force_option
 @time_limited
 @talkative
 def figures(

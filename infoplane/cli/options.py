@@ -125,6 +125,9 @@ def _setting_option(name: str, declared: Setting) -> _Decorator:
     )
 
 
+force_option = option(
+    "--force", is_flag=True, help="Overwrite files that infoplane did not make, too.", heading=OUTPUT
+)
 # Of verbs that show one target.
 target_option = option(
     "--target",

@@ -14,6 +14,7 @@ from infoplane.cli.options import (
     batches_of,
     estimation_options,
     examples,
+    force_option,
     loading,
     option,
     repetitions,
@@ -50,7 +51,7 @@ from infoplane.estimators.registry import ESTIMATOR, NAMES, named_settings
 @target_option
 @estimation_options
 @option("-o", "--output", type=RUN_FILE, default=Path("page.html"), help="The HTML file.", heading=OUTPUT)
-@option("--force", is_flag=True, help="Overwrite a file that infoplane did not make, too.", heading=OUTPUT)
+@force_option
 @talkative
 def page(
     runs: Sequence[Path],

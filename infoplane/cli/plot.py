@@ -17,6 +17,7 @@ from infoplane.cli.options import (
     batches_of,
     estimation_options,
     examples,
+    force_option,
     given,
     loading,
     option,
@@ -173,7 +174,7 @@ class _Paper:
     help="Make an animation of the plane, too.",
     heading=OUTPUT,
 )
-@option("--force", is_flag=True, help="Overwrite files that infoplane did not make, too.", heading=OUTPUT)
+@force_option
 @talkative
 @click.pass_context
 def plot(

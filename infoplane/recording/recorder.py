@@ -133,14 +133,7 @@ class Recorder(Closing):
                 of another network or probe.
             RunFileError: The file exists, is being written, or cannot be written.
         """
-        if keep not in _KEEP:
-            raise InfoplaneError(f"keep '{keep}': choose one of {', '.join(_KEEP)}")
-        if batch_size < 1:
-            raise InfoplaneError(f"batch_size must be at least 1, got {batch_size}")
-        try:
-            json.dumps(config)
-        except (TypeError, ValueError) as error:
-            raise InfoplaneError(f"config must hold JSON values only ({error})") from None
+        _refuse_impossible(keep, batch_size, config)
         samples, main = _checked_probe(probe, target)
         self.model = _network_of(model)
         inputs = samples.inputs.bind(self.model)
@@ -160,13 +153,10 @@ class Recorder(Closing):
         measure, distances = input_distances(self._passes, input_distance)
         self._path = SynchronousPath(self.model, Path(path))
         self._wants_path, self._moved, self._finished = synchronous_path, False, False
-        where = samples.indices if indices is None else torch.as_tensor(indices)
-        if where is not None and where.shape != (len(inputs),):
-            raise InfoplaneError(f"indices are one position a sample, ({len(inputs)},), got {tuple(where.shape)}")
         described = Probe(
             target=main,
             distances=distances,
-            indices=np.arange(len(inputs)) if where is None else np.asarray(where.cpu(), np.int64),
+            indices=_positions(samples.indices if indices is None else indices, len(inputs)),
             shape=inputs.shape,
             input_distance=measure,
             others=_checked_others(others or {}, len(inputs)),
@@ -418,6 +408,28 @@ class Recorder(Closing):
                 f"parameter {name} is not there any more: the network was changed; record it into a new file"
             )
         return value
+
+
+def _refuse_impossible(keep: str, batch_size: int, config: Mapping[str, Any] | None) -> None:
+    """Refuses options that are wrong whatever the network."""
+    if keep not in _KEEP:
+        raise InfoplaneError(f"keep '{keep}': choose one of {', '.join(_KEEP)}")
+    if batch_size < 1:
+        raise InfoplaneError(f"batch_size must be at least 1, got {batch_size}")
+    try:
+        json.dumps(config)
+    except (TypeError, ValueError) as error:
+        raise InfoplaneError(f"config must hold JSON values only ({error})") from None
+
+
+def _positions(indices: Any, n: int) -> NDArray:
+    """Positions of the samples in their data set, (n,) int64; 0 to n − 1 where none are given."""
+    if indices is None:
+        return np.arange(n)
+    positions = torch.as_tensor(indices)
+    if positions.shape != (n,):
+        raise InfoplaneError(f"indices are one position a sample, ({n},), got {tuple(positions.shape)}")
+    return np.asarray(positions.cpu(), np.int64)
 
 
 def _checked_probe(probe: Any, kind: str) -> tuple[Samples, Target]:
