@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 
 class InfoplaneError(Exception):
-    """What went wrong and what to do, in one line.
+    """An error whose one line says what went wrong and what to do.
 
     A message names settings as Python does, between backticks: `force=True`. The command line prints it in its own
     words, `--force` (`infoplane.cli.output.in_options`), and exits with code 1, without a traceback.
@@ -22,7 +22,7 @@ class InfoplaneError(Exception):
 
 
 class MissingData(InfoplaneError):
-    """What was asked for cannot be made of what is there, though nothing is broken."""
+    """Something that cannot be made from the data that are there, though nothing is broken."""
 
 
 class RunFileError(InfoplaneError):

@@ -106,7 +106,7 @@ class Execution:
     progress: bool = False
 
     def bar(self, results: Iterable[T], label: str, total: int | None = None) -> Iterable[T]:
-        """The same results, with a progress bar that goes when they are through.
+        """Gives the same results, with a progress bar that goes when they are through.
 
         Args:
             results: What is looped over.

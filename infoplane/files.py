@@ -217,7 +217,7 @@ def refuse_foreign(*paths: Path, force: bool) -> None:
 
 
 def exists(path: Path) -> str:
-    """What is said of a file that is in the way."""
+    """The sentence on a file that is in the way."""
     return f"{path} exists; use `force=True` to overwrite it"
 
 

@@ -136,7 +136,7 @@ def _check(model: nn.Module, example: Tensor, classes: int) -> None:
 
 
 def _advice(name: str, input_shape: Shape, example: Tensor | None) -> str:
-    """What may help a model that refuses the inputs."""
+    """Advice on a model that refuses the inputs."""
     if names_code(name):
         return "mend it, or give it what it takes"
     if example is not None and not example.is_floating_point():

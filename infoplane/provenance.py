@@ -1,4 +1,4 @@
-"""What made a file: versions, command, device."""
+"""Provenance of a file: versions, command, device."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ class Stopped(KeyboardInterrupt):
 
 
 def stop_name(number: int) -> str:
-    """What asked to stop: the name of a signal, or the time limit."""
+    """Name of the signal that asked to stop, or the time limit."""
     name = signal.Signals(number).name
     return "the time limit" if name == "SIGALRM" else name
 

@@ -28,7 +28,7 @@ _IGNORE_INDEX = -100
 
 @dataclass(frozen=True)
 class Target:
-    """What the network is asked for, one value a sample.
+    """A target Y of a network, one value a sample.
 
     Attributes:
         kind: "classes", "multilabel" (a set of labels is a class of its own: the product of one delta kernel a

@@ -42,7 +42,7 @@ class Augmentation:
         return self._apply(inputs, None, generator)[0]
 
     def with_boxes(self, inputs: Tensor, boxes: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """The same for images and the boxes in them, (n, 4) as fractions; what leaves the image is cut off."""
+        """Augments images with the boxes in them, (n, 4) as fractions; parts outside the image are cut off."""
         images, moved = self._apply(inputs, boxes, generator)
         assert moved is not None
         return images, moved

@@ -14,7 +14,7 @@ from infoplane.errors import InfoplaneError, unknown
 
 @dataclass(frozen=True)
 class DatasetSpec:
-    """What is known of a data set without having it: name, shape of one input, number of classes."""
+    """A description of a data set that needs no files: name, shape of one input, number of classes."""
 
     name: str
     shape: tuple[int, ...]

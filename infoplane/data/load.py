@@ -47,7 +47,7 @@ def dataset_spec(name: str, image_size: int | None = None) -> DatasetSpec:
 
 
 def _resized(spec: DatasetSpec, image_size: int | None) -> DatasetSpec:
-    """What is known of a data set whose images have another size."""
+    """The description of a data set whose images are resized."""
     if image_size is None:
         return spec
     if len(spec.shape) != 3:
@@ -106,7 +106,7 @@ def _with_size(dataset: Dataset, image_size: int | None) -> Dataset:
 
 
 def _stratified(inputs: Tensor, labels: Tensor, test_size: int | float) -> tuple[Split, Split]:
-    """The same split in every run, whatever its seed."""
+    """Splits data alike in every run, whatever its seed."""
     from sklearn.model_selection import train_test_split
 
     train, test = train_test_split(

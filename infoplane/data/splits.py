@@ -1,4 +1,4 @@
-"""What is trained on: a validation split held out, a subset, permuted and noisy labels.
+"""Training data: a validation split held out, a subset, permuted and noisy labels.
 
 The test split is never touched. Mean and standard deviation of images are those of the training split that is left,
 so that nothing of the validation split enters training; vectors keep their fixed scaling.
@@ -147,7 +147,7 @@ def _permuted(labels: Tensor, fraction: float, generator: torch.Generator) -> Te
 
 
 def _units(split: Split) -> tuple[Tensor, Tensor]:
-    """What goes as a whole to one side: number (N,) of the unit of each sample, and class (units,) of each unit."""
+    """Units that go to one side as a whole: number (N,) of the unit of each sample, class (units,) of each unit."""
     labels = split.labels.cpu()
     if split.groups is None:
         return torch.arange(len(labels)), labels

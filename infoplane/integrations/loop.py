@@ -1,4 +1,4 @@
-"""What the callbacks of all libraries share: a recorder that is opened, stepped and closed in a foreign loop."""
+"""The shared part of all callbacks: a recorder that is opened, stepped and closed in a foreign loop."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ class RecorderCallback(TrainerCallback):
 
 
 def _metrics(state: TrainerState) -> dict[str, float]:
-    """What the trainer logged last, one number each."""
+    """Metrics that the trainer logged last, one number each."""
     logged: dict[str, float] = {}
     for entry in state.log_history:
         numbers = {name: value for name, value in entry.items() if isinstance(value, int | float)}

@@ -168,7 +168,7 @@ def _trace(model: nn.Module, names: Sequence[str], example: Tensor) -> _Trace:
 
 
 class _Values(fx.Interpreter):
-    """What the nodes of a graph give; the network's flags and buffers stay as they are."""
+    """Outputs of the nodes of a graph; the network's flags and buffers stay as they are."""
 
     def run_node(self, n: fx.Node) -> Any:
         with torch.no_grad():
@@ -226,11 +226,11 @@ class _Tracer(fx.Tracer):
         return root_fn, [self.root, self.create_proxy("placeholder", "x", (), {})]
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        """What happens inside a unit is its own affair: branches, control flow, functions of self.training."""
+        """Takes a unit as one node: it may branch, have control flow and ask for self.training."""
         return not any(unit.startswith(f"{module_qualified_name}.") for unit in self._names)
 
     def proxy(self, node: fx.Node) -> fx.Proxy:
-        """What stands for the value of a node."""
+        """A proxy that stands for the value of a node."""
         return _Proxy(node, self)
 
     def create_node(self, *args: Any, **kwargs: Any) -> fx.Node:

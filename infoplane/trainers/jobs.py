@@ -1,4 +1,4 @@
-"""What `infoplane compare` trains: variants of a method × seeds, what is missing only, several at once."""
+"""The trainings of `infoplane compare`: variants of a method × seeds, only missing ones, several at once."""
 
 from __future__ import annotations
 
@@ -275,7 +275,7 @@ def _results(trainings: Sequence[Job], execution: Execution) -> Iterable[tuple[J
 
 
 def _on_cluster(trainings: Sequence[Job], scheduler: str) -> Iterator[tuple[Job, str]]:
-    """The same by the workers of a Dask cluster, of which each trains one run at a time.
+    """Trains jobs by the workers of a Dask cluster, of which each trains one run at a time.
 
     A run whose worker dies goes on with another one from its checkpoint.
     """

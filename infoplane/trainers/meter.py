@@ -1,4 +1,4 @@
-"""What a training step costs: memory that it needs and operations that it does, measured while it runs."""
+"""The cost of a training step: memory that it needs and operations that it does, measured while it runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a finished training is judged by: test scores, cost, and every prediction."""
+"""The results of a finished training: test scores, cost, and every prediction."""
 
 from __future__ import annotations
 

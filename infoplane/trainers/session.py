@@ -1,4 +1,4 @@
-"""What `infoplane record` does: train a network and record it, or go on with a recording."""
+"""The work of `infoplane record`: trains a network and records it, or goes on with a recording."""
 
 from __future__ import annotations
 

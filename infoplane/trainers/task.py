@@ -1,4 +1,4 @@
-"""What a network is trained for: classes, or classes and the box of the object."""
+"""The task of a network: classes, or classes and the box of the object."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ WHOLE = (0.0, 0.0, 1.0, 1.0)
 
 @dataclass(frozen=True)
 class Targets:
-    """What a batch should give.
+    """The targets of a batch.
 
     Attributes:
         labels: Classes, (n,) int64.

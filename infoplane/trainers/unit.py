@@ -1,4 +1,4 @@
-"""What is trained by one loss: a block with its objective; under SGD, the whole network."""
+"""A unit is trained by one loss: a block with its objective; under SGD, the whole network."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class Checkpointed(nn.Module):
 
 
 def _contexts(block: nn.Module) -> tuple[contextlib.AbstractContextManager, contextlib.AbstractContextManager]:
-    """What surrounds a block's forward pass, and what surrounds it when it runs again."""
+    """The contexts of a block's forward pass, and of the pass that runs it again."""
     return contextlib.nullcontext(), _without_statistics(block)
 
 

@@ -98,7 +98,7 @@ def read_options(loss_settings: LossSettings, defaults: Mapping[str, float]) -> 
 
 @dataclass
 class Pass:
-    """What an objective sees of one step.
+    """The tensors of one step that an objective sees.
 
     Attributes:
         inputs: Network inputs X, (n, ...), without graph.
