@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from infoplane.entropy.determinants import entropy_by_determinants
+from infoplane.entropy.determinants import entropies_by_determinants
 from infoplane.entropy.forms import Blocks, Form
 from infoplane.entropy.lapack import Tridiagonal, tridiagonal_forms
 from infoplane.entropy.log_sums import LN2
@@ -23,6 +23,7 @@ _LEAST_ORDER = (
     0.2  # below, λ^α of the smallest eigenvalue above its rounding error is 1/1000 of the largest or more
 )
 BATCHED_UP_TO = 64  # a CPU solves blocks up to this size in one call: they cost little more than the call
+_TOGETHER, TOGETHER_UP_TO = 8, 256  # matrices that a CPU reduces in one call, and their largest size
 _NEGATIVE = 1e-3  # share of the trace; rounding of kernels in float32 stays far below it
 logger = logging.getLogger(__name__)
 
@@ -94,22 +95,46 @@ def matrix_entropy(matrix: torch.Tensor, alpha: float, checked: bool = False) ->
     solver = SOLVERS[fastest(len(matrix), _name(matrix))]
 
     def solve(array: NDArray) -> torch.Tensor:
-        return _of_form(solver(array), len(array), alpha, matrix.dtype, checked)
+        return _of_forms([solver(array)], len(array), alpha, matrix.dtype, checked)[0]
 
     return solved(solve, matrix.numpy())
+
+
+def matrix_entropies(matrices: torch.Tensor, alpha: float) -> torch.Tensor:
+    """The same of several matrices of one size, (k,) float64: small ones take less time together.
+
+    Args:
+        matrices: (k, n, n) float32 or float64, CPU or GPU.
+        alpha: Order α > 0.
+    """
+    n, matrices = matrices.shape[-1], matrices.detach()
+    if matrices.is_cuda or n <= BATCHED_UP_TO:
+        return entropy_of(eigenvalues(matrices), alpha, matrices.dtype)
+    if n > TOGETHER_UP_TO or fastest(n, _name(matrices)) != "one-stage":
+        return torch.stack([matrix_entropy(matrix, alpha) for matrix in matrices])
+
+    def solve(arrays: NDArray) -> torch.Tensor:
+        return torch.stack(_of_forms(tridiagonal_forms(arrays), n, alpha, matrices.dtype))
+
+    return torch.cat([solved(solve, part.numpy()) for part in matrices.split(_TOGETHER)])
 
 
 def _name(matrix: torch.Tensor) -> str:
     return str(matrix.dtype).removeprefix("torch.")
 
 
-def _of_form(form: Form, n: int, alpha: float, precision: torch.dtype, checked: bool) -> torch.Tensor:
-    """Entropy of a matrix in some form, 0-dimensional float64; the rest as for `matrix_entropy`."""
+def _of_forms(
+    forms: Sequence[Form], n: int, alpha: float, precision: torch.dtype, checked: bool = False
+) -> list[torch.Tensor]:
+    """Entropies of (n, n) matrices in some form, 0-dimensional float64; the rest as for `matrix_entropy`."""
     # Log-determinants exist only where no eigenvalue is negative but for rounding.
-    value = entropy_by_determinants(form, n, alpha, single=precision in SINGLE)
-    if value is not None:
-        return torch.tensor(value, dtype=torch.float64)
-    return _of_eigenvalues(torch.from_numpy(form.eigenvalues()), alpha, precision, checked)
+    values = entropies_by_determinants(forms, n, alpha, single=precision in SINGLE)
+    return [
+        _of_eigenvalues(torch.from_numpy(form.eigenvalues()), alpha, precision, checked)
+        if value is None
+        else torch.tensor(value, dtype=torch.float64)
+        for form, value in zip(forms, values, strict=True)
+    ]
 
 
 def _of_eigenvalues(values: torch.Tensor, alpha: float, precision: torch.dtype, checked: bool) -> torch.Tensor:
@@ -187,7 +212,7 @@ def block_entropies(
     found = []
     for parts in partitions.ways:
         form = solved(lambda parts: _blocks(parts, matrix, precision), parts)
-        found.append(_of_form(form, len(matrix), alpha, precision, checked))
+        found += _of_forms([form], len(matrix), alpha, precision, checked)
     return found
 
 

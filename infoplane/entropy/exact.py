@@ -27,13 +27,12 @@ from numpy.typing import NDArray
 
 from infoplane.entropy.differentiable import POLYNOMIAL, entropy_with_gradient, half_powers, power_trace
 from infoplane.entropy.eigenvalues import (
-    BATCHED_UP_TO,
     SINGLE,
     Partitions,
     block_entropies,
     checked_order,
-    eigenvalues,
     entropy_of,
+    matrix_entropies,
     matrix_entropy,
 )
 from infoplane.entropy.log_determinants import (
@@ -104,10 +103,9 @@ def gram_entropies(grams: torch.Tensor, alpha: float = 1.0, dtype: str = "float6
         values = log_determinant_entropies(grams.detach().double(), alpha, exact=dtype == "float64").cpu()
         if values.isfinite().all():
             return values
-    if alpha in POLYNOMIAL or (grams.shape[-1] > BATCHED_UP_TO and not grams.is_cuda):
+    if alpha in POLYNOMIAL:
         return torch.tensor([gram_entropy(gram, alpha, dtype) for gram in grams], dtype=torch.float64)
-    matrices = grams.detach().to(DTYPES[dtype])
-    return entropy_of(eigenvalues(matrices), alpha, matrices.dtype).cpu()
+    return matrix_entropies(grams.detach().to(DTYPES[dtype]), alpha).to(DTYPES[dtype]).double().cpu()
 
 
 @overload
@@ -426,8 +424,8 @@ def _entropy(matrix: torch.Tensor, alpha: float, checked: bool = False) -> torch
     """Entropy of a matrix of any trace, 0-dimensional; negative eigenvalues are refused if `checked`."""
     if matrix.requires_grad:
         return entropy_with_gradient(matrix, alpha)
-    trace = matrix.diagonal().sum(dtype=torch.float64)
     if alpha in POLYNOMIAL:
+        trace = matrix.diagonal().sum(dtype=torch.float64)
         # The trace enters with its power: dividing by a power of n is right for a unit diagonal only.
         return -torch.log2(_power_trace(matrix, int(alpha)) / trace**alpha).to(matrix.dtype) / (alpha - 1)
     if takes_log_determinants(matrix, alpha):

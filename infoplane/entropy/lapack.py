@@ -71,14 +71,29 @@ class Tridiagonal:
 
     def log_determinants(self, shifts: NDArray) -> NDArray | None:
         """Natural logarithms of det(A/t + 1) for shifts t > 0, (m,); None where one of them is not positive."""
-        # One matrix of all the shifted ones, which nothing couples.
-        pivots = self.diagonal / shifts[:, None] + 1
-        beside = np.zeros_like(pivots)
-        np.divide(self.beside, shifts[:, None], out=beside[:, :-1])
-        if _call("dpttrf", [pivots.size, pivots, beside], strings=0, positive=True):
-            return None
-        # NumPy's logarithm is several times as slow where there is no AVX-512.
-        return np.asarray(torch.from_numpy(pivots).log_().sum(1))
+        made = log_determinants([self], shifts[None])
+        return None if made is None else made[0]
+
+
+def log_determinants(forms: Sequence[Tridiagonal], shifts: NDArray) -> NDArray | None:
+    """Those of several matrices of one size, in little more time than their operations take.
+
+    Args:
+        forms: The k matrices A.
+        shifts: Of each, (k, m) float64.
+
+    Returns:
+        Natural logarithms of det(A/t + 1), (k, m); None where one of these matrices is not positive.
+    """
+    # One matrix of all the shifted ones, which nothing couples.
+    pivots = np.stack([form.diagonal for form in forms])[:, None, :] / shifts[:, :, None]
+    pivots += 1
+    beside = np.zeros_like(pivots)
+    np.divide(np.stack([form.beside for form in forms])[:, None, :], shifts[:, :, None], out=beside[:, :, :-1])
+    if _call("dpttrf", [pivots.size, pivots, beside], strings=0, positive=True):
+        return None
+    # NumPy's logarithm is several times as slow where there is no AVX-512.
+    return np.asarray(torch.from_numpy(pivots).log_().sum(-1))
 
 
 @dataclass(frozen=True)
@@ -133,20 +148,22 @@ def tridiagonal_forms(matrices: NDArray) -> list[Tridiagonal]:
     Args:
         matrices: (k, n, n) float64 or float32; one copy is made.
     """
-    n, routine = matrices.shape[-1], f"{_letter(matrices)}sytrd"
+    n, letter = matrices.shape[-1], _letter(matrices)
     matrices = np.array(matrices, order="C")
     diagonals, besides = np.empty((2, len(matrices), n), matrices.dtype)
-    factors = np.empty(n, matrices.dtype)
-
-    def reduce(work: NDArray, size: int) -> None:
-        for matrix, diagonal, beside in zip(matrices, diagonals, besides, strict=True):
-            _call(routine, [LOWER, n, matrix, n, diagonal, beside, factors, work, size], strings=1)
-            if size < 0:
-                break
-
-    _with_room(reduce, matrices.dtype)
+    factors, work = np.empty(n, matrices.dtype), np.empty(_tridiagonal_room(letter, n), matrices.dtype)
+    for matrix, diagonal, beside in zip(matrices, diagonals, besides, strict=True):
+        _call(f"{letter}sytrd", [LOWER, n, matrix, n, diagonal, beside, factors, work, len(work)], strings=1)
     diagonals, besides = diagonals.astype(np.float64, copy=False), besides.astype(np.float64, copy=False)
     return [Tridiagonal(diagonal, beside[:-1]) for diagonal, beside in zip(diagonals, besides, strict=True)]
+
+
+@cache
+def _tridiagonal_room(letter: str, n: int) -> int:
+    """How many numbers a reduction of an (n, n) matrix to tridiagonal form works in."""
+    asked = np.empty(1, np.float64 if letter == "d" else np.float32)
+    _call(f"{letter}sytrd", [LOWER, n, asked, n, asked, asked, asked, asked, -1], strings=1)
+    return _room(asked)
 
 
 def band_form(matrix: NDArray) -> Band:
@@ -192,9 +209,13 @@ def _with_room(routine: Callable[[NDArray, int], None], dtype: np.dtype[Any]) ->
     """Asks a routine how much room it works in, then runs it with that."""
     asked = np.empty(1, dtype)
     routine(asked, -1)
-    # In single precision the size comes rounded.
-    size = int(asked[0] * (1 + np.finfo(dtype).eps)) + 1
+    size = _room(asked)
     routine(np.empty(size, dtype), size)
+
+
+def _room(asked: NDArray) -> int:
+    """The size of an array that a routine asked for; in single precision it comes rounded."""
+    return int(asked[0] * (1 + np.finfo(asked.dtype).eps)) + 1
 
 
 def _letter(matrix: NDArray) -> str:

@@ -173,7 +173,7 @@ class Renyi(LayerEstimator):
         with self.solver.turn():
             gram = self.input_gram()
             # Kept where every layer is joined with it, in all orders at once.
-            self._inputs = gram if self.solver.solves_many else None
+            self._inputs = gram if self.solver.solves_together(self.n) else None
             self.entropy_x = self._input_entropy(gram)
             del gram
             self._entropies_x = [self._input_entropy_in(order) for order in self.input_orders]
@@ -269,7 +269,11 @@ class Renyi(LayerEstimator):
         tolerance, gram = self.settings.tolerance, self.solver.gram(distances, sigma)
         if self._inputs is not None:
             s_t, joint = self.solver.entropies(torch.stack([gram, gram * self._inputs]))
-            left, null = 0.0, self._null_at_once(gram, self._inputs, s_t)
+            left = 0.0
+            if self.solver.solves_many:
+                null = self._null_at_once(gram, self._inputs, s_t)
+            else:
+                null = self._null_of_inputs(distances, sigma, s_t, left)
             *null_ty, i_ty = self._with_target(gram, s_t, left)
         else:
             s_t = self.solver.entropy(gram, SHARE_T * tolerance, _SEED_T)
@@ -336,13 +340,14 @@ class Renyi(LayerEstimator):
             left: Of the tolerance, for S(X) and S(X,T).
         """
         rough, own = self.solver.rough, exponents(distances, sigma, dtype=self._null_dtype)
-
-        def joint(number: int) -> float:
-            gram = exponent_gram(own + self._paired_exponents(number), self.solver.place)
-            room = left - self._entropies_x[number].halfwidth
-            return rough.entropy(gram, room, _SEED_NULL + number).value
-
-        return [s_x.value + s_t.value - joint(number) for number, s_x in enumerate(self._entropies_x)]
+        numbers = range(len(self._entropies_x))
+        grams = (exponent_gram(own + self._paired_exponents(number), self.solver.place) for number in numbers)
+        if rough.solves_together(self.n):
+            joints = rough.entropies(torch.stack([*grams]))
+        else:
+            rooms = [left - s_x.halfwidth for s_x in self._entropies_x]
+            joints = [rough.entropy(gram, rooms[k], _SEED_NULL + k) for k, gram in enumerate(grams)]
+        return [s_x.value + s_t.value - joint.value for s_x, joint in zip(self._entropies_x, joints, strict=True)]
 
     @property
     def _null_dtype(self) -> str:

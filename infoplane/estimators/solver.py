@@ -22,7 +22,7 @@ from infoplane.entropy import (
     gram_entropies,
     gram_entropy,
 )
-from infoplane.entropy.eigenvalues import Partitions, checked_order
+from infoplane.entropy.eigenvalues import TOGETHER_UP_TO, Partitions, checked_order
 from infoplane.errors import InfoplaneError
 from infoplane.kernels import constant_gram, multiply_kernel
 
@@ -121,8 +121,12 @@ class Solver:
         """Whether many matrices are solved at once, exactly: a single one does not fill a GPU."""
         return self.place.type == "cuda" and not self.tolerance
 
+    def solves_together(self, n: int) -> bool:
+        """Whether matrices of n samples are solved faster several at once, exactly: small ones on a CPU too."""
+        return self.solves_many or (n <= TOGETHER_UP_TO and not self.tolerance)
+
     def entropies(self, grams: torch.Tensor) -> list[Interval]:
-        """S_α of several Gram matrices (k, n, n) of any trace, bits: all at once, where `solves_many`."""
+        """S_α of several Gram matrices (k, n, n) of any trace, bits: all at once, where `solves_together`."""
         return [Interval.of_exact(value) for value in gram_entropies(grams, self.alpha, self.dtype).tolist()]
 
     def permuted_joint_entropies(

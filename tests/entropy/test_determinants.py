@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from infoplane import gram_matrix, renyi_entropy
-from infoplane.entropy import lapack
+from infoplane.entropy import gram_entropies, gram_entropy, lapack
 from infoplane.entropy.determinants import entropy_by_determinants
 from infoplane.entropy.forms import Blocks, Known
 from infoplane.kernels import label_gram
@@ -107,6 +107,19 @@ def test_single_precision(form, alpha):
     assert found == pytest.approx(plain(A, alpha), abs=1e-5)
     # Eigenvalues below its rounding errors come out negative.
     assert entropy_by_determinants(form(hard("duplicated").astype(np.float32)), len(A), alpha, single=True) is None
+
+
+@needs_lapack
+@pytest.mark.parametrize("alpha", [1.0, 1.5, 0.5])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_several_matrices_have_the_entropies_of_each(alpha, dtype):
+    if alpha < 1 and dtype == "float32":
+        pytest.skip("refused")
+    kinds = ("layer", "narrow", "duplicated", "collapsed", "constant") * 2
+    grams = torch.from_numpy(np.stack([hard(kind, 100) * scale for scale, kind in enumerate(kinds, start=1)]))
+    each = [gram_entropy(gram, alpha, dtype) for gram in grams]
+    bits = 1e-10 if dtype == "float64" else 1e-6
+    np.testing.assert_allclose(gram_entropies(grams, alpha, dtype), each, rtol=0, atol=bits)
 
 
 @needs_lapack
