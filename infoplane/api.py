@@ -17,7 +17,7 @@ import pandas as pd
 
 from infoplane.analysis.analyze import analyze as judge_runs
 from infoplane.analysis.comparison.information import add_informations
-from infoplane.analysis.comparison.methods import comparison_table, first_reference
+from infoplane.analysis.comparison.methods import comparison_table, first_reference, refuse_margin
 from infoplane.analysis.comparison.results import (
     NAME,
     compared_runs,
@@ -436,6 +436,7 @@ def compare(
     wanted = wanted if as_published else alike(wanted)
     if not wanted:
         raise InfoplaneError("name at least one variant")
+    refuse_margin(margin)
     if reference and reference not in wanted:
         raise unknown("variant", reference, wanted)
     execution, place = Execution(jobs, scheduler, progress), Path(folder)

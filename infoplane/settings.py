@@ -96,6 +96,8 @@ class Setting:
             taken = isinstance(item, _TAKEN.get(self.kind, self.kind))
             if not taken or (self.kind is not bool and isinstance(item, bool)):
                 raise InfoplaneError(f"{name} must be of type {self.kind.__name__}, got {item!r}")
+            if isinstance(item, str) and "\0" in item:
+                raise InfoplaneError(f"{name} holds a NUL character; take it out")
             if self.kind is int and abs(item) > _LARGEST:
                 raise InfoplaneError(f"{name} must be at most 2^53, got {item}")
             if self.choices and item not in self.choices:

@@ -51,6 +51,7 @@ def test_possible_values_pass(values):
         ({"trays": 1}, "trays must be a list, got 1"),
         ({"trays": (1, 0)}, "trays must be at least 1, got 0"),
         ({"trays": (1, 2.5)}, "trays must be of type int, got 2.5"),
+        ({"mode": "fan\0"}, "mode holds a NUL character; take it out"),
         ({"mode": "gril"}, "unknown mode 'gril'; did you mean grill?"),
     ],
 )

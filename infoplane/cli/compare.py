@@ -196,5 +196,5 @@ def _variants(tables: dict[str, dict[str, Any]], options: dict[str, Any]) -> dic
 
     variants: dict[str, TrainingSettings] = {}
     for name, table in tables.items():
-        variants |= variant(name, options, {key.replace("-", "_"): value for key, value in table.items()})
+        variants |= variant(name, options, table)
     return variants

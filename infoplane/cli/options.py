@@ -293,10 +293,11 @@ def _read_config(ctx: click.Context, param: click.Parameter, path: Path | None) 
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise InfoplaneError(f"configuration file {path} cannot be read: {error}") from None
     known = {param.name: param for param in ctx.command.params if param.name not in (None, "config", "help")}
-    given = {name.replace("-", "_"): value for name, value in values.items()}
     if param.metavar == TABLES:
-        ctx.meta[TABLES] = {name: value for name, value in values.items() if isinstance(value, dict)}
-        given = {name.replace("-", "_"): value for name, value in values.items() if name not in ctx.meta[TABLES]}
+        tables = {name: value for name, value in values.items() if isinstance(value, dict)}
+        ctx.meta[TABLES] = {name: _underscored(table, path) for name, table in tables.items()}
+        values = {name: value for name, value in values.items() if name not in tables}
+    given = _underscored(values, path)
     for name, value in given.items():
         if name not in known:
             raise unknown(f"key in {path}:", name, sorted(filter(None, known)))
@@ -304,6 +305,14 @@ def _read_config(ctx: click.Context, param: click.Parameter, path: Path | None) 
             raise InfoplaneError(f"{path}: '{name}' takes one value, got {value}")
     # A date or a fraction is no whole number in a file either, so it is read as on the command line.
     ctx.default_map = {name: value if isinstance(value, list) else str(value) for name, value in given.items()}
+
+
+def _underscored(values: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Values by the names of Python, where a file may have those of the command line."""
+    names = [name.replace("-", "_") for name in values]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise InfoplaneError(f"{path}: '{twice}' is given twice, with a dash and without; take one of them out")
+    return dict(zip(names, values.values(), strict=True))
 
 
 def config_option(command: Callable[..., Any], tables: bool = False) -> Callable[..., Any]:

@@ -3,6 +3,7 @@
 from infoplane.runfile.labelled import export_csv, export_netcdf, export_paths
 from infoplane.runfile.names import (
     SYNCHRONOUS,
+    TUNING,
     beside,
     refuse_existing,
     run_names,
@@ -19,6 +20,7 @@ from infoplane.runfile.writer import SLOTS, RunWriter, SnapshotWriter
 __all__ = [
     "SLOTS",
     "SYNCHRONOUS",
+    "TUNING",
     "Closing",
     "LayerInfo",
     "Probe",

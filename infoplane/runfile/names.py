@@ -12,7 +12,9 @@ from infoplane.files import exists
 # How the configuration of a run file calls it that is of a synchronous path, no training.
 SYNCHRONOUS = "synchronous path"
 _ENDING = ".synchronous.h5"
-_TRIALS = Path("tuning") / "trials"
+# The folder within that of a comparison that is no variant's.
+TUNING = "tuning"
+_TRIALS = Path(TUNING) / "trials"
 
 
 def beside(run: Path, ending: str) -> Path:

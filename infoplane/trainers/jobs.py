@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import logging
+import math
 import multiprocessing
 import os
 import platform
@@ -24,7 +25,7 @@ import torch
 from infoplane.errors import InfoplaneError
 from infoplane.execution import QUIET, Execution
 from infoplane.files import make_folder, reason, write_text
-from infoplane.runfile import open_run, trial_path
+from infoplane.runfile import TUNING, open_run, trial_path
 from infoplane.settings import settings_of
 from infoplane.stopping import Stopped, ask_to_stop
 from infoplane.trainers.loop import Interrupted
@@ -70,8 +71,11 @@ def plan(variants: Mapping[str, TrainingSettings], seeds: Iterable[int], folder:
         InfoplaneError: A setting is impossible, or a variant's name is no name of a folder.
     """
     for name in variants:
-        if Path(name).name != name:
-            raise InfoplaneError(f"variant '{name}' cannot be the name of a folder; rename it, without slashes")
+        # Hidden folders are not looked into, and that of the tuning has another use.
+        if Path(name).name != name or not name or name.startswith(".") or "\0" in name or name == TUNING:
+            raise InfoplaneError(
+                f"variant '{name}' cannot be the name of a folder; rename it, without slashes and no dot in front"
+            )
     resolved = {name: settings.resolved() for name, settings in variants.items()}
     return [
         Job(name, folder / name / f"seed{seed}.h5", dataclasses.replace(settings, seed=seed))
@@ -89,9 +93,11 @@ def variant(name: str, shared: Mapping[str, Any], particular: Mapping[str, Any])
         particular: Settings of this one alone.
 
     Raises:
-        InfoplaneError: No such method or setting.
+        InfoplaneError: No such method or setting, or a seed for this one alone.
     """
     TrainingSettings.refuse_unknown(particular, f"setting of '{name}':")
+    if "seed" in particular:
+        raise InfoplaneError(f"variant '{name}' has the seeds of all others; leave out its seed, and give `seeds`")
     chosen = method(str(particular.get("method", name)))
     groups = foreign_groups(chosen)
     lacking = {name for name, declared in settings_of(TrainingSettings).items() if declared.group in groups}
@@ -188,14 +194,17 @@ def tuned(
         execution: How many at once, one unless it says.
 
     Raises:
-        InfoplaneError: A variant has no validation split, or a trial failed.
+        InfoplaneError: A factor is impossible, a variant has no validation split, or a trial failed.
     """
+    for factor in factors:
+        if not 0 < factor < math.inf:
+            raise InfoplaneError(f"a learning rate cannot be {factor:g} times another; give factors above 0")
     trials: dict[str, list[Job]] = {}
     for name, settings in variants.items():
         resolved = settings.resolved()
         if not resolved.validation:
             raise InfoplaneError("tuning needs a validation split, never the test split; give `validation=0.1`")
-        rates = [float(resolved.lr or 0) * factor for factor in factors]
+        rates = [float(resolved.lr or 0) * factor for factor in dict.fromkeys(factors)]
         trials[name] = [
             Job(
                 name,

@@ -91,6 +91,7 @@ def test_help_names_what_there_is_to_choose_from():
         ("lr = -1", "lr must be positive and finite, got -1.0"),
         ("lr = 1979-05-27T07:32:00Z", "'1979-05-27 07:32:00+00:00' is not a valid float"),
         ("lr = true", "'True' is not a valid float"),
+        ("batch-size = 8\nbatch_size = 16", "'batch_size' is given twice"),
         ("epochs = 1.5", "'1.5' is not a valid integer"),
         ("batch_size = 1e300", "'1e+300' is not a valid integer"),
         ("batch_size = 99999999999999999999", "batch_size must be at most 2^53"),

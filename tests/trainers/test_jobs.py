@@ -96,8 +96,11 @@ def test_what_is_no_variant():
         variant("greedy-dip", {}, {})
     with pytest.raises(InfoplaneError, match=r"setting of 'sgd'.*did you mean lr"):
         variant("sgd", {}, {"lrr": 1})
-    with pytest.raises(InfoplaneError, match="without slashes"):
-        plan({"a/b": settings()}, [0], Path())
+    with pytest.raises(InfoplaneError, match="leave out its seed"):
+        variant("sgd", {}, {"seed": 3})
+    for name in ("a/b", "..", "", ".hidden", "tuning", "a\0"):
+        with pytest.raises(InfoplaneError, match="without slashes"):
+            plan({name: settings()}, [0], Path())
     with pytest.raises(InfoplaneError, match="lr must be positive"):
         plan({"sgd": settings(lr=-1)}, [0], Path())
 
@@ -280,6 +283,13 @@ def test_tuning_passes_over_what_diverged(tmp_path, trials, monkeypatch):
 
     monkeypatch.setattr(compare, "run_jobs", plant)
     assert tuned({"sgd": settings(validation=0.2)}, [3, 1], tmp_path)["sgd"].lr == pytest.approx(0.05)
+
+
+@pytest.mark.parametrize("factor", [0, -1, float("nan"), float("inf")])
+def test_no_training_is_begun_for_a_factor_that_cannot_be(tmp_path, factor):
+    with pytest.raises(InfoplaneError, match="give factors above 0"):
+        tuned({"sgd": settings(validation=0.2)}, [1, factor], tmp_path)
+    assert not [*tmp_path.iterdir()]
 
 
 def test_tuning_needs_a_validation_split(tmp_path):

@@ -38,8 +38,10 @@ def comparison_table(runs: pd.DataFrame, reference: str = "sgd", margin: float =
         than three seeds are shared.
 
     Raises:
-        InfoplaneError: The reference is not among the variants, or a seed stands twice in a variant.
+        InfoplaneError: The reference is not among the variants, a seed stands twice in a variant, or the margin is
+            impossible.
     """
+    refuse_margin(margin)
     if reference not in set(runs["variant"]):
         names = ", ".join(runs["variant"].unique())
         raise InfoplaneError(f"there is no finished run of '{reference}' to compare with; there are {names}")
@@ -52,6 +54,16 @@ def comparison_table(runs: pd.DataFrame, reference: str = "sgd", margin: float =
     table["p_holm"] = holm(table["p"].to_numpy(dtype=float))
     table["verdict"] = [_verdict(row, margin) for _, row in table.iterrows()]
     return table
+
+
+def refuse_margin(margin: float) -> None:
+    """Lets no margin pass that is no difference in accuracy.
+
+    Raises:
+        InfoplaneError: It is not between 0 and 1.
+    """
+    if not 0 <= margin <= 1:
+        raise InfoplaneError(f"a margin of {margin:g} is no difference in accuracy; choose one from 0 to 1")
 
 
 def first_reference(runs: pd.DataFrame) -> str:

@@ -86,6 +86,9 @@ def test_the_margin_decides_what_is_comparable():
     table = runs(sgd=base, other=base - 0.015 + np.array([1, -1, 1, -1]) * 1e-4)
     assert verdicts(comparison_table(table, margin=0.02))["other"] == "comparable"
     assert verdicts(comparison_table(table, margin=0.01))["other"] == "worse"
+    for margin in (float("nan"), -0.01, 2):
+        with pytest.raises(InfoplaneError, match="is no difference in accuracy"):
+            comparison_table(table, margin=margin)
 
 
 def test_p_values_are_corrected_over_all_variants():
