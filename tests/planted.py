@@ -16,19 +16,31 @@ BLOCKS = ("conv1", "conv2", "logits")
 
 
 def planted_run(
-    path, accuracy=0.9, *, curve=None, blocks=None, stages=1, finished=True, boxes=False, noise=0.5, **config
+    path,
+    accuracy=0.9,
+    *,
+    curve=None,
+    blocks=None,
+    stages=1,
+    finished=True,
+    boxes=False,
+    noise=0.5,
+    names=(),
+    **config,
 ):
     """A run of 10 epochs with a test accuracy.
 
     `curve` are accuracies at evenly spaced snapshots; `blocks` those of the blocks' classifiers. Of each class,
-    wrong answers go to the next class. `noise` blurs the hidden layers.
+    wrong answers go to the next class. `noise` blurs the hidden layers; `names` are those of the classes.
     """
     seed = int("".join(filter(str.isdigit, path.stem)) or 0)
     settings = TrainingSettings(**{"method": path.parent.name, "seed": seed, "epochs": 10, **config}).resolved()
     path.parent.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(seed)
     layers = [LayerInfo(name, (6,)) for name in BLOCKS]
-    probe = Probe(Target("classes", LABELS), distances=pdist(INPUTS), indices=np.arange(len(LABELS)), shape=(5,))
+    probe = Probe(
+        Target("classes", LABELS, names), distances=pdist(INPUTS), indices=np.arange(len(LABELS)), shape=(5,)
+    )
     held_out = "validation" if settings.validation else "test"
     curve = [0.1, accuracy] if curve is None else curve
     with RunWriter.create(

@@ -14,11 +14,19 @@ from infoplane.errors import InfoplaneError, unknown
 
 @dataclass(frozen=True)
 class DatasetSpec:
-    """A description of a data set that needs no files: name, shape of one input, number of classes."""
+    """A description of a data set that needs no files.
+
+    Attributes:
+        name: Its name.
+        shape: Shape of one input.
+        classes: Number of classes.
+        class_names: Names of the classes 0, 1, …; empty where they have none, or are numbers themselves.
+    """
 
     name: str
     shape: tuple[int, ...]
     classes: int
+    class_names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from infoplane.data.class_names import CLASS_NAMES
 from infoplane.data.dataset import Dataset, DatasetSpec, Split, channel_statistics
 from infoplane.data.download import obtain, reason
 from infoplane.data.gtsrb import REGIONS, load_gtsrb
@@ -23,10 +24,10 @@ DATASETS = {
         DatasetSpec("digits", (1, 8, 8), 10),
         DatasetSpec("szt", (12,), 2),
         DatasetSpec("mnist", (1, 28, 28), 10),
-        DatasetSpec("fashion-mnist", (1, 28, 28), 10),
-        DatasetSpec("cifar10", (3, 32, 32), 10),
-        DatasetSpec("cifar100", (3, 32, 32), 100),
-        DatasetSpec("gtsrb", (3, 32, 32), 43),
+        DatasetSpec("fashion-mnist", (1, 28, 28), 10, CLASS_NAMES["fashion-mnist"]),
+        DatasetSpec("cifar10", (3, 32, 32), 10, CLASS_NAMES["cifar10"]),
+        DatasetSpec("cifar100", (3, 32, 32), 100, CLASS_NAMES["cifar100"]),
+        DatasetSpec("gtsrb", (3, 32, 32), 43, CLASS_NAMES["gtsrb"]),
     )
 }
 

@@ -38,7 +38,7 @@ def load_own(name: str) -> Dataset:
         np.random.seed(0)  # noqa: NPY002 - the user's code may draw from it
         random.seed(0)
         train, test = (_samples(name, split) for split in _splits(name, call_user(name, "data set")))
-    labels, classes = _labels(name, train, test)
+    labels, classes, names = _labels(name, train, test)
     inputs = [_inputs(name, split) for split in (train, test)]
     shape, other = (tuple(part.shape[1:]) for part in inputs)
     if shape != other or inputs[0].dtype != inputs[1].dtype:
@@ -48,7 +48,7 @@ def load_own(name: str) -> Dataset:
     images = inputs[0].dtype == torch.uint8
     mean, std = channel_statistics(inputs[0]) if images else (torch.zeros(1), torch.ones(1))
     of_train, of_test = (Split(*pair) for pair in zip(inputs, labels, strict=True))
-    return Dataset(DatasetSpec(name, shape, classes), of_train, of_test, mean, std)
+    return Dataset(DatasetSpec(name, shape, classes, names), of_train, of_test, mean, std)
 
 
 def _splits(name: str, given: Any) -> tuple[Any, Any]:
@@ -85,22 +85,23 @@ def _inputs(name: str, split: Samples) -> Tensor:
     return inputs.to(torch.int64 if are_tokens else torch.float32)
 
 
-def _labels(name: str, *splits: Samples) -> tuple[list[Tensor], int]:
-    """The classes of the samples of each split, (N,) int64, from 0, and their number."""
+def _labels(name: str, *splits: Samples) -> tuple[list[Tensor], int, tuple[str, ...]]:
+    """The classes of the samples of each split, (N,) int64, from 0, their number, and their names or ()."""
     together = [label for split in splits for label in _column(split.labels)]
     try:
-        classes = torch.from_numpy(as_target(together, CLASSES).classes)
+        target = as_target(together, CLASSES)
     except InfoplaneError as error:
         raise InfoplaneError(
             f"the labels of data set '{name}' are no classes: {error}; other targets are for infoplane.Recorder"
         ) from error
+    classes = torch.from_numpy(target.classes)
     present = classes.unique()
     if not torch.equal(present, torch.arange(len(present))):
         raise InfoplaneError(
             f"the {len(present)} classes of data set '{name}' are numbered from {present[0]} to {present[-1]}; "
             f"number them from 0 to {len(present) - 1}, or give their names"
         )
-    return list(classes.split([len(split) for split in splits])), len(present)
+    return list(classes.split([len(split) for split in splits])), len(present), target.names
 
 
 def _column(labels: Any) -> Any:

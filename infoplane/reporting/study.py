@@ -132,7 +132,7 @@ def show_classes(classes: pd.DataFrame, comparison: pd.DataFrame, worst: int = 5
         rows.append(_class_row(variant, "all", int(subset["support"].sum()), total, ("test_accuracy", "test_iou")))
         for name in hard:
             rows += [
-                _class_row(variant, str(name), int(row["support"]), row, ("accuracy", "iou"))
+                _class_row(variant, row["name"], int(row["support"]), row, ("accuracy", "iou"))
                 for _, row in subset[subset["class"] == name].iterrows()
             ]
     shown = pd.DataFrame(rows)
@@ -148,8 +148,8 @@ def show_classes(classes: pd.DataFrame, comparison: pd.DataFrame, worst: int = 5
 
 def _class_row(variant: object, name: str, support: int, row: pd.Series, columns: Sequence[str]) -> dict[str, str]:
     accuracy, overlap = (plus_minus(row[column], row[f"{column}_sd"], 100) for column in columns)
-    taken = row.get("taken_for", -1)
-    mistaken = f"{taken} ({100 * row['taken_for_share']:.0f} %)" if taken >= 0 else "–"
+    taken = row.get("taken_for_name", "")
+    mistaken = f"{taken} ({100 * row['taken_for_share']:.0f} %)" if taken else "–"
     identity = {"method": str(variant), "class": name, "test samples": str(support)}
     return {**identity, "accuracy [%]": accuracy, "box IoU [%]": overlap, "taken for": mistaken}
 

@@ -263,9 +263,10 @@ class _Session:
             others["box"] = as_target(self.dataset.boxes(split, indices, "cpu"), REGRESSION)
         if split.true_labels is not None:
             others["true"] = as_target(split.true_labels[indices.to(split.true_labels.device)])
+        inputs, labels = self.dataset.batch(split, indices, torch.device("cpu"))
         return Recorder(
             self.model,
-            self.dataset.batch(split, indices, torch.device("cpu")),
+            (inputs, self._named(labels)),
             self.path,
             settings.layers,
             others=others,
@@ -277,6 +278,13 @@ class _Session:
             force=force,
             resume=going_on,
         )
+
+    def _named(self, labels: Tensor) -> Any:
+        """Labels (n,) with the names of their classes, where these have some."""
+        import pandas as pd
+
+        names = self.dataset.spec.class_names
+        return pd.Categorical.from_codes(labels.numpy(), pd.Index(names)) if names else labels
 
     def _snapshot(self, recorder: Recorder, counter: Counter) -> None:
         """Records the current step, unless a stopped process did so already."""

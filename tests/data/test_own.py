@@ -47,6 +47,15 @@ def test_fractions_are_taken_as_they_are_in_every_form(gives, split):
     assert labels.tolist() == Y[8:].tolist()
 
 
+def test_words_name_the_classes(gives):
+    gives(lambda: [(X, [("low", "middle", "high")[label] for label in Y])] * 2)
+    dataset = load_own("mine:data")
+    assert dataset.spec.class_names == ("high", "low", "middle")
+    assert dataset.train.labels.tolist() == [(1, 2, 0)[label] for label in Y]
+    gives(lambda: [(X, Y)] * 2)
+    assert load_own("mine:data").spec.class_names == ()
+
+
 def test_images_are_normalised_and_resized_and_tokens_stay_whole_numbers(gives):
     images = torch.randint(256, (12, 3, 8, 8), dtype=torch.uint8)
     images[:, 2] = 9

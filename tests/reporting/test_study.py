@@ -185,16 +185,16 @@ def test_a_comparison_in_two_tables_that_make_up_the_one():
 def test_hardest_classes_of_each_method():
     rows = [
         {"variant": name, "subject": "vgg6 on gtsrb", "class": k, "support": 10, "accuracy": 0.5 + k / 20}
-        | {"accuracy_sd": 0.01, "iou": 0.7, "iou_sd": 0.02, "taken_for": 1 - k if k < 2 else -1}
-        | {"taken_for_share": 0.25, "seeds": 3}
+        | {"accuracy_sd": 0.01, "iou": 0.7, "iou_sd": 0.02, "name": f"{k} sign"}
+        | {"taken_for_name": f"{1 - k} sign" if k < 2 else "", "taken_for_share": 0.25, "seeds": 3}
         for name in ("sgd", "greedy-dib") for k in range(9)
     ]  # fmt: skip
     classes = pd.DataFrame(rows)
     shown, caption, note = show_classes(classes, comparison(), worst=2)
-    assert shown["class"].tolist() == ["all", "0", "1"] * 2
+    assert shown["class"].tolist() == ["all", "0 sign", "1 sign"] * 2
     assert shown["method"].tolist() == ["sgd", "", "", "greedy-dib", "", ""]
     assert shown.iloc[0].tolist()[2:] == ["90", "90.10 ± 0.10", "70.00 ± 0.00", "–"]
-    assert shown.iloc[1].tolist()[2:] == ["10", "50.00 ± 1.00", "70.00 ± 2.00", "1 (25 %)"]
+    assert shown.iloc[1].tolist()[2:] == ["10", "50.00 ± 1.00", "70.00 ± 2.00", "1 sign (25 %)"]
     assert "vgg6 on gtsrb" in caption
     assert "3 seeds" in note
     with pytest.raises(InfoplaneError, match="no greedy-dib"):

@@ -12,6 +12,7 @@ import torch
 from planted import planted_run
 
 from infoplane import open_run
+from infoplane.data import DATASETS
 from infoplane.errors import InfoplaneError
 from infoplane.runfile import synchronous_path_of
 from infoplane.trainers.loop import Interrupted
@@ -104,6 +105,23 @@ def test_what_is_recorded(tmp_path):
     assert set(first) == {"stage", "train_loss", "test_loss", "train_accuracy", "test_accuracy"}
     assert last["train_loss"] < first["train_loss"]
     assert accuracy > 0.5
+
+
+def test_the_names_of_classes_are_recorded_and_an_older_file_without_them_goes_on(tmp_path, monkeypatch):
+    short = dataclasses.replace(SMALL, model="mlp", widths=(8,), epochs=1, data_root=str(tmp_path))
+    record(short, tmp_path / "older.h5")
+    names = tuple(f"digit {number}" for number in range(10))
+    monkeypatch.setitem(DATASETS, "digits", dataclasses.replace(DATASETS["digits"], class_names=names))
+    named = dataclasses.replace(short, data_root=str(tmp_path / "named"))
+    record(named, tmp_path / "run.h5")
+    with open_run(tmp_path / "run.h5") as run, open_run(tmp_path / "older.h5") as older:
+        assert run.probe.target.names == names
+        assert older.probe.target.names == ()
+        np.testing.assert_array_equal(run.probe.labels, older.probe.labels)
+    resume(tmp_path / "older.h5", {"epochs": 2, "data_root": str(tmp_path / "named")})
+    with open_run(tmp_path / "older.h5") as older:
+        assert older.snapshots[-1].epoch == 2
+        assert older.probe.target.names == ()
 
 
 @pytest.mark.parametrize(

@@ -152,9 +152,14 @@ def _are_informations(values: Any) -> bool:
     return _are_columns(values, kinds)
 
 
-_BY_CLASS = ("class_accuracy", "class_iou", "confusion")
+def _are_words(values: Any) -> bool:
+    return isinstance(values, list) and all(isinstance(word, str) for word in values)
+
+
+_BY_CLASS = ("class_names", "class_accuracy", "class_iou", "confusion")
 # Columns of lists and tables, in JSON, and whether a value can stand there.
 NESTED: Mapping[str, Callable[[Any], bool]] = {
+    "class_names": _are_words,
     "class_accuracy": _are_numbers,
     "class_iou": _are_numbers,
     "blocks": _are_named,

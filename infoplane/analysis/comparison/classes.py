@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 from infoplane.analysis.comparison.cells import decoded
 from infoplane.analysis.comparison.results import ABOUT, records
 from infoplane.analysis.stats import over_seeds
+from infoplane.data import DATASETS
 from infoplane.errors import MissingData
 from infoplane.runfile import open_run
+from infoplane.text import printable
 
 _COLUMNS = [*ABOUT, "confusion", "class_iou"]
 
@@ -26,8 +28,9 @@ def confusion_table(runs: pd.DataFrame) -> pd.DataFrame:
         runs: A table of `infoplane.analysis.comparison.results.runs_table`.
 
     Returns:
-        One row per variant, true class and predicted class: `variant`, `subject`, `true`, `predicted`, `count`,
-        `share` of the true class (NaN where the test split has none of it), `seeds`.
+        One row per variant, true class and predicted class: `variant`, `subject`, `true`, `true_name` (as of
+        `class_labels`), `predicted`, `count`, `share` of the true class (NaN where the test split has none of it),
+        `seeds`.
 
     Raises:
         MissingData: No confusion matrix is known.
@@ -38,7 +41,9 @@ def confusion_table(runs: pd.DataFrame) -> pd.DataFrame:
         true, predicted = (axis.ravel() for axis in np.indices(counts.shape))
         totals = counts.sum(1, keepdims=True)
         share = np.divide(counts, totals, out=np.full(counts.shape, np.nan), where=totals > 0)
-        columns = {"true": true, "predicted": predicted, "count": counts.ravel(), "share": share.ravel()}
+        names = np.array(class_labels(runs, len(counts)))[true]
+        columns = {"true": true, "true_name": names, "predicted": predicted, "count": counts.ravel()}
+        columns["share"] = share.ravel()
         identity = {"variant": variant, "subject": group["subject"].iloc[0], "seeds": len(group)}
         parts.append(pd.DataFrame(columns).assign(**identity))
     return pd.concat(parts, ignore_index=True)
@@ -51,12 +56,12 @@ def per_class(runs: pd.DataFrame) -> pd.DataFrame:
         runs: A table of `infoplane.analysis.comparison.results.runs_table`.
 
     Returns:
-        One row per variant and class that the test split has: `variant`, `subject`, `class`, `support` (test
-        samples of it), `accuracy` (share of them that is recognised; recall) with its standard deviation over seeds
-        `accuracy_sd` (ddof=1) and 95 % interval of Student's t `accuracy_low` and `accuracy_high`; `taken_for`, the
-        class that it is mistaken for most often over all seeds (−1: for none), and the share of that
-        `taken_for_share`; `iou`, mean intersection over union of its boxes, with `iou_sd`, `iou_low` and `iou_high`
-        (NaN without boxes); `seeds`.
+        One row per variant and class that the test split has: `variant`, `subject`, `class`, `name` (as of
+        `class_labels`), `support` (test samples of it), `accuracy` (share of them that is recognised; recall) with
+        its standard deviation over seeds `accuracy_sd` (ddof=1) and 95 % interval of Student's t `accuracy_low` and
+        `accuracy_high`; `taken_for`, the class that it is mistaken for most often over all seeds (−1: for none),
+        its name `taken_for_name` ("" for none), and the share of that `taken_for_share`; `iou`, mean intersection
+        over union of its boxes, with `iou_sd`, `iou_low` and `iou_high` (NaN without boxes); `seeds`.
 
     Raises:
         MissingData: No confusion matrix is known.
@@ -69,7 +74,26 @@ def per_class(runs: pd.DataFrame) -> pd.DataFrame:
     deviations = table.groupby(keys, sort=False)[["accuracy", "iou"]].std(ddof=1).add_suffix("_sd").reset_index()
     variants = runs.groupby("variant", sort=False)
     mistakes = pd.concat([_mistakes(str(name), _summed(group)) for name, group in variants])
-    return means.merge(deviations, on=keys).merge(mistakes, on=["variant", "class"])
+    table = means.merge(deviations, on=keys).merge(mistakes, on=["variant", "class"])
+    labels = class_labels(runs, int(mistakes["class"].max()) + 1)
+    # −1 takes the last one, which is that of none.
+    taken = np.array([*labels, ""])[table["taken_for"]]
+    table.insert(3, "name", np.array(labels)[table["class"]])
+    return table.assign(taken_for_name=taken)
+
+
+def class_labels(runs: pd.DataFrame, classes: int) -> list[str]:
+    """What the classes are called: their number, and their name where they have one, such as "14 Stop".
+
+    Args:
+        runs: A table of `infoplane.analysis.comparison.results.runs_table`; runs of an infoplane that did not know
+            the names take those of their data set.
+        classes: Number of classes.
+    """
+    stored = [decoded(cell) for cell in runs["class_names"].unique() if cell] if "class_names" in runs else []
+    known = [spec.class_names for name, spec in DATASETS.items() if name in set(runs["dataset"])]
+    names = next((each for each in [*stored, *known] if len(each) == classes), [""] * classes)
+    return [printable(f"{number} {name}".strip()) for number, name in enumerate(names)]
 
 
 def hardest_classes(classes: pd.DataFrame, count: int = 8) -> list[int]:

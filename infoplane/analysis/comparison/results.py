@@ -67,10 +67,10 @@ def runs_table(paths: Sequence[Path]) -> pd.DataFrame:
         file within the folder of the comparison), `run_id`, `version` (of infoplane), `device`, `aux`, `order`.
         Numbers: `seed`, `beta` (the first β), `lr`, `lr_trials` (of how many it was chosen), `batch_size`, and
         `MEASURES` as in docs/run-file.md, NaN where they were not measured. In JSON, "" where there is nothing:
-        `class_accuracy` and `class_iou` by class, `blocks` (test accuracy by block), `confusion` (true classes in
-        rows), `corruptions` and `outsiders` (scores by kind of image), `curves` (metrics by snapshot),
-        `informations` (see `infoplane.analysis.comparison.information`). All settings but the folder of the data,
-        as text in `setting.NAME`.
+        `class_names`, where the classes have some, `class_accuracy` and `class_iou` by class, `blocks` (test
+        accuracy by block), `confusion` (true classes in rows), `corruptions` and `outsiders` (scores by kind of
+        image), `curves` (metrics by snapshot), `informations` (see `infoplane.analysis.comparison.information`).
+        All settings but the folder of the data, as text in `setting.NAME`.
     """
     rows = []
     for path in paths:
@@ -297,7 +297,7 @@ def _row(path: Path, run: Run) -> dict[str, Any]:
     numbers = {**measured, "images_per_second": images / (measured["seconds"] or np.nan)}
     beta = run.config.get("beta") or [np.nan]
     confusion = run.result("confusion")
-    totals = confusion.sum(1)
+    totals, names = confusion.sum(1), run.probe.target.names
     return {
         **_place(path),
         "method": setting_text(run.config.get("method")),
@@ -312,6 +312,7 @@ def _row(path: Path, run: Run) -> dict[str, Any]:
         **{name: _number(path, name, run.config.get(name)) for name in ("lr", "batch_size")},
         "lr_trials": len(trials_of(path.parents[1], path.parent.name)),
         **numbers,
+        "class_names": encoded(names) if len(names) == len(confusion) else "",
         "class_accuracy": encoded(np.divide(confusion.diagonal(), totals, where=totals > 0, out=_nan(totals))),
         "class_iou": _class_iou(run, totals),
         "blocks": encoded(results.get("blocks", {})),

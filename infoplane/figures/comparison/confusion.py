@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from typing import Any
 
@@ -11,18 +12,23 @@ from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
-from infoplane.figures.parts.canvas import COLUMN, DOUBLE_COLUMN, canvas
+from infoplane.figures.parts.canvas import COLUMN, DOUBLE_COLUMN, canvas, clipped, text_width
 from infoplane.figures.parts.style import BLUE, GREY, SMALL, style
 from infoplane.figures.parts.variants import INTERVALS, bars
 
-# With so many classes there is room in a column, and in the cells for numbers.
+# With so few classes there is room in a column, and in the cells for numbers.
 _FEW = 12
+_LEAST = 6.0  # points, of letters that can be read
+# Letters of a name beside a row, of few classes and of many, and in the caption.
+_LONGEST, _PRINTED = {True: 20, False: 54}, 40
 _COLOURS = "Greys"
 
 
 @style()
 def confusion_matrix(table: pd.DataFrame, classes: pd.DataFrame, caption: str | None = None) -> Figure:
     """Draw which classes are taken for which, true classes in rows, and on the right the accuracy of each.
+
+    Rows have the names of the classes where they have some, columns their numbers; of many classes some.
 
     Args:
         table: The rows of one variant of `infoplane.analysis.comparison.classes.confusion_table`.
@@ -35,16 +41,19 @@ def confusion_matrix(table: pd.DataFrame, classes: pd.DataFrame, caption: str | 
     share = table.pivot(index="true", columns="predicted", values="share").to_numpy()
     count = len(share)
     few = count <= _FEW
-    width, height = (COLUMN, 2.35) if few else (DOUBLE_COLUMN, 5.6)
+    width, height = (COLUMN, 2.35) if few else (DOUBLE_COLUMN, 5.6 if count <= 60 else 7.4)
     figure, body = canvas(width, height, caption, partial(confusion_caption, table, classes))
     matrix, strip = body.subplots(1, 2, sharey=True, width_ratios=[4, 1])
     norm = PowerNorm(0.5, vmin=0, vmax=1)
     image = matrix.imshow(share, cmap=_COLOURS, norm=norm, aspect="auto", gid="matrix")
     if few:
         _numbers(matrix, share)
-    size = SMALL if few else min(SMALL, 72 * 4.6 / count * 0.8)
-    matrix.set_xticks(range(count), map(str, range(count)), size=size, rotation=90 if count > 25 else 0)
-    matrix.set_yticks(range(count), map(str, range(count)), size=size)
+    names = table.drop_duplicates("true").set_index("true")["true_name"].sort_index()
+    row = 0.8 * 72 * (height - 1.0) / count
+    every = math.ceil(_LEAST / row)
+    size = min(SMALL, row * every)
+    texts = [clipped(name, _LONGEST[few]) for name in names.iloc[::every]]
+    matrix.set_yticks(range(0, count, every), texts, size=size)
     matrix.tick_params(length=0, pad=2)
     _lines(matrix, count)
     matrix.set(xlabel="predicted class", ylabel="true class")
@@ -53,6 +62,11 @@ def confusion_matrix(table: pd.DataFrame, classes: pd.DataFrame, caption: str | 
     bar.set_label("share of the true class (%)")
     bar.outline.set_linewidth(0.6)
     _strip(strip, classes, count)
+    if few:
+        strip.set_xlabel("accuracy\n(%)")
+    # How wide the columns are depends on the names of the rows.
+    figure.draw_without_rendering()
+    _number_columns(matrix, count, size)
     figure.draw_without_rendering()
     return figure
 
@@ -63,7 +77,8 @@ def confusion_caption(table: pd.DataFrame, classes: pd.DataFrame, most: int = 5)
     tested = int(table["count"].sum() // seeds)
     hard = classes[classes["accuracy"] < 1].sort_values("accuracy", kind="stable").head(most)
     listed = "; ".join(
-        f"{row['class']} ({100 * row['accuracy']:.0f} %, taken for {row['taken_for']})"
+        f"{clipped(row['name'], _PRINTED)}, {100 * row['accuracy']:.0f} %, taken for "
+        f"{clipped(row['taken_for_name'], _PRINTED)}"
         for _, row in hard.iterrows()
     )
     several = f", summed over {seeds} seeds" if seeds > 1 else ", one seed"
@@ -81,6 +96,15 @@ def _numbers(axes: Axes, share: np.ndarray) -> None:
         dark = np.sqrt(share[row, column]) > 0.55
         axes.text(column, row, f"{100 * share[row, column]:.0f}", ha="center", va="center", size=5.5,
                   color="white" if dark else "black")  # fmt: skip
+
+
+def _number_columns(axes: Axes, count: int, size: float) -> None:
+    """The numbers of the predicted classes, of so many of them as do not run into each other."""
+    column = axes.get_window_extent().width * 72 / axes.figure.dpi / count
+    upright = column < text_width(str(count), size) + 2
+    every = math.ceil(1.2 * size / column) if upright else 1
+    shown = range(0, count, every)
+    axes.set_xticks(shown, map(str, shown), size=size, rotation=90 if upright else 0)
 
 
 def _lines(axes: Axes, count: int) -> None:

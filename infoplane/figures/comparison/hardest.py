@@ -14,13 +14,15 @@ from numpy.typing import NDArray
 
 from infoplane.analysis.comparison.classes import hardest_classes
 from infoplane.analysis.comparison.results import subjects
-from infoplane.figures.parts.canvas import COLUMN, canvas
-from infoplane.figures.parts.style import style
+from infoplane.figures.parts.canvas import COLUMN, canvas, clipped
+from infoplane.figures.parts.style import SMALL, style
 from infoplane.figures.parts.variants import bars, entries, looks_of, seeds_text
 
 Pictures = Mapping[int, Sequence[NDArray]]
 _ROW = 0.32
 _MOST = 3
+# Letters of two names that have room in one line, and of one name at most.
+_SHORT, _LONG = 12, 32
 
 
 @style()
@@ -75,9 +77,13 @@ def _hardest_caption(classes: pd.DataFrame, pictures: Pictures | None = None) ->
 
 
 def _axis(axes: Axes, classes: pd.DataFrame, hard: Sequence[int]) -> None:
-    """A row a class, named by its number and by what it is taken for."""
-    mistakes = classes[classes["taken_for"] >= 0].groupby("class")["taken_for"].agg(lambda found: found.mode()[0])
-    axes.set_yticks(range(len(hard))[::-1], [f"{name} → {mistakes[name]}" for name in hard])
+    """A row a class, named by its number, its name and what it is taken for; what is long stands in two lines."""
+    taken = classes[classes["taken_for"] >= 0].groupby("class")["taken_for_name"].agg(lambda found: found.mode()[0])
+    names = classes.drop_duplicates("class").set_index("class")["name"]
+    pairs = [(names[number], taken[number]) for number in hard]
+    between = "\n→ " if max(len(f"{name}{other}") for name, other in pairs) > _SHORT else " → "
+    texts = [between.join(clipped(name, _LONG) for name in pair) for pair in pairs]
+    axes.set_yticks(range(len(hard))[::-1], texts, linespacing=1.0, size=SMALL if between == " → " else SMALL - 1)
     axes.set_ylim(-0.55, len(hard) - 0.45)
     axes.hlines(
         np.arange(0.5, len(hard) - 1), 0, 1, transform=axes.get_yaxis_transform(), color="0.85", linewidth=0.5

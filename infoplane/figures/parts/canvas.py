@@ -100,6 +100,11 @@ def wrap(text: str, width: float, size: float) -> str:
     return "\n".join(" ".join(words) for words in lines)
 
 
+def clipped(text: str, most: int) -> str:
+    """A text of at most so many letters; what is cut off is shown by dots."""
+    return text if len(text) <= most else f"{text[: most - 1].rstrip()}…"
+
+
 def text_width(text: str, size: float) -> float:
     """The width of a line of text in points, for a font size in points."""
     path = TextPath((0, 0), text, size=size, prop=FontProperties(family="DejaVu Sans"))

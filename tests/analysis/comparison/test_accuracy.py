@@ -1,6 +1,7 @@
 """Tables behind the figures of a comparison, on run files with planted results."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -14,9 +15,16 @@ from infoplane.analysis.comparison.accuracy import (
     curves_table,
     depth_table,
 )
-from infoplane.analysis.comparison.classes import confusion_table, hardest_classes, mistaken_samples, per_class
+from infoplane.analysis.comparison.classes import (
+    class_labels,
+    confusion_table,
+    hardest_classes,
+    mistaken_samples,
+    per_class,
+)
 from infoplane.analysis.comparison.results import compared_runs, runs_table
 from infoplane.analysis.comparison.sweep import sweep_tables
+from infoplane.data import DATASETS
 from infoplane.errors import MissingData
 from infoplane.estimators.engine.estimate import estimate_run
 from infoplane.estimators.renyi import RenyiSettings
@@ -199,6 +207,25 @@ def test_accuracy_of_each_class(tmp_path):
     assert table["taken_for"].tolist() == [1, 2, 3, 0]
     assert table["taken_for_share"].tolist() == pytest.approx([0.2] * 4)
     assert table["iou"].isna().all()
+
+
+def test_classes_are_called_by_what_the_run_or_its_data_set_says(tmp_path, monkeypatch):
+    names = ("left", "right", "stop\x1b[0m", "go")
+    path = planted_run(tmp_path / "sgd" / "seed0.h5", names=names)
+    runs = runs_table([path])
+    expected = ["0 left", "1 right", "2 stop\\x1b[0m", "3 go"]
+    assert class_labels(runs, 4) == expected
+    table = per_class(runs)
+    assert table["name"].tolist() == expected
+    assert table["taken_for_name"].tolist() == expected[1:] + expected[:1]
+    assert confusion_table(runs).drop_duplicates("true")["true_name"].tolist() == expected
+    # An older file knows no names, and those of other data with as many classes are not guessed.
+    older = runs.drop(columns="class_names")
+    assert class_labels(older, 4) == ["0", "1", "2", "3"]
+    monkeypatch.setitem(DATASETS, "digits", replace(DATASETS["digits"], class_names=("a", "b", "c", "d")))
+    assert class_labels(older, 4) == ["0 a", "1 b", "2 c", "3 d"]
+    assert class_labels(older.assign(class_names=""), 4) == ["0 a", "1 b", "2 c", "3 d"]
+    assert class_labels(older, 3) == ["0", "1", "2"]
 
 
 def test_box_overlap_of_each_class(tmp_path):

@@ -64,6 +64,8 @@ def test_values_as_cells():
         ("confusion", "[[1]]", "its runs have 1 and 4 classes"),
         ("class_iou", "[0.5]", "its runs have 1 and 4 classes"),
         ("class_iou", '["x"]', "cannot stand under class_iou"),
+        ("class_names", '["a","b"]', "its runs have 2 and 4 classes"),
+        ("class_names", "[1,2,3,4]", "cannot stand under class_names"),
         ("blocks", "[0.5]", "cannot stand under blocks"),
         ("blocks", '{"network":"good"}', "cannot stand under blocks"),
         ("curves", "{}", "cannot stand under curves"),

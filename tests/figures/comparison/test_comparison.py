@@ -16,7 +16,7 @@ from infoplane.analysis.comparison.methods import cost_table
 from infoplane.analysis.comparison.pictures import hard_pictures
 from infoplane.analysis.comparison.results import compared_runs, runs_table
 from infoplane.analysis.comparison.sweep import sweep_tables
-from infoplane.data import load_dataset
+from infoplane.data import DATASETS, load_dataset
 from infoplane.errors import InfoplaneError
 from infoplane.estimators.renyi import RenyiSettings
 from infoplane.execution import Execution
@@ -227,17 +227,19 @@ def test_axes_of_other_sweeps(sweep, betas):
     assert_on_the_page(figure)
 
 
-def confusion(classes, seeds=3):
+def confusion(classes, seeds=3, named=()):
     """A made-up matrix in which each class is mistaken for the next."""
     rng = np.random.default_rng(0)
     accuracy = np.linspace(0.4, 1, classes)
     share = np.diag(accuracy) + np.roll(np.diag(1 - accuracy), 1, axis=1)
     true, predicted = (axis.ravel() for axis in np.indices(share.shape))
-    table = pd.DataFrame({"true": true, "predicted": predicted, "share": share.ravel()})
+    names = np.array([f"{k} {named[k]}" if named else str(k) for k in range(classes)])
+    table = pd.DataFrame({"true": true, "true_name": names[true], "predicted": predicted, "share": share.ravel()})
     table = table.assign(variant="sgd", subject="net on data", seeds=seeds, count=(share * 100).ravel())
     spread = 0.05 * rng.random(classes) if seeds > 1 else np.full(classes, np.nan)
     columns = {"accuracy": accuracy, "accuracy_low": accuracy - spread, "accuracy_high": accuracy + spread}
     own = pd.DataFrame({"class": range(classes), "taken_for": (np.arange(classes) + 1) % classes, **columns})
+    own = own.assign(name=names, taken_for_name=names[own["taken_for"]])
     return table, own.assign(variant="sgd", subject="net on data", seeds=seeds, taken_for_share=1 - accuracy)
 
 
@@ -262,13 +264,41 @@ def test_a_confusion_matrix_is_readable(classes, width, seeds):
     # Names of neighbouring rows do not run into each other.
     boxes = [tick.get_window_extent() for tick in matrix.get_yticklabels()]
     assert not any(one.overlaps(other) for one, other in pairwise(boxes))
-    assert strip.get_xlabel() == "accuracy (%)"
+    columns = [tick.get_window_extent() for tick in matrix.get_xticklabels()]
+    assert not any(one.overlaps(other) for one, other in pairwise(columns))
+    assert min(tick.get_size() for tick in (*matrix.get_yticklabels(), *matrix.get_xticklabels())) >= 6
+    assert strip.get_xlabel().split() == ["accuracy", "(%)"]
+    assert_on_the_page(figure)
+
+
+@pytest.mark.parametrize("name", ["gtsrb", "cifar10", "cifar100"])
+def test_classes_are_called_by_their_names(name):
+    names = DATASETS[name].class_names
+    table, own = confusion(len(names), named=names)
+    figure = confusion_matrix(table, own)
+    texts = [tick.get_text() for tick in axes_of(figure)[0].get_yticklabels()]
+    assert set(texts) <= {f"{number} {one}" for number, one in enumerate(names)}
+    assert len(texts) >= len(names) // 2
+    assert f"0 {names[0]}, 40 %, taken for 1 {names[1]}" in confusion_caption(table, own)
+    assert_on_the_page(figure)
+    hard = hardest(own)
+    assert axes_of(hard)[0].get_yticklabels()[0].get_text() == f"0 {names[0]}\n→ 1 {names[1]}"
+    assert_on_the_page(hard)
+
+
+def test_long_names_are_cut():
+    figure = confusion_matrix(*confusion(3, named=("x" * 60, "y", "z")))
+    assert [tick.get_text() for tick in axes_of(figure)[0].get_yticklabels()] == [
+        "0 " + "x" * 17 + "…",
+        "1 y",
+        "2 z",
+    ]
     assert_on_the_page(figure)
 
 
 def test_the_caption_lists_the_hardest_classes():
     caption = confusion_caption(*confusion(43))
-    assert "0 (40 %, taken for 1); 1 (41 %, taken for 2)" in caption
+    assert "0, 40 %, taken for 1; 1, 41 %, taken for 2" in caption
     assert "summed over 3 seeds" in caption
 
 
