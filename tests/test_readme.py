@@ -40,7 +40,7 @@ def test_the_recorder_example_runs(tmp_path, monkeypatch):
         assert run.snapshots[-1].metrics["loss"] < 0.3 * run.snapshots[0].metrics["loss"]
     exec(blocks(START)[1], names)
     assert set(names["table"]["bandwidth"]) == {"knn:10"}
-    assert Path("own-plane.png").exists()
+    assert Path("plane.png").exists()
     table = names["plane"].table
     last = table[table["step"] == table["step"].max()]
     assert (last["status"] == "ok").all()

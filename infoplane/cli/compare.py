@@ -27,7 +27,7 @@ from infoplane.cli.options import (
 )
 from infoplane.cli.output import say
 from infoplane.trainers.methods import METHODS
-from infoplane.trainers.settings import TrainingSettings
+from infoplane.trainers.settings import ALIKE, TrainingSettings
 
 _COMPARISON = "Comparison"
 
@@ -35,7 +35,7 @@ _COMPARISON = "Comparison"
 @verb(
     short_help="Train methods side by side and tabulate them.",
     epilog=examples(
-        "infoplane compare --methods sgd,greedy-ce,greedy-dib --seeds 5 -o comparison",
+        "infoplane compare --methods sgd,greedy-ce,greedy-dib --seeds 5 -o comparison   # some minutes a seed",
         "infoplane compare --methods sgd,greedy-dib --beta 0,1e-4,1e-2,1 --seeds 5 -o sweep",
         "infoplane compare --validation 0.1 --tune-lr 0.1,0.3,1,3 --methods sgd,greedy-ce,predsim -o tuned",
         "infoplane compare --config comparison.toml -o comparison   # a table a variant: [wide] method = 'sgd' …",
@@ -104,7 +104,11 @@ _COMPARISON = "Comparison"
     help="Train nothing; merge RESULTS, the results.csv of several machines, into OUTPUT/results.csv.",
     heading=_COMPARISON,
 )
-@settings_options(TrainingSettings, without=("method", "seed"))
+@settings_options(
+    TrainingSettings,
+    without=("method", "seed"),
+    unset={name: f"{value}, for all methods" for name, value in ALIKE.items()},
+)
 @option(
     "-o",
     "--output",

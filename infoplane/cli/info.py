@@ -10,7 +10,7 @@ import click
 
 from infoplane.cli.options import RUN_FILE, examples, loading, option, settings_options, talkative, verb
 from infoplane.cli.output import say
-from infoplane.trainers.settings import TrainingSettings
+from infoplane.trainers.settings import MODEL, TrainingSettings
 
 
 @verb(
@@ -22,7 +22,7 @@ from infoplane.trainers.settings import TrainingSettings
     ),
 )
 @click.argument("runs", nargs=-1, type=RUN_FILE)
-@option("--layers", is_flag=True, help="List the hookable layers of --model, with their shapes.")
+@option("--layers", is_flag=True, help="List the hookable layers of --model, with their shapes.", heading=MODEL)
 @settings_options(TrainingSettings, only=("model", "widths", "activation", "dataset", "image_size"))
 @talkative
 def info(runs: Sequence[Path], layers: bool, quiet: bool, verbose: bool, **model_options: Any) -> None:

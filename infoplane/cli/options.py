@@ -6,7 +6,8 @@ import contextlib
 import re
 import sys
 import tomllib
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -81,20 +82,28 @@ verb = partial(click.command, cls=_Verb, context_settings=CONTEXT)
 option = partial(click.option, cls=Option)
 
 
-def settings_options(kind: type, *, only: Collection[str] = (), without: Collection[str] = ()) -> _Decorator:
+def settings_options(
+    kind: type,
+    *,
+    only: Collection[str] = (),
+    without: Collection[str] = (),
+    unset: Mapping[str, str] | None = None,
+) -> _Decorator:
     """Adds the settings of a class to a verb, as options with their types, defaults, help and checks.
 
     Args:
         kind: A class that `infoplane.settings.settings_of` reads.
         only: Names of the settings to add; none adds all.
         without: Names of those to leave out.
+        unset: What settings that are not given stand for in this verb, where that is another thing than elsewhere.
     """
 
     def add(command: Callable[..., Any]) -> Callable[..., Any]:
         # The decorator next to the function is the last option.
         for name, declared in reversed([*settings_of(kind).items()]):
             if name in (only or [name]) and name not in without:
-                command = _setting_option(name, declared)(command)
+                here = replace(declared, unset=(unset or {}).get(name, declared.unset))
+                command = _setting_option(name, here)(command)
         return command
 
     return add

@@ -23,7 +23,7 @@ from infoplane.cli.options import (
     verb,
 )
 from infoplane.cli.output import say
-from infoplane.trainers.settings import TrainingSettings
+from infoplane.trainers.settings import OWN, TrainingSettings
 
 
 @verb(
@@ -62,7 +62,6 @@ def record(
         from infoplane.api import resume, train
         from infoplane.stopping import Stopped
         from infoplane.trainers.loop import Interrupted
-        from infoplane.trainers.session import OWN
         from infoplane.user_code import names_code
 
     try:

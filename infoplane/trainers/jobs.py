@@ -30,8 +30,8 @@ from infoplane.settings import settings_of
 from infoplane.stopping import Stopped, ask_to_stop
 from infoplane.trainers.loop import Interrupted
 from infoplane.trainers.methods import method
-from infoplane.trainers.session import OWN, record, resume
-from infoplane.trainers.settings import TrainingSettings, foreign_groups
+from infoplane.trainers.session import record, resume
+from infoplane.trainers.settings import ALIKE, OWN, TrainingSettings, foreign_groups
 
 logger = logging.getLogger(__name__)
 
@@ -40,8 +40,6 @@ _asked: list[Event] = []
 
 # Tried before the seeds that are compared, and none of them.
 TUNING_SEED = 1_000_000
-# What all methods of a comparison have alike unless they are given something else.
-_ALIKE: Mapping[str, Any] = {"batch_size": 128, "schedule": "onecycle"}
 
 
 @dataclass(frozen=True)
@@ -120,7 +118,7 @@ def alike(variants: Mapping[str, TrainingSettings]) -> dict[str, TrainingSetting
     """
 
     def completed(settings: TrainingSettings) -> TrainingSettings:
-        missing = {name: value for name, value in _ALIKE.items() if getattr(settings, name) is None}
+        missing = {name: value for name, value in ALIKE.items() if getattr(settings, name) is None}
         return dataclasses.replace(settings, **missing)
 
     return {name: completed(settings) for name, settings in variants.items()}

@@ -39,16 +39,11 @@ from infoplane.trainers.loop import Interrupted, Loop, Recipe, count_steps, stag
 from infoplane.trainers.optim import build_optimizer, is_length_free, lr_factor
 from infoplane.trainers.results import results_of
 from infoplane.trainers.robustness import refuse_no_images, robustness
-from infoplane.trainers.settings import TrainingSettings, window_of
+from infoplane.trainers.settings import CHANGEABLE, OWN, TrainingSettings, window_of
 from infoplane.trainers.task import Task
 from infoplane.user_code import names_code
 
 logger = logging.getLogger(__name__)
-
-# When a run goes on, where it computes and finds its data may change, its length, and what is recorded beside it.
-CHANGEABLE = {"epochs", "data_root", "device", "cache_mib", "synchronous_path"}
-# Settings that may name code of the user's.
-OWN = ("dataset", "model")
 
 
 def record(settings: TrainingSettings, path: Path, *, force: bool = False, execution: Execution = QUIET) -> float:

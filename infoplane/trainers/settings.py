@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,12 @@ LOCAL, AUXILIARY, DIB, BLOCKWISE = "local", "auxiliary", "greedy-dib", "blockwis
 MI_XT, ENTROPY_T, MI_PREV_T = PENALTIES = ("mi_xt", "entropy_t", "mi_prev_t")
 CE, MI_TY, BOTH = FITS = ("ce", "mi_ty", "both")
 UNCORRECTED, PERMUTED = CORRECTIONS = ("none", "permuted")
+# When a run goes on, where it computes and finds its data may change, its length, and what is recorded beside it.
+CHANGEABLE = {"epochs", "data_root", "device", "cache_mib", "synchronous_path"}
+# What all methods of a comparison have alike unless they are given something else.
+ALIKE: Mapping[str, Any] = {"batch_size": 128, "schedule": "onecycle"}
+# Settings that may name code of the user's.
+OWN = ("dataset", "model")
 _BELOW_ONE = Range("from 0 to below 1", lambda value: 0 <= value < 1)
 _SEED = Range("from 0 to below 2^40", lambda value: 0 <= value < 2**40)
 

@@ -11,7 +11,7 @@ from infoplane.estimators.registry import NAMES, EstimatorOptions
 from infoplane.models import model_names
 from infoplane.settings import settings_of
 from infoplane.trainers.methods import METHODS
-from infoplane.trainers.settings import TrainingSettings
+from infoplane.trainers.settings import ALIKE, TrainingSettings
 
 OF_RECORD = {"output", "time_limit", "force", "go_on", "config", "quiet", "verbose"}
 OF_COMPARE = {
@@ -65,6 +65,13 @@ def test_help_has_its_options_under_headings(infoplane):
         shown = infoplane(verb, "--help")[1]
         assert headings(shown)[-1] == "General"
         assert all(option.opts[-1] in shown for option in options(verb).values())
+
+
+def test_the_help_of_compare_says_what_all_methods_get(infoplane):
+    shown = " ".join(infoplane("compare", "--help")[1].split())
+    for name, value in ALIKE.items():
+        line = shown[shown.index(f"--{name.replace('_', '-')} ") :]
+        assert line[line.index("[default: ") :].startswith(f"[default: ({value}, for all methods)]")
 
 
 def test_help_names_what_there_is_to_choose_from():
