@@ -19,7 +19,7 @@ def device_of(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-        torch.empty(1, device=device)
+        torch.empty(1, device=device).cpu()  # one without values, such as meta, has none to give back
     except (RuntimeError, AssertionError) as error:
         raise InfoplaneError(f"device '{name}' is not available here; use `device='auto'` or cpu") from error
     return device

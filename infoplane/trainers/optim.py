@@ -77,12 +77,17 @@ def lr_factor(spec: str, total_steps: int, steps_per_epoch: int) -> Callable[[in
 def _step_factor(spec: str, rest: str, unit: int) -> Callable[[int], float]:
     """Drops after some multiples of a unit of steps: an epoch, or the whole run."""
     milestones, _, gamma = rest.partition(":")
+    is_share = spec.startswith("fractions")
     try:
-        drops = [float(milestone) * unit for milestone in milestones.split(",")]
+        places = [float(milestone) for milestone in milestones.split(",")]
         rate = float(gamma or 0.1)
     except ValueError:
-        example = "step:30,60" if spec.startswith("step") else "fractions:0.5,0.75"
-        raise InfoplaneError(f"schedule '{spec}': write '{example}' or '{example}:0.2'") from None
+        places, rate = [], math.nan
+    # NaN compares as false.
+    if not (0 < rate < math.inf and all(0 <= place <= (1 if is_share else 1e9) for place in places)):
+        example = "fractions:0.5,0.75" if is_share else "step:30,60"
+        raise InfoplaneError(f"schedule '{spec}': write '{example}' or '{example}:0.2'")
+    drops = [place * unit for place in places]
     return lambda step: rate ** sum(step >= drop for drop in drops)
 
 

@@ -257,6 +257,7 @@ class TrainingSettings:
         "bits of the penalised information that beta is steered to; several: one for each hidden block.",
         unset="none",
         form="BITS,...",
+        range=NOT_NEGATIVE,
     )
     penalty: str | None = _of_dib("mi_xt", "I(X;T_l), S(T_l) or I(T_{l-1};T_l).", choices=PENALTIES)
     correction: str | None = _of_dib(

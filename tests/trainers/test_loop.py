@@ -517,6 +517,7 @@ def test_two_processes_train_as_one(tmp_path):
         ({"method": "greedy-ce", "fit": "mi_ty"}, "no information term; it is greedy-dib's; leave out `fit`"),
         ({"method": "greedy-dib", "beta_schedule": "target"}, "give both or neither"),
         ({"method": "greedy-dib", "target_bits": (1.0,)}, "give both or neither"),
+        ({"method": "greedy-dib", "target_bits": (float("nan"),)}, "target_bits must be 0 or more, got nan"),
         (
             {"method": "greedy-dib", "beta_schedule": "target", "target_bits": (1.0, 2.0)},
             "`target_bits` has 2 values for 5 hidden blocks",

@@ -41,6 +41,11 @@ def test_what_depends_on_the_length():
         ("step:a", "write 'step:30,60'"),
         ("step", "write"),
         ("fractions:0.5,b", "write 'fractions:0.5,0.75'"),
+        ("fractions:2", "write 'fractions:0.5,0.75'"),
+        ("fractions:nan", "write"),
+        ("step:30:nan", "write 'step:30,60'"),
+        ("step:inf", "write"),
+        ("step:-1:0.5", "write"),
         ("cosine:3", "no numbers"),
     ],
 )

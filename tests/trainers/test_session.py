@@ -139,6 +139,12 @@ def test_settings_of_a_file_that_cannot_be_are_refused(change, message):
         TrainingSettings.of(config)
 
 
+def test_a_device_without_values_trains_nothing(tmp_path):
+    with pytest.raises(InfoplaneError, match="device 'meta' is not available here"):
+        record(dataclasses.replace(SMALL, device="meta"), tmp_path / "run.h5")
+    assert not (tmp_path / "run.h5").exists()
+
+
 def test_the_same_command_twice_gives_the_same_numbers(dropping, tmp_path):
     for name in ("a", "b"):
         record(dropping, tmp_path / f"{name}.h5")
