@@ -131,6 +131,8 @@ def _options(name: str, widths: Sequence[int] | None, activation: str) -> dict[s
 def _check(model: nn.Module, example: Tensor, classes: int) -> None:
     with eval_mode(model), torch.no_grad():
         logits = tensor_of(model(example))
+    if not logits.is_floating_point():
+        raise ValueError(f"it gives outputs of {logits.dtype} where logits are expected")
     if logits.shape != (len(example), classes):
         raise ValueError(f"it gives outputs of {tuple(logits.shape[1:])} where {classes} logits are expected")
 

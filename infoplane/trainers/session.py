@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -137,6 +137,22 @@ def _refuse_length(path: Path, settings: TrainingSettings, epochs: int) -> None:
             )
 
 
+@contextlib.contextmanager
+def _naming_code(model: str) -> Iterator[None]:
+    """Names the user's own model where its code fails while it is trained, as it may in any way."""
+    try:
+        yield
+    except (InfoplaneError, Interrupted, OSError, MemoryError):
+        raise
+    except Exception as error:
+        if ":" not in model or "memory" in str(error):
+            raise
+        text = " ".join(str(error).split()).rstrip(".") or "no more is said"
+        raise InfoplaneError(
+            f"training '{model}' raised {type(error).__name__}: {text}; correct the model"
+        ) from error
+
+
 class _Session:
     """One process's share of a run: builds everything from the settings, trains, records, saves."""
 
@@ -193,7 +209,7 @@ class _Session:
 
     def train(self, *, force: bool = False, going_on: bool = False) -> float:
         """Trains to the end and gives the test accuracy; a start that fails before any snapshot leaves no file."""
-        with self._recorder(force, going_on) as recorder:
+        with _naming_code(self.settings.model), self._recorder(force, going_on) as recorder:
             try:
                 self._train_recorded(recorder, going_on)
             except Exception:

@@ -71,6 +71,18 @@ def broken():
                 raise RuntimeError("no training")
             return super().forward(x)
     return Broken()
+
+def detached():
+    class Detached(Tuple):
+        def forward(self, x):
+            return super().forward(x)[0].detach()
+    return Detached()
+
+def rounded():
+    class Rounded(Tuple):
+        def forward(self, x):
+            return super().forward(x)[0].long()
+    return Rounded()
 """
 
 
@@ -395,7 +407,13 @@ def test_tuple_outputs_and_failing_networks(tmp_path, monkeypatch):
     (tmp_path / "tuples.py").write_text(TUPLE)
     monkeypatch.chdir(tmp_path)
     record(dataclasses.replace(SMALL, model="tuples:Tuple"), tmp_path / "run.h5")
-    with pytest.raises(RuntimeError, match="no training"):
+    for name, message in (
+        ("detached", "training 'tuples:detached' raised RuntimeError: element 0 of tensors does not require grad"),
+        ("rounded", "outputs of torch.int64 where logits are expected"),
+    ):
+        with pytest.raises(InfoplaneError, match=message):
+            record(dataclasses.replace(SMALL, model=f"tuples:{name}"), tmp_path / f"{name}.h5")
+    with pytest.raises(InfoplaneError, match="training 'tuples:broken' raised RuntimeError: no training; correct"):
         record(dataclasses.replace(SMALL, model="tuples:broken"), tmp_path / "other.h5")
     with open_run(tmp_path / "other.h5") as run:
         assert [snapshot.step for snapshot in run.snapshots] == [0]
