@@ -79,7 +79,7 @@ def show_measures(table: pd.DataFrame, margin: float) -> Shown:
         f"to {reference} with its 95 % interval. Compresses: these intervals of both are below 0, at an accuracy "
         f"whose interval ends no more than {100 * margin:g} points below that of {reference}."
     )
-    caption = f"Measures besides accuracy{_subject(table)}: mean ± standard deviation over seeds."
+    caption = f"Measures besides accuracy, of training{_subject(table)}: mean ± standard deviation over seeds."
     return _measured(columns), caption, note
 
 
