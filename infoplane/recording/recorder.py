@@ -490,8 +490,6 @@ def _network_of(model: Any) -> nn.Module:
             f"a network to record is a torch.nn.Module, and this is of type {type(model).__name__}; layers are "
             "recorded where modules are called"
         )
-    if isinstance(model, torch.jit.ScriptModule):
-        raise InfoplaneError("a TorchScript network calls no hooks; record the module that it was made from")
     sharded = [type(module).__name__ for module in model.modules() if _is_sharded(module)]
     if sharded:
         raise InfoplaneError(

@@ -218,8 +218,11 @@ def trace(model: nn.Module, example: Tensor | Inputs, *, sequences: bool = False
         sequences: Find out which axes follow the length of sequences, also where nothing speaks of any.
 
     Raises:
-        InfoplaneError: The network fails on these samples, or has parameters without a shape or values yet.
+        InfoplaneError: The network fails on these samples, calls no hooks, or has parameters without a shape or
+            values yet.
     """
+    if is_scripted(model):
+        raise InfoplaneError("a TorchScript network calls no hooks; record the module that it was made from")
     inputs = example if isinstance(example, Inputs) else as_inputs(example)
     tensors = [*model.parameters(), *model.buffers()]
     if any(map(nn.parameter.is_lazy, tensors)):

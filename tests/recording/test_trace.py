@@ -386,6 +386,8 @@ def test_integer_inputs_are_tokens_only_where_they_are_looked_up():
 def test_networks_that_cannot_run_are_named_in_one_line():
     with pytest.raises(InfoplaneError, match=r"fails on 2 samples of the probe in evaluation mode: RuntimeError"):
         trace(nn.Linear(7, 2), VECTORS)
+    with pytest.raises(InfoplaneError, match="a TorchScript network calls no hooks"):
+        trace(torch.jit.script(nn.Linear(20, 8)), VECTORS)
     with pytest.raises(InfoplaneError, match="lazy layers"):
         trace(nn.Sequential(nn.LazyLinear(4), nn.Linear(4, 2)), VECTORS)
 
