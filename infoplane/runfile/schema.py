@@ -186,6 +186,10 @@ def reading(path: Path) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:
+        if set(path.name) & set("*?["):  # a shell hands on what matches nothing
+            raise RunFileError(
+                f"no file is called {path}; record some first: infoplane record --seed 0 -o seed0.h5, and so on"
+            ) from None
         raise RunFileError(f"{path} does not exist; record it first: infoplane record -o {path}") from None
     except IsADirectoryError:
         raise RunFileError(f"{path} is a folder, not a run file") from None

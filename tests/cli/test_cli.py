@@ -228,6 +228,7 @@ def test_quiet_and_verbose(infoplane):
 def test_missing_run(infoplane):
     for verb in ("info", "estimate", "plot"):
         assert_one_line(infoplane(verb, "nothing.h5"), "nothing.h5 does not exist", "infoplane record")
+        assert_one_line(infoplane(verb, "seed?.h5"), "no file is called seed?.h5", "infoplane record --seed 0")
     assert_one_line(infoplane("record", "--resume", "-o", "nothing.h5"), "does not exist")
 
 
