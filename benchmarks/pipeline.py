@@ -80,9 +80,9 @@ def measured(package: Path, folder: Path, name: str, *profile: str) -> tuple[flo
 
 
 def profile(package: Path, folder: Path, name: str) -> str:
-    """Where the time of a command goes: the functions that take most of it themselves, on one thread."""
+    """Where the processor time of a command goes: the functions that take most of it themselves."""
     kept = folder / "profile"
-    measured(package, folder, name, "-m", "cProfile", "-o", str(kept))
+    measured(package, folder, name, str(HERE / "benchmarks" / "profiled.py"), str(kept))
     shown = f"import pstats; pstats.Stats({str(kept)!r}).strip_dirs().sort_stats('tottime').print_stats(15)"
     text = subprocess.run([sys.executable, "-c", shown], capture_output=True, text=True, check=True).stdout
     return re.sub(r"\n{2,}", "\n", text)

@@ -13,7 +13,7 @@ import shutil
 import tempfile
 import time
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -184,7 +184,7 @@ def write_csv(table: pd.DataFrame, draft: Path | io.StringIO) -> None:
         draft: Where to write it, as of `whole`, or a text in memory.
     """
     words = table.select_dtypes(exclude=["number", "bool"])
-    safe = table.assign(**{str(name): words[name].map(_quoted) for name in words}).rename(columns=_quoted)
+    safe = table.assign(**{str(name): _each(words[name], _quoted) for name in words}).rename(columns=_quoted)
     # Readers take a return for the end of a line, unless the text is between quotes.
     has_returns = any("\r" in str(value) for name in words for value in [name, *words[name].unique()])
     safe.to_csv(draft, index=False, quoting=csv.QUOTE_NONNUMERIC if has_returns else csv.QUOTE_MINIMAL)
@@ -196,7 +196,7 @@ def without_quotes(column: pd.Series) -> pd.Series:
     Args:
         column: Texts, and what stands for missing ones.
     """
-    return column.str.replace(rf"^'(?={_FORMULA.pattern})", "", regex=True)
+    return _each(column, _unquoted)
 
 
 def refuse_foreign(*paths: Path, force: bool) -> None:
@@ -313,3 +313,14 @@ def _bears_mark(path: Path) -> bool:
 
 def _quoted(value: Any) -> Any:
     return f"'{value}" if isinstance(value, str) and _FORMULA.match(value) else value
+
+
+def _unquoted(value: Any) -> Any:
+    is_quoted = isinstance(value, str) and value.startswith("'") and _FORMULA.match(value)
+    return value[1:] if is_quoted else value
+
+
+def _each(column: pd.Series, change: Callable[[Any], Any]) -> pd.Series:
+    """A column with its values changed; each is looked at once, however many rows have it, and most stay."""
+    changed = {value: new for value in column.unique() if (new := change(value)) is not value}
+    return column.map(lambda value: changed.get(value, value)) if changed else column

@@ -223,8 +223,9 @@ def _has_values(table: pd.DataFrame) -> pd.Series:
     is_measured = measured(table["status"])
     numbers = table[[name for name in table.columns if name not in {*WORDS, "epoch"}]]
     present = numbers.notna() & ~numbers.isin([np.inf, -np.inf])
-    settings = [table[name] for name in sorted(KEYS - {"step", "layer", "batch"}) if name in table]
-    due = present.where(is_measured, False).groupby(settings, dropna=False, sort=False).transform("any")
+    settings = [name for name in sorted(KEYS - {"step", "layer", "batch"}) if name in table]
+    alike = table.groupby(settings, dropna=False, sort=False).ngroup()
+    due = present.where(is_measured, False).groupby(alike).transform("any")
     due[[*VALUES]] = True
     empty = table[[*VALUES]].isna().all(axis=1) & table["status"].notna()
     return (present | ~due).all(axis=1).where(is_measured, empty)
