@@ -1,12 +1,13 @@
 """Attacks infoplane with damaged files and kills: nothing may be lost, run, left half-written or waited for.
 
-    python benchmarks/attack.py --mutants 300 --structural 200 --kills 200 -o attack.md
+    python benchmarks/attack.py --mutants 300 --structural 200 --kills 200 --jobs 2 -o attack.md
     python benchmarks/attack.py --only structural:17      # one mutant again, with all that was printed
 
 Mutants are damaged run files, tables of estimates, checkpoints and configuration files; each goes through the verbs
 that read it, in forked processes with limits of time and memory (`forked.py`). Kills are SIGKILL at random moments;
 after each, all finished snapshots must be there, all files whole, and going on must end where a run without a kill
-ends. Needs Linux.
+ends. Libraries are loaded once, and --jobs processes take one trial after another, each in folders of its own.
+Needs Linux.
 """
 
 from __future__ import annotations
@@ -21,14 +22,16 @@ import importlib
 import io
 import json
 import os
+import pickle
 import shlex
 import shutil
 import sys
 import tempfile
 import threading
 import time
+import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,6 +39,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pandas as pd
+import torch
 from forked import Ending, apart, run_verb
 from mutants import KINDS, damage
 from tqdm import tqdm
@@ -87,6 +91,7 @@ COMPARED = {
 }
 SLOW = ("plot", "analyze", "compare", "figures")
 WHOLE_FILES = "not damaged"
+TALLY = "tally"
 FAULTS = ("traceback", "unexpected", "wordless", "crash", "hang")
 MIB = 2**20
 DAMAGED = "damaged"  # in the place of a digest: it fails the checksum in the file
@@ -113,6 +118,13 @@ class Tally:
         self.faults.append(text)
         print(f"FAULT {text}", file=sys.stderr, flush=True)
 
+    def add(self, other: Tally) -> None:
+        """Adds what another process counted."""
+        for row, counts in other.rows.items():
+            self.count(row, other.peaks[row], *counts.elements())
+        self.faults += other.faults
+        self.done += other.done
+
 
 @dataclass(frozen=True)
 class Ground:
@@ -127,6 +139,12 @@ class Ground:
     root: Path
     clean: Path
     results: dict[str, Result] = field(default_factory=dict)
+
+    def apart(self, name: str) -> Ground:
+        """The same in a folder of its own, for another process."""
+        root = self.root.parent / name
+        shutil.copytree(self.root / "outside", root / "outside")
+        return dataclasses.replace(self, root=root)
 
     @contextlib.contextmanager
     def trial(self, clean: bool = True) -> Iterator[Path]:
@@ -150,13 +168,15 @@ class Ground:
 
 def prepare(root: Path) -> Ground:
     """Makes the clean files, in this process, so that every library is loaded before it forks."""
-    ground = Ground(root, root / "clean")
+    ground = Ground(root / "first", root / "clean")
     os.environ |= {"HOME": str(root / "home"), "MPLCONFIGDIR": str(root / "home"), "OMP_NUM_THREADS": "1"}
-    for folder in ("home", "clean", "outside"):
-        (root / folder).mkdir()
+    for folder in ("home", "clean", "first/outside"):
+        (root / folder).mkdir(parents=True)
     from infoplane.cli import main
 
-    tqdm.monitor_interval = 0  # it is a thread, and processes with threads fork badly
+    # Processes with threads fork badly: a fork waits for ever for those of OpenMP.
+    tqdm.monitor_interval = 0
+    torch.set_num_threads(1)
     before = Path.cwd()
     os.chdir(ground.clean)
     for line in (f"{RECORD} -q", "estimate run.h5 --jobs 1 -q", "plot run.h5 --jobs 1 -q -o ../drawn"):
@@ -168,7 +188,7 @@ def prepare(root: Path) -> Ground:
     (ground.clean / "record.toml").write_text(CONFIGURATION)
     (ground.clean / "compare.toml").write_text(CONFIGURATION + TABLES)
     (ground.clean / "planted.py").write_text("open('../outside/planted', 'w').close()\n")
-    shutil.copy(ground.clean / "run.h5", root / "outside")
+    shutil.copy(ground.clean / "run.h5", ground.root / "outside")
     for path in ground.clean.rglob("*"):
         os.utime(path, (0, 0))  # no reader is to wait for a writer that is half-way through
     for name in ("analysis.analyze", "study.make", "study.figures", "study.comparison", "trainers.jobs"):
@@ -247,8 +267,6 @@ def _is_picture(path: Path) -> bool:
 
 
 def _is_checkpoint(path: Path) -> bool:
-    import torch
-
     return bool(torch.load(path, weights_only=True))
 
 
@@ -399,8 +417,7 @@ class Killer:
     """Kills scenarios, and compares what they come to with what they come to without."""
 
     def __init__(self, ground: Ground, tally: Tally, seed: int) -> None:
-        self.ground, self.tally = ground, tally
-        self.random = np.random.default_rng(seed)
+        self.ground, self.tally, self.seed = ground, tally, seed
 
     @functools.cache  # noqa: B019 - lives as long as the attack
     def reference(self, scenario: Scenario) -> Reference:
@@ -411,10 +428,10 @@ class Killer:
                 raise RuntimeError(f"{scenario.name} does not work: {ending.printed}")
             return Reference(ending.seconds, snapshots_of(folder), _visible(folder), apart(_estimates, folder))
 
-    def kill(self, scenario: Scenario) -> None:
+    def kill(self, scenario: Scenario, number: int) -> None:
         """Kills a scenario at a random moment, an earlier one where it had ended before, and goes on."""
         wanted = self.reference(scenario)
-        moment = float(self.random.uniform(0.01, wanted.seconds))
+        moment = float(np.random.default_rng([self.seed, number]).uniform(0.01, wanted.seconds))
         while not self._killed(scenario, wanted, moment):
             moment /= 2
 
@@ -485,16 +502,52 @@ def attack(given: argparse.Namespace, root: Path) -> Tally:
         return tally
     for number in range(len(KINDS)):
         attack_file(ground, tally, Mutant(WHOLE_FILES, number, given.seed), given.quick)
-    killer, kinds = Killer(ground, tally, given.seed), scenarios(given.quick)
-    for level, number in in_turn({"byte": given.mutants, "structural": given.structural, "kills": given.kills}):
-        if time.monotonic() > deadline:
-            break
-        if level == "kills":
-            killer.kill(kinds[number % len(kinds)])
-        else:
-            attack_file(ground, tally, Mutant(level, number, given.seed), given.quick)
-        tally.done[level] += 1
+    trials = in_turn({"byte": given.mutants, "structural": given.structural, "kills": given.kills})
+    (root / "turns").write_bytes(b"".join(place.to_bytes(4) for place in range(len(trials))))
+    turns = os.open(root / "turns", os.O_RDONLY)
+    jobs = {}
+    for job in range(given.jobs):
+        own = ground.apart(f"job{job}")
+        child = os.fork()
+        if not child:
+            _be_job(given, own, trials, turns, deadline)
+        jobs[child] = own.root / TALLY
+    for child, counted in jobs.items():
+        os.waitpid(child, 0)
+        if not counted.exists():
+            raise RuntimeError("one of the processes that attack died")
+        tally.add(pickle.loads(counted.read_bytes()))
     return tally
+
+
+def _be_job(
+    given: argparse.Namespace, ground: Ground, trials: Sequence[tuple[str, int]], turns: int, deadline: float
+) -> None:
+    """Becomes a process that makes one trial after another; never comes back.
+
+    Args:
+        given: The options of the attack.
+        ground: Its own folders.
+        trials: All trials.
+        turns: An open file of the places of the trials, whose position all processes share.
+        deadline: When to begin no other.
+    """
+    code, tally = 1, Tally()
+    try:
+        killer, kinds = Killer(ground, tally, given.seed), scenarios(given.quick)
+        while time.monotonic() < deadline and (turn := os.read(turns, 4)):
+            level, number = trials[int.from_bytes(turn)]
+            if level == "kills":
+                killer.kill(kinds[number % len(kinds)], number)
+            else:
+                attack_file(ground, tally, Mutant(level, number, given.seed), given.quick)
+            tally.done[level] += 1
+        (ground.root / TALLY).write_bytes(pickle.dumps(tally))
+        code = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(code)
 
 
 def in_turn(wanted: dict[str, int]) -> list[tuple[str, int]]:
@@ -575,6 +628,7 @@ def main() -> None:
     parser.add_argument("--mutants", type=int, default=300, help="files damaged byte by byte")
     parser.add_argument("--structural", type=int, default=200, help="files damaged in their structure")
     parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--jobs", type=int, default=1, help="processes that attack at once")
     parser.add_argument("--minutes", type=float, default=60, help="no new trial after so long")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--quick", action="store_true", help=f"without {', '.join(SLOW)}")
