@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from infoplane.errors import InfoplaneError, RunFileError
-from infoplane.files import exists
+from infoplane.files import exists, refuse_no_file
 
 # How the configuration of a run file calls it that is of a synchronous path, no training.
 SYNCHRONOUS = "synchronous path"
@@ -62,12 +62,13 @@ def run_names(paths: Sequence[Path]) -> list[str]:
 
 
 def refuse_existing(path: Path, force: bool) -> None:
-    """Lets nobody overwrite a run by accident, nor a folder at all.
+    """Lets nobody overwrite a run by accident, nor what is no file at all.
 
     Raises:
-        RunFileError: The path exists (and not `force`), or is a folder.
+        InfoplaneError: The path exists (and not `force`), or is a folder, a pipe or a device.
     """
     if path.exists() and not force:
         raise RunFileError(f"{exists(path)} or `resume=True` to go on with it")
     if path.is_dir():
         raise RunFileError(f"{path} is a folder; give the name of a file")
+    refuse_no_file(path)

@@ -17,7 +17,7 @@ from scipy.spatial.distance import pdist
 
 from infoplane import open_run
 from infoplane.errors import InfoplaneError, MissingData, RunFileError
-from infoplane.runfile import LayerInfo, Probe, RunWriter, beside
+from infoplane.runfile import LayerInfo, Probe, RunWriter, beside, refuse_existing
 from infoplane.targets import CLASSES, MULTILABEL, REGRESSION, Target
 
 N = 20
@@ -367,6 +367,14 @@ def test_missing(tmp_path):
 def test_a_folder(tmp_path):
     with pytest.raises(RunFileError, match="is a folder"):
         open_run(tmp_path)
+
+
+def test_what_is_no_file_is_not_overwritten_either(tmp_path):
+    os.mkfifo(tmp_path / "pipe.h5")
+    (tmp_path / "folder.h5").mkdir()
+    for name, what in (("pipe.h5", "a pipe or a device"), ("folder.h5", "a folder")):
+        with pytest.raises(InfoplaneError, match=f"{name} is {what}; give the name of a file"):
+            refuse_existing(tmp_path / name, force=True)
 
 
 def test_foreign(tmp_path):
