@@ -68,10 +68,6 @@ READ_BYTES = 64 * 2**20
 # being written.
 PAUSES = (0.02, 0.1, 0.3)
 FRESH_SECONDS = 2.0
-# Verbs open a run many times, and most of an opening is a look at each layer of each snapshot. What it gave is kept
-# for so many states of files, by what tells one from another.
-MOST_KNOWN = 256
-_known: dict[tuple[int, ...], tuple[list[str], dict[str, StoredSnapshot]]] = {}
 
 
 class Snapshot:
@@ -282,22 +278,10 @@ class Run(Closing):
         if "results" in file:
             check_results(group(file, "results"))
         slots = group(file, "snapshots")
-        names, finished = self._looked_at_once(count)
+        names, finished = self._finished(count)
         self.slots = [*names]
         snapshots = [Snapshot(self, group(slots, name), stored) for name, stored in finished.items()]
         self.snapshots = sorted(snapshots, key=lambda snapshot: snapshot.step)
-
-    def _looked_at_once(self, count: int | None) -> tuple[list[str], dict[str, StoredSnapshot]]:
-        """What `_finished` gives, from memory where it gave it for the same state of the file."""
-        state = None if self.left_open else _state(self._file)
-        known = _known.get(state) if state else None
-        if known is None:
-            known = self._finished(count)
-            if state:
-                while len(_known) >= MOST_KNOWN:
-                    _known.pop(next(iter(_known)), None)
-                _known[state] = known
-        return known
 
     def _finished(self, count: int | None) -> tuple[list[str], dict[str, StoredSnapshot]]:
         """The slots in use and the finished snapshots in their order; only a slot being written may be broken.
@@ -471,15 +455,6 @@ def _opened(path: Path) -> h5py.File:
     if not path.is_dir():
         refuse_no_file(path)
     return h5py.File(path, "r", locking=False)
-
-
-def _state(file: h5py.File) -> tuple[int, ...] | None:
-    """What is another after any change of an open file; None where it changed a moment ago, and again unseen."""
-    with contextlib.suppress(OSError, TypeError, ValueError, RuntimeError, NotImplementedError):
-        about = os.fstat(file.id.get_vfd_handle())
-        if time.time() - max(about.st_mtime, about.st_ctime) > FRESH_SECONDS:
-            return about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns
-    return None
 
 
 def _is_fresh(path: Path) -> bool:

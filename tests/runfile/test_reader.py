@@ -168,21 +168,6 @@ def test_a_killed_writer_leaves_only_its_last_slot_unfinished(path):
         assert not len(file["snapshots/000004"].attrs)
 
 
-def test_an_unchanged_file_is_looked_at_once_and_a_changed_one_again(path, monkeypatch):
-    looks = []
-    monkeypatch.setattr(reader, "FRESH_SECONDS", -1.0)
-    monkeypatch.setattr(reader, "stored_snapshot", lambda *given: looks.append(given) or stored_snapshot(*given))
-    with open_run(path) as first, open_run(path) as second:
-        assert len(looks) == len(first.snapshots) == len(second.snapshots)
-        first.snapshots[0].metrics.clear()
-        assert second.snapshots[0].metrics
-        assert (first.snapshots[1].distances("fc1") == second.snapshots[1].distances("fc1")).all()
-    with h5py.File(path, "r+") as file:
-        file["snapshots/000001"].attrs["step"] = -3
-    with pytest.raises(RunFileError, match="negative"):
-        open_run(path)
-
-
 def test_a_file_that_changed_a_moment_ago_is_looked_at_each_time(path, monkeypatch):
     looks = []
     monkeypatch.setattr(reader, "stored_snapshot", lambda *given: looks.append(given) or stored_snapshot(*given))
