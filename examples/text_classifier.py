@@ -1,5 +1,5 @@
 """A text classifier of your own
-============================
+=============================
 
 Data and network that a file of your own makes go through ``infoplane record`` as the built-in ones do. Here it is
 text: sentences as padded numbers of words, and a small transformer that reads them.

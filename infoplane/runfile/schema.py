@@ -186,7 +186,7 @@ def reading(path: Path) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:
-        if set(path.name) & set("*?["):  # a shell hands on what matches nothing
+        if re.search(r"[*?]|\[.*\]", path.name):  # a shell hands on what matches nothing
             raise RunFileError(
                 f"no file is called {path}; record some first: infoplane record --seed 0 -o seed0.h5, and so on"
             ) from None

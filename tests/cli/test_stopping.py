@@ -76,22 +76,31 @@ def test_a_time_limit_is_an_interruption(infoplane, tmp_path, monkeypatch):
         return (0.0, 0.0)
 
     monkeypatch.setattr(signal, "setitimer", set_timer)
-    (tmp_path / "mine.py").write_text(
+    (tmp_path / "stopped_net.py").write_text(
         "from infoplane.models import build_model\n\n\ndef net():\n"
         "    return build_model('mlp', (1, 8, 8), 10, widths=(8,))\n"
     )
     with monkeypatch.context() as patch:
         kill_at(patch, Unit, "forward", 3, signal.SIGALRM)
         code, _, complaint = infoplane(
-            "record", "--time-limit", "8m", *TINY[4:], "--model", "mine:net", "--epochs", "2", "-o", "a run.h5"
+            "record",
+            "--time-limit",
+            "8m",
+            *TINY[4:],
+            "--model",
+            "stopped_net:net",
+            "--epochs",
+            "2",
+            "-o",
+            "a run.h5",
         )
     assert alarms == [450.0, 0.0]
     assert code == 128 + signal.SIGALRM
     assert complaint == (
         "stopped by the time limit; every finished snapshot is safe; go on with: "
-        "infoplane record --resume -o 'a run.h5' --model mine:net\n"
+        "infoplane record --resume -o 'a run.h5' --model stopped_net:net\n"
     )
-    assert infoplane("record", "--resume", "-o", "a run.h5", "--model", "mine:net", "--quiet")[0] == 0
+    assert infoplane("record", "--resume", "-o", "a run.h5", "--model", "stopped_net:net", "--quiet")[0] == 0
 
 
 @pytest.mark.parametrize("verb", ["record", "compare", "figures"])

@@ -127,7 +127,7 @@ def test_below_order_one_a_tolerance_changes_nothing(run_path):
         ({"tolerance": float("nan")}, "positive number of bits"),
         ({"tolerance": 0.1, "dtype": "float32"}, "choose a tolerance or dtype"),
         ({"device": "nowhere"}, "not available here; use `device='auto'` or cpu"),
-        ({"device": "meta"}, "use `device='auto'`, cpu or cuda"),
+        ({"device": "meta"}, "not available here; use `device='auto'` or cpu"),
     ],
 )
 def test_bad_settings(options, message):

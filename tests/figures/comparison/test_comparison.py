@@ -384,7 +384,7 @@ def test_pictures_come_from_the_data_set(infoplane, tmp_path):
     ("arguments", "words"),
     [
         (["empty"], "make one: infoplane compare"),
-        (["empty", "empty"], "one comparison at a time"),
+        (["empty", "empty"], "only one comparison can be drawn at a time"),
         (["run.h5", "--data-root", "data"], "--data-root is for the pictures of a comparison"),
     ],
 )
