@@ -3,17 +3,11 @@
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
+from processes import wait_for
+
 TESTS = Path(__file__).parent
-
-
-def wait_for(true, seconds=120):
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.05)
 
 
 class Processes:

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -11,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from planted import planted_run
+from processes import assert_stops
 
 from infoplane import open_run
 from infoplane.estimators.renyi import Renyi
@@ -115,18 +115,7 @@ def test_the_workers_of_a_comparison_stop_with_it(tmp_path):
     """A queue sends its signal to the first process alone."""
     command = [sys.executable, "-m", "infoplane", "compare", "--methods", "sgd", "--seeds", "4", "--jobs", "2"]
     command += ["--epochs", "100000", *TINY, "-o", str(tmp_path)]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    try:
-        deadline = time.monotonic() + 200
-        while len(list(tmp_path.glob("sgd/*.ckpt"))) < 2:
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
-        process.terminate()
-        _, complaint = process.communicate(timeout=100)
-    finally:
-        process.kill()
-    assert process.returncode == 128 + signal.SIGTERM
-    assert complaint.splitlines()[-1].startswith("stopped by SIGTERM")
+    assert_stops(command, lambda: len(list(tmp_path.glob("sgd/*.ckpt"))) >= 2, seconds=200)
     for seed in (0, 1):
         with open_run(Path(tmp_path) / "sgd" / f"seed{seed}.h5") as run:
             assert not run.left_open

@@ -12,8 +12,9 @@ from pathlib import Path
 import filelock
 import pandas as pd
 import pytest
-from clusters import Processes, wait_for
+from clusters import Processes
 from planted import planted_run
+from processes import assert_stops, wait_for
 
 import infoplane as ip
 from infoplane import open_run
@@ -224,15 +225,7 @@ def test_a_stop_reaches_the_workers(cluster, tmp_path):
     cluster.ensure(1)
     long = [*ARGUMENTS, "--epochs", "100000", "--methods", "sgd", "--seeds", "2", "--quiet", "-o", str(tmp_path)]
     command = [sys.executable, "-m", "infoplane", "compare", *long, "--scheduler", cluster.address]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    try:
-        wait_for(lambda: list(tmp_path.glob("sgd/*.ckpt")))
-        process.terminate()
-        _, complaint = process.communicate(timeout=100)
-    finally:
-        process.kill()
-    assert process.returncode == 128 + signal.SIGTERM
-    assert complaint.splitlines()[-1].startswith("stopped by SIGTERM")
+    assert_stops(command, lambda: list(tmp_path.glob("sgd/*.ckpt")))
     # The worker gives the run back.
     [path] = tmp_path.glob("sgd/*.ckpt")
     wait_for(lambda: not open_run(path.with_suffix(".h5")).left_open)

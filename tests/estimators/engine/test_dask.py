@@ -12,8 +12,9 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 import torch
-from clusters import Processes, wait_for
+from clusters import Processes
 from conftest import small_net
+from processes import wait_for
 
 pytest.importorskip("distributed", reason="needs the extra infoplane[dask]")
 
