@@ -82,7 +82,7 @@ def check(device: str, small: bool) -> Iterator[dict[str, object]]:
     if small:
         return
     tests = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-k", "gpu or cuda or log_determinants", *TESTS],
+        [sys.executable, "-m", "pytest", "-q", "-o", "addopts=", "-k", "gpu or cuda or log_determinants", *TESTS],
         cwd=ROOT,
         capture_output=True,
         text=True,
