@@ -25,7 +25,11 @@ import torch
 from torch.autograd.function import once_differentiable
 
 from infoplane.entropy.eigenvalues import checked_order, eigenvalues, entropy_of, rounding
-from infoplane.entropy.log_determinants import log_determinant_slopes, takes_log_determinants
+from infoplane.entropy.log_determinants import (
+    log_determinant_entropies,
+    log_determinant_slopes,
+    takes_log_determinants,
+)
 from infoplane.entropy.log_sums import LN2
 from infoplane.entropy.solvers import solved
 
@@ -80,7 +84,10 @@ class _Entropy(torch.autograd.Function):
             return -torch.log2(power_trace(A / trace, int(alpha))) / (alpha - 1)
         if takes_log_determinants(A, alpha):
             # Nothing here waits for the GPU. Of a matrix that is no Gram matrix it makes NaN.
-            values, slopes = log_determinant_slopes(A.reshape(-1, *A.shape[-2:]).to(torch.float64), alpha)
+            stack = A.reshape(-1, *A.shape[-2:]).to(torch.float64)
+            if not ctx.needs_input_grad[0]:
+                return log_determinant_entropies(stack, alpha, exact=False).reshape(A.shape[:-2]).to(A.dtype)
+            values, slopes = log_determinant_slopes(stack, alpha)
             ctx.save_for_backward(slopes.reshape(A.shape).to(A.dtype))
             return values.reshape(A.shape[:-2]).to(A.dtype)
         normalised = A / trace

@@ -21,7 +21,7 @@ from infoplane.entropy.log_sums import LN2, log_sum
 LARGEST_ORDER = 1.1
 BLOCK = 128  # rows of a Cholesky factor that are found at once
 CHUNK_BYTES = 2**31
-_SLOPE_BYTES = 2**24
+_SLOPE_BYTES = 2**25
 
 
 def takes_log_determinants(matrices: Tensor, alpha: float) -> bool:
@@ -118,10 +118,8 @@ def log_determinant_slopes(matrices: Tensor, alpha: float) -> tuple[Tensor, Tens
     together = max(1, _SLOPE_BYTES // matrices.nbytes)
     for first in range(0, len(form.shifts), together):
         shifts, weights = form.shifts[first : first + together], form.weights[first : first + together]
-        factors = torch.linalg.cholesky_ex(_shifted(normalised, shifts)).L
-        roots = torch.linalg.solve_triangular(factors, torch.eye(n).to(factors), upper=False)
-        inverses = (roots.mT @ roots).view(len(shifts), len(matrices), n, n)
-        logs = 2 * factors.diagonal(dim1=-2, dim2=-1).log().sum(-1).view(len(shifts), -1)
+        roots, logs = _roots(_shifted(normalised, shifts))
+        inverses, logs = (roots.mT @ roots).view(len(shifts), -1, n, n), logs.view(len(shifts), -1)
         total = total + torch.from_numpy(weights).to(matrices.device) @ logs
         slope += torch.einsum("j,jkab->kab", torch.from_numpy(weights / shifts).to(matrices.device), inverses)
     slope.diagonal(dim1=-2, dim2=-1).add_(form.linear)
@@ -154,3 +152,24 @@ def _log_determinants(stack: Tensor) -> Tensor:
             side = torch.linalg.solve_triangular(factor, stack[:, start:stop, stop:], upper=False)
             stack[:, stop:, stop:].baddbmm_(side.mT, side, alpha=-1.0)
     return logs
+
+
+def _roots(stack: Tensor) -> tuple[Tensor, Tensor]:
+    """L⁻¹ of positive definite matrices L Lᵀ (m, n, n), and the logarithms of their determinants; NaN of others.
+
+    By halves, so that nearly all of the work is in batched products. Those are of L, whose condition is the root of
+    the matrix's.
+    """
+    n = stack.shape[-1]
+    if n <= BLOCK:
+        factor, failed = torch.linalg.cholesky_ex(stack)
+        logs = 2 * factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+        unit = torch.eye(n, dtype=stack.dtype, device=stack.device)
+        return torch.linalg.solve_triangular(factor, unit, upper=False), logs.masked_fill(failed > 0, math.nan)
+    half, root = n // 2, torch.zeros_like(stack)
+    above, logs = _roots(stack[:, :half, :half])
+    side = stack[:, half:, :half] @ above.mT
+    below, more = _roots(torch.baddbmm(stack[:, half:, half:], side, side.mT, alpha=-1.0))
+    root[:, :half, :half], root[:, half:, half:] = above, below
+    root[:, half:, :half] = -(below @ side @ above)
+    return root, logs + more

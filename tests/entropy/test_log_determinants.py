@@ -79,15 +79,36 @@ def test_a_negative_eigenvalue_is_seen():
     assert by_logs.log_determinant_entropies(matrix[None], 1.0).isnan().all()
 
 
+@pytest.mark.parametrize("n", [60, 300])  # larger ones are inverted by halves
 @pytest.mark.parametrize("alpha", ORDERS)
-def test_slopes_are_those_through_eigenvectors(alpha):
-    stack = torch.stack([matrices(60)[name] for name in ("narrow", "usual", "wide")]).requires_grad_()
+def test_slopes_are_those_through_eigenvectors(n, alpha):
+    stack = torch.stack([matrices(n)[name] for name in ("narrow", "usual", "wide")]).requires_grad_()
     values = entropy_with_gradient(stack, alpha)
     values.sum().backward()
     found, slopes = by_logs.log_determinant_slopes(stack.detach(), alpha)
     np.testing.assert_allclose(found, values.detach(), atol=5e-6)
     error = (slopes - stack.grad).flatten(1).norm(dim=1) / stack.grad.flatten(1).norm(dim=1)
-    assert error.max() < 1e-4
+    # Where the kernel is wide, rounding of either way shows in the slopes of tiny eigenvalues.
+    assert error.max() < (1e-4 if n == 60 else 1e-3)
+
+
+@pytest.mark.parametrize("n", [7, 129, 300])
+def test_roots_by_halves(n):
+    stack = torch.stack([made / n * 1e8 + torch.eye(n) for made in matrices(n).values()])
+    roots, logs = by_logs._roots(stack)
+    unit = torch.eye(n, dtype=torch.float64).expand_as(stack)
+    np.testing.assert_allclose(roots @ stack @ roots.mT, unit, atol=1e-6)
+    np.testing.assert_allclose(logs, torch.logdet(stack), rtol=1e-9)
+    stack[0, -1, -1] = -1.0
+    assert by_logs._roots(stack)[1].isnan().tolist() == [True] + [False] * (len(stack) - 1)
+
+
+def test_an_entropy_without_gradient_takes_no_inverse(monkeypatch):
+    monkeypatch.setattr(differentiable, "takes_log_determinants", on_cpu)
+    monkeypatch.setattr(differentiable, "log_determinant_slopes", None)
+    gram = matrices(40)["usual"] / 40
+    expected = float(exact.renyi_entropy(gram, 1.01))
+    assert float(entropy_with_gradient(gram, 1.01)) == pytest.approx(expected, abs=5e-6)
 
 
 def on_cpu(matrices, alpha):

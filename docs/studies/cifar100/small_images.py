@@ -1,8 +1,8 @@
-"""CIFAR-100 at 16×16: the images of CIFAR-100, each the box average of 2×2 pixels.
+"""CIFAR-100 at 16×16: each image the box average of 2×2 pixels.
 
-`infoplane compare --config cifar100.toml` in this folder calls `load`. It reads `cifar100_16.npz` in the current folder
-(train_images (50000, 16, 16, 3) uint8, train_labels, test_images, test_labels); where that is missing, it averages the
-CIFAR-100 of torchvision under `data/`.
+`infoplane compare --config cifar100.toml` in this folder calls `load`. It reads `cifar100_16.npz` in the current
+folder (train_images (50000, 16, 16, 3) uint8, train_labels, test_images, test_labels); where that is missing, it
+averages the CIFAR-100 of torchvision under `data/`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ def load() -> tuple[Split, Split]:
     if not FILE.exists():
         return _averaged(train=True), _averaged(train=False)
     with np.load(FILE) as arrays:
-        return tuple((_channels_first(arrays[f"{s}_images"]), arrays[f"{s}_labels"]) for s in ("train", "test"))
+        train, test = ((_channels_first(arrays[f"{s}_images"]), arrays[f"{s}_labels"]) for s in ("train", "test"))
+    return train, test
 
 
 def _averaged(*, train: bool) -> Split:
