@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Iterable, Iterator
@@ -28,6 +29,11 @@ def has_bars() -> bool:
     """Whether bars can be drawn: on a terminal and in a notebook."""
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
     return sys.stderr.isatty() or "IPKernelApp" in getattr(shell, "config", {})
+
+
+def bars_of_this_process_alone() -> None:
+    """Lets bars do without the semaphore for those of other processes, which a killed process leaks."""
+    tqdm.set_lock(threading.RLock())
 
 
 class Counter:

@@ -13,7 +13,7 @@ from infoplane.errors import InfoplaneError
 
 MARGIN = 30.0  # seconds between the end of the work and the limit, or a tenth of the limit where that is less
 
-_Handler = Callable[[int, FrameType | None], Any]
+_Handler = Callable[[int, FrameType | None], Any] | signal.Handlers
 
 
 class Stopped(KeyboardInterrupt):
@@ -45,7 +45,7 @@ def _on_stop(handler: _Handler, names: tuple[str, ...]) -> Iterator[dict[int, An
     as under nohup, stay so.
 
     Args:
-        handler: Called with the number of the signal.
+        handler: Called with the number of the signal; or SIG_IGN.
         names: Names of the signals; those that this system does not have are left out.
 
     Yields:
@@ -67,6 +67,13 @@ def _on_stop(handler: _Handler, names: tuple[str, ...]) -> Iterator[dict[int, An
 def stoppable() -> Iterator[None]:
     """SIGTERM and SIGHUP raise `Stopped` in the block, as Ctrl-C raises KeyboardInterrupt."""
     with _on_stop(_stop, ("SIGTERM", "SIGHUP")):
+        yield
+
+
+@contextlib.contextmanager
+def deaf_to_interrupts() -> Iterator[None]:
+    """Ctrl-C does nothing in the block, nor ever to the processes that are started in it."""
+    with _on_stop(signal.SIG_IGN, ("SIGINT",)):
         yield
 
 
@@ -94,14 +101,18 @@ def time_limit(seconds: float) -> Iterator[None]:
 _collecting: list[list[int]] = []
 
 
-def ask_to_stop(number: int) -> None:
+def ask_to_stop(number: int) -> bool:
     """Asks all work of this process that is within `stop_requests` to stop, as a signal does, in whatever thread.
 
     Args:
         number: Number of the signal in whose place this stands.
+
+    Returns:
+        Whether there is any.
     """
     for received in _collecting:
         received.append(number)
+    return bool(_collecting)
 
 
 @contextlib.contextmanager

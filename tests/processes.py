@@ -1,8 +1,10 @@
 """Processes of the command line that tests start, wait for and stop."""
 
+import os
 import signal
 import subprocess
 import time
+from contextlib import contextmanager
 
 
 def wait_for(true, seconds=120):
@@ -12,14 +14,35 @@ def wait_for(true, seconds=120):
         time.sleep(0.05)
 
 
-def assert_stops(command, begun, seconds=120):
-    """Sends SIGTERM to a command once it has begun; it ends in good order, and says so in its last line."""
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+@contextmanager
+def leader(command):
+    """A command that leads a group, in which the processes are that it starts; none of them outlives the block."""
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
     try:
-        wait_for(begun, seconds)
-        process.terminate()
-        _, complaint = process.communicate(timeout=100)
+        yield process
     finally:
-        process.kill()
+        if not is_gone(process):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        process.stderr.close()
+
+
+def is_gone(process):
+    """Whether no process of the group of a leader is left."""
+    try:
+        os.killpg(process.pid, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+def assert_stops(command, begun, seconds=120, send=os.kill):
+    """Sends SIGTERM to a command once it has begun, or to its group; it ends in good order, and says only so."""
+    with leader(command) as process:
+        wait_for(begun, seconds)
+        send(process.pid, signal.SIGTERM)
+        _, complaint = process.communicate(timeout=100)
+        wait_for(lambda: is_gone(process))
     assert process.returncode == 128 + signal.SIGTERM
-    assert complaint.splitlines()[-1].startswith("stopped by SIGTERM")
+    [line] = complaint.strip().splitlines()
+    assert line.startswith("stopped by SIGTERM")

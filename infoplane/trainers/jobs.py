@@ -6,21 +6,14 @@ import dataclasses
 import itertools
 import logging
 import math
-import multiprocessing
-import os
 import platform
 import signal
 import threading
-import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
-from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from infoplane.errors import InfoplaneError
 from infoplane.execution import QUIET, Execution
@@ -30,13 +23,11 @@ from infoplane.settings import settings_of
 from infoplane.stopping import Stopped, ask_to_stop
 from infoplane.trainers.loop import Interrupted
 from infoplane.trainers.methods import method
+from infoplane.trainers.processes import side_by_side
 from infoplane.trainers.session import record, resume
 from infoplane.trainers.settings import ALIKE, OWN, TrainingSettings, foreign_groups
 
 logger = logging.getLogger(__name__)
-
-# What asks this process to stop, where it works for another.
-_asked: list[Event] = []
 
 # Tried before the seeds that are compared, and none of them.
 TUNING_SEED = 1_000_000
@@ -264,21 +255,7 @@ def _results(trainings: Sequence[Job], execution: Execution) -> Iterable[tuple[J
         for job in trainings:
             yield job, _train(job)
         return
-    # Spawned, since a forked process must not use a GPU, nor the threads of its parent.
-    context = multiprocessing.get_context("spawn")
-    threads, stop = max(1, (os.cpu_count() or 1) // processes), context.Event()
-    with ProcessPoolExecutor(
-        processes, mp_context=context, initializer=_prepare, initargs=(threads, os.getpid(), stop)
-    ) as pool:
-        running: dict[Future[str], Job] = {pool.submit(_train_unless_stopped, job): job for job in trainings}
-        try:
-            while running:
-                for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    yield running.pop(future), future.result()
-        except BaseException:
-            stop.set()
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
+    yield from side_by_side(_train, trainings, processes)
 
 
 def _on_cluster(trainings: Sequence[Job], scheduler: str) -> Iterator[tuple[Job, str]]:
@@ -357,33 +334,6 @@ def _stop_here(paths: Sequence[Path]) -> None:
     """
     if set(paths) & set(_here):
         ask_to_stop(signal.SIGTERM)
-
-
-def _prepare(threads: int, parent: int, stop: Event) -> None:
-    torch.set_num_threads(threads)
-    _asked.append(stop)
-    threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
-    threading.Thread(target=_stop_with, args=(stop,), daemon=True).start()
-
-
-def _train_unless_stopped(job: Job) -> str:
-    """As `_train`; a job that waited behind one that was stopped is not begun."""
-    if any(stop.is_set() for stop in _asked):
-        raise Stopped(signal.SIGTERM)
-    return _train(job)
-
-
-def _die_with(parent: int) -> None:
-    """Ends this process when the one that started it was killed; a run file survives that at any moment."""
-    while os.getppid() == parent:
-        time.sleep(1)
-    os._exit(1)
-
-
-def _stop_with(stop: Event) -> None:
-    """Asks this process to stop when the one that started it does: only Ctrl-C reaches both."""
-    stop.wait()
-    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _train(job: Job) -> str:

@@ -111,11 +111,12 @@ def test_times_are_written_as_people_write_them(infoplane, verb):
         assert f"'{text}' is no time such as 90s, 8m or 1h30m" in complaint
 
 
-def test_the_workers_of_a_comparison_stop_with_it(tmp_path):
-    """A queue sends its signal to the first process alone."""
+@pytest.mark.parametrize("send", [os.kill, os.killpg], ids=["first", "all"])
+def test_the_processes_of_a_comparison_stop_with_it(tmp_path, send):
+    """A queue sends its signal to the first process alone, `timeout` to all."""
     command = [sys.executable, "-m", "infoplane", "compare", "--methods", "sgd", "--seeds", "4", "--jobs", "2"]
-    command += ["--epochs", "100000", *TINY, "-o", str(tmp_path)]
-    assert_stops(command, lambda: len(list(tmp_path.glob("sgd/*.ckpt"))) >= 2, seconds=200)
+    command += ["--lr", "0.1", "--epochs", "100000", *TINY, "-o", str(tmp_path)]
+    assert_stops(command, lambda: len(list(tmp_path.glob("sgd/*.ckpt"))) >= 2, seconds=200, send=send)
     for seed in (0, 1):
         with open_run(Path(tmp_path) / "sgd" / f"seed{seed}.h5") as run:
             assert not run.left_open

@@ -1,11 +1,10 @@
 """`infoplane compare`: variants, what is trained and what is kept, tuning, several trainings at once."""
 
 import dataclasses
+import multiprocessing
 import os
 import signal
-import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import pandas as pd
 import pytest
 from clusters import Processes
 from planted import planted_run
-from processes import assert_stops, wait_for
+from processes import assert_stops, is_gone, leader, wait_for
 
 import infoplane as ip
 from infoplane import open_run
@@ -401,18 +400,31 @@ def test_bad_files(infoplane, text, word):
     assert "Traceback" not in complaint
 
 
-def test_workers_end_with_a_killed_parent(tmp_path):
+def test_processes_end_with_a_killed_parent(tmp_path):
     """They would go on training on their own, unseen."""
     long = [*ARGUMENTS, "--epochs", "5000", "--methods", "sgd", "--seeds", "2", "--jobs", "2", "--quiet"]
-    process = subprocess.Popen([sys.executable, "-m", "infoplane", "compare", *long, "-o", str(tmp_path)])
-    try:
+    with leader([sys.executable, "-m", "infoplane", "compare", *long, "-o", str(tmp_path)]) as process:
         wait_for(lambda: len(list(tmp_path.glob("sgd/*.ckpt"))) == 2)
-    finally:
         process.kill()
         process.wait()
-    time.sleep(3)
-    before = [path.stat().st_mtime_ns for path in tmp_path.glob("sgd/*.ckpt")]
-    time.sleep(2)
-    assert before == [path.stat().st_mtime_ns for path in tmp_path.glob("sgd/*.ckpt")]
+        wait_for(lambda: is_gone(process), 10)
     with filelock.FileLock(tmp_path / "sgd" / ".seed0.h5.lock", timeout=0):
         pass
+
+
+def test_a_killed_process_is_spoken_of_and_the_other_runs_are_trained(tmp_path):
+    long, short = settings(epochs=100_000), settings()
+    trainings = plan({"long": long}, [0], tmp_path) + plan({"short": short}, [0, 1], tmp_path)
+    with ThreadPoolExecutor(1) as thread:
+        trained = thread.submit(run_jobs, trainings, Execution(2))
+        wait_for(trainings[0].path.with_suffix(".ckpt").exists)
+        wait_for(lambda: trained.done() or len(multiprocessing.active_children()) == 1)
+        [process] = multiprocessing.active_children()
+        process.kill()
+        with pytest.raises(
+            InfoplaneError, match=r"1 of 3 runs failed; the first: .*long/seed0.h5: its process was"
+        ):
+            trained.result()
+    assert all(compare._is_finished(job) for job in trainings[1:])
+    with open_run(trainings[0].path) as run:
+        assert len(run.snapshots) == 1

@@ -1,0 +1,174 @@
+"""Processes that work side by side, one task each at a time; any of them may be killed at any moment.
+
+They share no lock, queue or semaphore, which a killed process would leave taken. Each has a pipe of its own to the
+process that started it, and whoever of the two is gone, the other reads the end of that pipe.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import queue
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+from typing import Any, Generic, TypeVar
+
+import torch
+
+from infoplane.errors import InfoplaneError
+from infoplane.execution import bars_of_this_process_alone
+from infoplane.files import reason
+from infoplane.stopping import Stopped, ask_to_stop, deaf_to_interrupts, stoppable
+
+T = TypeVar("T")
+
+# What is sent in the place of a task: stop, and keep what is done.
+_STOP = None
+
+
+def side_by_side(work: Callable[[T], str], tasks: Sequence[T], processes: int) -> Iterator[tuple[T, str]]:
+    """Works on tasks in several processes, each with its share of the cores.
+
+    Where a process is killed its task has failed, and another process takes its place.
+
+    Args:
+        work: A function of a module: what went wrong with a task, "" for nothing.
+        tasks: What to work on.
+        processes: How many at once.
+
+    Yields:
+        Each task with what went wrong, as they end.
+
+    Raises:
+        InfoplaneError: A process cannot be started.
+        Stopped: The work of a process was asked to stop; then, as where this process is, all are, and end first.
+    """
+    threads = max(1, (os.cpu_count() or 1) // processes)
+    waiting = deque(tasks)
+    busy: dict[Connection, _Process[T]] = {}
+    try:
+        for _ in range(min(processes, len(waiting))):
+            _Process(work, threads, busy).give(waiting.popleft())
+        while busy:
+            for connection in wait([*busy]):
+                process = busy[connection]  # type: ignore[index]
+                task, answer = process.task, process.answer()
+                if isinstance(answer, int):
+                    raise Stopped(answer)
+                if waiting:
+                    process = process if process.is_there else _Process(work, threads, busy)
+                    process.give(waiting.popleft())
+                else:
+                    process.end()
+                yield task, answer
+    except BaseException:
+        for process in busy.values():
+            process.send(_STOP)
+        for process in [*busy.values()]:
+            process.answer()
+        raise
+    finally:
+        # Also where a second signal cuts the wait for answers short.
+        for process in [*busy.values()]:
+            process.end()
+
+
+class _Process(Generic[T]):
+    """Another process, and what it works on.
+
+    Args:
+        work: What it does with each task.
+        threads: How many threads its work may take.
+        team: Where it stands by its pipe, until it has ended.
+    """
+
+    task: T
+
+    def __init__(self, work: Callable[[T], str], threads: int, team: dict[Connection, _Process[T]]) -> None:
+        # Spawned, since a forked process must not use a GPU, nor the threads of its parent; and it would have the
+        # ends of the pipes of others, which then did not end with them.
+        context = multiprocessing.get_context("spawn")
+        self._connection, other = context.Pipe()
+        self._process: SpawnProcess = context.Process(target=_work, args=(work, threads, other))
+        # Ctrl-C reaches all processes of a terminal; this one says what it means for the others.
+        with other, deaf_to_interrupts():
+            try:
+                self._process.start()
+            except OSError as error:
+                raise InfoplaneError(f"no process can be started ({reason(error)}); use fewer `jobs`") from error
+        self._team = team
+        team[self._connection] = self
+        self.is_there = True
+
+    def give(self, task: T) -> None:
+        """Lets it work on a task."""
+        self.task = task
+        self.send(task)
+
+    def send(self, message: T | None) -> None:
+        """Sends what it is to do; where it is dead already, that is seen where its answer is read."""
+        with contextlib.suppress(OSError):
+            self._connection.send(message)
+
+    def answer(self) -> str | int:
+        """What went wrong with its task, or the number of the signal that asked it to stop; waited for."""
+        try:
+            answer: str | int = self._connection.recv()
+        except (OSError, EOFError):
+            self.end()
+            return self._death()
+        return answer
+
+    def end(self) -> None:
+        """Takes it out of the team; it ends with its pipe."""
+        self.is_there = False
+        self._team.pop(self._connection, None)
+        self._connection.close()
+
+    def _death(self) -> str:
+        self._process.join(10)
+        self._process.kill()
+        self._process.join()
+        code = self._process.exitcode or 0
+        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+        return (
+            f"its process {how}; if there was not enough memory, use fewer `jobs`, a smaller network or a smaller "
+            "batch; what it recorded is kept, and the same command goes on with it"
+        )
+
+
+def _work(work: Callable[[T], str], threads: int, parent: Connection) -> None:
+    """The life of a process: works on one task after the other, and ends with its parent."""
+    torch.set_num_threads(threads)
+    bars_of_this_process_alone()
+    tasks: queue.SimpleQueue[T] = queue.SimpleQueue()
+    # It may be asked twice, by its parent and by a signal to all.
+    with contextlib.suppress(KeyboardInterrupt, OSError), stoppable():
+        threading.Thread(target=_listen, args=(parent, tasks), daemon=True).start()
+        try:
+            while True:
+                answer = work(tasks.get())
+                with contextlib.suppress(OSError, ValueError):
+                    print(end="", flush=True)  # what the user's code printed, as the end may come at any moment
+                parent.send(answer)
+        except Stopped as stop:
+            parent.send(stop.signal)
+
+
+def _listen(parent: Connection, tasks: queue.SimpleQueue[Any]) -> None:
+    """Hears what the parent wants, whatever this process does; files survive an end at any moment."""
+    try:
+        while True:
+            message = parent.recv()
+            if message is not _STOP:
+                tasks.put(message)
+            # A training is asked to finish its step; what is before or after one is cut short.
+            elif not ask_to_stop(signal.SIGTERM):
+                os.kill(os.getpid(), signal.SIGTERM)
+    except (OSError, EOFError):
+        os._exit(1)
