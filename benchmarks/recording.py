@@ -36,7 +36,7 @@ from infoplane.trainers.session import record
 from infoplane.trainers.settings import TrainingSettings
 from infoplane.trainers.task import Task
 
-BATCH = 250  # samples of one forward pass, as in the recorder
+BATCH = 100  # samples of one forward pass, as in the recorder
 MIB = 2**20
 IMAGE = (3, 32, 32)
 CIFAR_EPOCH = 50_000

@@ -22,10 +22,10 @@ from infoplane.errors import InfoplaneError, unknown
 
 Array = TypeVar("Array", NDArray, torch.Tensor)
 
-# Values from which NumPy's half of a product is worth the wait for its threads, which torch's keep from the cores.
-HALVED_FROM = 2**22
-HALVED_ROWS = 512
-CHUNK_BYTES = 64 * 2**20
+# So many rows of a symmetric product at a time: below the diagonal lies little that is not needed.
+PRODUCT_ROWS = 128
+# Small enough for the C library to hand the same memory out again; larger arrays are mapped anew each time.
+CHUNK_BYTES = 8 * 2**20
 STRIPE_ROWS = 256
 # Of a squared distance so small beside the squared norms, rounding leaves 7 digits; smaller ones are lost.
 LOST = 1e-7
@@ -54,7 +54,7 @@ def accumulated_distances(chunks: Callable[[], Iterable[torch.Tensor]], n: int) 
     centre (beside an outlier, in clusters far apart), the product loses their distances; those pairs are measured
     again about one of their own samples, from the chunks once more. Repeated samples are at distance exactly 0.
 
-    Beside the result only one chunk of features stands in memory, of which no more than 64 MiB as float64.
+    Beside the result only one chunk of features stands in memory, of which no more than 8 MiB as float64.
 
     Args:
         chunks: Gives all samples, some of their features at a time, (n, f) each, any dtype, on one device; called
@@ -117,17 +117,14 @@ def _lost_share(features: int) -> float:
 
 
 def _add_products(gram: torch.Tensor, x: torch.Tensor) -> None:
-    """Adds the inner products of centred features, in place; of large ones to the lower triangle only."""
+    """Adds the inner products of centred features, in place; to the lower triangle at least."""
     # Taking off a sample before the mean makes a constant layer exactly zero.
     x = x - x[:1]
     x = x.sub_(x.mean(dim=0, keepdim=True))
-    if x.numel() < HALVED_FROM or x.is_cuda:
-        gram.addmm_(x, x.T)
-        return
-    sums, rows = gram.numpy(), x.numpy()
-    for start in range(0, len(rows), HALVED_ROWS):
-        stop = start + HALVED_ROWS
-        sums[start:stop, :stop] += rows[start:stop] @ rows[:stop].T
+    rows = len(x) if x.is_cuda else PRODUCT_ROWS
+    for start in range(0, len(x), rows):
+        stop = start + rows
+        gram[start:stop, :stop].addmm_(x[start:stop], x[:stop].T)
 
 
 def _distances_inside(gram: torch.Tensor, share: float) -> bool:

@@ -85,7 +85,7 @@ class Recorder(Closing):
         input_distance: str | Callable[..., Any] = "auto",
         reduce: str | Mapping[str, str] = "flatten",
         keep: str = "auto",
-        batch_size: int = 250,
+        batch_size: int = 100,
         indices: Tensor | None = None,
         config: Mapping[str, Any] | None = None,
         snapshots: int = 40,
@@ -379,9 +379,10 @@ class Recorder(Closing):
             stored = condense(squared_distances(flat).sqrt_().to(torch.float32).cpu().numpy())
         # In parts: these tests on a whole layer would take more memory than the layer itself.
         parts = flat.split(self._passes.batch_size)
-        nonfinite = flat.numel() - sum(int(torch.isfinite(part).count_nonzero()) for part in parts)
-        # Finite values of which the distances, or single precision, overflow are as useless.
-        nonfinite = nonfinite or int(np.count_nonzero(~np.isfinite(stored)))
+        # Finite values of which the distances, or single precision, overflow are as useless as those that are not.
+        nonfinite = int(np.count_nonzero(~np.isfinite(stored)))
+        if nonfinite:
+            nonfinite = sum(int((~torch.isfinite(part)).count_nonzero()) for part in parts) or nonfinite
         constant = all(bool((part == flat[:1]).all()) for part in parts)
         if nonfinite:
             logger.warning("layer %s %s: %d NaN or infinite activations", layer.name, when, nonfinite)

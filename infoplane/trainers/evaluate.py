@@ -40,7 +40,7 @@ _NO_SCORE = Score(math.nan, math.nan)
 
 
 def predict(
-    units: Sequence[Unit], dataset: Dataset, split: Split, indices: Tensor, batch_size: int = 500
+    units: Sequence[Unit], dataset: Dataset, split: Split, indices: Tensor, batch_size: int = 100
 ) -> tuple[list[Tensor | None], Targets]:
     """Outputs of every classifier, in evaluation mode and without a trace on training.
 
@@ -49,7 +49,7 @@ def predict(
         dataset: Where the samples come from.
         split: The split of it.
         indices: Positions in the split, (m,).
-        batch_size: Samples of one forward pass.
+        batch_size: Samples of one forward pass; few enough for the C library to hand the same memory out again.
 
     Returns:
         For each unit its classifier's outputs, (m, task.outputs) float32, or None where it has none; and the
@@ -59,8 +59,12 @@ def predict(
     collected: list[list[Tensor]] = [[] for _ in units]
     targets: list[Targets] = []
     with evaluation(units):
+        reordered = device.type == "cpu" and _takes_channels_last(
+            units, batch_of(dataset, split, indices[:2], device)[0]
+        )
         for part in indices.split(batch_size):
             below, wanted = batch_of(dataset, split, part, device)
+            below = _channels_last(below) if reordered else below
             targets.append(wanted)
             for outputs, unit in zip(collected, units, strict=True):
                 below, output = unit.predict(below)
@@ -71,6 +75,27 @@ def predict(
     return [torch.cat(parts) if parts else None for parts in collected], Targets(
         labels, torch.cat(boxes) if boxes else None
     )
+
+
+def _channels_last(images: Tensor) -> Tensor:
+    """Images (n, C, H, W) in channels-last order: without gradients a CPU is up to twice as fast with them."""
+    _, channels, height, width = images.shape
+    # With one channel both orders are the same, and strides alone say which is meant.
+    strides = (channels * height * width, 1, width * channels, channels)
+    return images.new_empty_strided(images.shape, strides).copy_(images)
+
+
+def _takes_channels_last(units: Sequence[Unit], inputs: Tensor) -> bool:
+    """Whether inputs are images that units take in this order too, which one that calls `view` does not."""
+    if inputs.ndim != 4:
+        return False
+    below = _channels_last(inputs)
+    try:
+        for unit in units:
+            below, _ = unit.predict(below)
+    except Exception:  # of a network, any; with images in plain order it is shown
+        return False
+    return True
 
 
 def scores(task: Task, outputs: Sequence[Tensor | None], targets: Targets) -> list[Score]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -79,12 +80,17 @@ class Task:
         )
 
     def _class_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        name, number = classifier_loss_of(self.classifier_loss)
+        name, number = self._rule
         if name != "generalised":
             return functional.cross_entropy(logits, labels, label_smoothing=number)
         log_probability = -functional.cross_entropy(logits, labels, reduction="none")
         # (1 - p^q) / q, exact where p is near 1.
         return -torch.expm1(number * log_probability).mean() / number
+
+    @cached_property
+    def _rule(self) -> tuple[str, float]:
+        """What the classes are learnt by, and its number; parsed once, not at each step."""
+        return classifier_loss_of(self.classifier_loss)
 
     def logits(self, outputs: Tensor) -> Tensor:
         """The logits among the outputs, (n, classes)."""

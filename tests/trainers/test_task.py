@@ -47,6 +47,15 @@ def test_smoothed_labels_are_those_of_pytorch_and_generalised_losses_lie_between
     torch.testing.assert_close(near, Task(3, classifier_loss="ce").loss(outputs, targets), rtol=1e-4, atol=0)
 
 
+def test_the_loss_of_classifiers_is_read_once(monkeypatch):
+    read = []
+    monkeypatch.setattr("infoplane.trainers.task.classifier_loss_of", lambda rule: read.append(rule) or ("ce", 0.0))
+    task = Task(2, classifier_loss="ce")
+    for _ in range(3):
+        task.loss(torch.zeros(4, 2), Targets(torch.tensor([0, 1, 0, 1])))
+    assert read == ["ce"]
+
+
 def test_a_generalised_loss_pulls_less_at_labels_that_the_network_denies():
     outputs = torch.tensor([[5.0, 0.0], [0.0, 0.0]])
     targets = Targets(torch.tensor([1, 1]))
