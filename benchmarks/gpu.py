@@ -52,7 +52,12 @@ ROOT = Path(__file__).resolve().parents[1]
 CLASSES, FEATURES, LAYERS = 10, 64, 8
 EIGHS, COMPARED_UP_TO = 6, 4000
 LONG = 1.0  # seconds
-TESTS = ("tests/entropy", "tests/estimators/test_solver.py", "tests/trainers/test_meter.py")
+TESTS = (
+    "tests/test_kernels.py",
+    "tests/entropy",
+    "tests/estimators/test_solver.py",
+    "tests/trainers/test_meter.py",
+)
 
 
 def now(device: str) -> float:

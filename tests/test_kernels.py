@@ -23,11 +23,19 @@ from infoplane.kernels import (
     exponents,
     hamming_distances,
     label_gram,
+    median_distance,
     multiply_kernel,
+    square_gram,
     squared_distances,
 )
 
 OTHER = Path(__file__).parents[1].parent / "shared" / "reference" / "other_estimators.json"
+
+
+DEVICES = [
+    "cpu",
+    pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")),
+]
 
 
 def draw(n=40, d=7, seed=0):
@@ -354,6 +362,36 @@ def test_median_and_fixed():
     x = draw()
     assert Bandwidth.parse("median:0.5").sigma(pdist(x)) == pytest.approx(np.median(pdist(x)) / 2)
     assert Bandwidth.parse("fixed:3").sigma(pdist(x)) == 3
+
+
+def layers_for_medians():
+    """Samples whose distances have a sample of them astray: ties, few values, clusters of unlike size."""
+    x = draw(200, 3)
+    yield from (draw(2), draw(3), draw(4), draw(129, 1), draw(500), np.round(x), x > 0, (x > 2.0) * 1.0)
+    yield np.concatenate([x[:120] * 1e-6, x[120:] + 100])
+    yield np.sort(draw(400, 1) ** 3, axis=0)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_the_median_is_exact(device):
+    for x in layers_for_medians():
+        condensed = pdist(np.asarray(x, dtype=float))
+        square = torch.from_numpy(squareform(condensed)).to(device)
+        assert median_distance(condensed) == median_distance(square) == np.median(condensed)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("rule", ["median", "knn:5", "knn:39", "silverman", "alignment", "fixed:2"])
+def test_rules_take_the_distances_of_all_pairs(rule, device):
+    x, labels = draw(), np.arange(40) % 4
+    x[3:6] = x[0]  # repeated samples are near, as others
+    square, bandwidth = torch.from_numpy(squareform(pdist(x))).to(device), Bandwidth.parse(rule)
+    sigma = bandwidth.sigma(pdist(x), 7, labels)
+    assert bandwidth.sigma(square, 7, labels) == pytest.approx(sigma, rel=1e-12)
+    np.testing.assert_array_equal(square.cpu(), squareform(pdist(x)))
+    np.testing.assert_allclose(square_gram(square, sigma).cpu(), distance_gram(pdist(x), sigma), rtol=1e-12)
+    with pytest.raises(InfoplaneError, match="more than 40 samples"):
+        Bandwidth.parse("knn:40").sigma(square)
 
 
 def test_knn_takes_the_nearest_other_samples():

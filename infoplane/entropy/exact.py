@@ -31,6 +31,7 @@ from infoplane.entropy.eigenvalues import (
     Partitions,
     block_entropies,
     checked_order,
+    diagonal_blocks,
     entropy_of,
     matrix_entropies,
     matrix_entropy,
@@ -44,6 +45,7 @@ from infoplane.kernels import as_tensor
 
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
 _CHUNK_ROWS = 256
+_GATHERED = 2**18  # values of blocks at once: more do not stay in a processor's cache
 Matrix = NDArray[Any] | torch.Tensor
 
 
@@ -382,7 +384,7 @@ def _joint(variables: list[_Variable], alpha: float) -> torch.Tensor:
         )
     else:
         value = _frequency_entropy(classes, alpha)
-    return value.to(matrices[0].dtype)
+    return value.to(matrices[0])
 
 
 def _frequency_entropy(classes: torch.Tensor, alpha: float) -> torch.Tensor:
@@ -402,22 +404,29 @@ def _block_entropies(
     The members of the blocks are those of each partition; the rest as in `_entropy`.
     """
     if alpha in POLYNOMIAL:
-        return [_block_power(matrix, partition, alpha, precision) for partition in partitions.ways]
+        return _block_powers(matrix, partitions, alpha, precision)
     if takes_log_determinants(matrix, alpha):
-        values = block_log_determinant_entropies(matrix, partitions.ways, alpha, exact=precision == torch.float64)
+        exact = precision == torch.float64
+        values = block_log_determinant_entropies(matrix, partitions, alpha, exact=exact).cpu()
         if values.isfinite().all():
             return list(values)
     return block_entropies(matrix, partitions, alpha, precision, checked)
 
 
-def _block_power(
-    matrix: torch.Tensor, partition: Sequence[torch.Tensor], alpha: float, precision: torch.dtype
-) -> torch.Tensor:
-    """`_block_entropies` of one partition at an order that needs no eigenvalues."""
-    blocks = [matrix[part[:, None], part[None, :]].to(precision) for part in partition]
-    trace = sum(block.diagonal().sum(dtype=torch.float64) for block in blocks)
-    power = sum(power_trace(block.double(), int(alpha)) for block in blocks)
-    return -torch.log2(power / trace**alpha) / (alpha - 1)
+def _block_powers(
+    matrix: torch.Tensor, partitions: Partitions, alpha: float, precision: torch.dtype
+) -> list[torch.Tensor]:
+    """`_block_entropies` at an order that needs no eigenvalues."""
+    powers, owners = list[torch.Tensor](), list[torch.Tensor]()
+    for members, ways, _ in partitions.stacks:
+        for some in members.split(max(1, _GATHERED // members.shape[1] ** 2)):
+            blocks = diagonal_blocks(matrix, some).to(precision)
+            powers.append(power_trace(blocks.double(), int(alpha)))
+        owners.append(ways[:, 0])
+    trace = matrix.diagonal().to(precision).sum(dtype=torch.float64).cpu()
+    totals = torch.zeros(len(partitions.ways), dtype=torch.float64)
+    totals.index_add_(0, torch.cat(owners), torch.cat(powers).cpu())
+    return list(-torch.log2(totals / trace**alpha) / (alpha - 1))
 
 
 def _entropy(matrix: torch.Tensor, alpha: float, checked: bool = False) -> torch.Tensor:

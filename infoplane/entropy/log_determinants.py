@@ -7,14 +7,13 @@ matrices, whose Cholesky factors are found for all shifts t_j, and for many matr
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Sequence
 
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
+from infoplane.entropy.eigenvalues import Partitions, diagonal_blocks
 from infoplane.entropy.log_sums import LN2, log_sum
 
 # Orders for which the error of the sum stays that of the entropy, nearly: tr A^α is no smaller than n^(1−α).
@@ -59,12 +58,10 @@ def _log_determinant_sums(matrices: Tensor, alpha: float, *, exact: bool = True)
     """
     form = log_sum(alpha, exact=exact)
     n, total = matrices.shape[-1], torch.zeros(len(matrices), dtype=torch.float64, device=matrices.device)
-    terms = [(shift, weight) for shift, weight in zip(form.shifts, form.weights, strict=True)]
     together = max(1, CHUNK_BYTES // (8 * n * n * len(matrices)))
-    for first in range(0, len(terms), together):
-        part = terms[first : first + together]
-        weights = torch.tensor([weight for _, weight in part], dtype=torch.float64, device=matrices.device)
-        total += weights @ _log_determinants(_shifted(matrices, [shift for shift, _ in part])).view(len(part), -1)
+    terms = _terms(alpha, exact, matrices.device)
+    for inverses, weights in zip(*(term.split(together) for term in terms), strict=True):
+        total += weights @ _log_determinants(_shifted(matrices, inverses)).view(len(weights), -1)
     trace = matrices.diagonal(dim1=-2, dim2=-1).sum(-1)
     return total + form.linear * trace + form.square * matrices.square().sum((-2, -1))
 
@@ -77,25 +74,24 @@ def entropy_of_sum(total: Tensor, alpha: float) -> Tensor:
 
 
 def block_log_determinant_entropies(
-    matrix: Tensor, partitions: Sequence[Sequence[Tensor]], alpha: float, *, exact: bool = True
+    matrix: Tensor, partitions: Partitions, alpha: float, *, exact: bool = True
 ) -> Tensor:
     """S_α of what is left of a matrix in its diagonal blocks, for each of several ways to part its samples.
 
     Args:
         matrix: Symmetric positive semi-definite, (n, n).
-        partitions: For each way, the members of its blocks, (n_i,) int64 each; together all samples.
+        partitions: The ways, on the device of the matrix.
         alpha: Order α, from 1 to 1.1.
         exact: As for `log_sum`.
 
     Returns:
-        Entropy in bits, (partitions,) float64; NaN where a block has a negative eigenvalue beyond rounding.
+        Entropy in bits, (ways,) float64; NaN where a block has a negative eigenvalue beyond rounding.
     """
-    parts = [part for partition in partitions for part in partition]
     # Smaller blocks are filled up with zeros, so that all are solved together.
-    members = pad_sequence(parts, batch_first=True, padding_value=-1)
-    stack = matrix.double()[members[:, :, None], members[:, None, :]] / matrix.diagonal().double().sum()
-    stack *= (members[:, :, None] >= 0) & (members[:, None, :] >= 0)
-    sums = _log_determinant_sums(stack, alpha, exact=exact).split([len(partition) for partition in partitions])
+    members, is_member = partitions.padded.clamp(min=0), partitions.padded >= 0
+    stack = diagonal_blocks(matrix.double(), members) / matrix.diagonal().double().sum()
+    stack *= is_member[:, :, None] & is_member[:, None, :]
+    sums = _log_determinant_sums(stack, alpha, exact=exact).split([len(parts) for parts in partitions.ways])
     return entropy_of_sum(torch.stack([part.sum() for part in sums]), alpha)
 
 
@@ -116,12 +112,12 @@ def log_determinant_slopes(matrices: Tensor, alpha: float) -> tuple[Tensor, Tens
     slope = 2 * form.square * normalised
     # Training must not need more memory for this than for the network.
     together = max(1, _SLOPE_BYTES // matrices.nbytes)
-    for first in range(0, len(form.shifts), together):
-        shifts, weights = form.shifts[first : first + together], form.weights[first : first + together]
-        roots, logs = _roots(_shifted(normalised, shifts))
-        inverses, logs = (roots.mT @ roots).view(len(shifts), -1, n, n), logs.view(len(shifts), -1)
-        total = total + torch.from_numpy(weights).to(matrices.device) @ logs
-        slope += torch.einsum("j,jkab->kab", torch.from_numpy(weights / shifts).to(matrices.device), inverses)
+    terms = _terms(alpha, False, matrices.device)
+    for inverse_shifts, weights in zip(*(term.split(together) for term in terms), strict=True):
+        roots, logs = _roots(_shifted(normalised, inverse_shifts))
+        inverses, logs = (roots.mT @ roots).view(len(weights), -1, n, n), logs.view(len(weights), -1)
+        total = total + weights @ logs
+        slope += torch.einsum("j,jkab->kab", weights * inverse_shifts, inverses)
     slope.diagonal(dim1=-2, dim2=-1).add_(form.linear)
     # What a change of the trace does, which divides A.
     slope.diagonal(dim1=-2, dim2=-1).sub_((slope * normalised).sum((-2, -1))[:, None])
@@ -129,10 +125,17 @@ def log_determinant_slopes(matrices: Tensor, alpha: float) -> tuple[Tensor, Tens
     return entropy_of_sum(total, alpha), slope / (trace * (LN2 * power)[:, None, None])
 
 
-def _shifted(matrices: Tensor, shifts: NDArray | list[float]) -> Tensor:
-    """I + A / t_j of all matrices (k, n, n) for each shift, (m·k, n, n), shift by shift."""
-    inverse = torch.tensor([1 / shift for shift in shifts], dtype=torch.float64, device=matrices.device)
-    stack = (inverse[:, None, None, None] * matrices).flatten(0, 1)
+@functools.lru_cache(maxsize=16)
+def _terms(alpha: float, exact: bool, device: torch.device) -> tuple[Tensor, Tensor]:
+    """1 / t_j and w_j, (m,) float64 each, kept on a device: a GPU stands still while it is sent any."""
+    form = log_sum(alpha, exact=exact)
+    with torch.inference_mode(False):
+        return torch.from_numpy(1 / form.shifts).to(device), torch.from_numpy(form.weights).to(device)
+
+
+def _shifted(matrices: Tensor, inverses: Tensor) -> Tensor:
+    """I + A / t_j of all matrices (k, n, n) for each 1 / t_j, (m,): (m·k, n, n), shift by shift."""
+    stack = (inverses[:, None, None, None] * matrices).flatten(0, 1)
     stack.diagonal(dim1=-2, dim2=-1).add_(1.0)
     return stack
 

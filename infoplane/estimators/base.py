@@ -16,15 +16,16 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy.spatial.distance import pdist, squareform
 
-from infoplane.condensed import condense, input_numbers, share_of_repeats
+from infoplane.condensed import condense, input_numbers, samples, share_of_repeats
 from infoplane.entropy import class_entropy
 from infoplane.errors import InfoplaneError, unknown
 from infoplane.estimators.nulls import MEASURED, OK, judged, pairings
 from infoplane.estimators.registry import EstimatorOptions, default
-from infoplane.kernels import Bandwidth
+from infoplane.kernels import Bandwidth, square_form
 from infoplane.runfile import Probe, Run, Snapshot
 from infoplane.settings import settings_of
 from infoplane.targets import Target
@@ -87,6 +88,12 @@ class LayerView:
         """Euclidean distances, (n, n) float64."""
         return squareform(self.distances)
 
+    def square_on(self, device: torch.device) -> torch.Tensor:
+        """Euclidean distances, (n, n) float64 on a device, where they are computed; anew at each call."""
+        if "distances" in vars(self):
+            return square_form(torch.from_numpy(self.distances).to(device), samples(self.distances))
+        return self._snapshot.square(self.layer, device)
+
     @functools.cached_property
     def deeper(self) -> list[LayerView]:
         """The layers after this one at the same snapshot, from the next to the last."""
@@ -140,6 +147,10 @@ class BatchView(LayerView):
     def square(self) -> NDArray:
         """Distances between the members, (n, n)."""
         return self._whole.square[np.ix_(self._members, self._members)]
+
+    def square_on(self, device: torch.device) -> torch.Tensor:
+        """Distances between the members, (n, n) float64 on a device."""
+        return torch.tensor(self.square, device=device)
 
 
 @dataclass(frozen=True)

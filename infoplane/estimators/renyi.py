@@ -53,6 +53,7 @@ from infoplane.kernels import (
     constant_gram,
     exponent_gram,
     exponents,
+    median_distance,
     multiply_kernel,
     squared_distances,
 )
@@ -168,7 +169,6 @@ class Renyi(LayerEstimator):
         self.solver = settings.solver
         self._input_distances = probe.distances
         self.limit_x = input_entropy(probe.distances, settings.alpha) if self.repeats else math.log2(self.n)
-        self._entropies_y: dict[bytes, Interval] = {}
         self._exponents: dict[int, NDArray] = {}
         with self.solver.turn():
             gram = self.input_gram()
@@ -204,11 +204,8 @@ class Renyi(LayerEstimator):
             return self._known_y
         if self.labels is not None:
             return Interval.of_exact(class_entropy(self.labels[order], self.settings.alpha))
-        key = order.tobytes()
-        if key not in self._entropies_y:
-            gram = self.solver.gram(self.target_distances(order), self.sigma_y)
-            self._entropies_y[key] = self.solver.entropy(gram, SHARE_X * self.settings.tolerance, _SEED_Y)
-        return self._entropies_y[key]
+        gram = self.solver.gram(self.target_distances(order), self.sigma_y)
+        return self.solver.entropy(gram, SHARE_X * self.settings.tolerance, _SEED_Y)
 
     def input_gram(self) -> torch.Tensor:
         """Normalised Gram matrix of X, (n, n) float64, made anew."""
@@ -232,10 +229,16 @@ class Renyi(LayerEstimator):
         """
         if view.trouble:
             return math.nan, math.nan
-        return self._sigma(view), float(np.median(view.distances))
+        with self.solver.ahead():
+            distances = self._distances(view)
+            return self._sigma(view, distances), median_distance(distances)
 
-    def _sigma(self, view: LayerView) -> float:
-        return self.settings.bandwidth.sigma(view.distances, view.features, self.labels)
+    def _distances(self, view: LayerView) -> NDArray | torch.Tensor:
+        """Distances of a layer: condensed, or of all pairs where they are computed on a GPU and stay there."""
+        return view.square_on(self.solver.place) if self.solver.solves_many else view.distances
+
+    def _sigma(self, view: LayerView, distances: NDArray | torch.Tensor) -> float:
+        return self.settings.bandwidth.sigma(distances, view.features, self.labels)
 
     def layer_gram(self, view: LayerView, told: Any = None) -> tuple[torch.Tensor, float] | None:
         """Gram matrix of one layer at one snapshot, (n, n), and its bandwidth; None where the rule finds none.
@@ -247,35 +250,44 @@ class Renyi(LayerEstimator):
         kernel = self._layer_kernel(view, told)
         return None if kernel is None else (self.solver.gram(*kernel), kernel[1])
 
-    def _layer_kernel(self, view: LayerView, told: Any) -> tuple[NDArray, float] | None:
-        """Condensed distances and bandwidth behind `layer_gram`."""
+    def _layer_kernel(self, view: LayerView, told: Any) -> tuple[NDArray | torch.Tensor, float] | None:
+        """Distances and bandwidth behind `layer_gram`."""
+        distances: NDArray | torch.Tensor | None
         if self.settings.kernel == "multivariate":
             sigma, distances = 1.0, channel_distances(view.activations, self.settings.bandwidth)
         elif self.settings.kernel == "nested":
-            sigma, distances = 1.0, _nested_distances([view, *view.deeper], self._sigma)
+            sigma, distances = (
+                1.0,
+                _nested_distances([view, *view.deeper], lambda view: self._sigma(view, view.distances)),
+            )
         else:
-            sigma, distances = self._sigma(view) if told is None else told, view.distances
+            distances = self._distances(view)
+            sigma = self._sigma(view, distances) if told is None else told
         view.spare()
         return None if distances is None or not sigma > 0 else (distances, sigma)
 
     def measure(self, view: LayerView, told: Any) -> dict[str, Any]:
         """Entropies and informations of one layer at one snapshot, under the bandwidth `told`, in bits."""
-        with self.solver.turn():
+        with self.solver.ahead():
             kernel = self._layer_kernel(view, told)
-            return self.row("no bandwidth") if kernel is None else self._informations(*kernel)
+            if kernel is None:
+                return self.row("no bandwidth")
+            with self.solver.turn():
+                return self._informations(*kernel)
 
-    def _informations(self, distances: NDArray, sigma: float) -> dict[str, Any]:
-        """The row of a layer with these condensed distances and this bandwidth."""
+    def _informations(self, distances: NDArray | torch.Tensor, sigma: float) -> dict[str, Any]:
+        """The row of a layer with these distances and this bandwidth."""
         tolerance, gram = self.settings.tolerance, self.solver.gram(distances, sigma)
         if self._inputs is not None:
             s_t, joint = self.solver.entropies(torch.stack([gram, gram * self._inputs]))
             left = 0.0
-            if self.solver.solves_many:
+            if self.solver.solves_many or isinstance(distances, torch.Tensor):
                 null = self._null_at_once(gram, self._inputs, s_t)
             else:
                 null = self._null_of_inputs(distances, sigma, s_t, left)
             *null_ty, i_ty = self._with_target(gram, s_t, left)
         else:
+            assert isinstance(distances, np.ndarray)  # what stays on a GPU is solved there at once
             s_t = self.solver.entropy(gram, SHARE_T * tolerance, _SEED_T)
             left = tolerance - s_t.halfwidth
             *null_ty, i_ty = self._with_target(gram, s_t, left)
@@ -301,8 +313,7 @@ class Renyi(LayerEstimator):
             s_t: S(T).
             left: Of the tolerance, for S(Y) and S(T,Y).
         """
-        orders = [*self.orders, np.arange(self.n)]
-        entropies = [self._entropy_of_order(order) for order in orders]
+        orders, entropies = [*self.orders, np.arange(self.n)], self._entropies_y
         rooms = [left - s_y.halfwidth for s_y in entropies]
         if self.labels is not None:
             labelings, partitions = self._labelings
@@ -311,6 +322,11 @@ class Renyi(LayerEstimator):
             each = enumerate(zip(orders, rooms, strict=True), _SEED_TY)
             joints = [self._joint_entropy(gram, order, room, seed) for seed, (order, room) in each]
         return [combine([s_t, s_y, joint], [1, 1, -1]) for s_y, joint in zip(entropies, joints, strict=True)]
+
+    @functools.cached_property
+    def _entropies_y(self) -> list[Interval]:
+        """S(Y) in each permuted order and the true one."""
+        return [self._entropy_of_order(order) for order in [*self.orders, np.arange(self.n)]]
 
     @functools.cached_property
     def _labelings(self) -> tuple[list[NDArray], Partitions]:

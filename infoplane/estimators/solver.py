@@ -24,13 +24,13 @@ from infoplane.entropy import (
 )
 from infoplane.entropy.eigenvalues import TOGETHER_UP_TO, Partitions, checked_order
 from infoplane.errors import InfoplaneError
-from infoplane.kernels import constant_gram, multiply_kernel
+from infoplane.kernels import constant_gram, multiply_kernel, square_gram
 
 DTYPES = ("float64", "float32")
 # Of the matrices that a GPU solves at once.
 CHUNK_BYTES = 2**30
 # One solve fills a GPU, and two might not fit into its memory.
-_gpu = threading.Lock()
+_gpu, _ahead = threading.Lock(), threading.BoundedSemaphore(2)
 
 
 @dataclass(frozen=True)
@@ -90,16 +90,23 @@ class Solver:
         """Waits until a GPU is free, for as long as Gram matrices stand on it; any number of CPU solves go on."""
         return _gpu if self.place.type == "cuda" else contextlib.nullcontext()
 
-    def gram(self, distances: NDArray, sigma: float) -> torch.Tensor:
-        """Normalised Gaussian Gram matrix from condensed distances.
+    def ahead(self) -> contextlib.AbstractContextManager[object]:
+        """Waits until the distances of another layer may stand on a GPU: of one that is solved, and the next."""
+        return _ahead if self.place.type == "cuda" else contextlib.nullcontext()
+
+    def gram(self, distances: NDArray | torch.Tensor, sigma: float) -> torch.Tensor:
+        """Normalised Gaussian Gram matrix from distances.
 
         Args:
-            distances: Euclidean distances, (n (n−1) / 2,).
+            distances: Euclidean distances: condensed, (n (n−1) / 2,), or a tensor of all pairs on the device,
+                (n, n) float64, which is used up.
             sigma: Bandwidth σ > 0 in the units of the distances.
 
         Returns:
             (n, n) float64 on the device, trace 1.
         """
+        if isinstance(distances, torch.Tensor):
+            return square_gram(distances, sigma)
         gram = constant_gram(samples(distances), self.place)
         multiply_kernel(gram, distances, sigma)
         return gram

@@ -128,7 +128,24 @@ class Snapshot:
         data = self._data(layer)
         # Neither the activations nor a second (n, n) array stand in memory.
         square = accumulated_distances(lambda: self._feature_chunks(data, layer), len(data))
-        return condense(square.sqrt_().numpy())
+        condensed = condense(square.numpy())
+        return np.sqrt(condensed, out=condensed)
+
+    def square(self, layer: str, device: torch.device) -> torch.Tensor:
+        """Euclidean distances of all pairs of samples, (n, n) float64 on a device, where they are computed.
+
+        Raises:
+            RunFileError: The data are damaged.
+        """
+        import torch
+
+        from infoplane.kernels import accumulated_distances, square_form
+
+        data = self._data(layer)
+        if self.kind(layer) == DISTANCES:
+            return square_form(torch.from_numpy(self._read(layer)).to(device, torch.float64), self._run.samples)
+        chunks = self._feature_chunks
+        return accumulated_distances(lambda: (part.to(device) for part in chunks(data, layer)), len(data)).sqrt_()
 
     def parameters(self, layer: str) -> NDArray | None:
         """The parameters of a layer's unit, or a sketch of them; None in a run that has none recorded.

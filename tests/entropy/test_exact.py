@@ -19,8 +19,10 @@ from infoplane.entropy import (
     certified_class_joint_entropy,
     certified_joint_entropy,
     class_entropy,
+    class_joint_entropies,
     class_joint_entropy,
     entropy_with_gradient,
+    exact,
     gram_entropy,
     spectral_entropy,
 )
@@ -412,3 +414,15 @@ def test_public_names():
     assert set(infoplane.__all__) <= set(dir(infoplane))
     with pytest.raises(AttributeError, match="no attribute"):
         _ = infoplane.nothing
+
+
+@pytest.mark.parametrize("gathered", [1, 700, 2**18])
+@pytest.mark.parametrize("alpha", [2.0, 3.0, 4.0, 8.0])
+def test_class_blocks_of_many_labelings_at_orders_without_eigenvalues(monkeypatch, alpha, gathered):
+    monkeypatch.setattr(exact, "_GATHERED", gathered)
+    rng = np.random.default_rng(0)
+    A = infoplane.gram_matrix(rng.standard_normal((60, 4)))
+    labelings = [rng.permutation(np.repeat([0, 1, 2, 3], [30, 15, 14, 1])) for _ in range(3)] + [np.arange(60)]
+    found = class_joint_entropies(A, labelings, alpha)
+    expected = [spectral_entropy(np.linalg.eigvalsh(A * (own[:, None] == own)), alpha) for own in labelings]
+    np.testing.assert_allclose(found, expected, atol=1e-11)

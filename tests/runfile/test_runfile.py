@@ -13,7 +13,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from scipy.spatial.distance import pdist
+import torch
+from scipy.spatial.distance import pdist, squareform
 
 from infoplane import open_run
 from infoplane.errors import InfoplaneError, MissingData, RunFileError
@@ -579,6 +580,8 @@ def test_distances_of_a_wide_layer_are_read_in_chunks_of_features(tmp_path, monk
     values = np.repeat(np.random.default_rng(0).standard_normal((15, 6, 9, 5)) + 1000, 2, axis=0).astype(np.float32)
     with open_run(wide_run(tmp_path / "run.h5", 30, (6, 9, 5), values, chunks)) as run:
         found = run.snapshots[0].distances("wide")
+        square = run.snapshots[0].square("wide", torch.device("cpu"))
+        np.testing.assert_allclose(square, squareform(found), rtol=1e-14, atol=0)
         np.testing.assert_array_equal(run.snapshots[0].activations("wide"), values)
     expected = pdist(values.reshape(30, -1).astype(np.float64))
     np.testing.assert_allclose(found, expected, rtol=1e-9, atol=0)
