@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 
 import torch
@@ -9,6 +10,7 @@ import torch
 from infoplane.errors import InfoplaneError
 
 
+@functools.cache  # trying a GPU waits for all that it was asked before
 def device_of(name: str) -> torch.device:
     """The device of a name; "auto" is a GPU where there is one.
 

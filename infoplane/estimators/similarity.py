@@ -186,7 +186,7 @@ def _similarities(run: Run, layer: str, cuts: Sequence[NDArray]) -> Iterator[dic
     for snapshot in run.snapshots:
         place = {"step": snapshot.step, "epoch": snapshot.epoch}
         trouble = _trouble(snapshot, layer) or trouble_at_end
-        states = [] if trouble else _prepared(snapshot, layer, cuts)
+        states = [] if trouble else finals if snapshot is final else _prepared(snapshot, layer, cuts)
         for batch, members in enumerate(cuts):
             cka = correlation = math.nan
             if not trouble:

@@ -8,6 +8,7 @@ from scipy.spatial.distance import pdist, squareform
 from sklearn.cross_decomposition import CCA
 
 from infoplane import Recorder, open_run
+from infoplane.estimators import similarity
 from infoplane.estimators.batches import Batches
 from infoplane.estimators.similarity import (
     linear_cka,
@@ -126,6 +127,13 @@ def test_tables_of_a_run(run):
         first, last = (squareform(opened.snapshots[i].distances("3")) for i in (0, -1))
     assert whole.loc[("3", 0), "cka"] == pytest.approx(linear_cka(first, last))
     assert whole.loc[("3", 0), "svcca"] == pytest.approx(svcca(first, last))
+
+
+def test_each_state_is_decomposed_once(run, monkeypatch):
+    seen = []
+    monkeypatch.setattr(similarity, "principal", lambda square: seen.append(len(square)) or principal(square))
+    table = representation_table([run])
+    assert len(seen) == len(table)
 
 
 def test_parameters_to_the_end(run):
