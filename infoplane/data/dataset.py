@@ -11,6 +11,9 @@ from torch import Tensor
 
 from infoplane.errors import InfoplaneError, unknown
 
+# So many images at a time go through what needs copies of them, which would be several times a data set.
+SOME = 256
+
 
 @dataclass(frozen=True)
 class DatasetSpec:
@@ -172,9 +175,12 @@ def channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
 
     The standard deviation of a channel that is constant is taken as 1, so that its normalised values are 0.
     """
-    counts = [torch.bincount(channel.flatten(), minlength=256).cpu() for channel in images.unbind(1)]
+    counts = torch.zeros(images.shape[1], 256, dtype=torch.int64, device=images.device)
+    for part in images.split(SOME):
+        for count, channel in zip(counts, part.unbind(1), strict=True):
+            count += torch.bincount(channel.flatten(), minlength=256)
     values = torch.arange(256, dtype=torch.float64) / 255
-    weights = torch.stack(counts).double()
+    weights = counts.cpu().double()
     weights /= weights.sum(1, keepdim=True)
     mean = weights @ values
     variance = (weights * (values - mean[:, None]) ** 2).sum(1)

@@ -64,21 +64,22 @@ def _decode(paths: list[Path], size: int, boxes: Tensor | None) -> Tensor:
     """Decode images and resize each, as a whole or what is in its box."""
     from PIL import Image
 
-    images = np.empty((len(paths), size, size, 3), dtype=np.uint8)
+    images = np.empty((len(paths), 3, size, size), dtype=np.uint8)
 
     def decode(part: range) -> None:
         for index in part:
             image = _read_image(paths[index])
             sizes = torch.tensor([*image.size, *image.size])
             box = None if boxes is None else (boxes[index].double() * sizes).tolist()
-            images[index] = image.resize((size, size), Image.Resampling.BILINEAR, box=box)
+            resized = image.resize((size, size), Image.Resampling.BILINEAR, box=box)
+            images[index] = np.asarray(resized).transpose(2, 0, 1)
 
     # Threads suffice, since Pillow decodes and resizes without the interpreter lock. They take many images at once,
     # since to hand over one costs as much as to decode it.
     everything = range(len(paths))
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         list(pool.map(decode, (everything[first : first + 256] for first in everything[::256])))
-    return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
+    return torch.from_numpy(images)
 
 
 def _read_image(path: Path) -> Any:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from infoplane.data.class_names import CLASS_NAMES
-from infoplane.data.dataset import Dataset, DatasetSpec, Split, channel_statistics
+from infoplane.data.dataset import SOME, Dataset, DatasetSpec, Split, channel_statistics
 from infoplane.data.download import obtain, reason
 from infoplane.data.gtsrb import REGIONS, load_gtsrb
 from infoplane.data.own import load_own
@@ -170,15 +170,12 @@ def _from_arrays(dataset: Any) -> Split:
     return Split(images.contiguous(), torch.as_tensor(dataset.targets).long())
 
 
-def _resize(images: Tensor, size: int, chunk: int = 2048) -> Tensor:
+def _resize(images: Tensor, size: int) -> Tensor:
     """Images (N, C, H, W) uint8 as (N, C, size, size) uint8, bilinear with antialiasing."""
     if images.shape[-2:] == (size, size):
         return images
-    resized = [
-        torch.nn.functional.interpolate(part.float(), (size, size), mode="bilinear", antialias=True)
-        .round()
-        .clamp(0, 255)
-        .to(torch.uint8)
-        for part in images.split(chunk)
-    ]
-    return torch.cat(resized)
+    resized = images.new_empty(*images.shape[:2], size, size)
+    for part, place in zip(images.split(SOME), resized.split(SOME), strict=True):
+        values = torch.nn.functional.interpolate(part.float(), (size, size), mode="bilinear", antialias=True)
+        place.copy_(values.round_().clamp_(0, 255))
+    return resized

@@ -1,6 +1,7 @@
 import os
 import re
 import socket
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +14,22 @@ from PIL import Image
 from scipy.io import savemat
 
 from infoplane import open_run
-from infoplane.data import DATASETS, Dataset, balanced_probe, dataset_spec, load, load_dataset
+from infoplane.data import (
+    DATASETS,
+    Dataset,
+    DatasetSpec,
+    Split,
+    balanced_probe,
+    dataset_spec,
+    gtsrb,
+    load,
+    load_dataset,
+)
 from infoplane.data import download as obtain
 from infoplane.data.dataset import channel_statistics
 from infoplane.data.probe import probe_from
 from infoplane.errors import InfoplaneError
+from infoplane.trainers.meter import measure_step
 from infoplane.trainers.session import record
 from infoplane.trainers.settings import TrainingSettings
 
@@ -95,6 +107,35 @@ def test_statistics_are_those_of_the_pixels():
     torch.testing.assert_close(std, pixels.std(1, correction=0).float())
 
 
+def test_images_are_resized_and_measured_in_little_more_than_their_own_memory():
+    pixels = torch.randint(256, (10_000, 3, 8, 8), dtype=torch.uint8)
+    split = Split(pixels, torch.arange(10_000) % 10)
+    loaded = []
+
+    def load_both() -> None:
+        loaded.append(load._of_images(DatasetSpec("made", (3, 16, 16), 10), split, split))
+
+    peak = measure_step(load_both, "cpu").peak
+    result = loaded[0].train.inputs.nbytes + loaded[0].test.inputs.nbytes
+    assert result <= peak < 1.2 * result
+    assert measure_step(lambda: channel_statistics(pixels), "cpu").peak < 0.1 * pixels.nbytes
+
+
+def test_decoded_signs_stand_in_memory_once(tmp_path):
+    path = tmp_path / "sign.png"
+    Image.new("RGB", (40, 30), (200, 100, 50)).save(path)
+    decoded = [gtsrb._decode([path], 32, None)]
+    tracemalloc.start()
+    # What NumPy takes and what PyTorch takes; the images are among both.
+    of_torch = measure_step(lambda: decoded.append(gtsrb._decode([path] * 500, 32, None)), "cpu").peak
+    _, of_numpy = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    images = decoded[1]
+    assert images.is_contiguous()
+    assert images.float().mean((0, 2, 3)).tolist() == [200, 100, 50]
+    assert images.nbytes <= of_numpy + of_torch - images.nbytes < 1.3 * images.nbytes
+
+
 def test_grey_images_with_three_channels(digits):
     colour = digits.with_channels(3)
     assert colour.spec.shape == (3, 8, 8)
@@ -106,12 +147,13 @@ def test_grey_images_with_three_channels(digits):
         colour.with_channels(4)
 
 
-def test_resize(digits):
+def test_resize(digits, monkeypatch):
     large = load_dataset("digits", Path(), image_size=32)
     assert large.spec.shape == (1, 32, 32)
     assert large.train.inputs.shape == (1197, 1, 32, 32)
     assert large.train.inputs.dtype == torch.uint8
-    flat = load._resize(torch.full((3, 1, 9, 9), 200, dtype=torch.uint8), 4, chunk=2)
+    monkeypatch.setattr("infoplane.data.load.SOME", 2)
+    flat = load._resize(torch.full((3, 1, 9, 9), 200, dtype=torch.uint8), 4)
     assert torch.equal(flat, torch.full((3, 1, 4, 4), 200, dtype=torch.uint8))
     # Halving with antialiasing keeps the mean: a chequerboard turns grey instead of one of its colours.
     board = (torch.arange(8)[:, None] + torch.arange(8)).remainder(2).mul(255).to(torch.uint8)
