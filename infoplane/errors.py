@@ -5,6 +5,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+# How alike a name is to another that may be meant, from 0 to 1. At 0.6, the default of difflib, foo is infopro.
+_ALIKE = 0.65
+
 
 class InfoplaneError(Exception):
     """An error whose one line says what went wrong and what to do.
@@ -33,6 +36,24 @@ class WriteFailed(RunFileError):
     """A write that failed half-way; HDF5 cannot end such a process in good order."""
 
 
+def is_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out, of the machine or of a GPU; PyTorch says so in words only."""
+    words = ("can't allocate memory", "not enough memory", "out of memory")
+    return isinstance(error, MemoryError) or any(phrase in str(error) for phrase in words)
+
+
+def of_memory(error: BaseException) -> InfoplaneError:
+    """The error for people where memory ran out.
+
+    Args:
+        error: What was raised.
+    """
+    detail = f" ({str(error).splitlines()[0]})" if str(error) else ""
+    return InfoplaneError(
+        f"there is not enough memory for this{detail}; use a smaller probe or batch, `batches`, or fewer `jobs`"
+    )
+
+
 def unknown(what: str, name: str, choices: Iterable[str]) -> InfoplaneError:
     """The error for a name that is not among the choices, with the nearest ones.
 
@@ -42,6 +63,6 @@ def unknown(what: str, name: str, choices: Iterable[str]) -> InfoplaneError:
         choices: The names that exist.
     """
     names = list(choices)
-    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    near = difflib.get_close_matches(name, names, n=3, cutoff=_ALIKE)
     hint = f"did you mean {' or '.join(near)}?" if near else f"choose from: {', '.join(names)}"
     return InfoplaneError(f"unknown {what} '{name}'; {hint}")

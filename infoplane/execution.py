@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Self, TypeVar
 
 from tqdm import TqdmWarning
+from tqdm.std import tqdm as any_tqdm
 
 from infoplane.text import printable
 
@@ -33,7 +34,7 @@ def has_bars() -> bool:
 
 def bars_of_this_process_alone() -> None:
     """Lets bars do without the semaphore for those of other processes, which a killed process leaks."""
-    tqdm.set_lock(threading.RLock())
+    any_tqdm.set_lock(threading.RLock())
 
 
 class Counter:
@@ -61,6 +62,15 @@ class Counter:
 
     def __exit__(self, *_error: object) -> None:
         self._bar.close()
+
+    def announce(self, text: str) -> None:
+        """Prints at once what begins, where there is no terminal for a bar.
+
+        Args:
+            text: What it is, in words.
+        """
+        if self._in_lines:
+            print(f"{self._label}: {text}", file=sys.stderr, flush=True)
 
     def update(self) -> None:
         """Counts one more."""

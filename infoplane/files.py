@@ -55,7 +55,7 @@ def whole(*paths: Path) -> Iterator[list[Path]]:
         with drafts(*paths) as places:
             yield places
     except OSError as error:
-        raise InfoplaneError(f"cannot write {paths[0]}: {reason(error)}") from error
+        raise InfoplaneError(unwritten(paths[0], error)) from error
 
 
 @contextlib.contextmanager
@@ -148,7 +148,7 @@ def save_tensors(state: Mapping[str, Any], path: Path) -> None:
         try:
             torch.save(state, draft)
         except RuntimeError as error:  # torch does not say why
-            raise OSError("disk full?") from error
+            raise OSError(errno.ENOSPC, "disk full?") from error
 
 
 def load_tensors(path: Path) -> Any:
@@ -266,6 +266,13 @@ def hold(path: Path, wait: float) -> filelock.BaseFileLock:
         ) from None
     # The file stays: taking it away would let two writers lock two files of one name.
     return lock
+
+
+def unwritten(path: Path, error: OSError) -> str:
+    """The sentence on a file that cannot be written, and what to do."""
+    is_full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    advice = "free some space, or choose another place" if is_full else "mend that, or choose another place"
+    return f"cannot write {path}: {reason(error)}; {advice}"
 
 
 def reason(error: Exception) -> str:

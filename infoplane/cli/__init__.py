@@ -36,7 +36,7 @@ from infoplane.cli.page import page
 from infoplane.cli.plot import plot
 from infoplane.cli.record import record
 from infoplane.cli.verify import verify
-from infoplane.errors import InfoplaneError, WriteFailed
+from infoplane.errors import InfoplaneError, WriteFailed, is_of_memory, of_memory
 from infoplane.stopping import Stopped, stoppable
 
 _EXIT_INTERRUPTED = 130
@@ -98,20 +98,7 @@ def _run(verbose: bool) -> int:
     except OSError as error:
         return _failed(_of_path(error) if error.filename else error, verbose)
     except Exception as error:
-        return _failed(_of_memory(error) if _is_of_memory(error) else error, verbose)
-
-
-def _is_of_memory(error: Exception) -> bool:
-    """Whether memory ran out, of the machine or of a GPU; PyTorch says so in words only."""
-    words = ("can't allocate memory", "not enough memory", "out of memory")
-    return isinstance(error, MemoryError) or any(phrase in str(error) for phrase in words)
-
-
-def _of_memory(error: Exception) -> InfoplaneError:
-    detail = f" ({str(error).splitlines()[0]})" if str(error) else ""
-    return InfoplaneError(
-        f"there is not enough memory for this{detail}; use a smaller probe or batch, `batches`, or fewer `jobs`"
-    )
+        return _failed(of_memory(error) if is_of_memory(error) else error, verbose)
 
 
 def _of_path(error: OSError) -> InfoplaneError:

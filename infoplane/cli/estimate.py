@@ -99,7 +99,8 @@ def estimate(
             with tqdm.external_write_mode():
                 for _, rows in table.groupby(["target", "estimator"], sort=False):
                     say(describe.final_estimates(rows))
-                say(f"all {len(table)} rows: {estimates_path(path)}")
+                if estimates_path(path).exists():  # a folder that nobody may write to has none
+                    say(f"all {len(table)} rows: {estimates_path(path)}")
 
 
 def _by_targets(

@@ -107,6 +107,7 @@ def _items(run: Run, layers: Sequence[str] | None, steps: Sequence[int] | None) 
     if flat or not chosen:
         what = f"layer '{flat[0]}' has no" if flat else "no layer has several"
         raise InfoplaneError(f"{run.path}: {what} feature maps (channels, …); it takes convolution layers")
+    run.require_snapshots()
     known = {snapshot.step: index for index, snapshot in enumerate(run.snapshots)}
     wanted = sorted(known) if steps is None else sorted({*steps})
     absent = [step for step in wanted if step not in known]

@@ -153,8 +153,7 @@ def sound_rows(run: Run, table: pd.DataFrame) -> pd.Series:
 
 def _snapshots(run: Run, steps: Sequence[int] | None) -> list[int]:
     """Numbers of the snapshots at these steps."""
-    if not run.snapshots:
-        raise InfoplaneError(f"{run.path} holds no finished snapshot yet")
+    run.require_snapshots()
     if steps is None:
         return sorted({*np.linspace(0, len(run.snapshots) - 1, _SNAPSHOTS).round().astype(int).tolist()})
     numbers = {snapshot.step: index for index, snapshot in enumerate(run.snapshots)}

@@ -25,7 +25,6 @@ from scipy.linalg import eigh, svdvals
 from scipy.spatial.distance import squareform
 from threadpoolctl import threadpool_limits
 
-from infoplane.errors import InfoplaneError
 from infoplane.estimators.batches import Batches, strata
 from infoplane.estimators.gaussian import centred
 from infoplane.execution import QUIET, Execution
@@ -172,8 +171,7 @@ def _finished(runs: Sequence[Path | Run]) -> Iterator[tuple[str, Run]]:
     """The names of the runs and the runs, each of which has a snapshot."""
     with open_runs(runs) as several:
         for name, run in several.items():
-            if not run.snapshots:
-                raise InfoplaneError(f"{run.path} holds no finished snapshot yet")
+            run.require_snapshots()
             with opened(run):
                 yield name, run
 

@@ -53,8 +53,7 @@ def labelled(run: Run, layers: Collection[str] = ()) -> xarray.Dataset:
         import xarray
     except ImportError:
         raise _missing("xarray") from None
-    if not run.snapshots:
-        raise InfoplaneError(f"{run.path} holds no finished snapshot yet; wait for the first one")
+    run.require_snapshots()
     wanted = [run.layer(name) for name in layers] or run.layers
     metrics = run.metrics.drop(columns=["snapshot", "step", "epoch"])
     variables: dict[str, Any] = {

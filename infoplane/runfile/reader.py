@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infoplane.condensed import condense
-from infoplane.errors import MissingData, RunFileError, unknown
+from infoplane.errors import InfoplaneError, MissingData, RunFileError, unknown
 from infoplane.files import refuse_no_file
 from infoplane.runfile.checks import (
     ACTIVATIONS,
@@ -370,6 +370,15 @@ class Run(Closing):
                 input_distance=str(probe.attrs.get("input_distance", "euclidean")),
                 others={given_name(name): target(group(others, name)) for name in others},
             )
+
+    def require_snapshots(self) -> None:
+        """Refuses a run of which nothing can be said yet.
+
+        Raises:
+            InfoplaneError: No snapshot is finished.
+        """
+        if not self.snapshots:
+            raise InfoplaneError(f"{self.path} holds no finished snapshot yet; wait for the first one")
 
     @property
     def metrics(self) -> pd.DataFrame:

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infoplane.errors import InfoplaneError, RunFileError, WriteFailed
-from infoplane.files import drafts, hold, make_folder
+from infoplane.files import drafts, hold, make_folder, unwritten
 from infoplane.runfile.axes import PAIR, RESULT_AXES, SAMPLE, name_axes, renew_axes, stored_axes
 from infoplane.runfile.names import refuse_existing
 from infoplane.runfile.reader import Run, open_run
@@ -260,9 +261,8 @@ class RunWriter(Closing):
         free = shutil.disk_usage(self.path.parent).free
         if free < needed + 2**20:
             raise RunFileError(
-                f"disk full: {1 + needed / 2**20:.0f} MiB are needed, {free / 2**20:.0f} MiB are free; "
-                f"{safe}; free some space, then "
-                "go on with `resume=True`"
+                f"disk full: {_tenths(math.ceil, needed + 2**20)} MiB are needed, {_tenths(math.floor, free)} are "
+                f"free; {safe}; free some space, then go on with `resume=True`"
             )
         try:
             yield
@@ -438,12 +438,17 @@ def _chunk_shape(shape: tuple[int, ...], most: int) -> tuple[int, ...]:
     return (max(rows, 1), *features)
 
 
+def _tenths(rounding: Callable[[float], int], count: int) -> str:
+    """Bytes in MiB, rounded so that what is too little also looks so."""
+    return f"{rounding(count / 2**20 * 10) / 10:.1f}"
+
+
 @contextlib.contextmanager
 def _writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise RunFileError(f"cannot write {path}: {reason(error)}") from error
+        raise RunFileError(unwritten(path, error)) from error
 
 
 def _lock(path: Path) -> filelock.BaseFileLock:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from infoplane.errors import InfoplaneError
+from infoplane.errors import InfoplaneError, is_of_memory, of_memory
 from infoplane.execution import QUIET, Execution
 from infoplane.files import make_folder, reason, write_text
 from infoplane.runfile import TUNING, open_run, trial_path
@@ -350,5 +350,7 @@ def _train(job: Job) -> str:
         raise Stopped(request.signal) from None
     except (Exception, SystemExit) as error:  # a network or a device may fail in any way; the others go on
         logger.debug("%s failed", job.path, exc_info=True)
+        if is_of_memory(error):
+            return str(of_memory(error))
         return f"{type(error).__name__}: {' '.join(str(error).split())}"
     return ""

@@ -146,29 +146,33 @@ def _work(work: Callable[[T], str], threads: int, parent: Connection) -> None:
     """The life of a process: works on one task after the other, and ends with its parent."""
     torch.set_num_threads(threads)
     bars_of_this_process_alone()
-    tasks: queue.SimpleQueue[T] = queue.SimpleQueue()
+    tasks: queue.SimpleQueue[T | None] = queue.SimpleQueue()
+    busy = threading.Event()
     # It may be asked twice, by its parent and by a signal to all.
     with contextlib.suppress(KeyboardInterrupt, OSError), stoppable():
-        threading.Thread(target=_listen, args=(parent, tasks), daemon=True).start()
+        threading.Thread(target=_listen, args=(parent, tasks, busy), daemon=True).start()
         try:
-            while True:
-                answer = work(tasks.get())
-                with contextlib.suppress(OSError, ValueError):
-                    print(end="", flush=True)  # what the user's code printed, as the end may come at any moment
+            while (task := tasks.get()) is not None:
+                answer: str | int = work(task)
+                busy.clear()
                 parent.send(answer)
         except Stopped as stop:
+            busy.clear()
             parent.send(stop.signal)
 
 
-def _listen(parent: Connection, tasks: queue.SimpleQueue[Any]) -> None:
-    """Hears what the parent wants, whatever this process does; files survive an end at any moment."""
+def _listen(parent: Connection, tasks: queue.SimpleQueue[Any], busy: threading.Event) -> None:
+    """Hears what the parent wants, whatever this process does."""
     try:
         while True:
             message = parent.recv()
             if message is not _STOP:
+                busy.set()
                 tasks.put(message)
             # A training is asked to finish its step; what is before or after one is cut short.
             elif not ask_to_stop(signal.SIGTERM):
                 os.kill(os.getpid(), signal.SIGTERM)
     except (OSError, EOFError):
-        os._exit(1)
+        if busy.is_set():
+            os._exit(1)  # nobody is there any more who wants the rest; files survive an end at any moment
+        tasks.put(None)

@@ -24,7 +24,7 @@ from infoplane.data import (
     subset,
 )
 from infoplane.device import device_of
-from infoplane.errors import InfoplaneError, RunFileError
+from infoplane.errors import InfoplaneError, RunFileError, is_of_memory
 from infoplane.execution import QUIET, Counter, Execution
 from infoplane.files import load_tensors, save_tensors
 from infoplane.models import input_channels
@@ -32,6 +32,7 @@ from infoplane.recording.recorder import Recorder
 from infoplane.recording.schedule import snapshot_steps
 from infoplane.runfile import beside, open_run, refuse_existing
 from infoplane.targets import REGRESSION, as_target
+from infoplane.text import printable
 from infoplane.trainers.build import build_units
 from infoplane.trainers.distributed import barrier, process_group, rank
 from infoplane.trainers.evaluate import predict, scores
@@ -145,7 +146,7 @@ def _naming_code(model: str) -> Iterator[None]:
     except (InfoplaneError, Interrupted, OSError, MemoryError):
         raise
     except Exception as error:
-        if ":" not in model or "memory" in str(error):
+        if not names_code(model) or is_of_memory(error):
             raise
         text = " ".join(str(error).split()).rstrip(".") or "no more is said"
         raise InfoplaneError(
@@ -239,7 +240,17 @@ class _Session:
             self.checkpoint.unlink(missing_ok=True)
         shown = self.execution if recorder else QUIET
         with shown.counter(self.loop.total_steps, "training", "step", self.loop.step) as counter:
+            counter.announce(self._about())
             self._train(recorder, counter)
+
+    def _about(self) -> str:
+        """What is trained, and for how long, in words."""
+        settings, begun = self.settings, self.loop.step // self.loop.steps_per_epoch
+        epochs = f"{settings.epochs} epoch" + "s" * (settings.epochs != 1)
+        return printable(
+            f"{settings.model} on {settings.dataset} by {settings.method} for {epochs} of "
+            f"{self.loop.steps_per_epoch:,} steps" + f", of which {begun} are done" * (begun > 0)
+        )
 
     def _train(self, recorder: Recorder | None, counter: Counter) -> None:
         def at_pause() -> None:

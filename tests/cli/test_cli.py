@@ -213,7 +213,8 @@ def test_info_layers_of_a_model(infoplane):
 
 def test_a_batch_job_has_a_line_an_epoch(infoplane):
     shown = infoplane("record", *RECORD, "--epochs", "3", "-o", "run.h5")[2].splitlines()
-    assert [line.split(";")[0] for line in shown] == [f"training: epoch {number} of 3" for number in (1, 2, 3)]
+    assert shown[0] == "training: mlp on digits by sgd for 3 epochs of 19 steps"
+    assert [line.split(";")[0] for line in shown[1:]] == [f"training: epoch {number} of 3" for number in (1, 2, 3)]
     assert re.search(r"; train loss [\d.]+, test accuracy [\d.]+% at epoch 3; done$", shown[-1])
     assert infoplane("compare", *RECORD, "--methods", "sgd", "--seeds", "2", "-o", "made")[2].count("runs: ") == 2
 

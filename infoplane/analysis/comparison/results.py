@@ -19,7 +19,7 @@ from infoplane.analysis.comparison.cells import NESTED, encoded, numbers_of, ref
 from infoplane.analysis.gather import MAY_DIFFER
 from infoplane.data.boxes import intersection_over_union
 from infoplane.errors import InfoplaneError
-from infoplane.files import hold, reason, refuse_no_file, whole, without_quotes, write_csv
+from infoplane.files import hold, reason, refuse_no_file, unwritten, whole, without_quotes, write_csv
 from infoplane.runfile import Run, data_text, open_run, trainings, trials_of
 from infoplane.settings import is_number, setting_text
 
@@ -142,7 +142,7 @@ def save_results(rows: pd.DataFrame, folder: Path) -> pd.DataFrame:
         folder.mkdir(parents=True, exist_ok=True)
         lock = hold(path, _WAIT)
     except OSError as error:
-        raise InfoplaneError(f"cannot write {path}: {reason(error)}") from error
+        raise InfoplaneError(unwritten(path, error)) from error
     try:
         table = _with_known(rows, _known(folder))
         if len(table):

@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from infoplane.errors import InfoplaneError
 from infoplane.estimators.base import MAIN, QUANTITIES, EstimatorSettings, Item, LayerView
 from infoplane.estimators.batches import Batches
 from infoplane.estimators.engine.pool import Part, Pool, batch_columns, parts_of, solving, survey
@@ -146,8 +145,7 @@ def estimate_run(
     """
     wanted = [settings] if isinstance(settings, EstimatorSettings) else list(settings)
     with opened(run) as run:
-        if not run.snapshots:
-            raise InfoplaneError(f"{run.path} holds no finished snapshot yet")
+        run.require_snapshots()
         columns = [_columns(run, one, batches) for one in wanted]
         stored = _stored(run)
         table = stored.load()

@@ -23,7 +23,7 @@ import numpy as np
 import pandas as pd
 
 from infoplane.errors import InfoplaneError
-from infoplane.files import drafts, hold, reason, refuse_no_file, without_quotes, write_csv
+from infoplane.files import drafts, hold, refuse_no_file, unwritten, without_quotes, write_csv
 
 logger = logging.getLogger(__name__)
 
@@ -138,7 +138,7 @@ class StoredTable:
             if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
                 logger.warning("%s cannot be written (%s): the estimates are not kept", path, error.strerror)
                 return self._joined(new)
-            raise InfoplaneError(f"cannot write {path}: {reason(error)}") from error
+            raise InfoplaneError(unwritten(path, error)) from error
 
     def fill(self, portions: Generator[list[dict[str, Any]], None, None]) -> pd.DataFrame:
         """Stores rows as they are made: from time to time, at the end, and what is there where that is sooner.
