@@ -44,7 +44,8 @@ def call_user(name: str, kind: str, known: Mapping[str, Any] | None = None) -> A
         except BaseException as error:  # code may also ask the process to end
             arguments = f"no arguments but {' and '.join(known)}" if known else "no arguments"
             raise InfoplaneError(
-                f"calling '{name}' raised {type(error).__name__}: {first_line(error)}; it should need {arguments}"
+                f"calling '{name}' raised {type(error).__name__}: {first_line(error)}; mend it; it should need "
+                f"{arguments}"
             ) from error
 
 

@@ -250,6 +250,8 @@ def _tensor(value: Any, what: str) -> Tensor:
     if isinstance(value, Tensor):
         if value.layout != torch.strided:
             raise InfoplaneError(f"{what}: tensors of layout {value.layout} cannot be measured; make them dense")
+        if value.is_meta:
+            raise InfoplaneError(f"{what}: tensors on the device meta have no values; give them on the CPU")
         tensor = value.detach().as_subclass(Tensor)
     else:
         array = _table(value) if isinstance(value, pd.DataFrame | pd.Series) else _numbers(value, what)

@@ -1,6 +1,8 @@
 """Data sets of the user's own: what a function may give, how it is taken, and what is refused."""
 
 import random
+import sys
+import types
 
 import numpy as np
 import pandas as pd
@@ -99,9 +101,30 @@ def test_every_call_draws_the_same_data_and_leaves_no_trace(gives):
         (((X * torch.nan, Y), (X, Y)), "hold NaN"),
         (({"a": X, "b": X, "labels": Y},) * 2, r"several inputs \(a, b\), and a training by infoplane takes one"),
         (((X * 1j, Y), (X, Y)), "are complex"),
+        (((X, Y), (X * torch.inf, Y)), "hold NaN or infinite values; leave those samples out or fill them"),
+        (((X, Y - 1),) * 2, "labels are -1; if -1 means no label, leave those samples out"),
+        (((X, Y * 10**9),) * 2, "are numbered from 0 to 2000000000; number them from 0 to 2"),
+        (((X, Y * 0),) * 2, "hold one class only"),
+        (((X, Y), (X[:0], Y[:0])), r"inputs are empty \(\(0, 2\)\)"),
+        ((split for split in [(X, Y)] * 2), "gave a generator; give two splits"),
     ],
 )
 def test_what_is_no_data_set_is_refused_in_one_line(gives, given, message):
     gives(lambda: given)
     with pytest.raises(InfoplaneError, match=message):
         load_own("mine:data")
+
+
+@pytest.mark.parametrize(
+    ("end", "message"),
+    [(ValueError("bad\x1b[31m\nnews"), "ValueError: bad"), (SystemExit(0), "SystemExit: 0")],
+    ids=["raises", "exits"],
+)
+def test_a_function_that_fails_is_named(monkeypatch, end, message):
+    def data():
+        raise end
+
+    monkeypatch.setitem(sys.modules, "mine", types.SimpleNamespace(data=data))
+    with pytest.raises(InfoplaneError, match=f"calling 'mine:data' raised {message}.*; mend it") as failure:
+        load_own("mine:data")
+    assert "\n" not in str(failure.value)

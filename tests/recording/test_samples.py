@@ -248,6 +248,7 @@ def test_inputs_that_the_network_cannot_take_are_refused(value, model):
         (X[:, :0], r"are empty \(\(6, 0\)\)"),
         ([], "are empty"),
         (X.to_sparse(), "make them dense"),
+        (X.to("meta"), "have no values; give them on the CPU"),
     ],
     ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )
