@@ -33,7 +33,17 @@ class RunFileError(InfoplaneError):
 
 
 class WriteFailed(RunFileError):
-    """A write that failed half-way; HDF5 cannot end such a process in good order."""
+    """A write that failed half-way; HDF5 cannot end such a process in good order.
+
+    Attributes:
+        happened: Whether there was one in this process, since somebody set it to False.
+    """
+
+    happened = False
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        WriteFailed.happened = True
 
 
 def is_of_memory(error: BaseException) -> bool:

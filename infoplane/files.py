@@ -31,6 +31,11 @@ _SCRATCH = ".infoplane-"
 _MACHINE = re.sub(r"\W", "_", platform.node())[:64]
 _DAY = 86_400.0  # seconds
 _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
+_REMEDIES = {
+    errno.ENOSPC: "free some space",
+    errno.EDQUOT: "free some space",
+    errno.EFBIG: "raise the limit on the size of a file (ulimit -f)",
+}
 # How a text begins that a spreadsheet runs as a formula, or that was kept from it.
 _FORMULA = re.compile(r"'*[=+\-@\t\r]")
 
@@ -270,14 +275,23 @@ def hold(path: Path, wait: float) -> filelock.BaseFileLock:
 
 def unwritten(path: Path, error: OSError) -> str:
     """The sentence on a file that cannot be written, and what to do."""
-    is_full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-    advice = "free some space, or choose another place" if is_full else "mend that, or choose another place"
-    return f"cannot write {path}: {reason(error)}; {advice}"
+    return f"cannot write {path}: {reason(error)}; {remedy(error)}, or choose another place"
+
+
+def remedy(error: Exception) -> str:
+    """What to do before something can be written."""
+    for code, advice in _REMEDIES.items():
+        if getattr(error, "errno", None) == code or os.strerror(code) in str(error):
+            return advice
+    return "mend that"
 
 
 def reason(error: Exception) -> str:
     """Why something cannot be read or written, in a few words."""
-    return (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
+    text = (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
+    # HDF5 tells also where, when and with which flags.
+    of_system = re.search(r"error message = '([^']+)'", text)
+    return of_system[1] if of_system else text
 
 
 def _is_replaceable(target: Path) -> bool:

@@ -62,15 +62,21 @@ def main() -> None:
     handler.setFormatter(PrintableFormatter("%(levelname)s: %(message)s"))
     logging.basicConfig(handlers=[handler], level=logging.WARNING)
     logging.getLogger("infoplane").setLevel(level)
+    before = sys.excepthook
     if not verbose:
-        # After a failed write HDF5 complains once more of each object that it could not flush.
+        # After a failed write HDF5 complains once more of each object that it could not flush, in either way.
         sys.unraisablehook = lambda _: None
+        sys.excepthook = lambda *_: None
+    WriteFailed.happened = False
     logging.captureWarnings(True)  # they may name what files of others hold
     try:
         code = _run(verbose)
     finally:
         logging.captureWarnings(False)
+        sys.excepthook = before
     close_streams()
+    if WriteFailed.happened:
+        os._exit(code)  # HDF5 crashes at the end of such a process
     sys.exit(code)
 
 
@@ -114,8 +120,4 @@ def _failed(error: Exception, verbose: bool) -> int:
     if not isinstance(error, InfoplaneError):
         line = f"{type(error).__name__}: {line} (unexpected; --verbose shows where)"
     say(f"error: {line}", err=True)
-    if isinstance(error, WriteFailed):
-        # HDF5 crashes at the end of a process whose last write failed.
-        sys.stdout.flush()
-        os._exit(1)
     return 1

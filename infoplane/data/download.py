@@ -10,6 +10,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+from infoplane.data.gtsrb import find_gtsrb
 from infoplane.errors import InfoplaneError
 from infoplane.files import scratch
 
@@ -30,10 +31,12 @@ _DOWNLOAD_TIMEOUT = 10.0  # seconds without an answer
 
 
 def obtain(name: str, root: Path, download: bool = True) -> tuple[Any, Any]:
-    """Training and test set of torchvision: those that are there, or else downloaded."""
+    """Training and test set of torchvision, of gtsrb its `Signs`: those that are there, or else downloaded."""
     _, files, folder = TORCHVISION[name]
     try:
         return _open_torchvision(name, root)
+    except InfoplaneError:
+        raise
     except Exception as error:  # missing and damaged files raise whatever the reader met first
         missing = reason(error)
     if not download:
@@ -55,7 +58,9 @@ def _open_torchvision(name: str, root: Path, download: bool = False) -> tuple[An
 
     make: Callable[..., Any] = getattr(torchvision.datasets, TORCHVISION[name][0])
     if name == "gtsrb":
-        return make(root, split="train", download=download), make(root, split="test", download=download)
+        for split in ("train", "test") if download else ():
+            make(root, split=split, download=True)
+        return find_gtsrb(root / "gtsrb")
     return make(root, train=True, download=download), make(root, train=False, download=download)
 
 

@@ -158,8 +158,8 @@ def _refuse_other_classes(split: Split, spec: DatasetSpec, root: Path) -> None:
 def _load_torchvision(spec: DatasetSpec, root: Path, region: str, download: bool) -> tuple[Split, Split]:
     train, test = obtain(spec.name, root, download)
     if spec.name == "gtsrb":
-        size, folder = spec.shape[-1], root / "gtsrb"
-        return load_gtsrb(train, folder, size, region), load_gtsrb(test, folder, size, region)
+        size = spec.shape[-1]
+        return load_gtsrb(train, size, region), load_gtsrb(test, size, region)
     return _from_arrays(train), _from_arrays(test)
 
 

@@ -82,7 +82,15 @@ def _inputs(name: str, split: Samples) -> Tensor:
         return inputs
     inputs = inputs[:, None] if inputs.ndim == 1 else inputs
     are_tokens = not inputs.is_floating_point() and inputs.dtype not in (torch.bool, torch.uint8)
-    return inputs.to(torch.int64 if are_tokens else torch.float32)
+    if are_tokens:
+        return inputs.to(torch.int64)
+    numbers = inputs.to(torch.float32)
+    if not numbers.isfinite().all():
+        raise InfoplaneError(
+            f"the inputs of data set '{name}' go up to {inputs.abs().max():.3g}, which float32 cannot hold; "
+            "scale them"
+        )
+    return numbers
 
 
 def _labels(name: str, *splits: Samples) -> tuple[list[Tensor], int, tuple[str, ...]]:

@@ -2,6 +2,7 @@
 
 from infoplane.runfile.labelled import export_csv, export_netcdf, export_paths
 from infoplane.runfile.names import (
+    GO_ON,
     SYNCHRONOUS,
     TUNING,
     beside,
@@ -18,6 +19,7 @@ from infoplane.runfile.summary import data_text
 from infoplane.runfile.writer import SLOTS, RunWriter, SnapshotWriter
 
 __all__ = [
+    "GO_ON",
     "SLOTS",
     "SYNCHRONOUS",
     "TUNING",

@@ -14,6 +14,8 @@ SYNCHRONOUS = "synchronous path"
 _ENDING = ".synchronous.h5"
 # The folder within that of a comparison that is no variant's.
 TUNING = "tuning"
+# What to do with a run that a recording could not finish; a comparison goes on by itself.
+GO_ON = "go on with `resume=True`"
 _TRIALS = Path(TUNING) / "trials"
 
 

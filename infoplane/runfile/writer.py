@@ -23,9 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infoplane.errors import InfoplaneError, RunFileError, WriteFailed
-from infoplane.files import drafts, hold, make_folder, unwritten
+from infoplane.files import drafts, hold, make_folder, remedy, unwritten
 from infoplane.runfile.axes import PAIR, RESULT_AXES, SAMPLE, name_axes, renew_axes, stored_axes
-from infoplane.runfile.names import refuse_existing
+from infoplane.runfile.names import GO_ON, refuse_existing
 from infoplane.runfile.reader import Run, open_run
 from infoplane.runfile.schema import (
     FORMAT,
@@ -262,15 +262,14 @@ class RunWriter(Closing):
         if free < needed + 2**20:
             raise RunFileError(
                 f"disk full: {_tenths(math.ceil, needed + 2**20)} MiB are needed, {_tenths(math.floor, free)} are "
-                f"free; {safe}; free some space, then go on with `resume=True`"
+                f"free; {safe}; free some space, then {GO_ON}"
             )
         try:
             yield
         except (OSError, RuntimeError) as error:
             self._failed = True
             raise WriteFailed(
-                f"cannot write {self.path} ({reason(error)}); {safe}; free some space, then "
-                "go on with `resume=True`"
+                f"cannot write {self.path} ({reason(error)}); {safe}; {remedy(error)}, then {GO_ON}"
             ) from error
 
 
@@ -390,7 +389,7 @@ def _rewrite(
     except Damaged as error:
         raise RunFileError(f"{path} is damaged: {error}; it is as it was; take a whole copy of it") from error
     except (OSError, RuntimeError) as error:
-        raise WriteFailed(f"cannot copy {path} ({reason(error)}); it is as it was; free some space") from error
+        raise WriteFailed(f"cannot copy {path} ({reason(error)}); it is as it was; {remedy(error)}") from error
 
 
 def _write_results(file: h5py.File, numbers: str, arrays: Mapping[str, NDArray]) -> None:

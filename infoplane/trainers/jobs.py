@@ -18,7 +18,7 @@ from typing import Any
 from infoplane.errors import InfoplaneError, is_of_memory, of_memory
 from infoplane.execution import QUIET, Execution
 from infoplane.files import make_folder, reason, write_text
-from infoplane.runfile import TUNING, open_run, trial_path
+from infoplane.runfile import GO_ON, TUNING, open_run, trial_path
 from infoplane.settings import settings_of
 from infoplane.stopping import Stopped, ask_to_stop
 from infoplane.trainers.loop import Interrupted
@@ -345,7 +345,7 @@ def _train(job: Job) -> str:
         else:
             record(job.settings, job.path)
     except InfoplaneError as error:
-        return str(error)
+        return str(error).replace(GO_ON, "give the same command again, which goes on")
     except Interrupted as request:
         raise Stopped(request.signal) from None
     except (Exception, SystemExit) as error:  # a network or a device may fail in any way; the others go on

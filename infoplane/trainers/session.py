@@ -360,13 +360,15 @@ class _Session:
             ) from error
 
 
-# A comparison trains many networks on one data set, each after the other in one process.
-_loaded = lru_cache(maxsize=1)(load_dataset)
+# A comparison trains many networks on one data set, each after the other in one process. Data of the user's own
+# are made anew for each, as their code, or what it reads, may be another by then.
+_kept = lru_cache(maxsize=1)(load_dataset)
 
 
 def _load(settings: TrainingSettings, download: bool) -> Dataset:
     root = Path(settings.data_root).absolute()
-    dataset = _loaded(settings.dataset, root, settings.image_size, settings.region, download=download)
+    loaded = load_dataset if names_code(settings.dataset) else _kept
+    dataset = loaded(settings.dataset, root, settings.image_size, settings.region, download=download)
     if settings.train_size is not None:
         dataset = subset(dataset, settings.train_size)
     if settings.validation:

@@ -370,11 +370,16 @@ def test_interrupted_estimation(recorded, monkeypatch):
 
 def test_a_write_that_fails_ends_in_one_line(infoplane):
     """The command itself, since HDF5 crashes at the end of a process whose last write failed."""
-    command = f"ulimit -f 150; exec {sys.executable} -m infoplane record {' '.join(RECORD)} --keep distances"
-    for snapshots in ("4", "every:1"):
-        line = f"{command} --snapshots {snapshots} -o run.h5"
+    settings = f"{' '.join(RECORD)} --keep distances"
+    longer = f"{settings} --snapshots every:1"
+    for limit, command, advice in (
+        (150, f"record {settings} -o run.h5", "or choose another place"),
+        (330, f"record {longer} -o run.h5", "then go on with --resume"),
+        (330, f"compare --methods sgd --seeds 1 {longer} -o both", "then give the same command again"),
+    ):
+        line = f"ulimit -f {limit}; exec {sys.executable} -m infoplane {command}"
         done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False)
-        assert_one_line((done.returncode, done.stdout, done.stderr), "File too large")
+        assert_one_line((done.returncode, done.stdout, done.stderr), "File too large", "ulimit -f", advice)
         assert not list(Path().glob(".infoplane-*"))
 
 

@@ -1,5 +1,6 @@
 import os
 import re
+import shutil
 import socket
 import tracemalloc
 from pathlib import Path
@@ -243,9 +244,10 @@ HEADER = "Filename;Width;Height;Roi.X1;Roi.Y1;Roi.X2;Roi.Y2;ClassId"
 
 
 def write_signs(root: Path, scale: int = 1) -> Path:
-    """Training: three classes, the second of two tracks; each sign a grey rectangle on a coloured ground.
+    """Training: class 0 of two frames, class 1 of two tracks, the others of one track.
 
-    The annotations are of images `scale` times as large as those that are written.
+    Each sign is a grey rectangle on a coloured ground. The annotations are of images `scale` times as large as
+    those that are written.
     """
     base = root / "gtsrb"
     rows: dict[Path, list[str]] = {}
@@ -258,10 +260,12 @@ def write_signs(root: Path, scale: int = 1) -> Path:
         numbers = ";".join(str(scale * value) for value in (*size, *box))
         rows.setdefault(table, [HEADER]).append(f"{path.name};{numbers};{label}")
 
-    for label, track, frame in ((0, 0, 0), (0, 0, 1), (1, 0, 0), (1, 7, 29), (2, 0, 0)):
+    others = [(label, 0, frame) for label in range(2, 43) for frame in range(2)]
+    for label, track, frame in ((0, 0, 0), (0, 0, 1), (1, 0, 0), (1, 7, 29), *others):
         folder = base / "GTSRB" / "Training" / f"{label:05d}"
         name = f"{track:05d}_{frame:05d}.ppm"
-        write(folder / name, folder / f"GT-{label:05d}.csv", (20 + 4 * label, 40), (5, 8, 15, 36), label)
+        size, box = ((20 + 4 * label, 40), (5, 8, 15, 36)) if label < 3 else ((8, 8), (2, 2, 6, 6))
+        write(folder / name, folder / f"GT-{label:05d}.csv", size, box, label)
     for index, label in enumerate([2, 0]):
         path = base / "GTSRB" / "Final_Test" / "Images" / f"{index:05d}.ppm"
         write(path, base / "GT-final_test.csv", (50, 40), (10, 10, 30, 30), label)
@@ -273,8 +277,9 @@ def write_signs(root: Path, scale: int = 1) -> Path:
 def test_gtsrb_keeps_the_order_of_the_files(tmp_path, offline):
     write_signs(tmp_path)
     data = load_dataset("gtsrb", tmp_path, image_size=16)
-    assert data.train.inputs.shape == (5, 3, 16, 16)
-    assert data.train.labels.tolist() == data.train.inputs[:, 0, 0, 0].tolist() == [0, 0, 1, 1, 2]
+    assert data.train.inputs.shape == (86, 3, 16, 16)
+    classes = [label for label in range(43) for _ in range(2)]
+    assert data.train.labels.tolist() == data.train.inputs[:, 0, 0, 0].tolist() == classes
     assert data.train.inputs[0, :, 0, 0].tolist() == [0, 100, 200]
     assert data.test.labels.tolist() == [2, 0]
 
@@ -286,7 +291,7 @@ def test_gtsrb_boxes_and_tracks(tmp_path, offline, scale):
     expected = torch.tensor([[5 / 20, 8 / 40, 15 / 20, 36 / 40]] * 2 + [[5 / 24, 8 / 40, 15 / 24, 36 / 40]] * 2)
     torch.testing.assert_close(data.train.boxes[:4], expected)
     torch.testing.assert_close(data.test.boxes, torch.tensor([[0.2, 0.25, 0.6, 0.75]] * 2))
-    first, same, other_class, other_track, _ = data.train.groups.tolist()
+    first, same, other_class, other_track = data.train.groups[:4].tolist()
     assert first == same
     assert len({first, other_class, other_track}) == 3
     assert data.test.groups is None
@@ -296,15 +301,15 @@ def test_gtsrb_boxes_and_tracks(tmp_path, offline, scale):
     assert torch.equal(some.boxes, data.train.boxes[[4, 1]])
     assert torch.equal(some.groups, data.train.groups[[4, 1]])
     everything = data.split("all")
-    assert torch.equal(everything.boxes[5:], data.test.boxes)
+    assert torch.equal(everything.boxes[86:], data.test.boxes)
     assert everything.groups is None
 
 
 @pytest.mark.parametrize("task", ["classes", "classes+boxes"])
 def test_a_recording_keeps_the_boxes_of_its_probe(tmp_path, offline, task):
     write_signs(tmp_path)
-    data = {"dataset": "gtsrb", "data_root": str(tmp_path), "image_size": 8, "probe_split": "all", "probe_size": 6}
-    settings = TrainingSettings(**data, model="mlp", widths=(4,), epochs=1, snapshots="2", batch_size=2, task=task)
+    data = {"dataset": "gtsrb", "data_root": str(tmp_path), "image_size": 8, "probe_split": "all", "probe_size": 86}
+    settings = TrainingSettings(**data, model="mlp", widths=(4,), epochs=1, snapshots="2", batch_size=20, task=task)
     record(settings, tmp_path / "run.h5")
     data = load_dataset("gtsrb", tmp_path, image_size=8)
     with open_run(tmp_path / "run.h5") as run:
@@ -378,6 +383,39 @@ def _image(content):
     return write
 
 
+def _table(content):
+    def write(base):
+        table = base / "GT-final_test.csv"
+        changed = content(table.read_text())
+        table.write_bytes(changed if isinstance(changed, bytes) else changed.encode())
+
+    return write
+
+
+def _gone(name):
+    def remove(base):
+        path = base / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    return remove
+
+
+def _copied(name, place):
+    return lambda base: shutil.copy(base / "GTSRB" / "Training" / name, base / "GTSRB" / "Training" / place)
+
+
+def _folder(base):
+    path = base / "GTSRB" / "Final_Test" / "Images" / "00001.ppm"
+    path.unlink()
+    path.mkdir()
+
+
+def _misnamed(base):
+    folder = base / "GTSRB" / "Training" / "00001"
+    (folder / "GT-00001.csv").unlink()
+    (folder / "00007_00029.ppm").rename(folder / "x.ppm")
+
+
 def _pipe(base):
     path = base / "GTSRB" / "Final_Test" / "Images" / "00001.ppm"
     path.unlink()
@@ -387,9 +425,27 @@ def _pipe(base):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (_outside, r"name .*secret\.ppm, an image elsewhere"),
-        (_absolute, r"name .*secret\.ppm, an image elsewhere"),
-        (_class, r"'gtsrb' in .* has a sample of class 43, but its classes are 0 to 42"),
+        (_outside, r"GT-final_test.csv line 3 names .*secret\.ppm', no image in its folder"),
+        (_absolute, r"GT-final_test.csv line 3 names .*secret\.ppm', no image in its folder"),
+        (_class, r"GT-final_test.csv line 2 is of class 43, not 0 to 42"),
+        (_gone("GTSRB/Training/00005"), r"Training/00005 holds no images \(.ppm\); take the data set anew"),
+        (_gone("GTSRB/Training/00001/00007_00029.ppm"), r"00007_00029.ppm is not there, but in .*GT-00001.csv"),
+        (_gone("GTSRB/Final_Test/Images/00000.ppm"), r"00000.ppm is not there, but in .*GT-final_test.csv"),
+        (_gone("GT-final_test.csv"), r"GT-final_test.csv is not there\) and cannot be downloaded"),
+        (_copied("00001/00007_00029.ppm", "00001/x.ppm"), r"x.ppm has no row in .*GT-00001.csv"),
+        (_copied("../Final_Test/Images/00000.ppm", "../Final_Test/Images/00002.ppm"), r"00002.ppm has no row in"),
+        (_copied("00001/GT-00001.csv", "00002/GT-00002.csv"), r"GT-00002.csv line 2 is of class 1, not 2, that of"),
+        (_table(lambda text: ""), r"GT-final_test.csv does not begin with .*, Filename and ClassId among"),
+        (_table(lambda text: text.replace(";", ",")), r"GT-final_test.csv does not begin with the names"),
+        (_table(lambda text: text.replace("ClassId", "Class")), r"GT-final_test.csv does not begin with the names"),
+        (_table(lambda text: text.replace("Filename", "Größe").encode("utf-16")), r"csv cannot be read: .*codec"),
+        (_table(lambda text: text.partition("\n")[0]), r"00000.ppm has no row in .*GT-final_test.csv"),
+        (_table(lambda text: text + text.splitlines()[1]), r"line 4 names '00000.ppm' again"),
+        (_table(lambda text: text.replace(";2\n", f";{10**30}\n")), r"line 2 is of class 10+, not 0 to 42"),
+        (_table(lambda text: text + f"x.ppm;1;40;0;1;{'9' * 400};2;2"), r"line 4 holds no box"),
+        (_table(lambda text: text + ";50;40;10;10;30;30;2"), r"line 4 names '', no image in its folder"),
+        (_folder, r"00001\.ppm is a folder"),
+        (_misnamed, r"x.ppm does not tell its track, such as 00003_00012.ppm"),
         (_image(lambda whole: whole[:100]), r"00007_00029\.ppm cannot be read .*truncated"),
         (_image(lambda _: b"P6 30000 30000 255 "), r"00007_00029\.ppm cannot be read .*"),
         (

@@ -102,6 +102,7 @@ def test_every_call_draws_the_same_data_and_leaves_no_trace(gives):
         (({"a": X, "b": X, "labels": Y},) * 2, r"several inputs \(a, b\), and a training by infoplane takes one"),
         (((X * 1j, Y), (X, Y)), "are complex"),
         (((X, Y), (X * torch.inf, Y)), "hold NaN or infinite values; leave those samples out or fill them"),
+        (((X.double() * 1e300, Y), (X, Y)), r"go up to 3.29e\+300, which float32 cannot hold; scale them"),
         (((X, Y - 1),) * 2, "labels are -1; if -1 means no label, leave those samples out"),
         (((X, Y * 10**9),) * 2, "are numbered from 0 to 2000000000; number them from 0 to 2"),
         (((X, Y * 0),) * 2, "hold one class only"),

@@ -3,6 +3,7 @@
 import dataclasses
 import multiprocessing
 import os
+import shutil
 import signal
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -158,6 +159,15 @@ def test_a_failure_does_not_stop_the_others(tmp_path):
     fails = settings(model="lenet5", widths=None)
     with pytest.raises(InfoplaneError, match=r"1 of 2 runs failed; the first: .*lenet5"):
         run_jobs(plan({"bad": fails, "sgd": settings()}, [0], tmp_path))
+    assert list(accuracies(tmp_path)) == ["sgd/seed0"]
+
+
+def test_a_full_disk_is_spoken_of_in_the_words_of_a_comparison(tmp_path, monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda _: shutil._ntuple_diskusage(1, 1, 1000))
+    with pytest.raises(InfoplaneError, match="free some space, then give the same command again, which goes on"):
+        run_jobs(plan({"sgd": settings()}, [0], tmp_path))
+    monkeypatch.undo()
+    run_jobs(plan({"sgd": settings()}, [0], tmp_path))
     assert list(accuracies(tmp_path)) == ["sgd/seed0"]
 
 

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from infoplane import open_run
 from infoplane.data import DATASETS
 from infoplane.errors import InfoplaneError
 from infoplane.runfile import synchronous_path_of
+from infoplane.trainers import session
 from infoplane.trainers.loop import Interrupted
 from infoplane.trainers.session import record, resume
 from infoplane.trainers.settings import TrainingSettings
@@ -497,6 +499,20 @@ def test_code_that_a_file_names_runs_only_where_the_user_names_it_too(tmp_path, 
     assert "planted_code" not in sys.modules
     resume(tmp_path / "run.h5", {"epochs": 3, "model": "planted_code:make"})
     assert (tmp_path / "imported").exists()
+
+
+def test_data_of_the_users_own_are_what_the_code_gives_now_and_others_are_kept(monkeypatch):
+    values = torch.rand(40, 2)
+    own = types.SimpleNamespace(data=lambda: [(values, torch.arange(40) % 2)] * 2)
+    monkeypatch.setitem(sys.modules, "mine_now", own)
+    settings = TrainingSettings(dataset="mine_now:data", model="mlp")
+    first = session._load(settings, download=False).train.inputs.clone()
+    values += 1  # as in a file that the function reads
+    assert torch.equal(session._load(settings, download=False).train.inputs, first + 1)
+    own.data = lambda: [(values[:30], torch.arange(30) % 2)] * 2
+    assert len(session._load(settings, download=False).train) == 30
+    digits = [session._load(TrainingSettings(), download=False).train.inputs for _ in range(2)]
+    assert digits[0] is digits[1]
 
 
 def test_data_are_downloaded_only_to_where_the_user_says(tmp_path, monkeypatch):
