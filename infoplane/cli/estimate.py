@@ -99,7 +99,7 @@ def estimate(
             with tqdm.external_write_mode():
                 for _, rows in table.groupby(["target", "estimator"], sort=False):
                     say(describe.final_estimates(rows))
-                if estimates_path(path).exists():  # a folder that nobody may write to has none
+                if table.attrs.get("kept", True):
                     say(f"all {len(table)} rows: {estimates_path(path)}")
 
 

@@ -387,11 +387,13 @@ def test_a_folder_that_may_not_be_written_to(recorded, monkeypatch):
     def refused(*_args, **_options):
         raise PermissionError(13, "Permission denied")
 
+    assert "run.estimates.csv" in recorded("estimate", "run.h5")[1]
     monkeypatch.setattr("filelock.FileLock.acquire", refused)
-    code, out, complaint = recorded("estimate", "run.h5")
+    code, out, complaint = recorded("estimate", "run.h5", "--alpha", "2")
     assert code == 0
     assert "not kept" in complaint
     assert "logits" in out
+    assert "run.estimates.csv" not in out
 
 
 def test_only_seeds_are_averaged(recorded):

@@ -119,7 +119,7 @@ class StoredTable:
         """Adds rows to what is stored, and gives it all.
 
         Others may fill the table meanwhile: it is read again under a lock, and their rows are kept. In a folder
-        that cannot be written to the rows are given but not stored.
+        that cannot be written to the rows are given but not stored, which their `attrs` say: `kept` is False.
 
         Raises:
             InfoplaneError: The file cannot be written, or another process does not give back its lock.
@@ -137,7 +137,9 @@ class StoredTable:
         except OSError as error:
             if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
                 logger.warning("%s cannot be written (%s): the estimates are not kept", path, error.strerror)
-                return self._joined(new)
+                whole = self._joined(new)
+                whole.attrs["kept"] = False
+                return whole
             raise InfoplaneError(unwritten(path, error)) from error
 
     def fill(self, portions: Generator[list[dict[str, Any]], None, None]) -> pd.DataFrame:
