@@ -37,6 +37,7 @@ from infoplane.runfile.checks import (
     target,
     used_slots,
 )
+from infoplane.runfile.heap import refuse_endless_heap
 from infoplane.runfile.names import run_names
 from infoplane.runfile.schema import (
     FORMAT,
@@ -480,6 +481,7 @@ class Run(Closing):
 def _opened(path: Path) -> h5py.File:
     if not path.is_dir():
         refuse_no_file(path)
+        refuse_endless_heap(path)
     return h5py.File(path, "r", locking=False)
 
 
