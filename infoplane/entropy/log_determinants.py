@@ -148,9 +148,8 @@ def _log_determinants(stack: Tensor) -> Tensor:
     n, logs = stack.shape[-1], torch.zeros(len(stack), dtype=stack.dtype, device=stack.device)
     for start in range(0, n, BLOCK):
         stop = min(start + BLOCK, n)
-        factor, failed = torch.linalg.cholesky_ex(stack[:, start:stop, start:stop])
-        logs += 2 * factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-        logs.masked_fill_(failed > 0, math.nan)
+        factor, of_block = _factors(stack[:, start:stop, start:stop])
+        logs += of_block
         if stop < n:
             side = torch.linalg.solve_triangular(factor, stack[:, start:stop, stop:], upper=False)
             stack[:, stop:, stop:].baddbmm_(side.mT, side, alpha=-1.0)
@@ -165,10 +164,9 @@ def _roots(stack: Tensor) -> tuple[Tensor, Tensor]:
     """
     n = stack.shape[-1]
     if n <= BLOCK:
-        factor, failed = torch.linalg.cholesky_ex(stack)
-        logs = 2 * factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+        factors, logs = _factors(stack)
         unit = torch.eye(n, dtype=stack.dtype, device=stack.device)
-        return torch.linalg.solve_triangular(factor, unit, upper=False), logs.masked_fill(failed > 0, math.nan)
+        return torch.linalg.solve_triangular(factors, unit, upper=False), logs
     half, root = n // 2, torch.zeros_like(stack)
     above, logs = _roots(stack[:, :half, :half])
     side = stack[:, half:, :half] @ above.mT
@@ -176,3 +174,10 @@ def _roots(stack: Tensor) -> tuple[Tensor, Tensor]:
     root[:, :half, :half], root[:, half:, half:] = above, below
     root[:, half:, :half] = -(below @ side @ above)
     return root, logs + more
+
+
+def _factors(stack: Tensor) -> tuple[Tensor, Tensor]:
+    """L of positive definite matrices L Lᵀ (m, n, n), and the logarithms of their determinants; NaN of others."""
+    factors, failed = torch.linalg.cholesky_ex(stack)
+    logs = 2 * factors.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+    return factors, logs.masked_fill(failed > 0, math.nan)

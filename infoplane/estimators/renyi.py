@@ -313,26 +313,31 @@ class Renyi(LayerEstimator):
             s_t: S(T).
             left: Of the tolerance, for S(Y) and S(T,Y).
         """
-        orders, entropies = [*self.orders, np.arange(self.n)], self._entropies_y
+        entropies = self._entropies_y
         rooms = [left - s_y.halfwidth for s_y in entropies]
         if self.labels is not None:
             labelings, partitions = self._labelings
             joints = self.solver.class_joint_entropies(gram, labelings, rooms, _SEED_TY, partitions)
         else:
-            each = enumerate(zip(orders, rooms, strict=True), _SEED_TY)
+            each = enumerate(zip(self._all_orders, rooms, strict=True), _SEED_TY)
             joints = [self._joint_entropy(gram, order, room, seed) for seed, (order, room) in each]
         return [combine([s_t, s_y, joint], [1, 1, -1]) for s_y, joint in zip(entropies, joints, strict=True)]
 
     @functools.cached_property
+    def _all_orders(self) -> list[NDArray]:
+        """The permuted orders of Y and the true one, (n,) each."""
+        return [*self.orders, np.arange(self.n)]
+
+    @functools.cached_property
     def _entropies_y(self) -> list[Interval]:
         """S(Y) in each permuted order and the true one."""
-        return [self._entropy_of_order(order) for order in [*self.orders, np.arange(self.n)]]
+        return [self._entropy_of_order(order) for order in self._all_orders]
 
     @functools.cached_property
     def _labelings(self) -> tuple[list[NDArray], Partitions]:
         """The classes in each permuted order and the true one, (n,) each, and their members."""
         assert self.labels is not None
-        found = [self.labels[order] for order in [*self.orders, np.arange(self.n)]]
+        found = [self.labels[order] for order in self._all_orders]
         return found, class_partitions(found, self.solver.place)
 
     def _joint_entropy(self, gram: torch.Tensor, order: NDArray, room: float, seed: int) -> Interval:

@@ -6,6 +6,7 @@ it: neither a signal nor a time limit is looked at meanwhile. So the heaps are l
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -51,23 +52,18 @@ def _collections(file: BinaryIO) -> Iterator[int]:
 
 
 def _is_endless(file: BinaryIO, start: int) -> bool:
-    """Whether going from object to object in a collection never comes to its end."""
-    place, end = start + _HEADER, start + _number(file, start + _WORD, _WORD)
+    """Whether going from object to object in a collection never comes to its end, or to that of the file."""
+    place, end = start + _HEADER, min(start + _number(file, start + _WORD, _WORD), file.seek(0, os.SEEK_END))
     while place + _HEADER <= end:
         size = _number(file, place + _WORD, _WORD)
         # What has no number is the room that is left, whose size counts its header.
         step = size if _number(file, place, 2) == 0 else (_HEADER + -(-size // _WORD) * _WORD) % 2**64
         if not step:
-            return _is_inside(file, place)
+            return True
         place += step
     return False
 
 
 def _number(file: BinaryIO, place: int, size: int) -> int:
-    file.seek(min(place, 2**63 - 1))
+    file.seek(place)
     return int.from_bytes(file.read(size), "little")
-
-
-def _is_inside(file: BinaryIO, place: int) -> bool:
-    """Whether a header lies in the file; beyond its end all numbers read as zero."""
-    return place + _HEADER <= file.seek(0, 2)
