@@ -1,11 +1,14 @@
-"""Entropies of large matrices with an interval, in O(n²) per product, exact where that is as cheap.
+"""Entropies with an interval, by what takes least time: exactly, by a reduction in single precision, or by probes.
 
-`infoplane.entropy.stochastic` says how; benchmarks/coverage.py measures how often the intervals cover.
+`infoplane.entropy.reduced` and `infoplane.entropy.stochastic` say how; benchmarks/coverage.py measures how often
+the intervals cover. Operations decide, not clocks, so that a matrix always goes the same way.
 """
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,10 +16,13 @@ import torch
 
 from infoplane.entropy.differentiable import POLYNOMIAL
 from infoplane.entropy.exact import class_blocks, class_joint_entropy, joint_entropy, renyi_entropy
+from infoplane.entropy.reduced import reduced_entropy
 from infoplane.entropy.stochastic import Estimate, Interval, Operator
 from infoplane.entropy.stripes import square, stripes, times
 
 SMALL = 512  # below, exact is as fast
+PRODUCTS = 300  # with vectors, that probes usually take
+SLOWNESS = 3.5  # of an operation in products with a few vectors, beside one in products of matrices
 
 
 def certified_entropy(
@@ -25,8 +31,9 @@ def certified_entropy(
     """S_α(A) with an interval of half-width at most `tolerance`, exact where that is as cheap.
 
     Exact for n ≤ 512, α < 1 (tiny eigenvalues count there, products cannot see them), small integer α, and
-    where the probes would cost more than eigenvalues. An `Operator` without a way to the exact value may end with
-    a wider interval instead.
+    where the probes would cost more than eigenvalues. From a reduction in single precision up to n = 1,575, where
+    1 ≤ α < 2 and its bound is within the tolerance. An `Operator` without a way to the exact value may end with a
+    wider interval instead.
 
     Args:
         A: Normalised Gram matrix, (n, n) array or tensor, or an `Operator`.
@@ -38,21 +45,32 @@ def certified_entropy(
     Returns:
         The interval, bits.
     """
-    operator = A if isinstance(A, Operator) else _dense([torch.as_tensor(A).detach()], alpha)
-    # Cheap and exact: no eigenvalues needed, or few; below order 1 the bounds fail.
-    if operator.exact and (operator.n <= SMALL or alpha < 1 or alpha in POLYNOMIAL):
-        return Interval.of_exact(operator.exact())
-    if alpha < 1:
-        raise ValueError(f"orders below 1 need the matrix itself, not products with it (alpha {alpha})")
-    return Estimate(operator, alpha, tolerance, confidence, seed).run()
+    if isinstance(A, Operator):
+        if alpha < 1:
+            raise ValueError(f"orders below 1 need the matrix itself, not products with it (alpha {alpha})")
+        return Estimate(A, alpha, tolerance, confidence, seed).run()
+    matrix = torch.as_tensor(A).detach()
+    return _certified(
+        [len(matrix)],
+        lambda: [matrix],
+        lambda direct: _dense([matrix], direct),
+        lambda: float(renyi_entropy(matrix, alpha)),
+        (alpha, tolerance, confidence, seed),
+    )
 
 
 def certified_joint_entropy(
     *matrices: Any, alpha: float = 1.0, tolerance: float = 5e-3, confidence: float = 0.99, seed: int = 0
 ) -> Interval:
-    """S_α of the Hadamard product, formed once in float32; arguments as for `certified_entropy`."""
-    operator = _dense([torch.as_tensor(matrix).detach() for matrix in matrices], alpha)
-    return certified_entropy(operator, alpha, tolerance, confidence, seed)
+    """S_α of the Hadamard product, formed once; arguments as for `certified_entropy`."""
+    tensors = [torch.as_tensor(matrix).detach() for matrix in matrices]
+    return _certified(
+        [len(tensors[0])],
+        lambda: [functools.reduce(torch.mul, tensors[1:], tensors[0].double())],
+        lambda direct: _dense(tensors, direct),
+        lambda: float(joint_entropy(*tensors, alpha=alpha)),
+        (alpha, tolerance, confidence, seed),
+    )
 
 
 def certified_class_joint_entropy(
@@ -61,21 +79,54 @@ def certified_class_joint_entropy(
     """S_α(T, Y) by class blocks (constant diagonal of A asked for); arguments as for `certified_entropy`."""
     matrix = torch.as_tensor(A).detach()
     sizes = np.unique(np.asarray(torch.as_tensor(labels).cpu()), return_counts=True)[1].tolist()
-    # Eigenvalues of small blocks are cheaper than any probe.
-    if max(sizes) <= SMALL:
-        return Interval.of_exact(class_joint_entropy(matrix, labels, alpha))
-    blocks = class_blocks(matrix, labels)
-    norm = sum(square(block) for block in blocks)
-    blocks = [block.to(torch.float32) for block in blocks]
 
-    def product(x: torch.Tensor) -> torch.Tensor:
-        return torch.cat([times(part, block) for block, part in zip(blocks, x.split(sizes, 1), strict=True)], 1)
+    def operator(direct: Callable[[], Interval]) -> Operator:
+        blocks = class_blocks(matrix, labels)
+        norm = sum(square(block) for block in blocks)
+        blocks = [block.to(torch.float32) for block in blocks]
 
-    def exact() -> float:
-        return class_joint_entropy(matrix, labels, alpha)
+        def product(x: torch.Tensor) -> torch.Tensor:
+            return torch.cat([times(part, block) for block, part in zip(blocks, x.split(sizes, 1), strict=True)], 1)
 
-    operator = Operator(product, len(matrix), norm, blocks[0], exact)
-    return certified_entropy(operator, alpha, tolerance, confidence, seed)
+        return Operator(product, len(matrix), norm, blocks[0], direct)
+
+    return _certified(
+        sizes,
+        lambda: class_blocks(matrix, labels),
+        operator,
+        lambda: class_joint_entropy(matrix, labels, alpha),
+        (alpha, tolerance, confidence, seed),
+    )
+
+
+def _certified(
+    sizes: Sequence[int],
+    blocks: Callable[[], Sequence[torch.Tensor]],
+    operator: Callable[[Callable[[], Interval]], Operator],
+    exact: Callable[[], float],
+    wanted: tuple[float, float, float, int],
+) -> Interval:
+    """The interval of a matrix made of diagonal blocks, by what takes least time.
+
+    Args:
+        sizes: Those of the blocks; a single one is the matrix itself.
+        blocks: Makes them.
+        operator: Makes the products, from what finds the interval without them.
+        exact: Computes the entropy exactly.
+        wanted: Order, tolerance, confidence and seed.
+    """
+    alpha = wanted[0]
+    # No eigenvalues needed, or few; below order 1 the bounds fail.
+    if max(sizes) <= SMALL or alpha < 1 or alpha in POLYNOMIAL:
+        return Interval.of_exact(exact())
+
+    def direct() -> Interval:
+        return reduced_entropy(blocks(), *wanted) or Interval.of_exact(exact())
+
+    reduction = 4 / 3 * sum(n**3 for n in sizes)
+    if reduction <= SLOWNESS * PRODUCTS * 2 * sum(n**2 for n in sizes):
+        return direct()
+    return Estimate(operator(direct), *wanted).run()
 
 
 def certified_mutual_information(
@@ -121,7 +172,7 @@ def combine(terms: list[Interval], signs: list[int]) -> Interval:
     )
 
 
-def _dense(matrices: list[torch.Tensor], alpha: float) -> Operator:
+def _dense(matrices: list[torch.Tensor], direct: Callable[[], Interval] | None = None) -> Operator:
     """The (Hadamard product of the) matrices as a float32 operator, its upper triangle; ‖·‖²_F in float64."""
     n = len(matrices[0])
     product = torch.empty(n, n, dtype=torch.float32, device=matrices[0].device)
@@ -136,10 +187,4 @@ def _dense(matrices: list[torch.Tensor], alpha: float) -> Operator:
         product[rows, rows.start :] = stripe
     if len(matrices) > 1:
         product /= trace
-
-    def exact() -> float:
-        return float(
-            joint_entropy(*matrices, alpha=alpha) if len(matrices) > 1 else renyi_entropy(matrices[0], alpha)
-        )
-
-    return Operator(lambda x: times(x, product), n, norm / trace**2, product, exact)
+    return Operator(lambda x: times(x, product), n, norm / trace**2, product, direct)

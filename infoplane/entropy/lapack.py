@@ -120,6 +120,16 @@ class Band:
         """
         return _to_tridiagonal(self.rows.copy(), self.rows.shape[1] - 1).eigenvalues()
 
+    def times(self, vectors: torch.Tensor) -> torch.Tensor:
+        """Products A x with the rows x of (k, n) float64."""
+        rows = torch.from_numpy(self.rows).mT
+        products = rows[0] * vectors
+        for offset, values in enumerate(rows[1:], 1):
+            values = values[:-offset]
+            products[:, offset:].addcmul_(values, vectors[:, :-offset])
+            products[:, :-offset].addcmul_(values, vectors[:, offset:])
+        return products
+
     def log_determinants(self, shifts: NDArray) -> NDArray | None:
         """Natural logarithms of det(A/t + 1) for shifts t > 0, (m,); None where one of them is not positive."""
         n, width = len(self.rows), self.rows.shape[1] - 1
@@ -131,6 +141,52 @@ class Band:
                 return None
             diagonal[:] = factor[:, 0]
         return 2 * np.asarray(torch.from_numpy(diagonals).log_().sum(1))
+
+
+@dataclass(frozen=True)
+class Reduction:
+    """A band matrix B and the reflections of which Q is the product, with A ≈ Q B Qᵀ up to rounding.
+
+    Attributes:
+        band: B.
+        reflectors: (n, n): reflection i is along the vector with 0 up to i + width − 1, then 1, then what row i
+            holds to the right of i + width.
+        factors: (n,); 0 where there is no reflection.
+    """
+
+    band: Band
+    reflectors: NDArray
+    factors: NDArray
+
+    def rotated(self, vectors: torch.Tensor) -> torch.Tensor:
+        """Products with Q, orthogonal but for rounding in double precision, whatever the reflectors' precision.
+
+        Q is made of the directions of the reflectors alone: I − Vᵀ T V is orthogonal where T⁻¹ + T⁻ᵀ = V Vᵀ
+        (Puglisi, "Modification of the Householder method based on the compact WY representation", SIAM Journal on
+        Scientific and Statistical Computing 13(3), 1992).
+
+        Args:
+            vectors: Rows x, (k, n) float64.
+
+        Returns:
+            Rows Q x, (k, n).
+        """
+        n, width = len(self.reflectors), self.band.rows.shape[1] - 1
+        vectors = vectors.clone()
+        for start in reversed(range(0, n - width, width)):
+            stop = min(start + width, n - width)
+            directions = torch.from_numpy(self.reflectors[start:stop, start + width :]).double().triu_(1)
+            directions.diagonal().fill_(1)
+            inverse = directions @ directions.mT
+            inverse.diagonal().div_(2)
+            if not self.factors[start:stop].all():
+                none = torch.from_numpy(self.factors[start:stop] == 0)
+                directions[none], inverse[none], inverse[:, none] = 0, 0, 0
+                inverse.diagonal()[none] = 1
+            part = vectors[:, start + width :]
+            lengths = torch.linalg.solve_triangular(inverse, directions @ part.mT, upper=True)
+            part.addmm_(lengths.mT, directions, alpha=-1)
+        return vectors
 
 
 def tridiagonal_form(matrix: NDArray) -> Tridiagonal:
@@ -172,21 +228,26 @@ def band_form(matrix: NDArray) -> Band:
     Args:
         matrix: (n, n) float64 or float32; one copy is made.
     """
-    n = len(matrix)
-    width = min(max(n // PER_BAND, NARROWEST), WIDEST, n - 1)
-    return Band(_to_band(np.array(matrix, order="C"), width).astype(np.float64, copy=False))
+    return band_reduction(matrix).band
 
 
-def _to_band(matrix: NDArray, width: int) -> NDArray:
-    """Band of the same eigenvalues, (n, width + 1), diagonal by diagonal within each row; overwrites the matrix."""
+def band_reduction(matrix: NDArray, overwrite: bool = False) -> Reduction:
+    """The band form of a symmetric matrix, and how it came about.
+
+    Args:
+        matrix: (n, n) float64 or float32, row by row in memory.
+        overwrite: The matrix need not be kept; otherwise one copy is made.
+    """
     n, routine = len(matrix), f"{_letter(matrix)}sytrd_sy2sb"
-    band, factors = np.zeros((n, width + 1), matrix.dtype), np.empty(n, matrix.dtype)
+    width = min(max(n // PER_BAND, NARROWEST), WIDEST, n - 1)
+    matrix = matrix if overwrite else np.array(matrix, order="C")
+    band, factors = np.zeros((n, width + 1), matrix.dtype), np.zeros(n, matrix.dtype)
 
     def reduce(work: NDArray, size: int) -> None:
         _call(routine, [LOWER, n, width, matrix, n, band, width + 1, factors, work, size], strings=1)
 
     _with_room(reduce, matrix.dtype)
-    return band
+    return Reduction(Band(band.astype(np.float64, copy=False)), matrix, factors)
 
 
 def _to_tridiagonal(band: NDArray, width: int) -> Tridiagonal:

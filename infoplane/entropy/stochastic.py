@@ -47,7 +47,7 @@ NOISE = torch.finfo(torch.float32).eps  # times ‖A‖_F / √n, the norm of th
 MARGIN = 1.1  # few steps find the largest eigenvalue of B up to some per cent
 _REFINED = 8  # Ritz vectors of the largest values, multiplied in float64
 _VISIBLE = 10  # times its uncertainty, what must be left outside Q of ‖A‖²_F to be used
-_BUDGET = 1.5  # products per sample beyond which exact eigenvalues are cheaper
+_BUDGET = 1.5  # products per sample beyond which it is cheaper without
 
 
 @dataclass(frozen=True)
@@ -59,14 +59,14 @@ class Operator:
         n: Size.
         square: ‖A‖²_F; None where unknown (one control variate less).
         like: Any tensor of the device and of the dtype in which most products run.
-        exact: Computes the entropy exactly; None where only products are known.
+        direct: Finds the interval without products; None where only these are known.
     """
 
     product: Product
     n: int
     square: float | None
     like: torch.Tensor
-    exact: Callable[[], float] | None = None
+    direct: Callable[[], Interval] | None = None
 
 
 @dataclass(frozen=True)
@@ -79,8 +79,9 @@ class Interval:
         high: Upper end.
         kind: "exact" (up to rounding; low = value = high) or "statistical" (covers with the asked confidence).
         probes: Random probes spent.
-        steps: Lanczos steps of each fine one.
-        bound: Half the width that quadrature and deflation bounds take, bits; the rest of the width is statistical.
+        steps: Lanczos steps of each fine one; 0 where they measure the error of a reduction.
+        bound: Half the width that bounds take, bits: all of it, or that of quadrature and deflation; the rest is
+            statistical.
         exact: Whether the value was computed exactly.
     """
 
@@ -190,7 +191,7 @@ class Estimate:
         self.coarse: list[Rule] = []
 
     def run(self) -> Interval:
-        """Deflates, then draws probes until the tolerance is met or exact is cheaper."""
+        """Deflates, then draws probes until the tolerance is met or a reduction is cheaper."""
         block = min(BLOCK, self.operator.n // (2 * DEPTH))
         start = self._normal(block).to(self.operator.like.dtype)
         self.deflated = _deflate(self.operator, self.f, start, self.tolerance)
@@ -202,8 +203,8 @@ class Estimate:
             if found.halfwidth <= self.tolerance:
                 return found
             if self.products + fine * self.steps + coarse * COARSE_STEPS > _BUDGET * self.operator.n:
-                if self.operator.exact:
-                    return Interval.of_exact(self.operator.exact())
+                if self.operator.direct:
+                    return self.operator.direct()
                 if self.coarse:
                     return found
                 fine, coarse = 0, MOST_COARSE

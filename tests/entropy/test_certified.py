@@ -5,12 +5,14 @@ import torch
 from infoplane import gram_matrix, joint_entropy, mutual_information, renyi_entropy
 from infoplane.entropy import (
     Interval,
+    certified,
     certified_class_joint_entropy,
     certified_entropy,
     certified_joint_entropy,
     certified_mutual_information,
     class_joint_entropy,
     spectral_entropy,
+    stochastic,
 )
 from infoplane.entropy import stripes as symmetric
 from infoplane.entropy.lanczos import ProbeLanczos, Rule, ritz_pairs
@@ -70,8 +72,16 @@ def test_nominal_rate_where_intervals_are_tight(monkeypatch):
     assert 20 <= sum(interval.low <= exact <= interval.high for interval in found) < 40
 
 
+@pytest.fixture(params=["reduction", "probes"])
+def way(request, monkeypatch):
+    """What finds the interval of a Gram matrix."""
+    if request.param == "probes":
+        monkeypatch.setattr(certified, "PRODUCTS", 0)
+    return request.param
+
+
 @pytest.mark.parametrize("alpha", [1.0, 1.01])
-def test_gram_matrices_joints_and_informations(alpha):
+def test_gram_matrices_joints_and_informations(alpha, way):
     x = draw()
     A, B = gram_matrix(x), gram_matrix(np.tanh(x @ draw(5, 3, seed=1)))
     cases = [
@@ -83,14 +93,33 @@ def test_gram_matrices_joints_and_informations(alpha):
         assert interval.low <= exact <= interval.high
         assert interval.high - interval.low <= 2 * 5e-3
         assert not interval.exact
+        assert (interval.steps > 0) == (way == "probes")
 
 
-def test_class_blocks():
+def test_class_blocks(way):
     A = gram_matrix(draw(1400))
     for labels in (np.arange(1400) % 2, np.arange(1400) % 10):
         interval = certified_class_joint_entropy(A, labels)
         assert interval.low - 1e-12 <= class_joint_entropy(A, labels) <= interval.high + 1e-12
         assert interval.exact == (labels.max() == 9)
+        assert (interval.steps > 0) == (way == "probes" and not interval.exact)
+
+
+def test_operations_decide_between_the_ways(monkeypatch):
+    taken = []
+
+    class Probed:
+        def __init__(self, *given):
+            pass
+
+        def run(self):
+            taken.append("probes")
+
+    monkeypatch.setattr(certified, "Estimate", Probed)
+    monkeypatch.setattr(certified, "reduced_entropy", lambda blocks, *given: taken.append("reduction") or True)
+    for sizes in ([600], [1575], [1576], [1575, 600], [3000] + [60] * 10):
+        certified._certified(sizes, list, lambda direct: None, float, (1.0, 0.01, 0.99, 0))
+    assert taken == ["reduction", "reduction", "probes", "reduction", "probes"]
 
 
 @pytest.mark.parametrize(("n", "alpha"), [(200, 1.0), (N, 0.5), (N, 2.0), (N, 3.0)])
@@ -101,12 +130,22 @@ def test_exact_where_that_is_as_cheap(n, alpha):
     assert (interval.kind, interval.probes) == ("exact", 0)
 
 
-def test_falls_back_to_exact_where_probes_would_cost_more():
+def test_falls_back_to_exact_where_neither_would_do(way):
     A = gram_matrix(draw())
     assert certified_entropy(A, 1.0, tolerance=1e-7) == Interval.of_exact(float(renyi_entropy(A)))
 
 
-def test_repeated_samples_and_extreme_scales():
+def test_probes_that_would_cost_more_give_way_to_a_reduction(monkeypatch):
+    monkeypatch.setattr(certified, "PRODUCTS", 0)
+    monkeypatch.setattr(stochastic, "_BUDGET", 0)
+    A = gram_matrix(draw())
+    found = certified_entropy(A, 1.0)
+    assert found.steps == 0
+    assert not found.exact
+    assert found.low <= renyi_entropy(A) <= found.high
+
+
+def test_repeated_samples_and_extreme_scales(way):
     x = np.repeat(draw(320), 2, axis=0)
     exact = renyi_entropy(gram_matrix(x))
     for scale in (1e-300, 1.0, 1e300):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 from infoplane import gram_matrix
 from infoplane.entropy import lapack
@@ -41,3 +42,19 @@ def test_log_determinants(n, form):
     np.testing.assert_allclose(made.log_determinants(shifts), expected, rtol=1e-9)
     negative = form(matrix - 0.1 * np.eye(n) * (np.arange(n) == 0) - np.eye(n) / n)
     assert negative.log_determinants(shifts) is None
+
+
+@pytest.mark.parametrize("n", [2, 3, 25, 26, 130])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("kind", ["samples", "copies", "diagonal"])
+def test_the_reflections_give_the_band(n, dtype, kind):
+    x = draw(n)
+    x[n // 2 :] = x[0] if kind == "copies" else x[n // 2 :]
+    matrix = np.diag(np.arange(n, 0.0, -1)) / n if kind == "diagonal" else gram_matrix(x, sigma=1.0)
+    made = lapack.band_reduction(matrix.astype(dtype))
+    unit = torch.eye(n, dtype=torch.float64)
+    rotation, band = made.rotated(unit).mT, made.band.times(unit)
+    # Orthogonal in double precision, whatever the reduction's.
+    torch.testing.assert_close(rotation.mT @ rotation, unit, rtol=0, atol=1e-13)
+    error = 50 * np.finfo(dtype).eps
+    torch.testing.assert_close(rotation @ band @ rotation.mT, torch.from_numpy(matrix), rtol=0, atol=error)
