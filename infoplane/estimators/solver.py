@@ -70,8 +70,8 @@ class Solver:
             )
         if self.tolerance and self.dtype != "float64":
             raise InfoplaneError(
-                f"choose a tolerance or dtype {self.dtype}: with a tolerance, float32 is used anyway where its error "
-                "is known, and what is exact nevertheless is in float64"
+                f"choose a tolerance or dtype {self.dtype}: with a tolerance, float32 is taken anyway where its "
+                "error is known, and what is exact nevertheless is in float64"
             )
         if self.place.type not in ("cpu", "cuda"):
             raise InfoplaneError(f"device '{self.device}' has no float64; use `device='auto'`, cpu or cuda")
