@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from types import TracebackType
 
 # How alike a name is to another that may be meant, from 0 to 1. At 0.6, the default of difflib, foo is infopro.
 _ALIKE = 0.65
@@ -11,6 +14,10 @@ _ALIKE = 0.65
 
 class InfoplaneError(Exception):
     """An error whose one line says what went wrong and what to do.
+
+    Args:
+        fault: What went wrong; it may say what to do as well.
+        advice: What to do, step by step, where somebody may put another step in the place of one (`text`).
 
     A message names settings as Python does, between backticks: `force=True`. The command line prints it in its own
     words, `--force` (`infoplane.cli.output.in_options`), and exits with code 1, without a traceback.
@@ -22,6 +29,22 @@ class InfoplaneError(Exception):
         ...     print(error)
         missing.h5 does not exist; record it first: infoplane record -o missing.h5
     """
+
+    def __init__(self, fault: str, *advice: str) -> None:
+        super().__init__(fault, *advice)
+        self.fault, self.advice = fault, advice
+
+    def __str__(self) -> str:
+        return self.text({})
+
+    def text(self, instead: Mapping[str, str]) -> str:
+        """The line, with other steps of the advice in the place of some.
+
+        Args:
+            instead: Steps by those whose place they take.
+        """
+        steps = ", then ".join(instead.get(step, step) for step in self.advice)
+        return f"{self.fault}; {steps}" if steps else self.fault
 
 
 class MissingData(InfoplaneError):
@@ -41,15 +64,55 @@ class WriteFailed(RunFileError):
 
     happened = False
 
-    def __init__(self, message: str) -> None:
-        super().__init__(message)
+    def __init__(self, fault: str, *advice: str) -> None:
+        super().__init__(fault, *advice)
         WriteFailed.happened = True
 
 
+@contextlib.contextmanager
+def without_afterthoughts() -> Iterator[None]:
+    """Leaves out what h5py prints after a failed write, of each object that it then cannot close.
+
+    The error itself is raised before, and says all that these say. h5py prints each of them in two ways.
+    """
+    hook, unraisable_hook = sys.excepthook, sys.unraisablehook
+
+    def is_afterthought(trace: TracebackType | None) -> bool:
+        while trace is not None and trace.tb_next is not None:
+            trace = trace.tb_next
+        return trace is not None and trace.tb_frame.f_code.co_filename.startswith("h5py/")
+
+    def excepthook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if not is_afterthought(trace):
+            hook(kind, error, trace)
+
+    def unraisablehook(unraisable: sys.UnraisableHookArgs) -> None:
+        if not is_afterthought(unraisable.exc_traceback):
+            unraisable_hook(unraisable)
+
+    sys.excepthook, sys.unraisablehook = excepthook, unraisablehook
+    try:
+        yield
+    finally:
+        sys.excepthook, sys.unraisablehook = hook, unraisable_hook
+
+
 def is_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out, of the machine or of a GPU; PyTorch says so in words only."""
+    """Whether memory ran out, of the machine or of a GPU; PyTorch says so in words only, infoplane in its own."""
+    if isinstance(error, InfoplaneError):
+        return False
     words = ("can't allocate memory", "not enough memory", "out of memory")
     return isinstance(error, MemoryError) or any(phrase in str(error) for phrase in words)
+
+
+def one_line(error: object, most: int | None = None) -> str:
+    """What an error says, in one line; its type where it says nothing.
+
+    Args:
+        error: What was raised.
+        most: Number of characters after which it is cut; None for all.
+    """
+    return " ".join(str(error).split())[:most] or type(error).__name__
 
 
 def of_memory(error: BaseException) -> InfoplaneError:

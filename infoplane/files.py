@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import filelock
 
-from infoplane.errors import InfoplaneError
+from infoplane.errors import InfoplaneError, one_line
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,10 +31,13 @@ _SCRATCH = ".infoplane-"
 _MACHINE = re.sub(r"\W", "_", platform.node())[:64]
 _DAY = 86_400.0  # seconds
 _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
+FREE_SPACE = "free some space"
+# What to do where the system refuses to write; all writers take it from here (`remedy`).
 _REMEDIES = {
-    errno.ENOSPC: "free some space",
-    errno.EDQUOT: "free some space",
+    errno.ENOSPC: FREE_SPACE,
+    errno.EDQUOT: FREE_SPACE,
     errno.EFBIG: "raise the limit on the size of a file (ulimit -f)",
+    errno.ENAMETOOLONG: "give a shorter name",
 }
 # How a text begins that a spreadsheet runs as a formula, or that was kept from it.
 _FORMULA = re.compile(r"'*[=+\-@\t\r]")
@@ -60,7 +63,7 @@ def whole(*paths: Path) -> Iterator[list[Path]]:
         with drafts(*paths) as places:
             yield places
     except OSError as error:
-        raise InfoplaneError(unwritten(paths[0], error)) from error
+        raise unwritten(paths[0], error) from error
 
 
 @contextlib.contextmanager
@@ -151,9 +154,10 @@ def save_tensors(state: Mapping[str, Any], path: Path) -> None:
 
     with whole(path) as [draft]:
         try:
-            torch.save(state, draft)
-        except RuntimeError as error:  # torch does not say why
-            raise OSError(errno.ENOSPC, "disk full?") from error
+            with draft.open("wb") as file:
+                torch.save(state, file)
+        except RuntimeError as error:
+            raise _refusal(error) or error from error
 
 
 def load_tensors(path: Path) -> Any:
@@ -273,25 +277,43 @@ def hold(path: Path, wait: float) -> filelock.BaseFileLock:
     return lock
 
 
-def unwritten(path: Path, error: OSError) -> str:
-    """The sentence on a file that cannot be written, and what to do."""
-    return f"cannot write {path}: {reason(error)}; {remedy(error)}, or choose another place"
+def unwritten(path: Path, error: Exception) -> InfoplaneError:
+    """The error for people where a file cannot be written.
+
+    Args:
+        path: The file.
+        error: What the system or a library raised.
+    """
+    return InfoplaneError(f"cannot write {path}: {reason(error)}", f"{remedy(error)}, or choose another place")
 
 
 def remedy(error: Exception) -> str:
     """What to do before something can be written."""
-    for code, advice in _REMEDIES.items():
-        if getattr(error, "errno", None) == code or os.strerror(code) in str(error):
-            return advice
-    return "mend that"
+    return _REMEDIES.get(_code(error), "mend that")
 
 
 def reason(error: Exception) -> str:
-    """Why something cannot be read or written, in a few words."""
-    text = (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
-    # HDF5 tells also where, when and with which flags.
-    of_system = re.search(r"error message = '([^']+)'", text)
-    return of_system[1] if of_system else text
+    """Why something cannot be read or written, in a few words: those of the system where it refused."""
+    if code := _code(error):
+        return os.strerror(code)
+    # A KeyError shows its text as code.
+    text = one_line(error.args[0] if isinstance(error, KeyError) and error.args else error)
+    if "truncated file" in text:
+        return "truncated file"
+    # HDF5 says what it did, and in brackets what was wrong.
+    return re.sub(r"^(?:Unable to|Can't) [^(]*\((.*)\)$", r"\1", text)[:120]
+
+
+def _code(error: Exception) -> int:
+    """The number by which the system says why it refused; HDF5 hands it on in words. 0 where there is none."""
+    in_words = re.search(r"\berrno = (\d+)", str(error))
+    return (isinstance(error, OSError) and error.errno) or (int(in_words[1]) if in_words else 0)
+
+
+def _refusal(error: BaseException) -> OSError | None:
+    """What the system said before a library raised an error of its own that does not tell."""
+    before = error.__context__
+    return before if before is None or isinstance(before, OSError) else _refusal(before)
 
 
 def _is_replaceable(target: Path) -> bool:

@@ -1,3 +1,5 @@
+import errno
+import io
 import os
 import signal
 import subprocess
@@ -18,15 +20,39 @@ from infoplane.files import (
     drafts,
     hold,
     load_tensors,
+    reason,
     refuse_foreign,
     refuse_no_file,
     save_tensors,
     scratch,
+    unwritten,
     whole,
     without_quotes,
     write_csv,
     write_text,
 )
+
+
+class Refusing(io.RawIOBase):
+    """An open file that the system lets nobody write to."""
+
+    def __init__(self, code):
+        self.code = code
+
+    def writable(self):
+        return True
+
+    def write(self, _):
+        raise OSError(self.code, os.strerror(self.code))
+
+
+def write_some_tensors(path):
+    save_tensors({"x": torch.arange(4)}, path)
+
+
+def write_some_text(path):
+    write_text(path, "text")
+
 
 HALF_WRITTEN = """
 import sys, time
@@ -135,19 +161,46 @@ def test_many_threads_write_one_file(tmp_path):
     assert names(tmp_path) == ["a"]
 
 
-def test_tensors_are_saved_and_a_full_disk_is_named(tmp_path, monkeypatch):
+def test_tensors_are_saved_as_a_whole(tmp_path):
     save_tensors({"x": torch.arange(3)}, tmp_path / "a.pt")
     before = (tmp_path / "a.pt").read_bytes()
     save_tensors({"x": torch.arange(3)}, tmp_path / "a.pt")
     assert (tmp_path / "a.pt").read_bytes() == before
-
-    def full(*_args):
-        raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos")
-
-    monkeypatch.setattr(torch, "save", full)
-    with pytest.raises(InfoplaneError, match=r"cannot write .*a\.pt: disk full\?; free some space, or"):
-        save_tensors({"x": torch.arange(4)}, tmp_path / "a.pt")
+    with pytest.raises(AttributeError, match="pickle"):
+        save_tensors({"x": lambda: 0}, tmp_path / "a.pt")
     assert (tmp_path / "a.pt").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("code", "line"),
+    [
+        (errno.ENOSPC, "No space left on device; free some space, or choose another place"),
+        (errno.EDQUOT, "Disk quota exceeded; free some space, or choose another place"),
+        (
+            errno.EFBIG,
+            r"File too large; raise the limit on the size of a file \(ulimit -f\), or choose another place",
+        ),
+        (errno.EROFS, "Read-only file system; mend that, or choose another place"),
+    ],
+)
+@pytest.mark.parametrize("write", [write_some_tensors, write_some_text])
+def test_what_the_system_refuses_is_said_in_its_words(tmp_path, monkeypatch, write, code, line):
+    (tmp_path / "a").write_text("old")
+    monkeypatch.setattr(io, "open", lambda *_, **__: Refusing(code))
+    with pytest.raises(InfoplaneError, match=f"^cannot write .*a: {line}$"):
+        write(tmp_path / "a")
+    monkeypatch.undo()
+    assert (tmp_path / "a").read_text() == "old"
+
+
+def test_the_words_of_hdf5_hold_those_of_the_system(tmp_path):
+    text = "Can't write data (file write failed: time = Fri, errno = 122, error message = 'Disk quota exceeded')"
+    assert str(unwritten(Path("a"), RuntimeError(text))) == (
+        "cannot write a: Disk quota exceeded; free some space, or choose another place"
+    )
+    assert reason(OSError("Unable to open file (truncated file: eof = 96)")) == "truncated file"
+    assert reason(KeyError("Unable to open object (object 'x' doesn't exist)")) == "object 'x' doesn't exist"
+    assert reason(ValueError()) == "ValueError"
 
 
 def test_what_is_replaced_is_on_the_disk_first(tmp_path, monkeypatch):

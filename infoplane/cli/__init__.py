@@ -6,7 +6,6 @@ once.
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import sys
@@ -36,7 +35,8 @@ from infoplane.cli.page import page
 from infoplane.cli.plot import plot
 from infoplane.cli.record import record
 from infoplane.cli.verify import verify
-from infoplane.errors import InfoplaneError, WriteFailed, is_of_memory, of_memory
+from infoplane.errors import InfoplaneError, WriteFailed, is_of_memory, of_memory, one_line, without_afterthoughts
+from infoplane.files import reason, remedy
 from infoplane.stopping import Stopped, stoppable
 
 _EXIT_INTERRUPTED = 130
@@ -55,28 +55,21 @@ for command in (record, compare, estimate, analyze, plot, page, export, figures,
 def main() -> None:
     """Runs the command; an error is one line and an exit code, a traceback only with --verbose."""
     verbose = bool({"-v", "--verbose"} & set(sys.argv))
-    quiet = bool({"-q", "--quiet"} & set(sys.argv))
-    level = logging.INFO if verbose else logging.ERROR if quiet else logging.WARNING
     prepare_streams()
     handler = logging.StreamHandler()
     handler.setFormatter(PrintableFormatter("%(levelname)s: %(message)s"))
     logging.basicConfig(handlers=[handler], level=logging.WARNING)
-    logging.getLogger("infoplane").setLevel(level)
-    before = sys.excepthook
-    if not verbose:
-        # After a failed write HDF5 complains once more of each object that it could not flush, in either way.
-        sys.unraisablehook = lambda _: None
-        sys.excepthook = lambda *_: None
+    logging.getLogger("infoplane").setLevel(logging.INFO if verbose else logging.WARNING)
     WriteFailed.happened = False
     logging.captureWarnings(True)  # they may name what files of others hold
     try:
-        code = _run(verbose)
+        with without_afterthoughts():
+            code = _run(verbose)
+            close_streams()
+            if WriteFailed.happened:
+                os._exit(code)  # HDF5 crashes at the end of such a process
     finally:
         logging.captureWarnings(False)
-        sys.excepthook = before
-    close_streams()
-    if WriteFailed.happened:
-        os._exit(code)  # HDF5 crashes at the end of such a process
     sys.exit(code)
 
 
@@ -102,21 +95,16 @@ def _run(verbose: bool) -> int:
             InfoplaneError(f"code that was called asked to exit with {end.code!r}; remove that"), verbose
         )
     except OSError as error:
-        return _failed(_of_path(error) if error.filename else error, verbose)
+        named = InfoplaneError(f"{error.filename} cannot be used: {reason(error)}", remedy(error))
+        return _failed(named if error.filename else error, verbose)
     except Exception as error:
         return _failed(of_memory(error) if is_of_memory(error) else error, verbose)
-
-
-def _of_path(error: OSError) -> InfoplaneError:
-    """An error of the file system, in one line that names the path."""
-    advice = "give a shorter name" if error.errno == errno.ENAMETOOLONG else "mend that, or choose another place"
-    return InfoplaneError(f"{error.filename} cannot be used: {error.strerror}; {advice}")
 
 
 def _failed(error: Exception, verbose: bool) -> int:
     if verbose:
         traceback.print_exc()
-    line = in_options(" ".join(str(error).split())) or type(error).__name__
+    line = in_options(one_line(error))
     if not isinstance(error, InfoplaneError):
         line = f"{type(error).__name__}: {line} (unexpected; --verbose shows where)"
     say(f"error: {line}", err=True)

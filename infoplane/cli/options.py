@@ -243,7 +243,9 @@ def examples(*lines: str) -> str:
 def talkative(command: Callable[..., Any]) -> Callable[..., Any]:
     """Adds --quiet and --verbose to a verb."""
     command = option("-v", "--verbose", is_flag=True, help="Say more; show the traceback of an error.")(command)
-    return option("-q", "--quiet", is_flag=True, help="Print results and errors only.")(command)
+    return option("-q", "--quiet", is_flag=True, help="Show no progress; warnings and errors are still printed.")(
+        command
+    )
 
 
 class _Duration(click.ParamType):

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from infoplane.condensed import condense
-from infoplane.errors import InfoplaneError
+from infoplane.errors import InfoplaneError, one_line
 from infoplane.kernels import squared_distances
 from infoplane.provenance import provenance
 from infoplane.recording.input_distance import input_distances
@@ -305,7 +305,7 @@ class Recorder(Closing):
                 self._path.record(take, _device_name(self.model))
             self._path.first.unlink(missing_ok=True)
         except Exception as error:  # a network may raise anything where its weights are those of no training
-            logger.warning("no synchronous path is recorded: %s", " ".join(str(error).split())[:200])
+            logger.warning("no synchronous path is recorded: %s", one_line(error, 200))
 
     def _measure_links(self, when: str) -> None:
         """Stores δ of the links between layers; what it takes is never worth the end of a recording."""
@@ -314,7 +314,7 @@ class Recorder(Closing):
         try:
             deltas = swap_test(self._passes, self.layers)
         except Exception as error:  # whatever a network raises whose values were changed on their way
-            logger.warning("the links between layers cannot be measured: %s", " ".join(str(error).split())[:200])
+            logger.warning("the links between layers cannot be measured: %s", one_line(error, 200))
             return
         self._writer.set_links(when, deltas)
 

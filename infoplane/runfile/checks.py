@@ -16,8 +16,9 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from infoplane.files import reason
 from infoplane.runfile.axes import is_scale
-from infoplane.runfile.schema import PARAMETERS, Damaged, LayerInfo, dataset, group, reason, slot_name, stored_name
+from infoplane.runfile.schema import PARAMETERS, Damaged, LayerInfo, dataset, group, slot_name, stored_name
 from infoplane.settings import is_number
 from infoplane.targets import CLASSES, KINDS, REGRESSION, Target
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from infoplane.errors import InfoplaneError
-from infoplane.files import MARK, refuse_foreign, whole, write_csv
+from infoplane.errors import InfoplaneError, WriteFailed
+from infoplane.files import MARK, drafts, refuse_foreign, unwritten, whole, write_csv
 from infoplane.runfile.axes import PAIR, SAMPLE, free, stored_axes
 from infoplane.runfile.checks import ACTIVATIONS
 from infoplane.runfile.names import beside
@@ -112,8 +112,11 @@ def export_netcdf(run: Run, path: Path, layers: Collection[str] = ()) -> Path:
         raise _missing("h5netcdf") from None
     data = labelled(run, layers).assign_attrs(note=MARK)
     squeezed = {name: {"zlib": True, "complevel": 1, "shuffle": True} for name in data.data_vars}
-    with whole(path) as [draft]:
-        data.to_netcdf(draft, engine="h5netcdf", encoding=squeezed)
+    try:
+        with drafts(path) as [draft]:
+            data.to_netcdf(draft, engine="h5netcdf", encoding=squeezed)
+    except (OSError, RuntimeError) as error:
+        raise WriteFailed(*unwritten(path, error).args) from error
     return path
 
 

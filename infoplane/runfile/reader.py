@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from infoplane.condensed import condense
 from infoplane.errors import InfoplaneError, MissingData, RunFileError, unknown
-from infoplane.files import refuse_no_file
+from infoplane.files import reason, refuse_no_file
 from infoplane.runfile.checks import (
     ACTIVATIONS,
     DISTANCES,
@@ -52,7 +52,6 @@ from infoplane.runfile.schema import (
     given_name,
     group,
     reading,
-    reason,
     stored_name,
 )
 from infoplane.runfile.summary import run_html, run_text

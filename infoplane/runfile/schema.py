@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from infoplane.condensed import share_of_repeats
 from infoplane.errors import RunFileError
+from infoplane.files import reason
 from infoplane.targets import Target
 
 FORMAT = "infoplane run"
@@ -209,15 +209,3 @@ def reading(path: Path) -> Iterator[None]:
         raise RunFileError(f"{path} holds more than there is memory for ({reason(error)})") from error
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise RunFileError(f"{path} is damaged or no complete run file ({reason(error)})") from error
-
-
-def reason(error: Exception) -> str:
-    """What the system says of an error, without HDF5's own words where they can be spared."""
-    text = " ".join(str(error.args[0] if isinstance(error, KeyError) and error.args else error).split())
-    if isinstance(error, OSError) and error.errno:
-        return os.strerror(error.errno)
-    for phrase in ("No space left on device", "File too large", "truncated file", "Permission denied"):
-        if phrase in text:
-            return phrase
-    # HDF5 says what it did, and in brackets what was wrong.
-    return re.sub(r"^(?:Unable to|Can't) [^(]*\((.*)\)$", r"\1", text)[:120]

@@ -9,8 +9,10 @@ goes on after one is first copied, without the half-written part, into a new fil
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import math
+import os
 import shutil
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infoplane.errors import InfoplaneError, RunFileError, WriteFailed
-from infoplane.files import drafts, hold, make_folder, remedy, unwritten
+from infoplane.files import FREE_SPACE, drafts, hold, make_folder, reason, remedy, unwritten
 from infoplane.runfile.axes import PAIR, RESULT_AXES, SAMPLE, name_axes, renew_axes, stored_axes
 from infoplane.runfile.names import GO_ON, refuse_existing
 from infoplane.runfile.reader import Run, open_run
@@ -36,13 +38,15 @@ from infoplane.runfile.schema import (
     LayerInfo,
     Probe,
     block_extents,
-    reason,
     slot_name,
     stored_name,
 )
 from infoplane.targets import Target
 
 SLOTS = 256
+# Bytes that must be free beside those of the values, for what HDF5 writes around them.
+MARGIN = 2**20
+AHEAD = 2**24
 CHUNK_BYTES = 2**20
 CHUNK_SAMPLES = 2**10
 FILTERS = {"compression": "gzip", "compression_opts": 1, "shuffle": True, "fletcher32": True}
@@ -71,6 +75,7 @@ class RunWriter(Closing):
     def _open(self) -> None:
         # Without HDF5's own lock, readers may look at the run while it is being written.
         self._file = h5py.File(self.path, "r+", locking=False)
+        self._granted = 0
         self._mark_open(True)
         self._next = _first_free_slot(self._file["snapshots"])
 
@@ -209,7 +214,7 @@ class RunWriter(Closing):
         """Replaces the configuration (a resumed run may have more epochs), all at once."""
         text = json.dumps(config)
         if text != self._file.attrs["config"]:
-            with self._guarded(self.path.stat().st_size):
+            with self._guarded(copied=self.path.stat().st_size):
                 self._reopen(len(self.steps) + SLOTS, config=text)
 
     def set_links(self, when: str, deltas: NDArray) -> None:
@@ -237,8 +242,8 @@ class RunWriter(Closing):
             RunFileError: The disk is full.
         """
         # All that is finished is copied.
-        needed = self.path.stat().st_size + sum(array.nbytes for array in arrays.values())
-        with self._guarded(needed):
+        copied = self.path.stat().st_size + sum(array.nbytes for array in arrays.values())
+        with self._guarded(copied=copied):
             self._reopen(len(self.steps) + SLOTS, results=(json.dumps(numbers), arrays))
 
     def close(self) -> None:
@@ -251,26 +256,53 @@ class RunWriter(Closing):
         self._lock.release()
 
     @contextlib.contextmanager
-    def _guarded(self, needed: int = 0) -> Iterator[None]:
-        """Turns a full disk into a clear error, before HDF5 meets it where that can be foreseen."""
+    def _guarded(self, needed: int = 0, copied: int = 0) -> Iterator[None]:
+        """Turns a write that fails into a clear error, before HDF5 meets it where that can be foreseen.
+
+        Args:
+            needed: Bytes by which the file will grow.
+            copied: Bytes of a copy that is made of it.
+        """
+        needed += MARGIN
         if self._failed:
             raise RunFileError(f"{self.path}: an earlier write failed; open the run again to go on")
         if not self._file:
             raise RunFileError(f"{self.path} is closed; open the run again to go on")
-        safe = f"{len(self.steps)} snapshots are safe in {self.path}"
         free = shutil.disk_usage(self.path.parent).free
-        if free < needed + 2**20:
-            raise RunFileError(
-                f"disk full: {_tenths(math.ceil, needed + 2**20)} MiB are needed, {_tenths(math.floor, free)} are "
-                f"free; {safe}; free some space, then {GO_ON}"
-            )
+        if free < needed + copied:
+            wanted, left = _tenths(math.ceil, needed + copied), _tenths(math.floor, free)
+            raise RunFileError(*self._refusal(f"disk full, {wanted} MiB are needed, {left} are free", FREE_SPACE))
+        try:
+            self._ask_for(needed)
+        except OSError as error:
+            raise RunFileError(*self._refusal(reason(error), remedy(error))) from error
         try:
             yield
         except (OSError, RuntimeError) as error:
             self._failed = True
-            raise WriteFailed(
-                f"cannot write {self.path} ({reason(error)}); {safe}; {remedy(error)}, then {GO_ON}"
-            ) from error
+            raise WriteFailed(*self._refusal(reason(error), remedy(error))) from error
+
+    def _ask_for(self, size: int) -> None:
+        """Asks the system for so many bytes more, and for more ahead where it gives them: asking takes its time.
+
+        Raises:
+            OSError: It refuses.
+        """
+        end = os.fstat(self._file.id.get_vfd_handle()).st_size
+        if end + size <= self._granted:
+            return
+        try:
+            _try_to_grow(self._file, size + AHEAD)
+            self._granted = end + size + AHEAD
+        except OSError:
+            _try_to_grow(self._file, size)
+
+    def _refusal(self, why: str, step: str) -> tuple[str, ...]:
+        """What is wrong, and what to do, where nothing can be written any more."""
+        fault, count = f"cannot write {self.path}: {why}", len(self.steps)
+        if not count:
+            return fault, step, "try again"
+        return f"{fault}; its {count} snapshot{' is' if count == 1 else 's are'} safe", step, GO_ON
 
 
 class SnapshotWriter:
@@ -320,6 +352,27 @@ class SnapshotWriter:
             _store(self._slot, name, values, stored_axes(name, about["kind"], values.ndim, taken)).attrs.update(
                 about
             )
+
+
+def _try_to_grow(file: h5py.File, size: int) -> None:
+    """Lets the system refuse so many bytes more before HDF5 asks for them, whose files may not open after that.
+
+    Raises:
+        OSError: The file may not grow: a quota, a limit on the size of a file, a full disk.
+    """
+    handle = file.id.get_vfd_handle()
+    end = os.fstat(handle).st_size
+    try:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(handle, end, size)
+        else:
+            os.truncate(handle, end + size)
+    except OSError as error:
+        # Some file systems cannot say.
+        if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
+            raise
+    finally:
+        os.truncate(handle, end)
 
 
 def _write_header(
@@ -389,7 +442,7 @@ def _rewrite(
     except Damaged as error:
         raise RunFileError(f"{path} is damaged: {error}; it is as it was; take a whole copy of it") from error
     except (OSError, RuntimeError) as error:
-        raise WriteFailed(f"cannot copy {path} ({reason(error)}); it is as it was; {remedy(error)}") from error
+        raise WriteFailed(f"cannot copy {path}: {reason(error)}; it is as it was", remedy(error), GO_ON) from error
 
 
 def _write_results(file: h5py.File, numbers: str, arrays: Mapping[str, NDArray]) -> None:
@@ -447,7 +500,7 @@ def _writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise RunFileError(unwritten(path, error)) from error
+        raise RunFileError(*unwritten(path, error).args) from error
 
 
 def _lock(path: Path) -> filelock.BaseFileLock:
@@ -456,4 +509,4 @@ def _lock(path: Path) -> filelock.BaseFileLock:
             make_folder(path.parent)
             return hold(path, wait=0)
         except InfoplaneError as error:
-            raise RunFileError(str(error)) from None
+            raise RunFileError(*error.args) from None

@@ -112,7 +112,7 @@ class Study(Closing):
         try:
             runs = finished_runs(folder)
         except InfoplaneError as error:
-            raise MissingData(str(error)) from error
+            raise MissingData(*error.args) from error
         pictures = None
         if self.data_root is not None:
             # Without pictures, or without hard classes, the figures are still there.

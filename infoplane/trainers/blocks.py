@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from infoplane.errors import InfoplaneError
+from infoplane.errors import InfoplaneError, one_line
 from infoplane.recording.layers import Layer, eval_mode, natural_layers, tensor_of
 from infoplane.recording.trace import OUT
 
@@ -162,7 +162,7 @@ def _trace(model: nn.Module, names: Sequence[str], example: Tensor) -> _Trace:
     except Exception as error:  # a network that cannot be traced raises whatever its own code does
         raise InfoplaneError(
             f"the {type(model).__name__} cannot be split into blocks: its forward depends on the values or the "
-            f"types of its inputs ({' '.join(str(error).split())[:100]}); use `method='sgd'`"
+            f"types of its inputs ({one_line(error, 100)}); use `method='sgd'`"
         ) from error
     return _Trace(graph, (tracer.values.env, again.env), tracer.free)
 

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from infoplane.errors import InfoplaneError, is_of_memory, of_memory
+from infoplane.errors import InfoplaneError, is_of_memory, of_memory, one_line
 from infoplane.execution import QUIET, Execution
-from infoplane.files import make_folder, reason, write_text
+from infoplane.files import make_folder, unwritten, write_text
 from infoplane.runfile import GO_ON, TUNING, open_run, trial_path
 from infoplane.settings import settings_of
 from infoplane.stopping import Stopped, ask_to_stop
@@ -153,7 +153,7 @@ def run_jobs(
         try:
             make_folder(folder)
         except OSError as refused:
-            raise InfoplaneError(f"cannot write to {folder}: {reason(refused)}; choose another folder") from refused
+            raise unwritten(folder, refused) from refused
     failed: list[str] = []
     with execution.counter(len(missing), "runs", "run") as counter:
         for job, error in _results(missing, execution):
@@ -345,12 +345,12 @@ def _train(job: Job) -> str:
         else:
             record(job.settings, job.path)
     except InfoplaneError as error:
-        return str(error).replace(GO_ON, "give the same command again, which goes on")
+        return error.text({GO_ON: "give the same command again, which goes on"})
     except Interrupted as request:
         raise Stopped(request.signal) from None
     except (Exception, SystemExit) as error:  # a network or a device may fail in any way; the others go on
         logger.debug("%s failed", job.path, exc_info=True)
         if is_of_memory(error):
             return str(of_memory(error))
-        return f"{type(error).__name__}: {' '.join(str(error).split())}"
+        return f"{type(error).__name__}: {one_line(error)}"
     return ""

@@ -7,6 +7,7 @@ process that started it, and whoever of the two is gone, the other reads the end
 from __future__ import annotations
 
 import contextlib
+import logging
 import multiprocessing
 import os
 import queue
@@ -14,13 +15,14 @@ import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from logging.handlers import QueueHandler
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Any, Generic, TypeVar
 
 import torch
 
-from infoplane.errors import InfoplaneError
+from infoplane.errors import InfoplaneError, WriteFailed, without_afterthoughts
 from infoplane.execution import bars_of_this_process_alone
 from infoplane.files import reason
 from infoplane.stopping import Stopped, ask_to_stop, deaf_to_interrupts, stoppable
@@ -34,7 +36,8 @@ _STOP = None
 def side_by_side(work: Callable[[T], str], tasks: Sequence[T], processes: int) -> Iterator[tuple[T, str]]:
     """Works on tasks in several processes, each with its share of the cores.
 
-    Where a process is killed its task has failed, and another process takes its place.
+    Where a process is killed its task has failed, and another process takes its place. What they log is logged
+    here.
 
     Args:
         work: A function of a module: what went wrong with a task, "" for nothing.
@@ -57,7 +60,9 @@ def side_by_side(work: Callable[[T], str], tasks: Sequence[T], processes: int) -
         while busy:
             for connection in wait([*busy]):
                 process = busy[connection]  # type: ignore[index]
-                task, answer = process.task, process.answer()
+                task, answer = process.task, process.receive()
+                if answer is None:
+                    continue
                 if isinstance(answer, int):
                     raise Stopped(answer)
                 if waiting:
@@ -70,7 +75,8 @@ def side_by_side(work: Callable[[T], str], tasks: Sequence[T], processes: int) -
         for process in busy.values():
             process.send(_STOP)
         for process in [*busy.values()]:
-            process.answer()
+            while process.receive() is None:
+                pass
         raise
     finally:
         # Also where a second signal cuts the wait for answers short.
@@ -94,7 +100,8 @@ class _Process(Generic[T]):
         # ends of the pipes of others, which then did not end with them.
         context = multiprocessing.get_context("spawn")
         self._connection, other = context.Pipe()
-        self._process: SpawnProcess = context.Process(target=_work, args=(work, threads, other))
+        level = logging.getLogger("infoplane").getEffectiveLevel()
+        self._process: SpawnProcess = context.Process(target=_work, args=(work, threads, level, other))
         # Ctrl-C reaches all processes of a terminal; this one says what it means for the others.
         with other, deaf_to_interrupts():
             try:
@@ -115,14 +122,21 @@ class _Process(Generic[T]):
         with contextlib.suppress(OSError):
             self._connection.send(message)
 
-    def answer(self) -> str | int:
-        """What went wrong with its task, or the number of the signal that asked it to stop; waited for."""
+    def receive(self) -> str | int | None:
+        """Waits for its next message: what went wrong with its task, or the number of the signal that stopped it.
+
+        Returns:
+            None where it was a record of its log, which is logged here.
+        """
         try:
-            answer: str | int = self._connection.recv()
+            message: str | int | logging.LogRecord = self._connection.recv()
         except (OSError, EOFError):
             self.end()
             return self._death()
-        return answer
+        if not isinstance(message, logging.LogRecord):
+            return message
+        logging.getLogger(message.name).handle(message)
+        return None
 
     def end(self) -> None:
         """Takes it out of the team; it ends with its pipe."""
@@ -142,23 +156,46 @@ class _Process(Generic[T]):
         )
 
 
-def _work(work: Callable[[T], str], threads: int, parent: Connection) -> None:
+class _Reports(QueueHandler):
+    """What a process tells its parent: answers, and what is logged; one at a time, from any thread."""
+
+    def __init__(self, parent: Connection) -> None:
+        super().__init__(parent)  # type: ignore[arg-type]  # `enqueue` alone uses it
+        self._sending = threading.Lock()
+
+    def send(self, message: str | int | logging.LogRecord) -> None:
+        """Sends a message; where the parent is gone, `_listen` sees it."""
+        with self._sending, contextlib.suppress(OSError):
+            self.queue.send(message)  # type: ignore[attr-defined]
+
+    def enqueue(self, record: logging.LogRecord) -> None:
+        """Sends a record."""
+        self.send(record)
+
+
+def _work(work: Callable[[T], str], threads: int, level: int, parent: Connection) -> None:
     """The life of a process: works on one task after the other, and ends with its parent."""
     torch.set_num_threads(threads)
     bars_of_this_process_alone()
+    reports = _Reports(parent)
+    logging.getLogger().addHandler(reports)
+    logging.getLogger("infoplane").setLevel(level)
+    logging.captureWarnings(True)
     tasks: queue.SimpleQueue[T | None] = queue.SimpleQueue()
     busy = threading.Event()
     # It may be asked twice, by its parent and by a signal to all.
-    with contextlib.suppress(KeyboardInterrupt, OSError), stoppable():
+    with contextlib.suppress(KeyboardInterrupt), without_afterthoughts(), stoppable():
         threading.Thread(target=_listen, args=(parent, tasks, busy), daemon=True).start()
         try:
             while (task := tasks.get()) is not None:
                 answer: str | int = work(task)
                 busy.clear()
-                parent.send(answer)
+                reports.send(answer)
         except Stopped as stop:
             busy.clear()
-            parent.send(stop.signal)
+            reports.send(stop.signal)
+        if WriteFailed.happened:
+            os._exit(0)  # HDF5 crashes at the end of such a process
 
 
 def _listen(parent: Connection, tasks: queue.SimpleQueue[Any], busy: threading.Event) -> None:

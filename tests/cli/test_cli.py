@@ -374,12 +374,15 @@ def test_a_write_that_fails_ends_in_one_line(infoplane):
     longer = f"{settings} --snapshots every:1"
     for limit, command, advice in (
         (150, f"record {settings} -o run.h5", "or choose another place"),
-        (330, f"record {longer} -o run.h5", "then go on with --resume"),
-        (330, f"compare --methods sgd --seeds 1 {longer} -o both", "then give the same command again"),
+        (1000, f"record {longer} -o run.h5", "then try again"),
+        (1400, f"record {longer} -o run.h5", "then go on with --resume"),
+        (1400, f"compare --methods sgd --seeds 1 {longer} -o both", "then give the same command again"),
+        (1400, f"compare --methods sgd --seeds 2 --jobs 2 {longer} -o two", "then give the same command again"),
     ):
-        line = f"ulimit -f {limit}; exec {sys.executable} -m infoplane {command}"
+        line = f"ulimit -f {limit}; exec {sys.executable} -m infoplane {command} --quiet"
         done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False)
         assert_one_line((done.returncode, done.stdout, done.stderr), "File too large", "ulimit -f", advice)
+        assert len(done.stderr.splitlines()) == 1
         assert not list(Path().glob(".infoplane-*"))
 
 

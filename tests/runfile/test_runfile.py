@@ -2,6 +2,7 @@ import dataclasses
 import json
 import os
 import random
+import re
 import resource
 import shutil
 import signal
@@ -19,6 +20,7 @@ from scipy.spatial.distance import pdist, squareform
 from infoplane import open_run
 from infoplane.errors import InfoplaneError, MissingData, RunFileError
 from infoplane.runfile import LayerInfo, Probe, RunWriter, beside, refuse_existing
+from infoplane.runfile.writer import MARGIN
 from infoplane.targets import CLASSES, MULTILABEL, REGRESSION, Target
 
 N = 20
@@ -473,7 +475,9 @@ def test_a_caller_may_go_on_after_a_full_disk(run_path, monkeypatch):
     with RunWriter.resume(run_path) as writer:
         with monkeypatch.context() as patch:
             patch.setattr("shutil.disk_usage", lambda path: shutil._ntuple_diskusage(1, 1, 2**20 + 100))
-            with pytest.raises(RunFileError, match=r"disk full: 1\.[1-9] MiB are needed, 1\.0 are free; 3 snap"):
+            with pytest.raises(
+                RunFileError, match=r"disk full, 1\.[1-9] MiB are needed, 1\.0 are free; its 3 snap"
+            ):
                 take(writer, 6)
         take(writer, 7)
         take(writer, 8)
@@ -482,23 +486,43 @@ def test_a_caller_may_go_on_after_a_full_disk(run_path, monkeypatch):
         assert_whole(run)
 
 
-def test_disk_full_in_the_middle_of_a_write(run_path, tmp_path):
-    size = run_path.stat().st_size
-    says = tmp_path / "says"
+def _write_under(limit, path):
+    """Snapshots into a file that may grow to so many bytes, by a child; gives what it says in the end."""
+    says = path.with_name("says")
 
     def work():
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (size + 3000, size + 3000))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
         try:
-            with RunWriter.resume(run_path) as writer:
-                for step in range(10, 40):
+            with RunWriter.resume(path) as writer:
+                for step in range(10, 1000):
                     take(writer, step)
         except RunFileError as error:
             says.write_text(str(error))
 
     os.waitpid(_forked(work), 0)
-    assert "File too large" in says.read_text()
-    assert "snapshots are safe" in says.read_text()
+    return says.read_text()
+
+
+def test_a_limit_is_foreseen(run_path):
+    said = _write_under(run_path.stat().st_size + MARGIN + 100_000, run_path)
+    safe = int(
+        re.match(
+            r"cannot write .*: File too large; its (\d+) snapshots are safe; .*\(ulimit -f\), then go on", said
+        )[1]
+    )
+    with RunWriter.resume(run_path) as writer:
+        assert len(writer.steps) == safe > 3
+        take(writer, 2000)
+    with open_run(run_path) as run:
+        assert_whole(run)
+
+
+def test_disk_full_in_the_middle_of_a_write(run_path, monkeypatch):
+    monkeypatch.setattr("infoplane.runfile.writer._try_to_grow", lambda *_: None)
+    said = _write_under(run_path.stat().st_size + 3000, run_path)
+    assert "File too large" in said
+    assert "snapshots are safe" in said
     with open_run(run_path) as run:
         assert {0, 1, 5} <= {snapshot.step for snapshot in run.snapshots}
         assert_whole(run)

@@ -1,6 +1,7 @@
 """`infoplane compare`: variants, what is trained and what is kept, tuning, several trainings at once."""
 
 import dataclasses
+import itertools
 import multiprocessing
 import os
 import shutil
@@ -163,7 +164,8 @@ def test_a_failure_does_not_stop_the_others(tmp_path):
 
 
 def test_a_full_disk_is_spoken_of_in_the_words_of_a_comparison(tmp_path, monkeypatch):
-    monkeypatch.setattr("shutil.disk_usage", lambda _: shutil._ntuple_diskusage(1, 1, 1000))
+    free = itertools.chain(itertools.repeat(2**30, 8), itertools.repeat(1000))
+    monkeypatch.setattr("shutil.disk_usage", lambda _: shutil._ntuple_diskusage(1, 1, next(free)))
     with pytest.raises(InfoplaneError, match="free some space, then give the same command again, which goes on"):
         run_jobs(plan({"sgd": settings()}, [0], tmp_path))
     monkeypatch.undo()

@@ -142,7 +142,7 @@ def save_results(rows: pd.DataFrame, folder: Path) -> pd.DataFrame:
         folder.mkdir(parents=True, exist_ok=True)
         lock = hold(path, _WAIT)
     except OSError as error:
-        raise InfoplaneError(unwritten(path, error)) from error
+        raise unwritten(path, error) from error
     try:
         table = _with_known(rows, _known(folder))
         if len(table):

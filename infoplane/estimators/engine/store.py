@@ -140,7 +140,7 @@ class StoredTable:
                 whole = self._joined(new)
                 whole.attrs["kept"] = False
                 return whole
-            raise InfoplaneError(unwritten(path, error)) from error
+            raise unwritten(path, error) from error
 
     def fill(self, portions: Generator[list[dict[str, Any]], None, None]) -> pd.DataFrame:
         """Stores rows as they are made: from time to time, at the end, and what is there where that is sooner.
