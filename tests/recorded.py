@@ -17,3 +17,12 @@ def make_run(path, probe, steps=(0, 1, 2), keep="activations", wreck=None):
                     wreck(net)
             recorder.snapshot(step=step, epoch=step / 2, loss=1.0)
     return path
+
+
+def make_runs(folder, probe, seeds=2):
+    """Runs `seedN.h5` that differ in their weights."""
+    runs = []
+    for seed in range(seeds):
+        torch.manual_seed(seed)
+        runs.append(make_run(folder / f"seed{seed}.h5", probe))
+    return runs

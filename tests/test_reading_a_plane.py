@@ -5,8 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from recorded import make_run
+from recorded import make_runs
 
 from infoplane.estimators.batches import Batches
 
@@ -19,9 +18,7 @@ def page(tmp_path, probe, monkeypatch):
     spec = importlib.util.spec_from_file_location("reading_a_plane", SCRIPT)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    for seed in range(3):
-        torch.manual_seed(seed)
-        make_run(tmp_path / f"seed{seed}.h5", probe)
+    make_runs(tmp_path, probe, 3)
     monkeypatch.setattr(module, "BATCHES", Batches(2, 12))
     return module
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from recorded import make_run
+from recorded import make_run, make_runs
 from scipy import stats
 
 from infoplane.analysis.modified_plane import QUANTITIES, gather_interactions, modified_plane_table
@@ -19,11 +19,7 @@ BATCHES = Batches(2, 12)
 
 @pytest.fixture
 def paths(tmp_path, probe):
-    found = []
-    for seed in range(2):
-        torch.manual_seed(seed)
-        found.append(make_run(tmp_path / f"seed{seed}.h5", probe))
-    return found
+    return make_runs(tmp_path, probe)
 
 
 def test_rows_are_those_of_each_run_with_its_settings(paths):

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-import torch
-from recorded import make_run
+from recorded import make_run, make_runs
 
 from infoplane.analysis.gather import gather
 from infoplane.analysis.plane import plane_table
@@ -22,11 +21,7 @@ SETTINGS = RenyiSettings(permutations=3)
 
 @pytest.fixture
 def paths(tmp_path, probe):
-    found = []
-    for seed in range(2):
-        torch.manual_seed(seed)
-        found.append(make_run(tmp_path / f"seed{seed}.h5", probe))
-    return found
+    return make_runs(tmp_path, probe)
 
 
 def test_each_choice_is_the_plane_at_the_last_snapshot(paths):

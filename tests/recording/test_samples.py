@@ -287,9 +287,6 @@ def test_every_form_of_a_probe(data):
     torch.testing.assert_close(again.inputs.parts["0"].float(), X[[2, 0]])
 
 
-ROWS = [{"input_ids": row, "label": label} for row, label in zip(IDS, Y, strict=True)]
-
-
 @pytest.mark.parametrize("name", ["labels", "label"])
 @pytest.mark.parametrize(
     "make",
