@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from subprocess import CalledProcessError
 from typing import Any
 
 import numpy as np
@@ -133,7 +134,11 @@ def save_animation(animation: FuncAnimation, path: Path, force: bool = False) ->
     """
     writer = film_writer(path, force)
     with whole(path) as [draft], style():
-        animation.save(draft, writer=writer, dpi=DPI)
+        try:
+            animation.save(draft, writer=writer, dpi=DPI)
+        except CalledProcessError as error:
+            said = (error.stderr or "").strip().splitlines()
+            raise OSError(f"ffmpeg ended with {said[-1] if said else error.returncode}") from error
     return path
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 
 import numpy as np
 import pytest
@@ -141,6 +142,23 @@ def test_a_gif_is_written_and_may_be_again(tmp_path):
     path.write_bytes(b"GIF89a of somebody else")
     with pytest.raises(InfoplaneError, match="use `force=True`"):
         film_writer(path)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the program is a script of a shell")
+@pytest.mark.parametrize(
+    ("says", "seen"), [("echo 'av_write: No space left' >&2", "av_write: No space left"), ("", "3")]
+)
+def test_why_ffmpeg_fails_is_said(tmp_path, monkeypatch, still, says, seen):
+    program = tmp_path / "ffmpeg"
+    program.write_text(f"#!/bin/sh\ncat > /dev/null\n{says}\nexit 3\n")
+    program.chmod(0o700)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    film = still(Plane.of(estimates(layers=2, runs=1)))
+    with pytest.raises(
+        InfoplaneError, match=rf"cannot write .*plane\.mp4: ffmpeg ended with {seen}; mend that, or"
+    ):
+        save_animation(film, tmp_path / "plane.mp4")
+    assert [path.name for path in tmp_path.iterdir()] == ["ffmpeg"]
 
 
 def test_other_formats_and_a_missing_ffmpeg_are_refused(tmp_path, monkeypatch):
