@@ -36,11 +36,12 @@ from torch import Tensor
 from infoplane.condensed import condense
 from infoplane.data import balanced_probe, load_dataset
 from infoplane.device import cores
-from infoplane.entropy import Interval, class_entropy, entropy_with_gradient
+from infoplane.entropy import Interval, class_entropy, entropy_with_gradient, mutual_information
+from infoplane.entropy.exact import delta_classes
 from infoplane.entropy.solvers import fastest
 from infoplane.estimators.renyi import SHARE_T, SHARE_X
 from infoplane.estimators.solver import Solver
-from infoplane.kernels import label_gram, multiply_kernel, squared_distances
+from infoplane.kernels import gram_matrix, label_gram, multiply_kernel, squared_distances
 from infoplane.models import build_model
 from infoplane.recording.layers import eval_mode, natural_layers, tensor_of
 from infoplane.trainers.build import end_to_end
@@ -336,6 +337,46 @@ def loss_table(n: int = 512, repeats: int = 5) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def pair_table(sizes: list[int], repeats: int = 3) -> pd.DataFrame:
+    """One pair of variables through the public function, on all threads on both sides.
+
+    The yardstick is what published codes do for it: the spectra of both matrices and of their product, some by
+    `torch.linalg.eigh`, others by `torch.linalg.eigvalsh`, in float64.
+    """
+
+    def spectra(decompose: Callable[[Tensor], object], a: Tensor, b: Tensor) -> list[object]:
+        return [decompose(c) for c in (a, b, a * b * len(a))]
+
+    rows = []
+    for n in sizes:
+        rng = np.random.default_rng(0)
+        x, labels = torch.from_numpy(rng.standard_normal((n, 64))), torch.from_numpy(rng.integers(10, size=n))
+        t = torch.relu(x @ torch.from_numpy(rng.standard_normal((64, 32))))
+        gram_x, gram_t, gram_y = gram_matrix(x), gram_matrix(t), label_gram(labels)
+        if delta_classes(gram_y) is None:
+            raise RuntimeError("the kernel of the labels is not noticed")
+        for name, a, b in (("I(X;T)", gram_x, gram_t), ("I(T;Y)", gram_t, gram_y)):
+            ways: dict[str, Callable[[], object]] = {
+                "three eigh": lambda a=a, b=b: spectra(torch.linalg.eigh, a, b),
+                "three eigvalsh": lambda a=a, b=b: spectra(torch.linalg.eigvalsh, a, b),
+                "float64": lambda a=a, b=b: mutual_information(a, b),
+                "float32": lambda a=a, b=b: mutual_information(a, b, dtype="float32"),
+            }
+            best = dict.fromkeys(ways, math.inf)
+            for _ in range(repeats):
+                for way, function in ways.items():
+                    start = time.perf_counter()
+                    function()
+                    best[way] = min(best[way], time.perf_counter() - start)
+            rows.append({"n": n, "information": name, **{f"{way} [s]": seconds for way, seconds in best.items()}})
+    frame = pd.DataFrame(rows)
+    both = frame.groupby("n", as_index=False).sum().assign(information="both")
+    frame = pd.concat([frame, both], ignore_index=True).sort_values("n", kind="stable")
+    for way in ("eigh", "eigvalsh"):
+        frame[f"float64 over {way}"] = frame[f"three {way} [s]"] / frame["float64 [s]"]
+    return frame
+
+
 def report(n: int, given: argparse.Namespace) -> list[dict[str, object]]:
     """Measures and prints one size; the yardstick before and after ours, as the machine's speed may change."""
     probe, items = collect(n, given.data, given.data_root, given.layers, given.snapshots)
@@ -365,6 +406,7 @@ def main() -> None:
     parser.add_argument("--layers", type=int, default=8, help="layers measured, evenly spread, at most all")
     parser.add_argument("--snapshots", type=int, default=2, help="snapshots measured")
     parser.add_argument("--eighs", type=int, default=6, choices=range(1, 7), help="decompositions timed of six")
+    parser.add_argument("--pairs", type=int, nargs="*", default=[1000, 2000], help="sizes of the single pairs")
     parser.add_argument("--alpha", type=float, nargs="+", default=[1.01, 2.0])
     parser.add_argument("--data", default="digits")
     parser.add_argument("--data-root", type=Path, default=Path("data"))
@@ -372,6 +414,8 @@ def main() -> None:
     given = parser.parse_args()
     print(f"{CORES} CPU cores, {given.data}")
     print(f"\nLoss term I(X;T), n = 512, float32\n{shown(loss_table())}")
+    if given.pairs:
+        print(f"\nOne pair by `mutual_information`, α = 1\n{shown(pair_table(given.pairs))}")
     rows: list[dict[str, object]] = []
     for n in given.n:
         rows += report(n, given)
