@@ -2,6 +2,7 @@
 
     python benchmarks/recording.py
     python benchmarks/recording.py --quick --csv recording.csv
+    python benchmarks/recording.py --filters RUN.h5
 
 The second part reads Linux's own memory counters; on other systems it is left out.
 """
@@ -9,6 +10,7 @@ The second part reads Linux's own memory counters; on other systems it is left o
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import statistics
 import subprocess
@@ -19,8 +21,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import h5py
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from infoplane import Recorder
@@ -29,6 +33,7 @@ from infoplane.kernels import squared_distances
 from infoplane.models import build_model
 from infoplane.recording.layers import Layer, natural_layers
 from infoplane.recording.schedule import log_spaced
+from infoplane.runfile.chunks import FILTERS, chunk_shape, write_array
 from infoplane.trainers.build import end_to_end
 from infoplane.trainers.loop import Loop, Recipe, count_steps, stages
 from infoplane.trainers.optim import build_optimizer
@@ -275,6 +280,48 @@ def size_row(name: str, model: nn.Module, probe: tuple[Tensor, Tensor], keep: st
     }
 
 
+def filter_table(run: Path) -> pd.DataFrame:
+    """Processor time and size of what the snapshots of a run hold, written with other filters."""
+    kinds: dict[str, list[NDArray]] = {}
+    with h5py.File(run) as file:
+        for data in (data for slot in file["snapshots"].values() for data in slot.values() if "kind" in data.attrs):
+            array = data[...]
+            sparse = data.attrs["kind"] == "activations" and (array == 0).mean() > 0.1
+            kinds.setdefault(f"{data.attrs['kind']}{' with zeros' if sparse else ''}", []).append(array)
+    filters: dict[str, dict[str, object]] = {
+        "none": {},
+        "gzip 1": {"compression": "gzip", "compression_opts": 1},
+        "shuffle, gzip 1": FILTERS,
+        "shuffle, gzip 4": FILTERS | {"compression_opts": 4},
+    }
+    rows = []
+    for kind, arrays in kinds.items():
+        raw = sum(array.nbytes for array in arrays) / MIB
+        for name in (*filters, "as written"):
+            seconds, size = stored(arrays, filters.get(name))
+            row = {"kind": kind, "arrays": len(arrays), "raw [MiB]": raw, "filters": name}
+            rows.append(row | {"ms per MiB": 1e3 * seconds / raw, "compressed to [%]": 100 * size / MIB / raw})
+    return pd.DataFrame(rows)
+
+
+def stored(arrays: list[NDArray], filters: dict[str, object] | None, repetitions: int = 3) -> tuple[float, int]:
+    """Least processor seconds, and bytes of the chunks; with the filters, or as the recorder writes."""
+    seconds = math.inf
+    for _ in range(repetitions):
+        with tempfile.TemporaryDirectory() as folder, h5py.File(Path(folder) / "file.h5", "w") as file:
+            start = time.process_time()
+            for number, array in enumerate(arrays):
+                chunks = chunk_shape(array.shape, array.itemsize)
+                if filters is None:
+                    write_array(file, str(number), array, chunks)
+                else:
+                    file.create_dataset(str(number), data=array, chunks=chunks, **filters)
+            file.flush()
+            seconds = min(seconds, time.process_time() - start)
+            size = sum(data.id.get_storage_size() for data in file.values())
+    return seconds, size
+
+
 def values(keep: str, n: int, d: int) -> float:
     """Number of values that the recorder stores of one layer."""
     pairs = n * (n - 1) / 2
@@ -315,11 +362,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="small sizes: whether it runs, not what it costs")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write all numbers, one a row")
+    parser.add_argument("--filters", type=Path, metavar="RUN.h5", help="only: other filters on what a run holds")
     parser.add_argument("--memory-case", nargs=2, help=argparse.SUPPRESS)
     parser.add_argument("--part", choices=PARTS, action="append", help="only this part; may be repeated")
     options = parser.parse_args()
     if options.memory_case:
         print(memory_case(options.memory_case[0], int(options.memory_case[1])))
+        return
+    if options.filters:
+        print(filter_table(options.filters).to_string(index=False, float_format="{:.1f}".format))
         return
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {os.cpu_count()} CPU cores")
     tables = []

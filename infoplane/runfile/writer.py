@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from infoplane.errors import InfoplaneError, RunFileError, WriteFailed
 from infoplane.files import FREE_SPACE, drafts, hold, make_folder, reason, remedy, unwritten
 from infoplane.runfile.axes import PAIR, RESULT_AXES, SAMPLE, name_axes, renew_axes, stored_axes
+from infoplane.runfile.chunks import chunk_shape, write_array
 from infoplane.runfile.names import GO_ON, refuse_existing
 from infoplane.runfile.reader import Run, open_run
 from infoplane.runfile.schema import (
@@ -37,7 +38,6 @@ from infoplane.runfile.schema import (
     Damaged,
     LayerInfo,
     Probe,
-    block_extents,
     slot_name,
     stored_name,
 )
@@ -47,9 +47,6 @@ SLOTS = 256
 # Bytes that must be free beside those of the values, for what HDF5 writes around them.
 MARGIN = 2**20
 AHEAD = 2**24
-CHUNK_BYTES = 2**20
-CHUNK_SAMPLES = 2**10
-FILTERS = {"compression": "gzip", "compression_opts": 1, "shuffle": True, "fletcher32": True}
 
 
 class RunWriter(Closing):
@@ -473,21 +470,9 @@ def _copy_finished(run: Run, new: h5py.File, slots: int) -> None:
 
 
 def _store(parent: h5py.Group, name: str, values: NDArray, axes: Sequence[str]) -> h5py.Dataset:
-    chunks = _chunk_shape(values.shape, CHUNK_BYTES // values.itemsize)
-    data = parent.create_dataset(name, data=values, chunks=chunks, **FILTERS)
+    data = write_array(parent, name, values, chunk_shape(values.shape, values.itemsize))
     name_axes(data, axes)
     return data
-
-
-def _chunk_shape(shape: tuple[int, ...], most: int) -> tuple[int, ...]:
-    """Chunks of about so many values: whole samples where many fit, otherwise some features of many samples.
-
-    So the features of a wide layer can be read some at a time, each once.
-    """
-    rows = min(shape[0], CHUNK_SAMPLES)
-    features = block_extents(shape[1:], most // max(rows, 1))
-    rows = min(shape[0], most // int(np.prod(features, dtype=np.int64)))
-    return (max(rows, 1), *features)
 
 
 def _tenths(rounding: Callable[[float], int], count: int) -> str:

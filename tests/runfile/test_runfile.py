@@ -600,7 +600,7 @@ def wide_run(path, samples, shape, values, chunks=None):
 @pytest.mark.parametrize("read", [30 * 4, 30 * 4 * 7, 30 * 4 * 60, 10**6])
 def test_distances_of_a_wide_layer_are_read_in_chunks_of_features(tmp_path, monkeypatch, chunks, read):
     monkeypatch.setattr("infoplane.runfile.reader.READ_BYTES", read)
-    monkeypatch.setattr("infoplane.runfile.writer.CHUNK_BYTES", 4000)
+    monkeypatch.setattr("infoplane.runfile.chunks.CHUNK_BYTES", 4000)
     values = np.repeat(np.random.default_rng(0).standard_normal((15, 6, 9, 5)) + 1000, 2, axis=0).astype(np.float32)
     with open_run(wide_run(tmp_path / "run.h5", 30, (6, 9, 5), values, chunks)) as run:
         found = run.snapshots[0].distances("wide")
@@ -613,7 +613,7 @@ def test_distances_of_a_wide_layer_are_read_in_chunks_of_features(tmp_path, monk
 
 def test_a_flipped_bit_is_noticed_in_the_middle_of_a_layer(tmp_path, monkeypatch):
     monkeypatch.setattr("infoplane.runfile.reader.READ_BYTES", 30 * 4 * 50)
-    monkeypatch.setattr("infoplane.runfile.writer.CHUNK_BYTES", 4000)
+    monkeypatch.setattr("infoplane.runfile.chunks.CHUNK_BYTES", 4000)
     values = np.random.default_rng(0).standard_normal((30, 600)).astype(np.float32)
     path = wide_run(tmp_path / "run.h5", 30, (600,), values)
     with h5py.File(path) as file:
