@@ -206,7 +206,8 @@ def tridiagonal_forms(matrices: NDArray) -> list[Tridiagonal]:
     """
     n, letter = matrices.shape[-1], _letter(matrices)
     matrices = np.array(matrices, order="C")
-    diagonals, besides = np.empty((2, len(matrices), n), matrices.dtype)
+    # LAPACK leaves the last number besides as it is, and one that happens to be there may be none that can be cast.
+    diagonals, besides = np.zeros((2, len(matrices), n), matrices.dtype)
     factors, work = np.empty(n, matrices.dtype), np.empty(_tridiagonal_room(letter, n), matrices.dtype)
     for matrix, diagonal, beside in zip(matrices, diagonals, besides, strict=True):
         _call(f"{letter}sytrd", [LOWER, n, matrix, n, diagonal, beside, factors, work, len(work)], strings=1)
