@@ -196,13 +196,11 @@ def noise(batch: int) -> Dataset:
     )
 
 
-def trained(variant: str, batch: int, amp: bool, steps: int, device: str) -> Loop:
-    """So many steps of VGG-11 (vgg6 where it is only tried)."""
+def trained(variant: str, model: str, batch: int, amp: bool, steps: int, device: str) -> Loop:
+    """Trains a network for so many steps on images of noise."""
     name = variant.split(",")[0]
     own = {"beta": (0.01,), **VARIANTS[variant]} if name == "greedy-dib" else {}
-    settings = TrainingSettings(
-        model="vgg11" if device == "cuda" else "vgg6", method=name, batch_size=batch, amp=amp, **own
-    ).resolved()
+    settings = TrainingSettings(model=model, method=name, batch_size=batch, amp=amp, **own).resolved()
     dataset = noise(batch)
     torch.manual_seed(0)
     _, units = build_units(settings, Task(CLASSES), dataset.batch(dataset.train, slice(2), "cpu")[0])
@@ -229,12 +227,13 @@ def trained(variant: str, batch: int, amp: bool, steps: int, device: str) -> Loo
 
 def training(device: str, small: bool) -> Iterator[dict[str, object]]:
     """One row for each method, batch and precision."""
+    model = "vgg11" if device == "cuda" else "vgg6"  # vgg6 where it is only tried
     assert {variant.split(",")[0] for variant in VARIANTS} <= METHODS.keys()
     for batch in (16,) if small else (128, 512):
         rows: list[dict[str, object]] = []
         for variant in VARIANTS:
             for amp in (False, True) if variant == "sgd" else (True,):
-                loop = trained(variant, batch, amp, 4 if small else 40, device)
+                loop = trained(variant, model, batch, amp, 4 if small else 40, device)
                 rate, cost = batch * loop.timed_steps / loop.seconds, loop.costs[0]
                 rows.append({"rate": rate, "peak": cost.peak})
                 yield {
