@@ -301,6 +301,17 @@ def parts(probe: Probe, item: Variable, alpha: float) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def least_seconds(ways: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
+    """The least time of each way, which take turns."""
+    best = dict.fromkeys(ways, math.inf)
+    for _ in range(repeats):
+        for way, function in ways.items():
+            start = time.perf_counter()
+            function()
+            best[way] = min(best[way], time.perf_counter() - start)
+    return best
+
+
 def loss_table(n: int = 512, repeats: int = 5) -> pd.DataFrame:
     """Forward and backward of I(X;T) in float32: three autograd `eigh` against the closed-form gradient."""
     torch.manual_seed(0)
@@ -325,13 +336,13 @@ def loss_table(n: int = 512, repeats: int = 5) -> pd.DataFrame:
             b = gram(t)
             return cached + entropy_with_gradient(b, alpha) - entropy_with_gradient(a * b * n, alpha)
 
-        times: dict[str, list[float]] = {"naive": [], "ours": []}
-        for _ in range(repeats):
-            for name, function in (("naive", naive), ("ours", ours)):
-                start = time.perf_counter()
-                torch.autograd.grad(function(), t)
-                times[name].append(time.perf_counter() - start)
-        best = {name: min(found) for name, found in times.items()}
+        best = least_seconds(
+            {
+                "naive": lambda naive=naive: torch.autograd.grad(naive(), t),
+                "ours": lambda ours=ours: torch.autograd.grad(ours(), t),
+            },
+            repeats,
+        )
         rows.append({"α": alpha, "three eigh [ms]": 1e3 * best["naive"], "closed form [ms]": 1e3 * best["ours"]})
         rows[-1]["ratio"] = best["naive"] / best["ours"]
     return pd.DataFrame(rows)
@@ -362,12 +373,7 @@ def pair_table(sizes: list[int], repeats: int = 3) -> pd.DataFrame:
                 "float64": lambda a=a, b=b: mutual_information(a, b),
                 "float32": lambda a=a, b=b: mutual_information(a, b, dtype="float32"),
             }
-            best = dict.fromkeys(ways, math.inf)
-            for _ in range(repeats):
-                for way, function in ways.items():
-                    start = time.perf_counter()
-                    function()
-                    best[way] = min(best[way], time.perf_counter() - start)
+            best = least_seconds(ways, repeats)
             rows.append({"n": n, "information": name, **{f"{way} [s]": seconds for way, seconds in best.items()}})
     frame = pd.DataFrame(rows)
     both = frame.groupby("n", as_index=False).sum().assign(information="both")
