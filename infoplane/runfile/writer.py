@@ -285,14 +285,15 @@ class RunWriter(Closing):
         Raises:
             OSError: It refuses.
         """
-        end = os.fstat(self._file.id.get_vfd_handle()).st_size
+        handle = self._file.id.get_vfd_handle()
+        end = os.fstat(handle).st_size
         if end + size <= self._granted:
             return
         try:
-            _try_to_grow(self._file, size + AHEAD)
+            _try_to_grow(handle, end, size + AHEAD)
             self._granted = end + size + AHEAD
         except OSError:
-            _try_to_grow(self._file, size)
+            _try_to_grow(handle, end, size)
 
     def _refusal(self, why: str, step: str) -> tuple[str, ...]:
         """What is wrong, and what to do, where nothing can be written any more."""
@@ -351,14 +352,12 @@ class SnapshotWriter:
             )
 
 
-def _try_to_grow(file: h5py.File, size: int) -> None:
+def _try_to_grow(handle: int, end: int, size: int) -> None:
     """Lets the system refuse so many bytes more before HDF5 asks for them, whose files may not open after that.
 
     Raises:
         OSError: The file may not grow: a quota, a limit on the size of a file, a full disk.
     """
-    handle = file.id.get_vfd_handle()
-    end = os.fstat(handle).st_size
     try:
         if hasattr(os, "posix_fallocate"):
             os.posix_fallocate(handle, end, size)

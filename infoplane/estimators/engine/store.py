@@ -23,7 +23,7 @@ import numpy as np
 import pandas as pd
 
 from infoplane.errors import InfoplaneError
-from infoplane.files import drafts, hold, refuse_no_file, unwritten, without_quotes, write_csv
+from infoplane.files import drafts, hold, reason, refuse_no_file, unwritten, without_quotes, write_csv
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ class StoredTable:
             refuse_no_file(self.path)
             rows = self._rows()
         except OSError as error:
-            raise InfoplaneError(f"{self.path} cannot be read: {error.strerror or error}") from error
+            raise InfoplaneError(f"{self.path} cannot be read: {reason(error)}") from error
         if not any(rows):
             return pd.DataFrame()
         header = rows[0]
@@ -136,7 +136,7 @@ class StoredTable:
             return whole
         except OSError as error:
             if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
-                logger.warning("%s cannot be written (%s): the estimates are not kept", path, error.strerror)
+                logger.warning("%s cannot be written (%s): the estimates are not kept", path, reason(error))
                 whole = self._joined(new)
                 whole.attrs["kept"] = False
                 return whole
