@@ -77,30 +77,23 @@ def information_over_time(
     shown = view.quantities(table, _SHOWN)
     width = view.width or (DOUBLE_COLUMN if len(shown) > 2 else COLUMN)
     columns = 2 if len(shown) > 2 and width >= _SIDE_BY_SIDE else 1
-    heights = [_PANEL] * len(shown) + [strip_height(layers)] * (times is not None)
-    lines = _metric_panels(metric_lines(metrics), apart=columns > 1 and len(heights) % 2 == 0)
-    heights += [_PANEL] * len(lines)
+    upper = [_PANEL] * len(shown) + [strip_height(layers)] * (times is not None)
+    lines = _metric_panels(metric_lines(metrics), apart=columns > 1 and len(upper) % 2 == 0)
+    heights = upper + [_PANEL] * len(lines)
     rows = [max(heights[place : place + columns]) for place in range(0, len(heights), columns)]
     describe = partial(time_caption, table, times=times, turns=turns)
     figure, body = canvas(width, view.height or sum(rows) + 0.5, caption, describe, curve_entries(layers))
     panels = _panels(body, rows, columns, len(heights))
     for axes, name in zip(panels, shown, strict=False):
-        for layer in layers:
-            draw_curve(axes, layer, name)
-        # A long unit would run into the next panel's label.
-        axes.set_ylabel(label(name, table).replace(" (dependence)", "\n(dependence)"))
+        _draw_quantity(axes, table, layers, name)
     if times is not None:
         for layer in layers:
             _mark(panels[0], layer, shown[0], float(times.loc[times["layer"] == layer.name, "t50"].median()))
         draw_strip(panels[len(shown)], layers, times, turns)
-    for axes, names in zip(reversed(panels), reversed(lines), strict=False):
+    for axes, names in zip(panels[len(upper) :], lines, strict=True):
         assert metrics is not None  # or it had no lines
         draw_metrics(axes, metrics, names)
-    for axes in panels[-columns:]:
-        time_axis(axes, table["step"])
-        axes.tick_params(labelbottom=True)
-    for axes in panels[:columns]:
-        epoch_axis(axes, table)
+    _time_axes(panels, table, columns)
     body.align_ylabels(panels)
     figure.draw_without_rendering()
     return figure
@@ -112,6 +105,23 @@ def _panels(body: Figure | SubFigure, rows: list[float], columns: int, count: in
     for spare in grid.ravel()[count:]:
         spare.remove()
     return list(grid.ravel()[:count])
+
+
+def _draw_quantity(axes: Axes, table: pd.DataFrame, layers: list[Layer], name: str) -> None:
+    """One information of all layers."""
+    for layer in layers:
+        draw_curve(axes, layer, name)
+    # A long unit would run into the next panel's label.
+    axes.set_ylabel(label(name, table).replace(" (dependence)", "\n(dependence)"))
+
+
+def _time_axes(panels: list[Axes], table: pd.DataFrame, columns: int) -> None:
+    """Steps below the lowest panel of each column, epochs above the highest."""
+    for axes in panels[-columns:]:
+        time_axis(axes, table["step"])
+        axes.tick_params(labelbottom=True)
+    for axes in panels[:columns]:
+        epoch_axis(axes, table)
 
 
 def _metric_panels(names: list[str], apart: bool) -> list[list[str]]:
