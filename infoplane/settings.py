@@ -159,6 +159,15 @@ def setting_text(value: Any) -> str:
     return "" if value is None else value if isinstance(value, str) else json.dumps(value)
 
 
+def setting_words(value: Any) -> str:
+    """A setting of a configuration as a reader takes it in: numbers in few digits, lists joined, "" for none."""
+    if value is None or value is False or value == []:
+        return ""
+    if isinstance(value, list | tuple):
+        return ", ".join(map(setting_words, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
 def check_settings(settings: Any) -> None:
     """Refuses impossible values in a dataclass of settings.
 

@@ -34,13 +34,13 @@ from infoplane.estimators.similarity import layer_rates
 from infoplane.execution import QUIET, Execution
 from infoplane.kernels import Bandwidth
 from infoplane.provenance import versions
-from infoplane.runfile import Run, open_runs
+from infoplane.runfile import Run, data_text, open_runs, training_words
+from infoplane.settings import setting_words
 from infoplane.words import settings_text
 
 logger = logging.getLogger(__name__)
 
 BANDWIDTHS = (Bandwidth("median", 0.5), Bandwidth("knn", 10.0))
-TRAINING = ("dataset", "model", "optimizer", "lr", "momentum", "weight_decay", "batch_size", "epochs")
 
 
 @dataclass(frozen=True)
@@ -234,7 +234,9 @@ def _about(study: RunSet) -> dict[str, Any]:
             runs.append(facts | {"last_step": last.step, "metrics": last.metrics})
     values = {
         "runs": runs,
-        "training": {name: config.get(name) for name in TRAINING},
+        "data": data_text(config),
+        "model": setting_words(config.get("model")),
+        "training": training_words(config),
         "schedule": config.get("schedule"),
         "layers": list(curves.layers),
         "snapshots": len(curves.steps),

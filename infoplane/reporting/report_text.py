@@ -27,8 +27,7 @@ def markdown(report: Report) -> str:
     """The report in words and tables."""
     about = report.about
     sections = [
-        f"# {about['training']['model'] or 'Own model'} on {about['training']['dataset'] or 'own data'}: "
-        f"{len(about['runs'])} runs",
+        _title(about),
         _about_text(about),
         "## Verdicts",
         *(_verdict_text(verdict) for verdict in report.verdicts),
@@ -52,8 +51,14 @@ def markdown(report: Report) -> str:
     return "\n\n".join(sections) + "\n"
 
 
+def _title(about: dict[str, Any]) -> str:
+    method = about["training"].get("method")
+    trained = f" by {method}" if method else ""
+    return f"# {about['model'] or 'Own model'} on {about['data']}{trained}: {len(about['runs'])} runs"
+
+
 def _about_text(about: dict[str, Any]) -> str:
-    training = ", ".join(f"{name} {value}" for name, value in about["training"].items() if value is not None)
+    training = ", ".join(f"{name.replace('_', ' ')} {words}" for name, words in about["training"].items())
     seeds = ", ".join(str(run["seed"]) for run in about["runs"] if run["seed"] is not None)
     cut = f"{about['batches']} batches of {about['n']} samples" if about["batches"] else "the whole probe at once"
     lines = [

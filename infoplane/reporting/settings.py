@@ -11,16 +11,10 @@ import pandas as pd
 
 from infoplane.analysis.gather import MAY_DIFFER
 from infoplane.errors import InfoplaneError
-from infoplane.runfile import Run, data_text, open_runs
+from infoplane.runfile import TRAINING, Run, data_text, open_runs, training_words
+from infoplane.settings import setting_words
 from infoplane.words import settings_text
 
-# Settings that decide what is trained, by the names they have in a configuration.
-TRAINING = (
-    *("method", "optimizer", "lr", "momentum", "weight_decay", "schedule", "epochs", "batch_size", "micro_batches"),
-    *("fit", "fit_weight", "fit_bandwidth", "beta", "beta_schedule", "target_bits", "penalty", "correction"),
-    *("loss_alpha", "loss_bandwidth", "loss_every", "order", "aux", "blocks"),
-    *("group", "per_class", "classifier_loss", "option", "activation", "widths", "amp"),
-)
 _VERSIONS = ("infoplane", "torch")
 
 
@@ -95,23 +89,23 @@ def _differs(configs: Mapping[str, Mapping[str, Any]], name: str) -> bool:
 def _setting_words(config: Mapping[str, Any], names: Sequence[str]) -> str:
     """Some settings in words; a method, a network and data need not be named as such."""
     plain = ("method", "model", "dataset")
-    words = {name: _word(config.get(name)) or "none" for name in names}
+    words = {name: setting_words(config.get(name)) or "none" for name in names}
     return ", ".join(word if name in plain else f"{name.replace('_', ' ')} {word}" for name, word in words.items())
 
 
 def _about(run: Run) -> dict[str, str]:
     config = run.config
-    known = {name: _word(config.get(name)) for name in TRAINING}
     versions = run.provenance.get("versions", {})
     return {
         "data": data_text(config),
-        "network": _word(config.get("model")) or "own model",
-        **known,
-        "seeds": _word(config.get("seed")),
+        "network": setting_words(config.get("model")) or "own model",
+        **dict.fromkeys(TRAINING, ""),
+        **training_words(config),
+        "seeds": setting_words(config.get("seed")),
         "probe": f"{run.samples} {config.get('probe_split', '')} samples".replace("  ", " "),
         "snapshots": str(len(run.snapshots)),
-        "device": _word(run.results.get("device")),
-        **{name: _word(versions.get(name)) for name in _VERSIONS},
+        "device": setting_words(run.results.get("device")),
+        **{name: setting_words(versions.get(name)) for name in _VERSIONS},
     }
 
 
@@ -123,15 +117,6 @@ def _estimated(estimates: pd.DataFrame) -> dict[str, str]:
         "samples": f"{batches} batches of {row['n']}" if batches else f"{row['n']}",
         "permutations": str(row["permutations"]),
     }
-
-
-def _word(value: Any) -> str:
-    """A setting in words; "" where it is not set."""
-    if value is None or value is False or value == []:
-        return ""
-    if isinstance(value, list | tuple):
-        return ", ".join(map(_word, value))
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _joined(words: Sequence[str]) -> str:

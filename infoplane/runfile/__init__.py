@@ -15,13 +15,14 @@ from infoplane.runfile.names import (
 )
 from infoplane.runfile.reader import Run, Snapshot, open_run, open_runs, opened
 from infoplane.runfile.schema import Closing, LayerInfo, Probe
-from infoplane.runfile.summary import data_text
+from infoplane.runfile.summary import TRAINING, data_text, training_words
 from infoplane.runfile.writer import SLOTS, RunWriter, SnapshotWriter
 
 __all__ = [
     "GO_ON",
     "SLOTS",
     "SYNCHRONOUS",
+    "TRAINING",
     "TUNING",
     "Closing",
     "LayerInfo",
@@ -41,6 +42,7 @@ __all__ = [
     "refuse_existing",
     "run_names",
     "synchronous_path_of",
+    "training_words",
     "trainings",
     "trial_path",
     "trials_of",

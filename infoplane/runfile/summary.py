@@ -12,12 +12,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from infoplane.runfile.schema import EXACT
-from infoplane.settings import is_number, setting_text
+from infoplane.settings import is_number, setting_text, setting_words
 from infoplane.targets import MULTILABEL, Target
 from infoplane.text import printable
 
 if TYPE_CHECKING:
     from infoplane.runfile.reader import Run
+
+# Settings that decide what is trained, by the names they have in a configuration.
+TRAINING = (
+    *("method", "optimizer", "lr", "momentum", "weight_decay", "schedule", "epochs", "batch_size", "micro_batches"),
+    *("fit", "fit_weight", "fit_bandwidth", "beta", "beta_schedule", "target_bits", "penalty", "correction"),
+    *("loss_alpha", "loss_bandwidth", "loss_every", "order", "aux", "blocks"),
+    *("group", "per_class", "classifier_loss", "option", "activation", "widths", "amp"),
+)
 
 
 def run_text(run: Run) -> str:
@@ -67,6 +75,16 @@ def data_text(config: Mapping[str, Any]) -> str:
     ]
     known = ", ".join(filter(None, details))
     return f"{config.get('dataset', 'own data')}" + (f" ({known})" if known else "")
+
+
+def training_words(config: Mapping[str, Any]) -> dict[str, str]:
+    """The settings that decide the training of a run, in words by their names; what is not set is left out.
+
+    Args:
+        config: The configuration that a run file keeps.
+    """
+    words = {name: setting_words(config.get(name)) for name in TRAINING}
+    return {name: text for name, text in words.items() if text}
 
 
 def _formatted(value: Any, form: str) -> str:

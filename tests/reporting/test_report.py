@@ -86,6 +86,25 @@ def test_report_round_trip(report, tmp_path):
     assert list(tmp_path.rglob(".infoplane-*")) == []
 
 
+def test_the_head_says_what_was_trained_on_which_data_and_how(runs, tmp_path):
+    settings = {"permute_labels": 1.0, "method": "greedy-dib", "beta": (0.1,), "blocks": 2, "epochs": 1}
+    shuffled = [tmp_path / f"seed{seed}.h5" for seed in range(2)]
+    for seed, path in enumerate(shuffled):
+        record(TrainingSettings(snapshots="3", probe_size=80, eval_size=50, seed=seed, **settings), path)
+    own = [own_run(tmp_path / f"own{seed}.h5", seed) for seed in range(2)]
+    heads = []
+    for paths in (runs, shuffled, own):
+        lines = write_report(analyze(paths, **QUICK), tmp_path / paths[0].stem)[0].read_text("utf-8").splitlines()
+        heads.append((lines[0], next(line for line in lines if line.startswith("- training: "))))
+    assert heads[0][0] == "# cnn on digits by sgd: 2 runs"
+    assert heads[0][1].startswith("- training: method sgd, optimizer sgd, lr 0.05, momentum 0.9, weight decay")
+    assert heads[1][0] == "# cnn on digits (100 % of labels permuted) by greedy-dib: 2 runs"
+    assert ", beta 0.1, " in heads[1][1]
+    assert ", blocks 2, " in heads[1][1]
+    assert heads[2][0] == "# Own model on own data: 2 runs"
+    assert heads[2][1] == "- training: a loop of your own, of which nothing is recorded"
+
+
 def test_every_number_in_the_words_is_in_the_json(report, tmp_path):
     text_path, json_path, _ = write_report(report, tmp_path / "report")
     numbers = flat(json.loads(json_path.read_text(encoding="utf-8")))
