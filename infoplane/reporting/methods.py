@@ -70,6 +70,7 @@ def show_measures(table: pd.DataFrame, margin: float) -> Shown:
         "AUROC, no class [%]": _pairs(table, "ood_auroc", 100),
         "S(T) [bits]": [_against(row, "S_T") for _, row in table.iterrows()],
         "I(X;T) − null [bits]": [_against(row, "I_XT_corrected") for _, row in table.iterrows()],
+        "rise of I(X;T) − null [bits]": [_against(row, "I_XT_rise") for _, row in table.iterrows()],
         "compresses": table["compresses"].replace("", "–"),
     }
     note = (
@@ -77,7 +78,9 @@ def show_measures(table: pd.DataFrame, margin: float) -> Shown:
         "No class: test images told from uniform noise and from patches in disorder by the largest probability. "
         "S(T) and I(X;T) less its null: mean over the hidden layers at the end, in brackets the paired difference "
         f"to {reference} with its 95 % interval. Compresses: these intervals of both are below 0, at an accuracy "
-        f"whose interval ends no more than {100 * margin:g} points below that of {reference}."
+        f"whose interval ends no more than {100 * margin:g} points below that of {reference}. Rise: the most by "
+        "which a layer comes out above one before it; in a chain it cannot know more of X, so where the interval "
+        "of the difference is above 0 the kernel has lost sight of what the earlier layer knows: hides."
     )
     caption = f"Measures besides accuracy, of training{_subject(table)}: mean ± standard deviation over seeds."
     return _measured(columns), caption, note

@@ -1,7 +1,10 @@
 """Measures besides accuracy: calibration, images unlike those of training, and compression at equal accuracy.
 
 A method *compresses* where S(T) and I(X;T) less its null, averaged over the hidden layers, are both below those of
-the reference, each with the whole 95 % interval of its paired difference, at comparable or better accuracy.
+the reference, each with the whole 95 % interval of its paired difference, at comparable or better accuracy. It
+*hides* where they are, but a later layer knows more of X than an earlier one by more than in the reference, with
+the whole interval too: in a chain each layer is a function of the one before it, so that the kernel has lost sight
+of what the earlier one still knows.
 """
 
 from __future__ import annotations
@@ -13,7 +16,8 @@ from infoplane.analysis.comparison.cells import decoded
 from infoplane.analysis.comparison.methods import MARGIN, comparison_table, paired_difference
 from infoplane.analysis.comparison.results import ABOUT, records
 
-QUANTITIES = ("S_T", "I_XT_corrected")
+QUANTITIES = ("S_T", "I_XT_corrected", "I_XT_rise")
+_LESS = QUANTITIES[:2]  # of these compression is less
 _SCORES = ("test_accuracy", "test_nll", "calibration_error", "corrupted_accuracy", "ood_auroc")
 
 
@@ -28,9 +32,10 @@ def measures_table(runs: pd.DataFrame, reference: str = "sgd", margin: float = M
     Returns:
         One row per variant, the reference first: `variant`, `subject`, `seeds`; `test_accuracy`, `test_nll` (nats),
         `calibration_error`, `corrupted_accuracy` and `ood_auroc` with `<name>_sd`; `gap_low` of the accuracy; of
-        S_T and I_XT_corrected the mean over hidden layers and seeds in bits, the mean paired difference
-        `<name>_gap` and the ends of its 95 % interval, `<name>_low` and `<name>_high` (NaN without three seeds, or
-        with other layers than the reference); `compresses`, "yes" or "no", "" where it cannot be said.
+        S_T and I_XT_corrected (mean over hidden layers) and I_XT_rise the mean over seeds in bits, the mean paired
+        difference `<name>_gap` and the ends of its 95 % interval, `<name>_low` and `<name>_high` (NaN without three
+        seeds, or with other layers than the reference); `compresses`, "yes", "no" or "hides", "" where it cannot be
+        said.
 
     Raises:
         InfoplaneError: As for `infoplane.analysis.comparison.methods.comparison_table`.
@@ -61,27 +66,34 @@ def measures_table(runs: pd.DataFrame, reference: str = "sgd", margin: float = M
 
 
 def hidden_informations(runs: pd.DataFrame) -> pd.DataFrame:
-    """Means over the hidden layers of each run at its last snapshot, of those whose informations are known.
+    """What the layers of each run hold at its last snapshot, of those runs whose informations are known.
 
     Args:
         runs: A table of `infoplane.analysis.comparison.results.runs_table`.
 
     Returns:
-        One row per run: `variant`, `method`, `seed`, `subject`, `layers` (names), `S_T` and `I_XT_corrected`, bits.
+        One row per run: `variant`, `method`, `seed`, `subject`, `layers` (names of the hidden ones); in bits `S_T`
+        and `I_XT_corrected`, means over these, and `I_XT_rise`, the most by which I_XT_corrected of any layer is
+        above that of one before it, 0 where it falls throughout.
     """
     rows = []
     for row in records(runs[[*ABOUT, "informations"]]):
         known = decoded(row.pop("informations"))
         if known is not None:
-            # The last layer holds the logits.
-            values = pd.DataFrame(known).sort_values("depth").iloc[:-1]
-            means = {name: values[name].astype(float).mean() if name in values else np.nan for name in QUANTITIES}
-            rows.append({**row, "layers": ", ".join(values["layer"]), **means})
+            layers = pd.DataFrame(known).sort_values("depth")
+            hidden = layers.iloc[:-1]  # the last layer holds the logits
+            values = {name: hidden[name].astype(float).mean() if name in hidden else np.nan for name in _LESS}
+            if "I_XT_corrected" in layers:
+                informations = layers["I_XT_corrected"].astype(float)
+                values["I_XT_rise"] = (informations - informations.cummin()).max()
+            rows.append({**row, "layers": ", ".join(hidden["layer"]), **values})
     return pd.DataFrame(rows, columns=[*ABOUT, "layers", *QUANTITIES])
 
 
 def _compresses(row: dict[str, float], margin: float) -> str:
-    highs = [row[f"{name}_high"] for name in QUANTITIES]
-    if not np.isfinite([*highs, row["gap_low"]]).all():
+    highs, rise = [row[f"{name}_high"] for name in _LESS], row["I_XT_rise_low"]
+    if not np.isfinite([*highs, rise, row["gap_low"]]).all():
         return ""
-    return "yes" if max(highs) < 0 and row["gap_low"] >= -margin else "no"
+    if max(highs) >= 0 or row["gap_low"] < -margin:
+        return "no"
+    return "hides" if rise > 0 else "yes"

@@ -32,17 +32,22 @@ def planted(tmp_path, **variants):
 def test_compression_counts_at_equal_accuracy_only(tmp_path):
     variants = {
         "sgd": (0.9, [3.0, 2.0, 1.0]),
-        "greedy-ce": (0.9, [2.0, 1.0, 9.0]),
+        "greedy-ce": (0.9, [2.0, 1.0, 0.5]),
         "predsim": (0.5, [1.0, 1.0, 1.0]),
     }
     variants["hsic"] = (0.9, [3.5, 2.0, 0.0])
+    variants["pred"] = (0.9, [1.0, 2.0, 0.0])  # the second layer knows more than the first
+    variants["sim"] = (0.9, [2.0, 1.0, 9.0])  # and so do the logits here
     table = measures_table(planted(tmp_path, **{k: (a, np.array(b)) for k, (a, b) in variants.items()}))
     table = table.set_index("variant")
-    # The layer of the logits does not count.
+    # The layer of the logits does not count in means.
     assert table.loc["sgd", "S_T"] == 2.625
     assert table.loc["greedy-ce", "S_T_gap"] == pytest.approx(-1)
     assert table.loc["greedy-ce", "I_XT_corrected_high"] == pytest.approx(-0.5)
-    assert table["compresses"].to_dict() == {"sgd": "", "greedy-ce": "yes", "predsim": "no", "hsic": "no"}
+    expected = {"sgd": "", "greedy-ce": "yes", "predsim": "no", "hsic": "no", "pred": "hides", "sim": "hides"}
+    assert table["compresses"].to_dict() == expected
+    assert table["I_XT_rise"].round(6).to_dict()["pred"] == 0.5
+    assert table.loc["sim", "I_XT_rise_gap"] == pytest.approx(3.9375)
     shown, _, note = show_measures(table.reset_index(), 0.01)
     assert shown["S(T) [bits]"].tolist()[0] == "2.62"
     assert "1.62 (−1.00 [−1.00, −1.00])" in shown["S(T) [bits]"].tolist()
@@ -66,4 +71,6 @@ def test_means_are_those_of_the_estimates(tmp_path):
     last = estimate_run(path, RenyiSettings(), last=True, execution=Execution(1))
     for name in ("S_T", "I_XT_corrected"):
         assert row[name] == pytest.approx(last[name].iloc[:-1].mean())
+    bits = last["I_XT_corrected"].tolist()
+    assert row["I_XT_rise"] == pytest.approx(max(0, *(b - a for i, a in enumerate(bits) for b in bits[i:])))
     assert row["layers"] == "conv1, conv2"
