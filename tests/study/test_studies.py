@@ -23,6 +23,17 @@ def variants_of(path):
     return {name: settings.resolved() for name, settings in variants.items()}, others
 
 
+@pytest.mark.parametrize("path", sorted(FOLDER.rglob("*.toml")), ids=lambda path: f"{path.parent.stem}-{path.stem}")
+def test_every_configuration_is_one_of_the_command(path):
+    variants, others = variants_of(path)
+    assert variants
+    assert others["seeds"] >= 1
+    # The head of the file says how it is called, so that its numbers can be had again.
+    head = path.read_text("utf-8").splitlines()[0]
+    places = (path.relative_to(FOLDER.parents[1]), path.name)
+    assert head.startswith(tuple(f"# infoplane compare --config {place} " for place in places))
+
+
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("*.toml")), ids=lambda path: path.stem)
 def test_every_variant_of_a_study_is_possible(path):
     variants, _ = variants_of(path)
@@ -37,7 +48,15 @@ def test_the_controls_of_a_verdict_differ_from_the_chain_in_what_they_are_for(pa
     variants, others = variants_of(path)
     chain = variants["chain"]
     untrained = variants.pop("untrained")
+    greedy = {name: variants.pop(name) for name in ("greedy-ce", "greedy-dib") if name in variants}
     assert variants.keys() == {"chain", "usual", "shuffled", "drop"}
+    for name, settings in greedy.items():
+        assert (settings.method, settings.model, settings.epochs, settings.lr) == (
+            name,
+            "chain",
+            chain.epochs,
+            chain.lr,
+        )
     assert untrained.lr < 1e-6
     assert (untrained.model, untrained.layers) == (chain.model, chain.layers)
     shuffled = variants["shuffled"]

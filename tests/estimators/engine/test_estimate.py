@@ -7,7 +7,7 @@ import torch
 from conftest import small_net
 from damaged import json_value
 from recorded import make_run
-from scipy.spatial.distance import pdist
+from scipy.spatial.distance import pdist, squareform
 
 from infoplane import Recorder, gram_matrix, joint_entropy, mutual_information, open_run, renyi_entropy
 from infoplane.analysis.gather import gather
@@ -22,6 +22,8 @@ from infoplane.estimators.registry import NAMES, make_settings
 from infoplane.estimators.renyi import Renyi, RenyiSettings, channel_distances
 from infoplane.execution import Execution
 from infoplane.kernels import Bandwidth, distance_gram, label_gram
+from infoplane.trainers.session import record
+from infoplane.trainers.settings import TrainingSettings
 
 RULES = ["median", "median:0.4", "knn:5", "silverman", "alignment", "fixed:2"]
 
@@ -33,6 +35,14 @@ def bandwidth(rule):
 @pytest.fixture
 def run_path(tmp_path, probe):
     return make_run(tmp_path / "run.h5", probe)
+
+
+@pytest.fixture(scope="module")
+def recorded_digits(tmp_path_factory):
+    """The network of the demo at three moments of a short training, on the demo's probe of 500."""
+    path = tmp_path_factory.mktemp("digits") / "run.h5"
+    record(TrainingSettings(epochs=2, snapshots="3", eval_size=50), path)
+    return path
 
 
 @pytest.fixture
@@ -76,6 +86,34 @@ def test_agrees_with_the_plain_computation(run_path, probe, alpha, rule):
             assert row.I_TY_corrected == pytest.approx(row.I_TY - row.I_TY_null, abs=1e-12)
             assert (row.target, row.n, row.classes, row.features) == ("labels", 30, 3, t.shape[1])
             assert row.status == ("at null" if row.I_TY <= row.I_TY_null + 2 * row.I_TY_null_std + 1e-9 else "ok")
+
+
+def plain_informations(distances, inputs, labels, alpha):
+    """S(T), I(X;T) and I(T;Y) in bits by NumPy alone, from condensed distances of a layer and of the inputs."""
+
+    def gram(condensed):
+        return np.exp(-(squareform(condensed) ** 2) / (2 * np.median(condensed) ** 2))
+
+    def entropy(*kernels):
+        values = np.clip(np.linalg.eigvalsh(np.prod(kernels, axis=0) / len(labels)), 1e-300, None)
+        return -(values @ np.log2(values)) if alpha == 1 else np.log2((values**alpha).sum()) / (1 - alpha)
+
+    X, T, Y = gram(inputs), gram(distances), np.equal.outer(labels, labels).astype(float)
+    return entropy(T), entropy(X) + entropy(T) - entropy(X, T), entropy(T) + entropy(Y) - entropy(T, Y)
+
+
+@pytest.mark.parametrize("alpha", [1.0, 1.01])
+def test_a_recorded_network_has_the_numbers_of_plain_numpy(recorded_digits, alpha):
+    rows = estimate_run(recorded_digits, RenyiSettings(alpha, permutations=2))
+    with open_run(recorded_digits) as run:
+        inputs = np.asarray(run.probe.distances, dtype=float)
+        for snapshot in run.snapshots:
+            for row in rows[rows["step"] == snapshot.step].itertuples():
+                distances = np.asarray(snapshot.distances(row.layer), dtype=float)
+                distances = squareform(distances, checks=False) if distances.ndim == 2 else distances
+                expected = plain_informations(distances, inputs, run.probe.labels, alpha)
+                assert (row.S_T, row.I_XT, row.I_TY) == pytest.approx(expected, abs=1e-9)
+    assert len(rows) == 18
 
 
 def test_the_null_is_that_of_permuted_labels(run_path, probe):

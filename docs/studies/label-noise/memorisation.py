@@ -1,0 +1,112 @@
+"""Draws what layers know of wrong labels while they are learned, and prints it for the end of training.
+
+    python docs/studies/label-noise/memorisation.py RUNS/memorisation     # memorisation.png beside this file
+
+RUNS/memorisation is the folder that `infoplane compare --config memorisation.toml` made. What is estimated of its
+runs is kept beside them.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from infoplane.analysis.gather import gather
+from infoplane.analysis.plane import metrics_table, plane_table
+from infoplane.estimators.batches import Batches
+from infoplane.estimators.registry import named_settings
+from infoplane.figures.parts.canvas import DOUBLE_COLUMN, canvas
+from infoplane.figures.parts.style import BLUE, TEXT, VERMILION, style
+from infoplane.reporting.tables import markdown
+
+PICTURE = Path(__file__).with_suffix(".png")
+VARIANTS = {
+    "sgd": "SGD",
+    "sgd-generalised": "SGD, generalised\ncross-entropy",
+    "greedy-ce": "greedy-ce",
+    "information": "greedy-dib,\ninformation as the fit",
+}
+TARGETS = {"labels": "given labels, 36 % of them wrong", "true": "right labels"}
+COLOURS = {"labels": VERMILION, "true": BLUE}
+SCORES = {"train_accuracy": "labels", "test_accuracy": "true"}
+LAYERS = ("conv4", "logits")
+BATCHES = Batches(4, 100)
+
+
+def planes(folder: Path) -> tuple[dict[str, pd.DataFrame], pd.DataFrame]:
+    """The plane of the runs of a folder for each target, one row per layer and step; and their scores by step."""
+    paths = sorted(folder.glob("seed?.h5"))
+    tables = {}
+    for target in TARGETS:
+        [settings] = named_settings(["renyi"], target=target)
+        estimates, metrics = gather(paths, settings, BATCHES)
+        tables[target] = plane_table(estimates)
+    return tables, metrics_table(metrics)
+
+
+@style()
+def draw(variants: dict[str, tuple[dict[str, pd.DataFrame], pd.DataFrame]]) -> Figure:
+    """A column for each variant: accuracy, and below it I(T;Y) less its null of two layers, for both labels."""
+    handles = [Line2D([], [], color=COLOURS[target], label=name) for target, name in TARGETS.items()]
+    figure, body = canvas(DOUBLE_COLUMN, 4.2, "", handles=handles)
+    grid = body.subplots(1 + len(LAYERS), len(variants), sharex=True, sharey="row", squeeze=False)
+    for panels, (name, (tables, metrics)) in zip(grid.T, variants.items(), strict=True):
+        panels[0].set_title(VARIANTS[name], size=TEXT)
+        for column, target in SCORES.items():
+            score(panels[0], metrics, column, COLOURS[target])
+        for axes, layer in zip(panels[1:], LAYERS, strict=True):
+            for target, table in tables.items():
+                curve(axes, table[table["layer"] == layer], "I_TY_corrected", COLOURS[target])
+        panels[-1].set_xlabel("epoch")
+    quantities = ["accuracy (%)", *(f"I(T;Y) − null\n{layer} (bits)" for layer in LAYERS)]
+    for axes, quantity in zip(grid[:, 0], quantities, strict=True):
+        axes.set_ylabel(quantity)
+        axes.set_ylim(bottom=0)
+    return figure
+
+
+def curve(axes: Axes, table: pd.DataFrame, column: str, colour: str) -> None:
+    """An information against epochs with the intervals of its means."""
+    low, high = table[f"{column}_low"], table[f"{column}_high"]
+    axes.fill_between(table["epoch"], low, high, color=colour, alpha=0.2, linewidth=0)
+    axes.plot(table["epoch"], table[column], color=colour)
+
+
+def score(axes: Axes, metrics: pd.DataFrame, column: str, colour: str) -> None:
+    """An accuracy in % against epochs, ± its standard deviation over seeds."""
+    mean, deviation = 100 * metrics[column], 100 * metrics[f"{column}_sd"]
+    axes.fill_between(metrics["epoch"], mean - deviation, mean + deviation, color=colour, alpha=0.2, linewidth=0)
+    axes.plot(metrics["epoch"], mean, color=colour)
+
+
+def at_the_end(variants: dict[str, tuple[dict[str, pd.DataFrame], pd.DataFrame]]) -> pd.DataFrame:
+    """Bits with their 95 % intervals at the last snapshot, a row for each variant and layer."""
+    rows = []
+    for name, (tables, _) in variants.items():
+        for layer in LAYERS:
+            row = {"variant": name, "layer": layer}
+            for target, table in tables.items():
+                last = table[table["layer"] == layer].iloc[-1]
+                low, high = last["I_TY_corrected_low"], last["I_TY_corrected_high"]
+                row[TARGETS[target]] = f"{last['I_TY_corrected']:.3f} [{low:.3f}, {high:.3f}]"
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def main() -> None:
+    """Draws the picture and prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", type=Path, help="folder of the comparison")
+    folder = parser.parse_args().runs
+    variants = {name: planes(folder / name) for name in VARIANTS}
+    print(markdown(at_the_end(variants)))
+    draw(variants).savefig(PICTURE, dpi=200)
+
+
+if __name__ == "__main__":
+    main()
