@@ -12,13 +12,13 @@ from torch import nn
 from torch.nn import functional
 
 from infoplane import open_run
-from infoplane.data import load_dataset
+from infoplane.data import load_dataset, noisy_labels
 from infoplane.errors import InfoplaneError
 from infoplane.models import build_model
 from infoplane.trainers.build import block_betas, build_units
 from infoplane.trainers.loop import Loop, Recipe, Stage, by_class, count_steps, stages
 from infoplane.trainers.optim import build_optimizer
-from infoplane.trainers.session import record, resume
+from infoplane.trainers.session import _sample, record, resume
 from infoplane.trainers.settings import TrainingSettings
 from infoplane.trainers.task import Task
 from infoplane.trainers.unit import Unit
@@ -342,6 +342,21 @@ def test_label_noise_is_recorded(tmp_path):
     # Labels of the validation split are wrong too, those of the test split are not.
     assert metrics["validation_accuracy"] < 0.75
     assert clean > accuracy > metrics["validation_accuracy"]
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_what_is_measured_of_noisy_samples_is_drawn_apart_from_the_noise(tmp_path, seed):
+    # The same draw would measure the samples of the wrong labels, and next to no others.
+    record(
+        dataclasses.replace(SMALL, label_noise=0.4, probe_split="train", probe_size=200, epochs=1, seed=seed),
+        tmp_path / "run.h5",
+    )
+    with open_run(tmp_path / "run.h5") as run_file:
+        wrong = run_file.probe.labels != run_file.probe.others["true"].values
+    assert 0.25 < wrong.mean() < 0.47
+    train = noisy_labels(load_dataset("digits", tmp_path), 0.4, seed=seed).train
+    scored = _sample(len(train.labels), 300)
+    assert 0.25 < (train.labels != train.true_labels)[scored].double().mean() < 0.47
 
 
 def test_gradients_are_freed_at_once(digits):
