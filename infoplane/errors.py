@@ -115,6 +115,17 @@ def one_line(error: object, most: int | None = None) -> str:
     return " ".join(str(error).split())[:most] or type(error).__name__
 
 
+def with_type(error: BaseException, most: int | None = None) -> str:
+    """What an error says, after its type, in one line without its last full stop: "ValueError: no such file".
+
+    Args:
+        error: What was raised.
+        most: Number of characters after which its words are cut; None for all.
+    """
+    name, text = type(error).__name__, one_line(error, most).rstrip(" .")
+    return name if text == name else f"{name}: {text}"
+
+
 def of_memory(error: BaseException) -> InfoplaneError:
     """The error for people where memory ran out.
 

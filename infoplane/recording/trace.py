@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from infoplane.errors import InfoplaneError, one_line
+from infoplane.errors import InfoplaneError, with_type
 from infoplane.recording.isolation import device_and_dtype, fingerprint, is_scripted, undisturbed, writes_parameters
 from infoplane.recording.samples import Inputs, as_inputs
 
@@ -425,7 +425,7 @@ class _Tracing:
             except Exception as error:  # whatever the network's own code raises
                 raise InfoplaneError(
                     f"the network fails on {len(self.inputs)} samples of the probe in evaluation mode: "
-                    f"{type(error).__name__}: {one_line(error, 200)}"
+                    f"{with_type(error, 200)}"
                 ) from error
         return self
 

@@ -79,8 +79,9 @@ def show_measures(table: pd.DataFrame, margin: float) -> Shown:
         "S(T) and I(X;T) less its null: mean over the hidden layers at the end, in brackets the paired difference "
         f"to {reference} with its 95 % interval. Compresses: these intervals of both are below 0, at an accuracy "
         f"whose interval ends no more than {100 * margin:g} points below that of {reference}. Rise: the most by "
-        "which a layer comes out above one before it; in a chain it cannot know more of X, so where the interval "
-        "of the difference is above 0 the kernel has lost sight of what the earlier layer knows: hides."
+        "which a layer, the last one too, comes out above one before it; in a chain it cannot know more of X. "
+        "Hides: these fall, but the rise is 0.01 bits or more above that of the reference, with its interval: part "
+        "of what fell is out of the kernel's sight, not lost."
     )
     caption = f"Measures besides accuracy, of training{_subject(table)}: mean ± standard deviation over seeds."
     return _measured(columns), caption, note

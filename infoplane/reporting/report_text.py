@@ -58,7 +58,8 @@ def _title(about: dict[str, Any]) -> str:
 
 
 def _about_text(about: dict[str, Any]) -> str:
-    training = ", ".join(f"{name.replace('_', ' ')} {words}" for name, words in about["training"].items())
+    settings = {name: words for name, words in about["training"].items() if name != "schedule"}  # has its own line
+    training = ", ".join(f"{name.replace('_', ' ')} {words}" for name, words in settings.items())
     seeds = ", ".join(str(run["seed"]) for run in about["runs"] if run["seed"] is not None)
     cut = f"{about['batches']} batches of {about['n']} samples" if about["batches"] else "the whole probe at once"
     lines = [

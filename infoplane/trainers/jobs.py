@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from infoplane.errors import InfoplaneError, is_of_memory, of_memory, one_line
+from infoplane.errors import InfoplaneError, is_of_memory, of_memory, with_type
 from infoplane.execution import QUIET, Execution
 from infoplane.files import make_folder, unwritten, write_text
 from infoplane.runfile import GO_ON, TUNING, open_run, trial_path
@@ -352,5 +352,5 @@ def _train(job: Job) -> str:
         logger.debug("%s failed", job.path, exc_info=True)
         if is_of_memory(error):
             return str(of_memory(error))
-        return f"{type(error).__name__}: {one_line(error)}"
+        return with_type(error)
     return ""

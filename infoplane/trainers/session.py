@@ -24,7 +24,7 @@ from infoplane.data import (
     subset,
 )
 from infoplane.device import device_of
-from infoplane.errors import InfoplaneError, RunFileError, is_of_memory, one_line
+from infoplane.errors import InfoplaneError, RunFileError, is_of_memory, with_type
 from infoplane.execution import QUIET, Counter, Execution
 from infoplane.files import load_tensors, save_tensors
 from infoplane.models import input_channels
@@ -151,10 +151,7 @@ def _naming_code(model: str) -> Iterator[None]:
     except Exception as error:
         if not names_code(model) or is_of_memory(error):
             raise
-        text = one_line(error).rstrip(".")
-        raise InfoplaneError(
-            f"training '{model}' raised {type(error).__name__}: {text}; correct the model"
-        ) from error
+        raise InfoplaneError(f"training '{model}' raised {with_type(error)}; correct the model") from error
 
 
 class _Session:
