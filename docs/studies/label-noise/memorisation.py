@@ -1,6 +1,6 @@
 """Draws what layers know of wrong labels while they are learned, and prints it for the end of training.
 
-    python docs/studies/label-noise/memorisation.py RUNS/memorisation     # memorisation.png beside this file
+    python docs/studies/label-noise/memorisation.py RUNS/memorisation     # memorisation.png and .csv beside it
 
 RUNS/memorisation is the folder that `infoplane compare --config memorisation.toml` made. What is estimated of its
 runs is kept beside them.
@@ -98,6 +98,17 @@ def at_the_end(variants: dict[str, tuple[dict[str, pd.DataFrame], pd.DataFrame]]
     return pd.DataFrame(rows)
 
 
+def informations(variants: dict[str, tuple[dict[str, pd.DataFrame], pd.DataFrame]]) -> pd.DataFrame:
+    """I(T;Y) less its null in bits of every layer, a row for each variant, target, snapshot and layer."""
+    columns = ["step", "epoch", "layer", "runs", *(f"I_TY_corrected{end}" for end in ("", "_low", "_high"))]
+    tables = [
+        table[columns].assign(variant=name, target=target)
+        for name, (of_targets, _) in variants.items()
+        for target, table in of_targets.items()
+    ]
+    return pd.concat(tables)[["variant", "target", *columns]]
+
+
 def main() -> None:
     """Draws the picture and prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -105,6 +116,7 @@ def main() -> None:
     folder = parser.parse_args().runs
     variants = {name: planes(folder / name) for name in VARIANTS}
     print(markdown(at_the_end(variants)))
+    informations(variants).to_csv(PICTURE.with_suffix(".csv"), index=False, float_format="%.4f")
     draw(variants).savefig(PICTURE, dpi=200)
 
 
