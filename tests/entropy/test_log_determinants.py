@@ -98,7 +98,8 @@ def test_roots_by_halves(n):
     roots, logs = by_logs._roots(stack)
     unit = torch.eye(n, dtype=torch.float64).expand_as(stack)
     np.testing.assert_allclose(roots @ stack @ roots.mT, unit, atol=1e-6)
-    np.testing.assert_allclose(logs, torch.logdet(stack), rtol=1e-9)
+    # Condition numbers are up to 1e8, so that the rounding of a processor's own products shows.
+    np.testing.assert_allclose(logs, torch.logdet(stack), rtol=1e-9, atol=1e-6)
     stack[0, -1, -1] = -1.0
     assert by_logs._roots(stack)[1].isnan().tolist() == [True] + [False] * (len(stack) - 1)
 
