@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from infoplane.analysis.comparison.measures import LEAST_RISE
 from infoplane.analysis.comparison.results import subjects
 from infoplane.reporting.tables import plus_minus, shown_p
 
@@ -80,8 +81,8 @@ def show_measures(table: pd.DataFrame, margin: float) -> Shown:
         f"to {reference} with its 95 % interval. Compresses: these intervals of both are below 0, at an accuracy "
         f"whose interval ends no more than {100 * margin:g} points below that of {reference}. Rise: the most by "
         "which a layer, the last one too, comes out above one before it; in a chain it cannot know more of X. "
-        "Hides: these fall, but the rise is 0.01 bits or more above that of the reference, with its interval: part "
-        "of what fell is out of the kernel's sight, not lost."
+        f"Hides: these fall, but the rise is {LEAST_RISE:g} bits or more above that of the reference, with its "
+        "interval: part of what fell is out of the kernel's sight, not lost."
     )
     caption = f"Measures besides accuracy, of training{_subject(table)}: mean ± standard deviation over seeds."
     return _measured(columns), caption, note

@@ -51,17 +51,23 @@ def planes(folder: Path) -> tuple[dict[str, pd.DataFrame], pd.DataFrame]:
 
 @style()
 def draw(variants: dict[str, tuple[dict[str, pd.DataFrame], pd.DataFrame]]) -> Figure:
-    """A column for each variant: accuracy, and below it I(T;Y) less its null of two layers, for both labels."""
+    """A column for each variant: accuracy, and below it I(T;Y) less its null of two layers, for both labels.
+
+    Bands: accuracies ± standard deviation over seeds, informations with the intervals of their means.
+    """
     handles = [Line2D([], [], color=COLOURS[target], label=name) for target, name in TARGETS.items()]
     figure, body = canvas(DOUBLE_COLUMN, 4.2, "", handles=handles)
     grid = body.subplots(1 + len(LAYERS), len(variants), sharex=True, sharey="row", squeeze=False)
     for panels, (name, (tables, metrics)) in zip(grid.T, variants.items(), strict=True):
         panels[0].set_title(VARIANTS[name], size=TEXT)
         for column, target in SCORES.items():
-            score(panels[0], metrics, column, COLOURS[target])
+            mean, deviation = 100 * metrics[column], 100 * metrics[f"{column}_sd"]
+            curve(panels[0], metrics["epoch"], mean, (mean - deviation, mean + deviation), COLOURS[target])
         for axes, layer in zip(panels[1:], LAYERS, strict=True):
             for target, table in tables.items():
-                curve(axes, table[table["layer"] == layer], "I_TY_corrected", COLOURS[target])
+                rows = table[table["layer"] == layer]
+                ends = (rows["I_TY_corrected_low"], rows["I_TY_corrected_high"])
+                curve(axes, rows["epoch"], rows["I_TY_corrected"], ends, COLOURS[target])
         panels[-1].set_xlabel("epoch")
     quantities = ["accuracy (%)", *(f"I(T;Y) − null\n{layer} (bits)" for layer in LAYERS)]
     for axes, quantity in zip(grid[:, 0], quantities, strict=True):
@@ -70,18 +76,10 @@ def draw(variants: dict[str, tuple[dict[str, pd.DataFrame], pd.DataFrame]]) -> F
     return figure
 
 
-def curve(axes: Axes, table: pd.DataFrame, column: str, colour: str) -> None:
-    """An information against epochs with the intervals of its means."""
-    low, high = table[f"{column}_low"], table[f"{column}_high"]
-    axes.fill_between(table["epoch"], low, high, color=colour, alpha=0.2, linewidth=0)
-    axes.plot(table["epoch"], table[column], color=colour)
-
-
-def score(axes: Axes, metrics: pd.DataFrame, column: str, colour: str) -> None:
-    """An accuracy in % against epochs, ± its standard deviation over seeds."""
-    mean, deviation = 100 * metrics[column], 100 * metrics[f"{column}_sd"]
-    axes.fill_between(metrics["epoch"], mean - deviation, mean + deviation, color=colour, alpha=0.2, linewidth=0)
-    axes.plot(metrics["epoch"], mean, color=colour)
+def curve(axes: Axes, epochs: pd.Series, values: pd.Series, ends: tuple[pd.Series, pd.Series], colour: str) -> None:
+    """Values against epochs with a band between two ends."""
+    axes.fill_between(epochs, *ends, color=colour, alpha=0.2, linewidth=0)
+    axes.plot(epochs, values, color=colour)
 
 
 def at_the_end(variants: dict[str, tuple[dict[str, pd.DataFrame], pd.DataFrame]]) -> pd.DataFrame:

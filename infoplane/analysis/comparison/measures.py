@@ -17,9 +17,9 @@ from infoplane.analysis.comparison.cells import decoded
 from infoplane.analysis.comparison.methods import MARGIN, comparison_table, paired_difference
 from infoplane.analysis.comparison.results import ABOUT, records
 
-QUANTITIES = ("S_T", "I_XT_corrected", "I_XT_rise")
-_LEAST_RISE = 0.01  # bits; a maximum over pairs of layers is above 0 by its noise alone
-_LESS = QUANTITIES[:2]  # of these compression is less
+LEAST_RISE = 0.01  # bits; a maximum over pairs of layers is above 0 by its noise alone
+_LESS = ("S_T", "I_XT_corrected")  # of these compression is less
+QUANTITIES = (*_LESS, "I_XT_rise")
 _SCORES = ("test_accuracy", "test_nll", "calibration_error", "corrupted_accuracy", "ood_auroc")
 
 
@@ -98,4 +98,4 @@ def _compresses(row: dict[str, float], margin: float) -> str:
         return ""
     if max(highs) >= 0 or row["gap_low"] < -margin:
         return "no"
-    return "hides" if rise > 0 and row["I_XT_rise_gap"] >= _LEAST_RISE else "yes"
+    return "hides" if rise > 0 and row["I_XT_rise_gap"] >= LEAST_RISE else "yes"
