@@ -13,6 +13,7 @@ from torch import Tensor
 
 from infoplane.data.dataset import Dataset, Split, channel_statistics
 from infoplane.data.probe import balanced_order, random_turns
+from infoplane.data.streams import random_stream
 from infoplane.errors import InfoplaneError, unknown
 
 PERMUTED, _ = _NOISE_KINDS = ("permuted", "class-dependent")
@@ -94,7 +95,7 @@ def permute_labels(dataset: Dataset, fraction: float, seed: int = 0) -> Dataset:
     """
     if not 0 <= fraction <= 1:
         raise InfoplaneError(f"a fraction of {fraction} of the labels is impossible; choose one from 0 to 1")
-    labels = _permuted(dataset.train.labels, fraction, torch.Generator().manual_seed(seed))
+    labels = _permuted(dataset.train.labels, fraction, random_stream("permuted labels", seed))
     return replace(dataset, train=replace(dataset.train, labels=labels))
 
 
@@ -120,7 +121,7 @@ def noisy_labels(dataset: Dataset, rate: float, kind: str = PERMUTED, seed: int 
         raise InfoplaneError(f"label noise of {rate} is impossible; choose a rate from 0 to 1")
     if kind not in _NOISE_KINDS:
         raise unknown("kind of label noise", kind, _NOISE_KINDS)
-    generator = torch.Generator().manual_seed(seed)
+    generator = random_stream("label noise", seed)
 
     def noisy(split: Split) -> Split:
         if kind == PERMUTED:

@@ -23,6 +23,7 @@ from infoplane.data import (
     permute_labels,
     subset,
 )
+from infoplane.data.streams import random_stream
 from infoplane.device import device_of
 from infoplane.errors import InfoplaneError, RunFileError, is_of_memory, with_type
 from infoplane.execution import QUIET, Counter, Execution
@@ -45,9 +46,6 @@ from infoplane.trainers.task import Task
 from infoplane.user_code import names_code
 
 logger = logging.getLogger(__name__)
-
-# Added to seeds of draws that must not be those of the training data: no run has so large a seed.
-_APART = 2**31
 
 
 def record(settings: TrainingSettings, path: Path, *, force: bool = False, execution: Execution = QUIET) -> float:
@@ -279,9 +277,7 @@ class _Session:
             return contextlib.nullcontext()
         settings = self.settings
         split = self.dataset.split(settings.probe_split)
-        # Wrong labels are drawn of these splits by the seed itself, which would fill the probe with their samples.
-        seed = settings.seed + (_APART if settings.probe_split in ("train", "validation") else 0)
-        indices = balanced_probe(split.labels, settings.probe_size, seed, settings.probe_split)
+        indices = balanced_probe(split.labels, settings.probe_size, settings.seed, settings.probe_split)
         others = {}
         if self.task.boxes:
             others["box"] = as_target(self.dataset.boxes(split, indices, "cpu"), REGRESSION)
@@ -393,4 +389,4 @@ def _sample(size: int, count: int) -> Tensor:
     """A fixed random part of a split, to measure loss and accuracy on."""
     if count >= size:
         return torch.arange(size)
-    return torch.randperm(size, generator=torch.Generator().manual_seed(_APART))[:count].sort().values
+    return torch.randperm(size, generator=random_stream("scored samples", 0))[:count].sort().values

@@ -175,6 +175,18 @@ def test_noisy_labels(digits, rate, kind):
     assert noisy_labels(digits, rate, kind).validation is None
 
 
+@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("kind", ["permuted", "class-dependent"])
+def test_wrong_labels_are_no_other_draw_of_the_seed(digits, kind, seed):
+    # Of seed 0 the first of such an order are those of the first epoch and of a probe; wrong ones would come first.
+    first = torch.randperm(len(digits.train.labels), generator=torch.Generator().manual_seed(seed))[:400]
+    noisy = noisy_labels(digits, 0.4, kind, seed=seed).train.labels
+    permuted = permute_labels(digits, 0.4, seed=seed).train.labels
+    for labels in (noisy, permuted):
+        assert 0.25 < (labels != digits.train.labels)[first].double().mean() < 0.5
+    assert not torch.equal(noisy, permuted)
+
+
 def test_true_labels_go_with_their_samples(digits):
     noisy = noisy_labels(digits, 0.4)
     indices = torch.tensor([5, 2, 900])

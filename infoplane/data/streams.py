@@ -1,0 +1,20 @@
+"""Streams of random numbers: one for each purpose, so that draws of one seed have nothing to do with each other."""
+
+from __future__ import annotations
+
+import hashlib
+
+import torch
+
+
+def random_stream(purpose: str, seed: int) -> torch.Generator:
+    """Random numbers of one purpose and seed, on the CPU; the same arguments give the same ones on every machine.
+
+    With the seed alone, which samples get wrong labels would be those that come first in another draw of as many.
+
+    Args:
+        purpose: What is drawn, such as `label noise`.
+        seed: Seed of the run.
+    """
+    digest = hashlib.sha256(f"{purpose} {seed}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big"))
