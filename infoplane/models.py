@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from infoplane.errors import InfoplaneError, unknown
+from infoplane.errors import InfoplaneError, unknown, with_type
 from infoplane.recording.layers import eval_mode, tensor_of
-from infoplane.user_code import TORCHVISION, call_user, first_line, names_code
+from infoplane.user_code import TORCHVISION, call_user, names_code
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
@@ -100,7 +100,7 @@ def build_model(
         raise
     except Exception as error:  # a network that meets a wrong shape raises whatever its layers do
         raise InfoplaneError(
-            f"model '{name}' does not take inputs of {'×'.join(map(str, input_shape))}: {first_line(error)}; "
+            f"model '{name}' does not take inputs of {'×'.join(map(str, input_shape))}: {with_type(error, 200)}; "
             f"{_advice(name, input_shape, example)}"
         ) from error
     return model

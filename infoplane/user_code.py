@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from infoplane.errors import InfoplaneError, unknown
+from infoplane.errors import InfoplaneError, unknown, with_type
 
 # Before the colon in a name of torchvision's, which is no code of the user's.
 TORCHVISION = "torchvision:"
@@ -44,14 +44,8 @@ def call_user(name: str, kind: str, known: Mapping[str, Any] | None = None) -> A
         except BaseException as error:  # code may also ask the process to end
             arguments = f"no arguments but {' and '.join(known)}" if known else "no arguments"
             raise InfoplaneError(
-                f"calling '{name}' raised {type(error).__name__}: {first_line(error)}; mend it; it should need "
-                f"{arguments}"
+                f"calling '{name}' raised {with_type(error, 200)}; mend it; it should need {arguments}"
             ) from error
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of what an error says, or its type."""
-    return str(error).strip().split("\n")[0].rstrip(" .") or type(error).__name__
 
 
 def _attribute(module_name: str, attribute: str, kind: str) -> Callable[..., Any]:
@@ -66,7 +60,7 @@ def _attribute(module_name: str, attribute: str, kind: str) -> Callable[..., Any
                 "package.module:function"
             ) from error
         raise InfoplaneError(
-            f"importing '{module_name}' raised {type(error).__name__}: {first_line(error)}; mend it and try again"
+            f"importing '{module_name}' raised {with_type(error, 200)}; mend it and try again"
         ) from error
     function = getattr(module, attribute, None)
     if not callable(function):
