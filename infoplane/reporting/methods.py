@@ -37,7 +37,7 @@ def show_accuracy(table: pd.DataFrame, margin: float) -> Shown:
         "seeds": table["seeds"].astype(str),
         "test accuracy [%]": _pairs(table, "test_accuracy", 100),
         "box IoU [%]": _pairs(table, "test_iou", 100),
-        f"gap to {reference} [points]": [_gap(row) for _, row in table.iterrows()],
+        f"gap to {reference} [points]": [shown_gap(row) for _, row in table.iterrows()],
         "p (Holm)": [shown_p(value) for value in table["p_holm"]],
         "verdict": table["verdict"].replace("", "–"),
     }
@@ -153,7 +153,8 @@ def _against(row: pd.Series, name: str) -> str:
     return text
 
 
-def _gap(row: pd.Series) -> str:
+def shown_gap(row: pd.Series) -> str:
+    """The gap of a row of `comparison_table` in points with its interval, and – without one."""
     if not pd.notna(row["gap"]):
         return "–"
     text = f"{100 * row['gap']:+.2f}"

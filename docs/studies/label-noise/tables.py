@@ -1,0 +1,74 @@
+"""Prints the tables of index.md, from the rows beside it.
+
+python docs/studies/label-noise/tables.py
+"""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import pandas as pd
+
+from infoplane.analysis.comparison.methods import comparison_table
+from infoplane.analysis.comparison.results import read_results
+from infoplane.reporting.methods import shown_gap
+from infoplane.reporting.tables import markdown, plus_minus
+
+HERE = Path(__file__).parent
+LENGTHS = {
+    "onecycle": "one-cycle, 15 epochs",
+    "long": "one-cycle, 40 epochs",
+    "short": "one-cycle, 5 epochs",
+    "drops": "dropping, 15 epochs",
+    "constant": "constant 0.05, 15 epochs",
+    "class": "class-dependent, one-cycle, 15 epochs",
+}
+RATES = {"rate-0": "0 %", "rate-20": "20 %", "remedies": "40 %", "rate-60": "60 %"}
+KINDS = {"remedies": "permuted", "remedies-class": "class-dependent"}
+IMAGES = {"images-cifar10": "CIFAR-10", "images-signs": "traffic signs"}
+CHOSEN = ("sgd", "sgd-generalised")
+
+
+def rows_of(folder: str) -> pd.DataFrame:
+    """The runs of a folder, and one for each seed whose length was chosen by held-out labels, wrong ones and all.
+
+    Of lengths that these do not tell apart the shortest is taken.
+    """
+    runs = read_results(HERE / folder / "results.csv")
+    chosen = []
+    for name in CHOSEN:
+        lengths = runs[runs["variant"].str.fullmatch(rf"{name}(-\d+-epochs)?")].dropna(subset="validation_accuracy")
+        if lengths["variant"].nunique() > 1:
+            ranked = lengths.sort_values(["validation_accuracy", "epochs"], ascending=[False, True])
+            chosen.append(ranked.drop_duplicates("seed").assign(variant=f"{name}, chosen length"))
+    return pd.concat([runs, *chosen], ignore_index=True)
+
+
+def side_by_side(folders: dict[str, str], reference: str) -> pd.DataFrame:
+    """Test accuracy in % ± standard deviation of each variant in each folder, with the gap to a reference."""
+    columns = {}
+    for folder, name in folders.items():
+        table = comparison_table(rows_of(folder), reference).set_index("variant")
+        columns[name] = table.apply(_accuracy, axis=1)
+    return pd.DataFrame(columns).fillna("").rename_axis("method").reset_index()
+
+
+def _accuracy(row: pd.Series) -> str:
+    mean = plus_minus(row["test_accuracy"], row["test_accuracy_sd"], 100)
+    return mean if pd.isna(row["gap"]) else f"{mean} ({shown_gap(row)})"
+
+
+def main() -> None:
+    """Prints them."""
+    settings = [(LENGTHS, "sgd"), *itertools.product((RATES, KINDS), ("sgd", "information")), (IMAGES, "sgd")]
+    for folders, reference in settings:
+        print(f"\n{', '.join(folders)}, against {reference}\n")
+        print(markdown(side_by_side(folders, reference)))
+    print("\nremedies, calibration error in %\n")
+    calibration = rows_of("remedies").groupby("variant")["calibration_error"].mean().mul(100).round(1)
+    print(markdown(calibration.reset_index()))
+
+
+if __name__ == "__main__":
+    main()
