@@ -123,6 +123,7 @@ def _loss_settings(settings: TrainingSettings, infos: Sequence[BlockInfo]) -> li
         "correction": settings.correction,
         "alpha": settings.loss_alpha,
         "bandwidth": settings.loss_bandwidth,
+        "bandwidth_gradient": settings.loss_bandwidth_gradient,
         "every": settings.loss_every,
         "fit": settings.fit,
         "fit_weight": settings.fit_weight,

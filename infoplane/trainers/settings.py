@@ -20,6 +20,7 @@ LOCAL, AUXILIARY, DIB, BLOCKWISE = "local", "auxiliary", "greedy-dib", "blockwis
 MI_XT, ENTROPY_T, MI_PREV_T = PENALTIES = ("mi_xt", "entropy_t", "mi_prev_t")
 CE, MI_TY, BOTH = FITS = ("ce", "mi_ty", "both")
 UNCORRECTED, PERMUTED = CORRECTIONS = ("none", "permuted")
+HELD, FOLLOWING = BANDWIDTH_GRADIENTS = ("none", "scale")
 # When a run goes on, where it computes and finds its data may change, its length, and what is recorded beside it.
 CHANGEABLE = {"epochs", "data_root", "device", "cache_mib", "synchronous_path"}
 # What all methods of a comparison have alike unless they are given something else.
@@ -277,6 +278,12 @@ class TrainingSettings:
     )
     loss_alpha: float | None = _of_dib(1.01, "order of the entropies.", range=POSITIVE)
     loss_bandwidth: str | None = _of_dib("knn:10", "kernel width in a batch: knn:K, median:C or fixed:S.")
+    loss_bandwidth_gradient: str | None = _of_dib(
+        None,
+        "what gradient kernel widths get: none, or that of the output's scale, along which nothing is gained then.",
+        unset=HELD,
+        choices=BANDWIDTH_GRADIENTS,
+    )
     loss_every: int | None = _of_dib(1, "the information term enters every so many steps.", range=at_least(1))
     option: tuple[str, ...] = setting(
         (),

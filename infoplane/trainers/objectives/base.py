@@ -57,6 +57,8 @@ class LossSettings:
         correction: none, or permuted: the penalty is taken less its permuted null.
         alpha: Order α of the information term.
         bandwidth: Rule for the bandwidth in a batch: knn:K, median:C or fixed:S.
+        bandwidth_gradient: none: bandwidths get no gradient; scale: they follow the scale of the output, so that
+            the information terms have no gradient along it.
         every: The information term enters every so many steps, with its weight multiplied by as much.
         target_bits: What the penalty is steered to.
         fit: ce, mi_ty or both.
@@ -72,6 +74,7 @@ class LossSettings:
     penalty: str = "mi_xt"
     alpha: float = 1.01
     bandwidth: str = "knn:10"
+    bandwidth_gradient: str = "none"
     every: int = 1
     correction: str = "none"
     target_bits: float = 0.0

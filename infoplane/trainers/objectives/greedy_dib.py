@@ -16,10 +16,12 @@ from infoplane.trainers.objectives.base import BlockInfo, LossSettings, Pass
 from infoplane.trainers.objectives.predsim import PredSim
 from infoplane.trainers.objectives.similarities import bandwidth, batch_distances, gaussian, to_float64
 from infoplane.trainers.settings import (
+    BANDWIDTH_GRADIENTS,
     BOTH,
     CORRECTIONS,
     ENTROPY_T,
     FITS,
+    FOLLOWING,
     MI_PREV_T,
     MI_TY,
     PENALTIES,
@@ -48,7 +50,10 @@ class GreedyDIB(PredSim):
     matrix-based entropy functional", ICASSP 2021), S_α(T_l) (entropy_t; after Strouse and Schwab, "The
     deterministic information bottleneck", Neural Computation 29(6), 2017) or I_α(T_{l−1};T_l) (mi_prev_t), as it
     is or less its permuted null: I(X;T_l) − I(πX;T_l) = S(πX,T_l) − S(X,T_l). Bandwidths σ of the kernel
-    exp(−d² / (2σ²)) are of the batch and get no gradient.
+    exp(−d² / (2σ²)) are of the batch and get no gradient, as published: S(T_l) then falls along a step that shrinks
+    all distances, though at the bandwidth that comes with them its value stays where it was. With
+    `bandwidth_gradient` scale the bandwidth follows the scale of the output: values are the same, and their
+    gradient along that scale is 0.
 
     Yu, Yu and Príncipe train a whole network with one such penalty at its bottleneck, with α = 1.01, σ from the 10
     nearest samples and β = 0.01 (VGG-16, CIFAR-10) or 1e-6 (MNIST, perceptron); their public code takes
@@ -136,6 +141,8 @@ class GreedyDIB(PredSim):
     def _bits(self, local: Pass, names: Sequence[str]) -> list[Tensor]:
         """The informations of these names."""
         squared = batch_distances(local.output)
+        if self.loss_settings.bandwidth_gradient == FOLLOWING:
+            squared = _without_scale(squared)
         terms = [self._term(local, name, gaussian(squared, bandwidth(squared, self.rules[name]))) for name in names]
         matrices = [matrix for several, _ in terms for matrix in several]
         # One eigenproblem of several matrices is faster than several, above all on a GPU.
@@ -201,11 +208,20 @@ class GreedyDIB(PredSim):
         return gaussian(squared, bandwidth(squared, rule))
 
 
+def _without_scale(squared: Tensor) -> Tensor:
+    """Squared distances (n, n) of the same values, whose gradient along their common scale is 0."""
+    spread = squared.mean()
+    # Copies have no scale; 1 before the division, since 0 / 0 has no gradient even where it is not taken.
+    spread = torch.where(spread > 0, spread, 1.0)
+    return squared * (spread.detach() / spread)
+
+
 def _check(loss_settings: LossSettings) -> None:
     for what, value, choices in (
         ("fit", loss_settings.fit, FITS),
         ("penalty", loss_settings.penalty, PENALTIES),
         ("correction", loss_settings.correction, CORRECTIONS),
+        ("gradient of the bandwidth", loss_settings.bandwidth_gradient, BANDWIDTH_GRADIENTS),
         ("schedule of beta", loss_settings.beta_schedule, _BETA_SCHEDULES),
     ):
         if value not in choices:
@@ -213,6 +229,10 @@ def _check(loss_settings: LossSettings) -> None:
     for rule in (loss_settings.bandwidth, loss_settings.fit_bandwidth):
         if Bandwidth.parse(rule).rule not in RULES:
             raise InfoplaneError(f"bandwidth '{rule}' is not for training; choose from: {', '.join(RULES)}")
+        if Bandwidth.parse(rule).rule == "fixed" and loss_settings.bandwidth_gradient == FOLLOWING:
+            raise InfoplaneError(
+                f"bandwidth '{rule}' follows no scale; take median:1 or knn:10, or leave its gradient out"
+            )
     if not (loss_settings.alpha > 0 and math.isfinite(loss_settings.alpha)):
         raise InfoplaneError(f"alpha must be positive and finite, got {loss_settings.alpha}")
     for name in ("beta", "fit_weight"):

@@ -327,6 +327,34 @@ def test_one_sample_and_copies_have_no_information():
         assert built().information(step(output)).item() == pytest.approx(0.0, abs=1e-9)
 
 
+@pytest.mark.parametrize("rule", ["knn:3", "median:0.7"])
+@pytest.mark.parametrize(
+    ("name", "penalty"), [("information", "mi_xt"), ("information", "entropy_t"), ("fitted", "mi_xt")]
+)
+def test_a_bandwidth_that_follows_the_scale_leaves_values_and_takes_the_gradient_along_it(rule, name, penalty):
+    output = torch.randn(24, *MAP, dtype=torch.float64, requires_grad=True)
+    given = {"penalty": penalty, "bandwidth": rule, "fit": "both", "fit_bandwidth": rule}
+    values, gradients = [], []
+    for how in ("none", "scale"):
+        value = getattr(GreedyDIB(info(), LossSettings(bandwidth_gradient=how, **given)), name)(step(output))
+        values.append(value.item())
+        gradients.append(torch.autograd.grad(value, output)[0])
+    assert values[0] == values[1]
+    centred = output.detach() - output.detach().mean(0)
+    held, following = ((gradient * centred).sum() for gradient in gradients)
+    assert abs(held) > 1e-3
+    assert abs(following) < 1e-12
+    # It takes off what goes along the mean squared distance, and nothing else.
+    assert torch.allclose(gradients[0] - gradients[1], held * centred / centred.square().sum())
+
+
+@pytest.mark.parametrize("output", [torch.zeros(12, *MAP), torch.randn(1, *MAP)])
+def test_a_bandwidth_that_follows_no_scale_has_a_finite_gradient(output):
+    output.requires_grad_()
+    built(bandwidth_gradient="scale").information(step(output)).backward()
+    assert torch.equal(output.grad, torch.zeros_like(output))
+
+
 @pytest.mark.parametrize(
     ("loss_settings", "message"),
     [
@@ -341,6 +369,8 @@ def test_one_sample_and_copies_have_no_information():
         ({"correction": "null"}, "unknown correction"),
         ({"correction": "permuted", "penalty": "entropy_t"}, "has no permuted null"),
         ({"fit_bandwidth": "silverman"}, "not for training"),
+        ({"bandwidth_gradient": "sale"}, "did you mean scale"),
+        ({"bandwidth_gradient": "scale", "bandwidth": "fixed:2"}, "'fixed:2' follows no scale"),
         ({"fit_weight": math.nan}, "fit_weight must be finite"),
         ({"beta_schedule": "target", "beta": 0.0}, "starts above 0"),
         ({"options": {"gamma": 1.0}}, "unknown option of the method 'gamma'"),
