@@ -306,6 +306,8 @@ def _read_config(ctx: click.Context, param: click.Parameter, path: Path | None) 
     known = {param.name: param for param in ctx.command.params if param.name not in (None, "config", "help")}
     if param.metavar == TABLES:
         tables = {name: value for name, value in values.items() if isinstance(value, dict)}
+        for name, table in tables.items():
+            _refuse_divided(name, table, path)
         ctx.meta[TABLES] = {name: _underscored(table, path) for name, table in tables.items()}
         values = {name: value for name, value in values.items() if name not in tables}
     given = _underscored(values, path)
@@ -316,6 +318,15 @@ def _read_config(ctx: click.Context, param: click.Parameter, path: Path | None) 
             raise InfoplaneError(f"{path}: '{name}' takes one value, got {value}")
     # A date or a fraction is no whole number in a file either, so it is read as on the command line.
     ctx.default_map = {name: value if isinstance(value, list) else str(value) for name, value in given.items()}
+
+
+def _refuse_divided(name: str, table: dict[str, Any], path: Path) -> None:
+    """Lets no table within a table pass: no setting is one, so a dot has divided the name of a variant."""
+    for key, value in table.items():
+        if isinstance(value, dict):
+            whole = f"{name}.{key}"
+            _refuse_divided(whole, value, path)
+            raise InfoplaneError(f'{path}: a dot divides the name [{whole}]; write it in quotes, ["{whole}"]')
 
 
 def _underscored(values: dict[str, Any], path: Path) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import torch
 def random_stream(purpose: str, seed: int) -> torch.Generator:
     """Random numbers of one purpose and seed, on the CPU; the same arguments give the same ones on every machine.
 
-    With the seed alone, which samples get wrong labels would be those that come first in another draw of as many.
+    Drawn by the seed alone, the samples of wrong labels would be the first of an epoch, or of a probe, of it.
 
     Args:
         purpose: What is drawn, such as `label noise`.

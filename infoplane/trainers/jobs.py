@@ -82,17 +82,14 @@ def variant(name: str, shared: Mapping[str, Any], particular: Mapping[str, Any])
         particular: Settings of this one alone.
 
     Raises:
-        InfoplaneError: No such method or setting, a table within that of the variant, or a seed for this one alone.
+        InfoplaneError: No such method or setting, or a seed for this one alone.
     """
-    known = settings_of(TrainingSettings)
-    for key in (key for key, value in particular.items() if isinstance(value, Mapping) and key not in known):
-        raise InfoplaneError(f'a dot in a name divides it; write the table [{name}.{key}] as ["{name}.{key}"]')
     TrainingSettings.refuse_unknown(particular, f"setting of '{name}':")
     if "seed" in particular:
         raise InfoplaneError(f"variant '{name}' has the seeds of all others; leave out its seed, and give `seeds`")
     chosen = method(str(particular.get("method", name)))
     groups = foreign_groups(chosen)
-    lacking = {name for name, declared in known.items() if declared.group in groups}
+    lacking = {name for name, declared in settings_of(TrainingSettings).items() if declared.group in groups}
     lacking |= {"seed"} | (set() if chosen.local else {"blocks", "group", "option"})
     values = {key: value for key, value in shared.items() if key not in lacking}
     values |= {key: tuple(value) if isinstance(value, list) else value for key, value in particular.items()}

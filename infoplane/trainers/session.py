@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 import logging
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
@@ -332,6 +333,7 @@ class _Session:
     def _save(self, recorder: Recorder) -> None:
         """Writes the checkpoint; training goes on without it where that fails."""
         state = {"run_id": recorder.run_id, "model": self.model.state_dict(), "loop": self.loop.state_dict()}
+        state["labels"] = _digest(self.dataset.train.labels)
         try:
             save_tensors(state, self.checkpoint)
         except InfoplaneError as error:
@@ -349,6 +351,7 @@ class _Session:
             raise RunFileError(f"{self.checkpoint} is damaged; delete it to train again from the start") from error
         if recorder and run_id != recorder.run_id:
             raise RunFileError(f"{self.checkpoint} belongs to another run; delete it to train again from the start")
+        self._refuse_other_labels(state.get("labels"))
         try:
             self.loop.load_state_dict(state["loop"])
         except Exception as error:  # of PyTorch, any
@@ -356,6 +359,17 @@ class _Session:
                 f"{self.checkpoint} is damaged or of another infoplane version; "
                 "delete it to train again from the start"
             ) from error
+
+    def _refuse_other_labels(self, digest: Tensor | None) -> None:
+        """A run that learned some labels does not go on with others, such as those of another draw."""
+        settings = self.settings
+        # Checkpoints were without it while wrong labels were drawn otherwise.
+        drawn = bool(settings.label_noise or settings.permute_labels)
+        if drawn if digest is None else not torch.equal(digest, _digest(self.dataset.train.labels)):
+            raise RunFileError(
+                f"{self.path} has learned other labels than those it would go on with (the data have changed, or "
+                "an earlier infoplane drew the wrong ones otherwise); record a new run"
+            )
 
 
 # A comparison trains many networks on one data set, each after the other in one process. Data of the user's own
@@ -383,6 +397,11 @@ def _load(settings: TrainingSettings, download: bool) -> Dataset:
     channels = dataset.spec.shape[0]
     wanted = input_channels(settings.model, channels)
     return dataset if wanted == channels else dataset.with_channels(wanted)
+
+
+def _digest(labels: Tensor) -> Tensor:
+    """What tells labels (n,) from others, (32,) uint8."""
+    return torch.tensor(list(hashlib.sha256(labels.cpu().numpy().tobytes()).digest()), dtype=torch.uint8)
 
 
 def _sample(size: int, count: int) -> Tensor:

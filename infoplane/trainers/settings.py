@@ -280,7 +280,7 @@ class TrainingSettings:
     loss_bandwidth: str | None = _of_dib("knn:10", "kernel width in a batch: knn:K, median:C or fixed:S.")
     loss_bandwidth_gradient: str | None = _of_dib(
         None,
-        "what gradient kernel widths get: none, or that of the output's scale, along which nothing is gained then.",
+        "none, or scale: kernel widths grow and shrink with the output, so that no loss falls by shrinking it.",
         unset=HELD,
         choices=BANDWIDTH_GRADIENTS,
     )

@@ -113,6 +113,14 @@ def test_a_configuration_is_checked_as_the_settings_say(infoplane, tmp_path, tex
     assert not (tmp_path / "run.h5").exists()
 
 
+@pytest.mark.parametrize("name", ["lr-0.05-long", "v1.beta", "a.b.c"])
+def test_a_variant_whose_name_has_a_dot_is_told_how_to_write_it(infoplane, tmp_path, name):
+    (tmp_path / "comparison.toml").write_text(f"epochs = 1\n[{name}]\nmethod = 'sgd'\n")
+    code, _, complaint = infoplane("compare", "--config", "comparison.toml", "-o", "comparison")
+    assert code != 0
+    assert f'write it in quotes, ["{name}"]' in complaint
+
+
 @pytest.mark.parametrize("codec", ["utf-8-sig", "utf-8"])
 def test_a_configuration_is_utf_8_with_a_mark_of_that_or_without(infoplane, tmp_path, codec):
     (tmp_path / "run.toml").write_text('data_root = "Größe"\r\nepochs = 0\r\n', encoding=codec)

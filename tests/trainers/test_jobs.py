@@ -7,7 +7,6 @@ import os
 import shutil
 import signal
 import sys
-import tomllib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -101,8 +100,6 @@ def test_what_is_no_variant():
         variant("sgd", {}, {"lrr": 1})
     with pytest.raises(InfoplaneError, match="leave out its seed"):
         variant("sgd", {}, {"seed": 3})
-    with pytest.raises(InfoplaneError, match=r'as \["lr-0\.05"\]'):
-        variant("lr-0", {}, tomllib.loads("[lr-0.05]\nmethod = 'sgd'")["lr-0"])
     for name in ("a/b", "..", "", ".hidden", "tuning", "a\0"):
         with pytest.raises(InfoplaneError, match="without slashes"):
             plan({name: settings()}, [0], Path())

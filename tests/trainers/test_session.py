@@ -15,6 +15,7 @@ from planted import planted_run
 from infoplane import open_run
 from infoplane.data import DATASETS
 from infoplane.errors import InfoplaneError
+from infoplane.files import load_tensors, save_tensors
 from infoplane.runfile import synchronous_path_of
 from infoplane.trainers import session
 from infoplane.trainers.loop import Interrupted
@@ -271,6 +272,19 @@ def test_resume_refuses(dropping, tmp_path):
     path.with_suffix(".ckpt").write_bytes(b"nonsense")
     with pytest.raises(InfoplaneError, match="damaged"):
         go_on(path)
+
+
+@pytest.mark.parametrize("noise", [{"label_noise": 0.4}, {"permute_labels": 1.0}], ids=str)
+def test_a_run_does_not_go_on_with_other_labels(dropping, tmp_path, monkeypatch, noise):
+    path = tmp_path / "run.h5"
+    record(dataclasses.replace(dropping, **noise), path)
+    go_on(path)
+    state = load_tensors(path.with_suffix(".ckpt"))
+    before = {key: value for key, value in state.items() if key != "labels"}
+    for saved in (before, {**before, "labels": state["labels"].flip(0)}):
+        save_tensors(saved, path.with_suffix(".ckpt"))
+        with pytest.raises(InfoplaneError, match="has learned other labels"):
+            go_on(path)
 
 
 @pytest.fixture(scope="module")

@@ -52,8 +52,9 @@ class GreedyDIB(PredSim):
     is or less its permuted null: I(X;T_l) − I(πX;T_l) = S(πX,T_l) − S(X,T_l). Bandwidths σ of the kernel
     exp(−d² / (2σ²)) are of the batch and get no gradient, as published: S(T_l) then falls along a step that shrinks
     all distances, though at the bandwidth that comes with them its value stays where it was. With
-    `bandwidth_gradient` scale the bandwidth follows the scale of the output: values are the same, and their
-    gradient along that scale is 0.
+    `bandwidth_gradient` scale the bandwidth is taken as a multiple of the root mean square distance, which follows
+    the output: values are the same, and the gradient of the fit and the penalty along that scale is 0. A knn
+    bandwidth is that of neighbours, so classes that shrink, each for itself, are still rewarded under it.
 
     Yu, Yu and Príncipe train a whole network with one such penalty at its bottleneck, with α = 1.01, σ from the 10
     nearest samples and β = 0.01 (VGG-16, CIFAR-10) or 1e-6 (MNIST, perceptron); their public code takes
@@ -231,7 +232,8 @@ def _check(loss_settings: LossSettings) -> None:
             raise InfoplaneError(f"bandwidth '{rule}' is not for training; choose from: {', '.join(RULES)}")
         if Bandwidth.parse(rule).rule == "fixed" and loss_settings.bandwidth_gradient == FOLLOWING:
             raise InfoplaneError(
-                f"bandwidth '{rule}' follows no scale; take median:1 or knn:10, or leave its gradient out"
+                f"bandwidth '{rule}' follows no scale; take median:1 or knn:10, or leave out "
+                "`loss_bandwidth_gradient`"
             )
     if not (loss_settings.alpha > 0 and math.isfinite(loss_settings.alpha)):
         raise InfoplaneError(f"alpha must be positive and finite, got {loss_settings.alpha}")

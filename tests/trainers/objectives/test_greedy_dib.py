@@ -242,7 +242,11 @@ def test_the_weight_of_a_steered_beta_in_the_loss():
     assert objective.steered.item() == pytest.approx(0.2 / 1000, rel=1e-3)
 
 
-@pytest.mark.parametrize("loss_settings", [{"fit": "mi_ty"}, {"fit": "both"}, {"beta_schedule": "target"}])
+@pytest.mark.parametrize(
+    "loss_settings",
+    [{"fit": "mi_ty"}, {"fit": "both"}, {"beta_schedule": "target"}, {"bandwidth_gradient": "scale"}],
+    ids=str,
+)
 @pytest.mark.parametrize("alpha", [1.01, 2.0])
 def test_the_loss_never_waits_for_the_device(loss_settings, alpha):
     """On tensors without values of a GPU that need not be there; whoever asks for a value is refused one."""
@@ -332,7 +336,10 @@ def test_one_sample_and_copies_have_no_information():
     ("name", "penalty"), [("information", "mi_xt"), ("information", "entropy_t"), ("fitted", "mi_xt")]
 )
 def test_a_bandwidth_that_follows_the_scale_leaves_values_and_takes_the_gradient_along_it(rule, name, penalty):
-    output = torch.randn(24, *MAP, dtype=torch.float64, requires_grad=True)
+    # Samples of one class are close, so that the fit has a gradient of one sign along the scale.
+    centres = 2 * torch.randn(5, *MAP, dtype=torch.float64)
+    output = centres[torch.arange(24) % 5] + torch.randn(24, *MAP, dtype=torch.float64)
+    output.requires_grad_()
     given = {"penalty": penalty, "bandwidth": rule, "fit": "both", "fit_bandwidth": rule}
     values, gradients = [], []
     for how in ("none", "scale"):
