@@ -62,10 +62,14 @@ def interval(middle, low, high, digits):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.parent.name)
 def test_means_and_gaps_of_a_page_are_those_of_the_rows(page):
-    known = set()
-    for path in page.parent.rglob("results.csv"):
-        known.update(said_by_rows(read_results(path)))
-    texts = [path.read_text("utf-8") for path in page.parent.rglob("measures*.md")]
+    said = page.read_text("utf-8")
+    # A page may tell what another says that it points to.
+    folders = [page.parent, *(page.parent / other for other in re.findall(r"\((\.\./[\w-]+)/index\.md\)", said))]
+    known, texts = set(), []
+    for folder in folders:
+        for path in folder.rglob("results.csv"):
+            known.update(said_by_rows(read_results(path)))
+        texts += [path.read_text("utf-8") for path in folder.rglob("measures*.md")]
     if CHOSEN.parent == page.parent:
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed):
@@ -74,7 +78,7 @@ def test_means_and_gaps_of_a_page_are_those_of_the_rows(page):
     for text in texts:
         known.update(numbers_of(text))
     known.update([turned(number) for number in known if GAP.fullmatch(number)])
-    numbers = numbers_of(page.read_text("utf-8"))
+    numbers = numbers_of(said)
     assert len(numbers) > 10
     assert not [number for number in numbers if number not in known]
 

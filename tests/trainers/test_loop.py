@@ -17,6 +17,7 @@ from infoplane.errors import InfoplaneError
 from infoplane.models import build_model
 from infoplane.trainers.build import block_betas, build_units
 from infoplane.trainers.loop import Loop, Recipe, Stage, by_class, count_steps, stages
+from infoplane.trainers.objectives.base import LossSettings
 from infoplane.trainers.optim import build_optimizer
 from infoplane.trainers.session import _sample, record, resume
 from infoplane.trainers.settings import TrainingSettings
@@ -366,7 +367,35 @@ def test_gradients_are_freed_at_once(digits):
     assert held == []
 
 
-READING = {"fit": "both", "correction": "permuted", "beta_schedule": "target", "target_bits": (1.0,)}
+READING = {
+    "loss_bandwidth_gradient": "scale",
+    "fit": "both",
+    "correction": "permuted",
+    "beta_schedule": "target",
+    "target_bits": (1.0,),
+}
+
+
+def test_every_setting_of_the_information_reaches_its_objective(digits):
+    given = {"fit_weight": 0.7, "fit_bandwidth": "median:2", "penalty": "mi_prev_t", "loss_alpha": 2.0}
+    given |= {"loss_bandwidth": "median:3", "loss_bandwidth_gradient": "scale", "loss_every": 2}
+    settings = dataclasses.replace(LAYERWISE, method="greedy-dib", beta=(0.3,), **READING | {"fit": "both"} | given)
+    _, loop = loop_of(settings, digits)
+    assert loop.units[0].objective.loss_settings == LossSettings(
+        aux="linear",
+        beta=0.3,
+        beta_schedule="target",
+        penalty="mi_prev_t",
+        alpha=2.0,
+        bandwidth="median:3",
+        bandwidth_gradient="scale",
+        every=2,
+        correction="permuted",
+        target_bits=1.0,
+        fit="both",
+        fit_weight=0.7,
+        fit_bandwidth="median:2",
+    )
 
 
 @pytest.mark.parametrize("order", ["simultaneous", "sequential"])
