@@ -29,7 +29,7 @@ VARIANTS = {
     "sgd": "SGD",
     "sgd-generalised": "SGD, generalised\ncross-entropy",
     "greedy-ce": "greedy-ce",
-    "information": "greedy-dib,\ninformation as the fit",
+    "information-scale": "greedy-dib, information,\nbandwidth by scale",
 }
 TARGETS = {"labels": "given labels, 36 % of them wrong", "true": "right labels"}
 COLOURS = {"labels": VERMILION, "true": BLUE}
