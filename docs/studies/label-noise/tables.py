@@ -26,6 +26,7 @@ LENGTHS = {
 }
 RATES = {"rate-0": "0 %", "rate-20": "20 %", "remedies": "40 %", "rate-60": "60 %"}
 KINDS = {"remedies": "permuted", "remedies-class": "class-dependent"}
+CONFIRMATION, NEW = {"confirmation": "40 %"}, 5
 IMAGES = {"images-cifar10": "CIFAR-10", "images-signs": "traffic signs"}
 CHOSEN = ("sgd", "sgd-generalised")
 
@@ -45,11 +46,18 @@ def rows_of(folder: str) -> pd.DataFrame:
     return pd.concat([runs, *chosen], ignore_index=True)
 
 
-def side_by_side(folders: dict[str, str], reference: str) -> pd.DataFrame:
-    """Test accuracy in % ± standard deviation of each variant in each folder, with the gap to a reference."""
+def side_by_side(folders: dict[str, str], reference: str, first: int = 0) -> pd.DataFrame:
+    """Test accuracy in % ± standard deviation of each variant in each folder, with the gap to a reference.
+
+    Args:
+        folders: Folders, and what their columns are called.
+        reference: The variant.
+        first: The first of the seeds that count.
+    """
     columns = {}
     for folder, name in folders.items():
-        table = comparison_table(rows_of(folder), reference).set_index("variant")
+        runs = rows_of(folder)
+        table = comparison_table(runs[runs["seed"] >= first], reference).set_index("variant")
         columns[name] = table.apply(_accuracy, axis=1)
     return pd.DataFrame(columns).fillna("").rename_axis("method").reset_index()
 
@@ -65,6 +73,9 @@ def main() -> None:
     for folders, reference in settings:
         print(f"\n{', '.join(folders)}, against {reference}\n")
         print(markdown(side_by_side(folders, reference)))
+    for first in (0, NEW):
+        print(f"\nconfirmation from seed {first} on, against information-scale\n")
+        print(markdown(side_by_side(CONFIRMATION, "information-scale", first)))
     print("\nremedies, calibration error in %\n")
     calibration = rows_of("remedies").groupby("variant")["calibration_error"].mean().mul(100).round(1)
     print(markdown(calibration.reset_index()))
