@@ -13,7 +13,6 @@ import pytest
 
 from infoplane.analysis.comparison.accuracy import blocks_table
 from infoplane.analysis.comparison.cells import decoded
-from infoplane.analysis.comparison.methods import paired_difference
 from infoplane.analysis.comparison.results import read_results
 from infoplane.analysis.stats import student_interval
 
@@ -39,12 +38,11 @@ def said_by_rows(rows):
     scores[0] = scores[0].join(blocks.pivot(index="seed", columns="variant", values="accuracy"))
     for table in scores:
         values = 100 * table.dropna(axis=1, how="all")
-        for digits in (1, 2):
-            for mean, deviation in zip(values.mean(), values.std(ddof=1), strict=True):
-                yield f"{mean:.{digits}f} ± {deviation:.{digits}f}"
-            for left, right in itertools.combinations(values.columns, 2):
-                gap, low, high, _ = paired_difference(values[left].to_numpy(), values[right].to_numpy())
-                yield interval(gap, low, high, digits)
+        for mean, deviation in zip(values.mean(), values.std(ddof=1), strict=True):
+            yield from (f"{mean:.{digits}f} ± {deviation:.{digits}f}" for digits in (1, 2))
+        for left, right in itertools.combinations(values.columns, 2):
+            ends = student_interval((values[left] - values[right]).to_numpy())
+            yield from (interval(*ends, digits) for digits in (1, 2))
     for variant in set(rows["variant"]):
         layers = pd.DataFrame(map(informations, rows.loc[rows["variant"] == variant, "informations"]))
         for layer in layers:
