@@ -360,12 +360,12 @@ class _Session:
                 "delete it to train again from the start"
             ) from error
 
-    def _refuse_other_labels(self, digest: Tensor | None) -> None:
+    def _refuse_other_labels(self, digest: str | None) -> None:
         """A run that learned some labels does not go on with others, such as those of another draw."""
         settings = self.settings
         # Checkpoints were without it while wrong labels were drawn otherwise.
         drawn = bool(settings.label_noise or settings.permute_labels)
-        if drawn if digest is None else not torch.equal(digest, _digest(self.dataset.train.labels)):
+        if drawn if digest is None else digest != _digest(self.dataset.train.labels):
             raise RunFileError(
                 f"{self.path} has learned other labels than those it would go on with (the data have changed, or "
                 "an earlier infoplane drew the wrong ones otherwise); record a new run"
@@ -399,9 +399,9 @@ def _load(settings: TrainingSettings, download: bool) -> Dataset:
     return dataset if wanted == channels else dataset.with_channels(wanted)
 
 
-def _digest(labels: Tensor) -> Tensor:
-    """What tells labels (n,) from others, (32,) uint8."""
-    return torch.tensor(list(hashlib.sha256(labels.cpu().numpy().tobytes()).digest()), dtype=torch.uint8)
+def _digest(labels: Tensor) -> str:
+    """What tells labels (n,) from others."""
+    return hashlib.sha256(labels.cpu().numpy().tobytes()).hexdigest()
 
 
 def _sample(size: int, count: int) -> Tensor:

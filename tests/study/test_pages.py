@@ -1,6 +1,7 @@
 """What the pages of the studies say is what the rows beside them give."""
 
 import contextlib
+import functools
 import io
 import itertools
 import re
@@ -25,6 +26,12 @@ GAP = re.compile(rf"(?<![\d.]){NUMBER} (?:points )?\[{NUMBER}, {NUMBER}\]")
 PAGES = [page for page in sorted(FOLDER.glob("*/index.md")) if any(page.parent.rglob("results.csv"))]
 # Lengths of training that each seed chose are no rows.
 CHOSEN = FOLDER / "label-noise" / "tables.py"
+
+
+@functools.cache
+def said_by(path):
+    """What the rows of a file say; pages share some."""
+    return frozenset(said_by_rows(read_results(path)))
 
 
 def said_by_rows(rows):
@@ -66,7 +73,7 @@ def test_means_and_gaps_of_a_page_are_those_of_the_rows(page):
     known, texts = set(), []
     for folder in folders:
         for path in folder.rglob("results.csv"):
-            known.update(said_by_rows(read_results(path)))
+            known.update(said_by(path))
         texts += [path.read_text("utf-8") for path in folder.rglob("measures*.md")]
     if CHOSEN.parent == page.parent:
         printed = io.StringIO()
@@ -90,7 +97,7 @@ def numbers_of(text):
 def turned(gap):
     """The gap the other way round."""
     middle, low, high = re.findall(NUMBER, gap)
-    return re.sub("−−", "", f"−{middle} [−{high}, −{low}]")
+    return f"−{middle} [−{high}, −{low}]".replace("−−", "")
 
 
 def test_a_wrong_number_is_found():

@@ -378,8 +378,8 @@ READING = {
 
 def test_every_setting_of_the_information_reaches_its_objective(digits):
     given = {"fit_weight": 0.7, "fit_bandwidth": "median:2", "penalty": "mi_prev_t", "loss_alpha": 2.0}
-    given |= {"loss_bandwidth": "median:3", "loss_bandwidth_gradient": "scale", "loss_every": 2}
-    settings = dataclasses.replace(LAYERWISE, method="greedy-dib", beta=(0.3,), **READING | {"fit": "both"} | given)
+    given |= {"loss_bandwidth": "median:3", "loss_every": 2}
+    settings = dataclasses.replace(LAYERWISE, method="greedy-dib", beta=(0.3,), **READING | given)
     _, loop = loop_of(settings, digits)
     assert loop.units[0].objective.loss_settings == LossSettings(
         aux="linear",

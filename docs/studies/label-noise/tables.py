@@ -1,6 +1,8 @@
-"""Prints the tables of index.md, from the rows beside it.
+"""Prints the tables of index.md.
 
-python docs/studies/label-noise/tables.py
+    python docs/studies/label-noise/tables.py
+
+They are made from the rows beside this file alone.
 """
 
 from __future__ import annotations
@@ -69,7 +71,7 @@ def _accuracy(row: pd.Series) -> str:
 
 def main() -> None:
     """Prints them."""
-    settings = [(LENGTHS, "sgd"), *itertools.product((RATES, KINDS), ("sgd", "information")), (IMAGES, "sgd")]
+    settings = [(LENGTHS, "sgd"), *itertools.product((RATES, KINDS), ("sgd", "information-scale")), (IMAGES, "sgd")]
     for folders, reference in settings:
         print(f"\n{', '.join(folders)}, against {reference}\n")
         print(markdown(side_by_side(folders, reference)))

@@ -228,9 +228,10 @@ def _check(loss_settings: LossSettings) -> None:
         if value not in choices:
             raise unknown(what, value, choices)
     for rule in (loss_settings.bandwidth, loss_settings.fit_bandwidth):
-        if Bandwidth.parse(rule).rule not in RULES:
+        kind = Bandwidth.parse(rule).rule
+        if kind not in RULES:
             raise InfoplaneError(f"bandwidth '{rule}' is not for training; choose from: {', '.join(RULES)}")
-        if Bandwidth.parse(rule).rule == "fixed" and loss_settings.bandwidth_gradient == FOLLOWING:
+        if kind == "fixed" and loss_settings.bandwidth_gradient == FOLLOWING:
             raise InfoplaneError(
                 f"bandwidth '{rule}' follows no scale; take median:1 or knn:10, or leave out "
                 "`loss_bandwidth_gradient`"
