@@ -250,7 +250,7 @@ class Run(Closing):
     def __init__(self, path: Path) -> None:
         self.path = path
         for pause in (*PAUSES, 0.0):
-            self.left_open = True
+            self.left_open, before = True, _state(path)
             with contextlib.ExitStack() as stack:
                 try:
                     with reading(path):
@@ -259,8 +259,9 @@ class Run(Closing):
                     stack.pop_all()
                     return
                 except RunFileError:
-                    # A writer may be half-way through a flush at this moment.
-                    if not (pause and self.left_open and _is_fresh(path)):
+                    # A writer may be half-way through a flush at this moment, or have come since.
+                    is_written = _is_fresh(path) if self.left_open else _state(path) != before
+                    if not (pause and is_written):
                         raise
             time.sleep(pause)
 
@@ -489,6 +490,14 @@ def _is_fresh(path: Path) -> bool:
     with contextlib.suppress(OSError):
         return time.time() - path.stat().st_mtime < FRESH_SECONDS
     return False
+
+
+def _state(path: Path) -> tuple[int, ...]:
+    """What changes when a file is written or another takes its place."""
+    with contextlib.suppress(OSError):
+        found = path.stat()
+        return found.st_ino, found.st_size, found.st_mtime_ns
+    return ()
 
 
 @functools.cache

@@ -2,6 +2,7 @@ import pytest
 import torch
 import torchvision
 from torch import Tensor, nn
+from torchvision.models import vgg
 
 from infoplane.errors import InfoplaneError
 from infoplane.models import build_model
@@ -75,8 +76,14 @@ def test_torchvision_resnet_is_recorded_after_the_addition():
 
 
 def test_vgg_of_torchvision_ends_units_before_the_global_pool():
+    # Most of its 130 million weights are in the classifier, whose width says nothing about units.
+    with torch.device("meta"):
+        network = torchvision.models.vgg11(num_classes=10)
+    network.features = vgg.make_layers(vgg.cfgs["A"])
+    for index, sizes in ((0, (512 * 49, 8)), (3, (8, 8)), (6, (8, 10))):
+        network.classifier[index] = nn.Linear(*sizes)
     expected = [f"features.{i}" for i in (2, 5, 7, 10, 12, 15, 17, 20)]
-    assert torchvision_names("vgg11", 32) == [*expected, "classifier.1", "classifier.4", "classifier.6"]
+    assert names(network, torch.zeros(2, 3, 32, 32)) == [*expected, "classifier.1", "classifier.4", "classifier.6"]
 
 
 def test_squeezenet_ends_with_logits_after_the_pool():

@@ -204,13 +204,14 @@ def test_interrupted_and_resumed(dropping, tmp_path, monkeypatch, stop_at, numbe
 
 def test_killed_and_resumed(tmp_path):
     """The command is killed again and again; in the end the run is that of one uninterrupted command."""
-    options = ["--epochs", "6", "--snapshots", "every:3", "--probe-size", "60", "--batch-size", "128", "--quiet"]
-    settings = dataclasses.replace(SMALL, epochs=6, snapshots="every:3", eval_size=2000)
+    sizes = {"epochs": 6, "snapshots": "every:3", "probe-size": 60, "batch-size": 128, "eval-size": 100}
+    options = [word for name, value in sizes.items() for word in (f"--{name}", str(value))]
+    settings = dataclasses.replace(SMALL, epochs=6, snapshots="every:3")
     record(settings, tmp_path / "whole.h5")
     path, clock, kills = tmp_path / "part.h5", random.Random(1), 0
     command = [sys.executable, "-m", "infoplane", "record", "-o", str(path)]
-    process = subprocess.Popen([*command, *options])
-    for _ in range(4):
+    process = subprocess.Popen([*command, *options, "--quiet"])
+    for _ in range(3):
         deadline, seen = time.monotonic() + 60, _finished(path)
         while process.poll() is None and _finished(path) <= seen and time.monotonic() < deadline:
             time.sleep(0.01)
