@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 # Settings that decide what is trained, by the names they have in a configuration.
 TRAINING = (
     *("method", "optimizer", "lr", "momentum", "weight_decay", "schedule", "epochs", "batch_size", "micro_batches"),
-    *("fit", "fit_weight", "fit_bandwidth", "beta", "beta_schedule", "target_bits", "penalty", "correction"),
-    *("loss_alpha", "loss_bandwidth", "loss_bandwidth_gradient", "loss_every", "order", "aux", "blocks"),
+    *("fit", "fit_weight", "fit_bandwidth", "fit_projection", "beta", "beta_schedule", "target_bits"),
+    *("penalty", "correction", "loss_alpha", "loss_bandwidth", "loss_bandwidth_gradient", "loss_every"),
+    *("order", "aux", "blocks"),
     *("group", "per_class", "classifier_loss", "option", "activation", "widths", "amp"),
 )
 

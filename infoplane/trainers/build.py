@@ -128,6 +128,7 @@ def _loss_settings(settings: TrainingSettings, infos: Sequence[BlockInfo]) -> li
         "fit": settings.fit,
         "fit_weight": settings.fit_weight,
         "fit_bandwidth": settings.fit_bandwidth,
+        "fit_projection": settings.fit_projection,
         # Rising with depth is a matter of the numbers alone.
         "beta_schedule": None if settings.beta_schedule == "rising" else settings.beta_schedule,
     }

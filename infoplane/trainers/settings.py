@@ -20,6 +20,7 @@ LOCAL, AUXILIARY, DIB, BLOCKWISE = "local", "auxiliary", "greedy-dib", "blockwis
 MI_XT, ENTROPY_T, MI_PREV_T = PENALTIES = ("mi_xt", "entropy_t", "mi_prev_t")
 CE, MI_TY, BOTH = FITS = ("ce", "mi_ty", "both")
 UNCORRECTED, PERMUTED = CORRECTIONS = ("none", "permuted")
+UNPROJECTED, LEARNED = PROJECTIONS = ("none", "learned")
 HELD, FOLLOWING = BANDWIDTH_GRADIENTS = ("none", "scale")
 # When a run goes on, where it computes and finds its data may change, its length, and what is recorded beside it.
 CHANGEABLE = {"epochs", "data_root", "device", "cache_mib", "synchronous_path"}
@@ -276,6 +277,12 @@ class TrainingSettings:
     fit_bandwidth: str | None = _of_dib(
         None, "kernel width for I(T_l;Y): median:C, knn:K or fixed:S.", unset="median:1"
     )
+    fit_projection: str | None = _of_dib(
+        None,
+        "learned: I(T_l;Y) is of the directions of a projection of T_l that is trained with the block.",
+        unset=UNPROJECTED,
+        choices=PROJECTIONS,
+    )
     loss_alpha: float | None = _of_dib(1.01, "order of the entropies.", range=POSITIVE)
     loss_bandwidth: str | None = _of_dib("knn:10", "kernel width in a batch: knn:K, median:C or fixed:S.")
     loss_bandwidth_gradient: str | None = _of_dib(
@@ -455,5 +462,6 @@ def _check(settings: TrainingSettings) -> None:
         raise InfoplaneError("`beta_schedule='target'` steers beta to so many `target_bits`; give both or neither")
     if settings.fit_weight is not None and settings.fit != BOTH:
         raise InfoplaneError("`fit_weight` is the weight of I(T;Y) beside the cross-entropy; give `fit='both'` too")
-    if settings.fit_bandwidth is not None and settings.fit in (None, CE):
-        raise InfoplaneError("`fit_bandwidth` is that of I(T;Y); give `fit='mi_ty'` or `fit='both'` too")
+    for name in ("fit_bandwidth", "fit_projection"):
+        if getattr(settings, name) is not None and settings.fit in (None, CE):
+            raise InfoplaneError(f"`{name}` is that of I(T;Y); give `fit='mi_ty'` or `fit='both'` too")

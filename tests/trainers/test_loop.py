@@ -370,6 +370,7 @@ def test_gradients_are_freed_at_once(digits):
 READING = {
     "loss_bandwidth_gradient": "scale",
     "fit": "both",
+    "fit_projection": "learned",
     "correction": "permuted",
     "beta_schedule": "target",
     "target_bits": (1.0,),
@@ -395,6 +396,7 @@ def test_every_setting_of_the_information_reaches_its_objective(digits):
         fit="both",
         fit_weight=0.7,
         fit_bandwidth="median:2",
+        fit_projection="learned",
     )
 
 

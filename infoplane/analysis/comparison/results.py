@@ -28,8 +28,8 @@ NAME = "results.csv"
 _METHOD = (
     "model widths activation layers permute_labels "
     "method order blocks group aux beta beta_schedule target_bits penalty correction loss_alpha loss_bandwidth "
-    "loss_bandwidth_gradient loss_every fit fit_weight fit_bandwidth classifier_loss option epochs "
-    "lr schedule optimizer momentum weight_decay batch_size micro_batches per_class cache_mib amp"
+    "loss_bandwidth_gradient loss_every fit fit_weight fit_bandwidth fit_projection classifier_loss option "
+    "epochs lr schedule optimizer momentum weight_decay batch_size micro_batches per_class cache_mib amp"
 )
 _VARIED = {*MAY_DIFFER, *_METHOD.split()}
 # Shuffled labels are learnt by heart, which takes fewer samples: a control beside the methods and none of them.

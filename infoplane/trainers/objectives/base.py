@@ -64,6 +64,7 @@ class LossSettings:
         fit: ce, mi_ty or both.
         fit_weight: Weight of I(T_l;Y) beside the cross-entropy.
         fit_bandwidth: Rule for the bandwidth of T_l in I(T_l;Y).
+        fit_projection: none: I(T_l;Y) is of the output as it is; learned: of the directions of a projection of it.
         seed: Seed of what the loss draws.
         options: Other numbers by name, see `option`.
     """
@@ -81,6 +82,7 @@ class LossSettings:
     fit: str = "ce"
     fit_weight: float = 0.3
     fit_bandwidth: str = "median:1"
+    fit_projection: str = "none"
     seed: int = 0
     options: Mapping[str, float] = field(default_factory=dict)
 

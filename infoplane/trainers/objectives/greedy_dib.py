@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from infoplane.entropy import entropy_with_gradient
 from infoplane.errors import InfoplaneError, unknown
 from infoplane.kernels import Bandwidth
 from infoplane.trainers.objectives.base import BlockInfo, LossSettings, Pass
-from infoplane.trainers.objectives.predsim import PredSim
-from infoplane.trainers.objectives.similarities import bandwidth, batch_distances, gaussian, to_float64
+from infoplane.trainers.objectives.predsim import PredSim, build_projection, features
+from infoplane.trainers.objectives.similarities import bandwidth, batch_distances, directions, gaussian, to_float64
 from infoplane.trainers.settings import (
     BANDWIDTH_GRADIENTS,
     BOTH,
@@ -22,10 +22,12 @@ from infoplane.trainers.settings import (
     ENTROPY_T,
     FITS,
     FOLLOWING,
+    LEARNED,
     MI_PREV_T,
     MI_TY,
     PENALTIES,
     PERMUTED,
+    PROJECTIONS,
 )
 
 _BETA_SCHEDULES = ("constant", "warmup", "target")
@@ -45,6 +47,8 @@ class GreedyDIB(PredSim):
     The permutation π, one a step, takes off what the kernel reports of any labels, which has a gradient too:
     without it all distances may grow until I(T_l;Y) = S(Y), whatever the labels. Under mi_ty alone the auxiliary
     classifier learns from the detached output, to read out what the block has. The last block learns by the task.
+    With `fit_projection` learned the fit is of P(T_l) in the place of T_l: the directions of the samples in a
+    projection that is trained with the block, as `PredSim` compares them; I(P(T_l);Y) ≤ I(T_l;Y).
 
     The penalty is I_α(X;T_l) (mi_xt; Yu, Yu and Príncipe, "Deep deterministic information bottleneck with
     matrix-based entropy functional", ICASSP 2021), S_α(T_l) (entropy_t; after Strouse and Schwab, "The
@@ -76,6 +80,9 @@ class GreedyDIB(PredSim):
         self.loss_settings = loss_settings
         rules = {_FIT: loss_settings.fit_bandwidth, _PENALTY: loss_settings.bandwidth}
         self.rules = {name: Bandwidth.parse(rule) for name, rule in rules.items()}
+        fitted = loss_settings.fit in (MI_TY, BOTH)
+        projected = fitted and loss_settings.fit_projection == LEARNED
+        self.projection = build_projection(info) if projected else None
         if loss_settings.beta_schedule == "target":
             self.register_buffer("steered", torch.tensor(loss_settings.beta))
 
@@ -141,10 +148,15 @@ class GreedyDIB(PredSim):
 
     def _bits(self, local: Pass, names: Sequence[str]) -> list[Tensor]:
         """The informations of these names."""
-        squared = batch_distances(local.output)
-        if self.loss_settings.bandwidth_gradient == FOLLOWING:
-            squared = _without_scale(squared)
-        terms = [self._term(local, name, gaussian(squared, bandwidth(squared, self.rules[name]))) for name in names]
+        distances: dict[nn.Module | None, Tensor] = {}
+        terms = []
+        for name in names:
+            # Both terms are of the same distances unless the fit has a projection.
+            projection = self.projection if name == _FIT else None
+            if projection not in distances:
+                distances[projection] = self._distances(local.output, projection)
+            squared = distances[projection]
+            terms.append(self._term(local, name, gaussian(squared, bandwidth(squared, self.rules[name]))))
         matrices = [matrix for several, _ in terms for matrix in several]
         # One eigenproblem of several matrices is faster than several, above all on a GPU.
         stack = torch.stack(matrices) if len(matrices) > 1 else matrices[0]
@@ -154,6 +166,11 @@ class GreedyDIB(PredSim):
             value = next(entropies) + known
             values.append(value - next(entropies) if len(several) > 1 else value)
         return values
+
+    def _distances(self, output: Tensor, projection: nn.Module | None) -> Tensor:
+        """Squared distances (n, n) of T_l, or of the directions of its projection, with their graph."""
+        squared = batch_distances(output if projection is None else directions(features(projection(output))))
+        return _without_scale(squared) if self.loss_settings.bandwidth_gradient == FOLLOWING else squared
 
     def _term(self, local: Pass, name: str, output: Tensor) -> tuple[list[Tensor], Tensor | float]:
         """An information as the entropy of a matrix, plus a number, less that of a second if there is one."""
@@ -222,6 +239,7 @@ def _check(loss_settings: LossSettings) -> None:
         ("fit", loss_settings.fit, FITS),
         ("penalty", loss_settings.penalty, PENALTIES),
         ("correction", loss_settings.correction, CORRECTIONS),
+        ("projection", loss_settings.fit_projection, PROJECTIONS),
         ("gradient of the bandwidth", loss_settings.bandwidth_gradient, BANDWIDTH_GRADIENTS),
         ("schedule of beta", loss_settings.beta_schedule, _BETA_SCHEDULES),
     ):

@@ -17,24 +17,18 @@ from infoplane.trainers.objectives.similarities import cosine, full_precision, l
 class Similarity(nn.Module):
     """Mean squared difference between the similarities of outputs and of targets, over all pairs of samples.
 
-    The similarity is the cosine of centred features: for feature maps of the standard deviations over each map of
-    a 3×3 convolution of the output, for vectors of a linear layer of it, without biases, trained with the block.
-    Targets are one-hot classes, and boxes beside them where the task has boxes.
+    The similarity is the cosine of centred features of a projection of the output (`build_projection`, `features`),
+    which is trained with the block. Targets are one-hot classes, and boxes beside them where the task has boxes.
     """
 
     def __init__(self, info: BlockInfo) -> None:
         super().__init__()
         self.task = info.task
-        self.projection: nn.Module
-        if len(info.shape) == 3:
-            self.projection = nn.Conv2d(info.shape[0], info.shape[0], 3, padding=1, bias=False)
-        else:
-            width = math.prod(info.shape)
-            self.projection = nn.Sequential(nn.Flatten(), nn.Linear(width, width, bias=False))
+        self.projection = build_projection(info)
 
     def forward(self, local: Pass) -> Tensor:
         """The loss, 0-dimensional, between 0 and 4."""
-        similarity = cosine(_features(self.projection(local.output)))
+        similarity = cosine(features(self.projection(local.output)))
         if "similarity of targets" not in local.memo:
             local.memo["similarity of targets"] = cosine(self.task.embedding(local.targets))
         target: Tensor = local.memo["similarity of targets"]
@@ -82,8 +76,30 @@ class PredSim(GreedyCE):
         return (1 - self.share) * loss + self.share * self.similarity(local)
 
 
-def _features(output: Tensor) -> Tensor:
-    """One vector a sample, (n, d): standard deviations over more than three maps of more than one pixel."""
+def build_projection(info: BlockInfo) -> nn.Module:
+    """A layer without bias by which the samples of a block's output are compared, with random weights.
+
+    Args:
+        info: Where the block stands.
+
+    Returns:
+        A 3×3 convolution of as many maps where the output is feature maps, a linear layer of its width elsewhere.
+    """
+    if len(info.shape) == 3:
+        return nn.Conv2d(info.shape[0], info.shape[0], 3, padding=1, bias=False)
+    width = math.prod(info.shape)
+    return nn.Sequential(nn.Flatten(), nn.Linear(width, width, bias=False))
+
+
+def features(output: Tensor) -> Tensor:
+    """One vector a sample: standard deviations over more than three maps of more than one pixel.
+
+    Args:
+        output: (n, ...), any floating dtype, also under autocast.
+
+    Returns:
+        (n, d): of feature maps (n, c, h, w) one deviation a map, float32 or wider; all else flattened.
+    """
     if output.ndim != 4 or output.shape[1] <= 3 or output[0, 0].numel() == 1:
         return output.flatten(1)
     with full_precision(output):

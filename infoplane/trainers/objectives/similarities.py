@@ -142,14 +142,27 @@ def cosine(features: Tensor) -> Tensor:
         (n, n) float32 or wider; 0 where a sample has equal features, which get the gradient 0.
     """
     with full_precision(features):
+        unit = directions(features)
+        return unit @ unit.T
+
+
+def directions(features: Tensor) -> Tensor:
+    """The samples less the mean over their features, each at length 1.
+
+    Args:
+        features: (n, d), any floating dtype, also under autocast.
+
+    Returns:
+        (n, d) float32 or wider; 0 where a sample has equal features, which get the gradient 0.
+    """
+    with full_precision(features):
         features = widened(features)
         features = features / largest(features)
         # Taking off a feature before the mean makes equal features exactly zero.
         features = features - features[:, :1]
         centred = features - features.mean(1, keepdim=True)
         norms = torch.linalg.vector_norm(centred, dim=1, keepdim=True)
-        unit = torch.where(norms > SHORT, centred / norms.clamp(min=SHORT), 0.0)
-        return unit @ unit.T
+        return torch.where(norms > SHORT, centred / norms.clamp(min=SHORT), 0.0)
 
 
 def largest(x: Tensor) -> Tensor:

@@ -73,6 +73,7 @@ def test_losses_and_gradients_are_finite(name, shape, boxes):
         {"fit": "both", "correction": "permuted", "penalty": "mi_prev_t"},
         {"beta_schedule": "target", "target_bits": 1.0},
         {"fit": "both", "bandwidth_gradient": "scale"},
+        {"fit": "mi_ty", "fit_projection": "learned"},
     ],
     ids=str,
 )

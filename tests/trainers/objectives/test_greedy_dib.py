@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from blocks import IMAGE, MAP, VECTOR, info, step
-from scipy.spatial.distance import cdist
+from scipy.spatial.distance import cdist, pdist
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
 from infoplane import gram_matrix, mutual_information, renyi_entropy
@@ -244,7 +244,13 @@ def test_the_weight_of_a_steered_beta_in_the_loss():
 
 @pytest.mark.parametrize(
     "loss_settings",
-    [{"fit": "mi_ty"}, {"fit": "both"}, {"beta_schedule": "target"}, {"bandwidth_gradient": "scale"}],
+    [
+        {"fit": "mi_ty"},
+        {"fit": "both"},
+        {"fit": "both", "fit_projection": "learned"},
+        {"beta_schedule": "target"},
+        {"bandwidth_gradient": "scale"},
+    ],
     ids=str,
 )
 @pytest.mark.parametrize("alpha", [1.01, 2.0])
@@ -326,6 +332,30 @@ def test_similarity_matching_beside_the_information():
     assert built().similarity is None
 
 
+@pytest.mark.parametrize("shape", [MAP, VECTOR], ids=str)
+def test_the_information_of_the_directions_of_a_projection(shape):
+    """That of the library, of the vectors by which predsim compares samples."""
+    torch.manual_seed(1)
+    given = {"fit": "both", "fit_projection": "learned", "fit_bandwidth": "median:1", "bandwidth": "knn:3"}
+    objective = GreedyDIB(info(shape), LossSettings(beta=0.1, **given))
+    local = step(3 * torch.randn(24, *shape))
+    bits = objective.fitted(local).item()
+    with torch.no_grad():
+        seen = objective.projection(local.output)
+    vectors = (seen.flatten(2).std(2) if len(shape) == 3 else seen).double().numpy()
+    vectors -= vectors.mean(1, keepdims=True)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    gram = gram_matrix(torch.from_numpy(vectors), sigma=float(np.median(pdist(vectors))))
+    labels, order = label_gram(local.targets.labels), order_of(local)
+    values = [mutual_information(gram, other, 1.01) for other in (labels, labels[order][:, order])]
+    assert bits == pytest.approx(float(values[0] - values[1]), abs=1e-5)
+    # The penalty stays that of the output, and the projection learns by the fit.
+    assert objective.information(local).item() == built(fit="both").information(local).item()
+    assert GreedyDIB(info(shape), LossSettings()).projection is None
+    objective.loss(local).backward()
+    assert all((weights.grad != 0).any() for weights in objective.projection.parameters())
+
+
 def test_one_sample_and_copies_have_no_information():
     for output in (torch.randn(1, *MAP), torch.randn(1, *MAP).repeat(12, 1, 1, 1), torch.zeros(12, *MAP)):
         assert built().information(step(output)).item() == pytest.approx(0.0, abs=1e-9)
@@ -376,6 +406,7 @@ def test_a_bandwidth_that_follows_no_scale_has_a_finite_gradient(output):
         ({"correction": "null"}, "unknown correction"),
         ({"correction": "permuted", "penalty": "entropy_t"}, "has no permuted null"),
         ({"fit_bandwidth": "silverman"}, "not for training"),
+        ({"fit_projection": "learnt"}, "did you mean learned"),
         ({"bandwidth_gradient": "sale"}, "did you mean scale"),
         ({"bandwidth_gradient": "scale", "bandwidth": "fixed:2"}, "'fixed:2' follows no scale"),
         ({"fit_weight": math.nan}, "fit_weight must be finite"),
