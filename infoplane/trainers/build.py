@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 from torch import Tensor, nn
 
 from infoplane.errors import InfoplaneError
 from infoplane.models import build_model
+from infoplane.settings import settings_of
 from infoplane.trainers.blocks import Chain, grouped, merge, saved_bytes, split_into_blocks
 from infoplane.trainers.objectives.base import BlockInfo, LossSettings, OwnClassifier, read_options
-from infoplane.trainers.settings import CE, TrainingSettings
+from infoplane.trainers.settings import CE, DIB, TrainingSettings
 from infoplane.trainers.task import Task
 from infoplane.trainers.unit import Checkpointed, Unit
 
@@ -118,23 +118,15 @@ def _loss_settings(settings: TrainingSettings, infos: Sequence[BlockInfo]) -> li
     shared = LossSettings(aux=settings.aux or "linear", options=settings.options(), seed=settings.seed)
     if settings.beta is None:
         return [shared] * len(infos)
-    given: dict[str, Any] = {
-        "penalty": settings.penalty,
-        "correction": settings.correction,
-        "alpha": settings.loss_alpha,
-        "bandwidth": settings.loss_bandwidth,
-        "bandwidth_gradient": settings.loss_bandwidth_gradient,
-        "every": settings.loss_every,
-        "fit": settings.fit,
-        "fit_weight": settings.fit_weight,
-        "fit_bandwidth": settings.fit_bandwidth,
-        "fit_projection": settings.fit_projection,
-        # Rising with depth is a matter of the numbers alone.
-        "beta_schedule": None if settings.beta_schedule == "rising" else settings.beta_schedule,
-    }
-    shared = replace(shared, **{name: value for name, value in given.items() if value is not None})
-    betas = block_betas(settings.beta, settings.beta_schedule, len(infos))
-    targets = _per_block(settings.target_bits or (0.0,), len(infos), "target_bits")
+    # What greedy-dib alone has is called as in the settings of the loss, some of it behind "loss_".
+    declared = settings_of(TrainingSettings).items()
+    own = {name.removeprefix("loss_"): getattr(settings, name) for name, one in declared if one.group == DIB}
+    betas = block_betas(own.pop("beta"), settings.beta_schedule, len(infos))
+    targets = _per_block(own.pop("target_bits") or (0.0,), len(infos), "target_bits")
+    if settings.beta_schedule == "rising":
+        # A matter of the numbers alone.
+        del own["beta_schedule"]
+    shared = replace(shared, **{name: value for name, value in own.items() if value is not None})
     return [replace(shared, beta=beta, target_bits=bits) for beta, bits in zip(betas, targets, strict=True)]
 
 

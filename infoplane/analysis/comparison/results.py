@@ -21,17 +21,12 @@ from infoplane.data.boxes import intersection_over_union
 from infoplane.errors import InfoplaneError
 from infoplane.files import hold, reason, refuse_no_file, unwritten, whole, without_quotes, write_csv
 from infoplane.runfile import Run, data_text, open_run, trainings, trials_of
+from infoplane.runfile.summary import TRAINING
 from infoplane.settings import is_number, setting_text
 
 NAME = "results.csv"
 # Settings in which variants may differ, tested on the same data; the runs of one variant differ in MAY_DIFFER only.
-_METHOD = (
-    "model widths activation layers permute_labels "
-    "method order blocks group aux beta beta_schedule target_bits penalty correction loss_alpha loss_bandwidth "
-    "loss_bandwidth_gradient loss_every fit fit_weight fit_bandwidth fit_projection classifier_loss option "
-    "epochs lr schedule optimizer momentum weight_decay batch_size micro_batches per_class cache_mib amp"
-)
-_VARIED = {*MAY_DIFFER, *_METHOD.split()}
+_VARIED = {*MAY_DIFFER, *TRAINING, "model", "layers", "permute_labels", "cache_mib"}
 # Shuffled labels are learnt by heart, which takes fewer samples: a control beside the methods and none of them.
 _CONTROL = {*_VARIED, "train_size"}
 MEASURES = (
