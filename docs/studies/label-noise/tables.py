@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from infoplane.analysis.comparison.cells import decoded
 from infoplane.analysis.comparison.methods import comparison_table
 from infoplane.analysis.comparison.results import read_results
 from infoplane.reporting.methods import shown_gap
@@ -28,6 +29,7 @@ LENGTHS = {
 }
 RATES = {"rate-0": "0 %", "rate-20": "20 %", "remedies": "40 %", "rate-60": "60 %"}
 KINDS = {"remedies": "permuted", "remedies-class": "class-dependent"}
+PROJECTION = {"projection": "40 %"}
 CONFIRMATION, NEW = {"confirmation": "40 %"}, 5
 IMAGES = {"images-cifar10": "CIFAR-10", "images-signs": "traffic signs"}
 CHOSEN = ("sgd", "sgd-generalised")
@@ -64,6 +66,21 @@ def side_by_side(folders: dict[str, str], reference: str, first: int = 0) -> pd.
     return pd.DataFrame(columns).fillna("").rename_axis("method").reset_index()
 
 
+def learned(folders: dict[str, str]) -> pd.DataFrame:
+    """Share of the given training labels in %, wrong ones among them, that the network has right at the end.
+
+    Args:
+        folders: Folders, and what their columns are called.
+    """
+    columns = {}
+    for folder, name in folders.items():
+        runs = rows_of(folder)
+        last = runs["curves"].map(lambda cell: 100 * decoded(cell)["train_accuracy"][-1])
+        shares = last.groupby(runs["variant"])
+        columns[name] = shares.mean().round(1).astype(str) + " ± " + shares.std().round(1).astype(str)
+    return pd.DataFrame(columns).fillna("").rename_axis("method").reset_index()
+
+
 def _accuracy(row: pd.Series) -> str:
     mean = plus_minus(row["test_accuracy"], row["test_accuracy_sd"], 100)
     return mean if pd.isna(row["gap"]) else f"{mean} ({shown_gap(row)})"
@@ -72,9 +89,12 @@ def _accuracy(row: pd.Series) -> str:
 def main() -> None:
     """Prints them."""
     settings = [(LENGTHS, "sgd"), *itertools.product((RATES, KINDS), ("sgd", "information-scale")), (IMAGES, "sgd")]
+    settings.append((PROJECTION, "information"))
     for folders, reference in settings:
         print(f"\n{', '.join(folders)}, against {reference}\n")
         print(markdown(side_by_side(folders, reference)))
+    print("\ngiven labels of the training that are right, in %\n")
+    print(markdown(learned(PROJECTION | IMAGES)))
     for first in (0, NEW):
         print(f"\nconfirmation from seed {first} on, against information-scale\n")
         print(markdown(side_by_side(CONFIRMATION, "information-scale", first)))
