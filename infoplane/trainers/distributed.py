@@ -54,9 +54,14 @@ def process_group(device: str) -> Iterator[str]:
         dist.destroy_process_group()
 
 
-def parallel(unit: nn.Module) -> nn.Module:
-    """A module whose gradients are averaged over the processes; the module itself if there is one process."""
-    return DistributedDataParallel(unit) if world() > 1 else unit
+def parallel(unit: nn.Module, rests: bool = False) -> nn.Module:
+    """A module whose gradients are averaged over the processes; the module itself if there is one process.
+
+    Args:
+        unit: The module.
+        rests: Whether some steps leave some of its parameters out, which the processes look for in each step then.
+    """
+    return DistributedDataParallel(unit, find_unused_parameters=rests) if world() > 1 else unit
 
 
 def share_buffers(units: Sequence[nn.Module]) -> None:

@@ -259,7 +259,7 @@ class Loop:
             unit.train(k >= stage.first)
         active = range(stage.first, stage.end)
         self._optimizers = {k: self.recipe.optimizer(list(self.units[k].parameters())) for k in active}
-        self._wrapped = {k: parallel(self.units[k]) for k in active}
+        self._wrapped = {k: parallel(self.units[k], self.units[k].objective.rests) for k in active}
         share_buffers(self.units[: stage.first])
         begin = self._now()
         self._cache = self._cached(stage)

@@ -570,6 +570,7 @@ def test_two_processes_train_as_one(tmp_path):
         ),
         ({"method": "greedy-dib", "fit_weight": 0.5}, "give `fit='both'` too"),
         ({"method": "greedy-dib", "fit_bandwidth": "knn:3"}, "give `fit='mi_ty'` or"),
+        ({"method": "greedy-dib", "fit_projection": "learned"}, "give `fit='mi_ty'` or"),
         ({"method": "greedy-dib", "penalty": "entropy_t", "correction": "permuted"}, "no permuted null"),
         ({"method": "greedy-ce", "option": ("similarity=1",)}, "no option 'similarity'"),
         ({"method": "greedy-ce", "option": ("similarity",)}, "write NAME=NUMBER"),

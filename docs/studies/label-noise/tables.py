@@ -29,7 +29,7 @@ LENGTHS = {
 }
 RATES = {"rate-0": "0 %", "rate-20": "20 %", "remedies": "40 %", "rate-60": "60 %"}
 KINDS = {"remedies": "permuted", "remedies-class": "class-dependent"}
-PROJECTION = {"projection": "40 %"}
+PROJECTION = {"projection": "digits"}
 CONFIRMATION, NEW = {"confirmation": "40 %"}, 5
 IMAGES = {"images-cifar10": "CIFAR-10", "images-signs": "traffic signs"}
 CHOSEN = ("sgd", "sgd-generalised")
@@ -66,8 +66,10 @@ def side_by_side(folders: dict[str, str], reference: str, first: int = 0) -> pd.
     return pd.DataFrame(columns).fillna("").rename_axis("method").reset_index()
 
 
-def learned(folders: dict[str, str]) -> pd.DataFrame:
+def given_labels(folders: dict[str, str]) -> pd.DataFrame:
     """Share of the given training labels in %, wrong ones among them, that the network has right at the end.
+
+    Of up to 2,000 training samples, as snapshots score them.
 
     Args:
         folders: Folders, and what their columns are called.
@@ -94,7 +96,7 @@ def main() -> None:
         print(f"\n{', '.join(folders)}, against {reference}\n")
         print(markdown(side_by_side(folders, reference)))
     print("\ngiven labels of the training that are right, in %\n")
-    print(markdown(learned(PROJECTION | IMAGES)))
+    print(markdown(given_labels(PROJECTION | IMAGES)))
     for first in (0, NEW):
         print(f"\nconfirmation from seed {first} on, against information-scale\n")
         print(markdown(side_by_side(CONFIRMATION, "information-scale", first)))

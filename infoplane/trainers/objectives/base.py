@@ -125,7 +125,13 @@ class Pass:
 
 
 class Objective(nn.Module):
-    """The local loss of one block, with the auxiliary classifier that it trains, if it has one."""
+    """The local loss of one block, with the auxiliary classifier that it trains, if it has one.
+
+    Attributes:
+        rests: Whether some steps leave some of its parameters out.
+    """
+
+    rests: bool = False
 
     @abstractmethod
     def loss(self, local: Pass) -> Tensor:

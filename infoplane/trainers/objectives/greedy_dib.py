@@ -18,6 +18,7 @@ from infoplane.trainers.objectives.similarities import bandwidth, batch_distance
 from infoplane.trainers.settings import (
     BANDWIDTH_GRADIENTS,
     BOTH,
+    CE,
     CORRECTIONS,
     ENTROPY_T,
     FITS,
@@ -34,6 +35,8 @@ _BETA_SCHEDULES = ("constant", "warmup", "target")
 RULES = ("knn", "median", "fixed")
 _FIT, _PENALTY = "fit", "penalty"
 SEED_STRIDE = 1_000_003
+# Fewer values, less their mean and at length 1, are alike in all samples up to a sign.
+_FEWEST = 3
 # A steered β stays within this factor of the β that it starts from.
 _STEERED = 1000.0
 
@@ -48,7 +51,7 @@ class GreedyDIB(PredSim):
     without it all distances may grow until I(T_l;Y) = S(Y), whatever the labels. Under mi_ty alone the auxiliary
     classifier learns from the detached output, to read out what the block has. The last block learns by the task.
     With `fit_projection` learned the fit is of P(T_l) in the place of T_l: the directions of the samples in a
-    projection that is trained with the block, as `PredSim` compares them; I(P(T_l);Y) ≤ I(T_l;Y).
+    projection that is trained with the block, as `PredSim` compares them.
 
     The penalty is I_α(X;T_l) (mi_xt; Yu, Yu and Príncipe, "Deep deterministic information bottleneck with
     matrix-based entropy functional", ICASSP 2021), S_α(T_l) (entropy_t; after Strouse and Schwab, "The
@@ -80,9 +83,8 @@ class GreedyDIB(PredSim):
         self.loss_settings = loss_settings
         rules = {_FIT: loss_settings.fit_bandwidth, _PENALTY: loss_settings.bandwidth}
         self.rules = {name: Bandwidth.parse(rule) for name, rule in rules.items()}
-        fitted = loss_settings.fit in (MI_TY, BOTH)
-        projected = fitted and loss_settings.fit_projection == LEARNED
-        self.projection = build_projection(info) if projected else None
+        self.projection = build_projection(info) if self._has_projection(info) else None
+        self.rests = self.projection is not None and loss_settings.fit == BOTH and loss_settings.every > 1
         if loss_settings.beta_schedule == "target":
             self.register_buffer("steered", torch.tensor(loss_settings.beta))
 
@@ -124,6 +126,17 @@ class GreedyDIB(PredSim):
     def state(self) -> dict[str, float]:
         """The steered β."""
         return {"beta": self.steered.item()} if self.loss_settings.beta_schedule == "target" else {}
+
+    def _has_projection(self, info: BlockInfo) -> bool:
+        settings = self.loss_settings
+        if settings.fit_projection != LEARNED or (settings.fit == BOTH and not settings.fit_weight):
+            return False
+        if math.prod(info.shape) < _FEWEST:
+            raise InfoplaneError(
+                f"the output of block {info.index + 1} has {math.prod(info.shape)} values, whose directions say "
+                "nothing; leave out `fit_projection`, or merge it into another by `blocks`"
+            )
+        return True
 
     def _weights(self, local: Pass) -> dict[str, float | Tensor]:
         """Weights of the informations that enter in this step."""
@@ -254,6 +267,8 @@ def _check(loss_settings: LossSettings) -> None:
                 f"bandwidth '{rule}' follows no scale; take median:1 or knn:10, or leave out "
                 "`loss_bandwidth_gradient`"
             )
+    if loss_settings.fit_projection == LEARNED and loss_settings.fit == CE:
+        raise InfoplaneError("the projection is that of I(T;Y), which `fit` ce does not have; take mi_ty or both")
     if not (loss_settings.alpha > 0 and math.isfinite(loss_settings.alpha)):
         raise InfoplaneError(f"alpha must be positive and finite, got {loss_settings.alpha}")
     for name in ("beta", "fit_weight"):

@@ -83,7 +83,8 @@ def build_projection(info: BlockInfo) -> nn.Module:
         info: Where the block stands.
 
     Returns:
-        A 3×3 convolution of as many maps where the output is feature maps, a linear layer of its width elsewhere.
+        A 3×3 convolution of as many maps where the output is feature maps, elsewhere a linear layer from all its
+        values to as many, whose weights are the square of their number.
     """
     if len(info.shape) == 3:
         return nn.Conv2d(info.shape[0], info.shape[0], 3, padding=1, bias=False)

@@ -87,6 +87,17 @@ def test_so_are_those_of_every_information(reading, alpha):
             assert all(torch.isfinite(values).all() for values in found), case
 
 
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("dtype", [None, torch.bfloat16], ids=str)
+def test_so_are_those_of_a_projection(shape, dtype):
+    objective = method("greedy-dib").make(
+        info(shape, boxes=True), LossSettings(fit="both", fit_projection="learned", beta=0.0)
+    )
+    for case, output in degenerate(shape).items():
+        found = gradients(objective, output.to(dtype or output.dtype), dtype, boxes=True)
+        assert all(torch.isfinite(values).all() for values in found), case
+
+
 @pytest.mark.parametrize("name", LOCAL)
 def test_one_class_and_equal_inputs(name):
     objective = method(name).make(info(), LossSettings(beta=1.0))

@@ -5,16 +5,19 @@ import pytest
 import torch
 from blocks import IMAGE, MAP, VECTOR, info, step
 from scipy.spatial.distance import cdist, pdist
+from torch import nn
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
 from infoplane import gram_matrix, mutual_information, renyi_entropy
 from infoplane.errors import InfoplaneError
 from infoplane.kernels import label_gram
+from infoplane.trainers.distributed import parallel
 from infoplane.trainers.objectives import greedy_dib as dib
 from infoplane.trainers.objectives.base import LossSettings, Pass
 from infoplane.trainers.objectives.greedy_ce import GreedyCE
 from infoplane.trainers.objectives.greedy_dib import GreedyDIB
 from infoplane.trainers.task import Targets
+from infoplane.trainers.unit import Unit
 
 
 def sigma(x, k):
@@ -356,6 +359,34 @@ def test_the_information_of_the_directions_of_a_projection(shape):
     assert all((weights.grad != 0).any() for weights in objective.projection.parameters())
 
 
+def test_a_projection_that_nothing_learns_by_is_not_made():
+    given = {"fit": "both", "fit_projection": "learned"}
+    assert GreedyDIB(info(), LossSettings(fit_weight=0.0, **given)).projection is None
+    for shape in ((2,), (1, 1, 1)):
+        with pytest.raises(InfoplaneError, match="whose directions say nothing"):
+            GreedyDIB(info(shape), LossSettings(**given))
+
+
+def test_processes_agree_on_a_projection_that_rests_in_some_steps(monkeypatch):
+    """Of DistributedDataParallel, which waits for the gradients of what a step leaves out unless it is told."""
+    objective = built(fit="both", fit_projection="learned", every=2, beta=0.0)
+    assert objective.rests
+    assert not built(fit="mi_ty", fit_projection="learned", every=2).rests
+    unit = Unit("conv", nn.Conv2d(IMAGE[0], MAP[0], 3, padding=1), objective)
+    torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+    try:
+        monkeypatch.setattr("infoplane.trainers.distributed.world", lambda: 2)
+        wrapped, learned = parallel(unit, objective.rests), []
+        for number in range(4):
+            local = step(torch.randn(12, *MAP))
+            unit.zero_grad()
+            wrapped(local.inputs, local.inputs, local.targets, 0.0, number, {})[0].backward()
+            learned.append(objective.projection.weight.grad is not None)
+    finally:
+        torch.distributed.destroy_process_group()
+    assert learned == [True, False, True, False]
+
+
 def test_one_sample_and_copies_have_no_information():
     for output in (torch.randn(1, *MAP), torch.randn(1, *MAP).repeat(12, 1, 1, 1), torch.zeros(12, *MAP)):
         assert built().information(step(output)).item() == pytest.approx(0.0, abs=1e-9)
@@ -406,7 +437,8 @@ def test_a_bandwidth_that_follows_no_scale_has_a_finite_gradient(output):
         ({"correction": "null"}, "unknown correction"),
         ({"correction": "permuted", "penalty": "entropy_t"}, "has no permuted null"),
         ({"fit_bandwidth": "silverman"}, "not for training"),
-        ({"fit_projection": "learnt"}, "did you mean learned"),
+        ({"fit": "both", "fit_projection": "learnt"}, "did you mean learned"),
+        ({"fit_projection": "learned"}, "which `fit` ce does not have"),
         ({"bandwidth_gradient": "sale"}, "did you mean scale"),
         ({"bandwidth_gradient": "scale", "bandwidth": "fixed:2"}, "'fixed:2' follows no scale"),
         ({"fit_weight": math.nan}, "fit_weight must be finite"),
