@@ -20,7 +20,7 @@ LOCAL, AUXILIARY, DIB, BLOCKWISE = "local", "auxiliary", "greedy-dib", "blockwis
 MI_XT, ENTROPY_T, MI_PREV_T = PENALTIES = ("mi_xt", "entropy_t", "mi_prev_t")
 CE, MI_TY, BOTH = FITS = ("ce", "mi_ty", "both")
 UNCORRECTED, PERMUTED = CORRECTIONS = ("none", "permuted")
-UNPROJECTED, LEARNED = PROJECTIONS = ("none", "learned")
+UNPROJECTED, DIRECTIONS, RANDOM, LEARNED = PROJECTIONS = ("none", "directions", "random", "learned")
 HELD, FOLLOWING = BANDWIDTH_GRADIENTS = ("none", "scale")
 # When a run goes on, where it computes and finds its data may change, its length, and what is recorded beside it.
 CHANGEABLE = {"epochs", "data_root", "device", "cache_mib", "synchronous_path"}
@@ -279,7 +279,8 @@ class TrainingSettings:
     )
     fit_projection: str | None = _of_dib(
         None,
-        "learned: I(T_l;Y) is of the directions of a projection of T_l that is trained with the block.",
+        "I(T_l;Y) is of the directions of T_l, of a projection of it with random weights, or of one that is "
+        "trained with the block.",
         unset=UNPROJECTED,
         choices=PROJECTIONS,
     )

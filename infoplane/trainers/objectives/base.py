@@ -64,7 +64,8 @@ class LossSettings:
         fit: ce, mi_ty or both.
         fit_weight: Weight of I(T_l;Y) beside the cross-entropy.
         fit_bandwidth: Rule for the bandwidth of T_l in I(T_l;Y).
-        fit_projection: none: I(T_l;Y) is of the output as it is; learned: of the directions of a projection of it.
+        fit_projection: What I(T_l;Y) is of. none: the output as it is; directions: those of its samples; random,
+            learned: those in a projection of it whose weights stay as they are, or are trained with the block.
         seed: Seed of what the loss draws.
         options: Other numbers by name, see `option`.
     """

@@ -13,22 +13,24 @@ from infoplane.entropy import entropy_with_gradient
 from infoplane.errors import InfoplaneError, unknown
 from infoplane.kernels import Bandwidth
 from infoplane.trainers.objectives.base import BlockInfo, LossSettings, Pass
-from infoplane.trainers.objectives.predsim import PredSim, build_projection, features
+from infoplane.trainers.objectives.predsim import PredSim, build_projection
 from infoplane.trainers.objectives.similarities import bandwidth, batch_distances, directions, gaussian, to_float64
 from infoplane.trainers.settings import (
     BANDWIDTH_GRADIENTS,
     BOTH,
     CE,
     CORRECTIONS,
+    DIRECTIONS,
     ENTROPY_T,
     FITS,
     FOLLOWING,
-    LEARNED,
     MI_PREV_T,
     MI_TY,
     PENALTIES,
     PERMUTED,
     PROJECTIONS,
+    RANDOM,
+    UNPROJECTED,
 )
 
 _BETA_SCHEDULES = ("constant", "warmup", "target")
@@ -50,8 +52,9 @@ class GreedyDIB(PredSim):
     The permutation π, one a step, takes off what the kernel reports of any labels, which has a gradient too:
     without it all distances may grow until I(T_l;Y) = S(Y), whatever the labels. Under mi_ty alone the auxiliary
     classifier learns from the detached output, to read out what the block has. The last block learns by the task.
-    With `fit_projection` learned the fit is of P(T_l) in the place of T_l: the directions of the samples in a
-    projection that is trained with the block, as `PredSim` compares them.
+    With `fit_projection` directions the fit is of the directions of the samples of T_l in the place of T_l; with
+    learned of those in a projection that is trained with the block, as `PredSim` compares them; with random its
+    weights stay as they are drawn.
 
     The penalty is I_α(X;T_l) (mi_xt; Yu, Yu and Príncipe, "Deep deterministic information bottleneck with
     matrix-based entropy functional", ICASSP 2021), S_α(T_l) (entropy_t; after Strouse and Schwab, "The
@@ -83,8 +86,9 @@ class GreedyDIB(PredSim):
         self.loss_settings = loss_settings
         rules = {_FIT: loss_settings.fit_bandwidth, _PENALTY: loss_settings.bandwidth}
         self.rules = {name: Bandwidth.parse(rule) for name, rule in rules.items()}
-        self.projection = build_projection(info) if self._has_projection(info) else None
-        self.rests = self.projection is not None and loss_settings.fit == BOTH and loss_settings.every > 1
+        self.projection = self._build_projection(info)
+        learns = self.projection is not None and any(p.requires_grad for p in self.projection.parameters())
+        self.rests = learns and loss_settings.fit == BOTH and loss_settings.every > 1
         if loss_settings.beta_schedule == "target":
             self.register_buffer("steered", torch.tensor(loss_settings.beta))
 
@@ -127,16 +131,19 @@ class GreedyDIB(PredSim):
         """The steered β."""
         return {"beta": self.steered.item()} if self.loss_settings.beta_schedule == "target" else {}
 
-    def _has_projection(self, info: BlockInfo) -> bool:
+    def _build_projection(self, info: BlockInfo) -> nn.Module | None:
+        """From the output to the vectors of whose directions the fit is, (n, d); None where it is of the output."""
         settings = self.loss_settings
-        if settings.fit_projection != LEARNED or (settings.fit == BOTH and not settings.fit_weight):
-            return False
+        if settings.fit_projection == UNPROJECTED or (settings.fit == BOTH and not settings.fit_weight):
+            return None
         if math.prod(info.shape) < _FEWEST:
             raise InfoplaneError(
                 f"the output of block {info.index + 1} has {math.prod(info.shape)} values, whose directions say "
                 "nothing; leave out `fit_projection`, or merge it into another by `blocks`"
             )
-        return True
+        if settings.fit_projection == DIRECTIONS:
+            return nn.Flatten()
+        return build_projection(info).requires_grad_(settings.fit_projection != RANDOM)
 
     def _weights(self, local: Pass) -> dict[str, float | Tensor]:
         """Weights of the informations that enter in this step."""
@@ -182,7 +189,7 @@ class GreedyDIB(PredSim):
 
     def _distances(self, output: Tensor, projection: nn.Module | None) -> Tensor:
         """Squared distances (n, n) of T_l, or of the directions of its projection, with their graph."""
-        squared = batch_distances(output if projection is None else directions(features(projection(output))))
+        squared = batch_distances(output if projection is None else directions(projection(output)))
         return _without_scale(squared) if self.loss_settings.bandwidth_gradient == FOLLOWING else squared
 
     def _term(self, local: Pass, name: str, output: Tensor) -> tuple[list[Tensor], Tensor | float]:
@@ -267,7 +274,7 @@ def _check(loss_settings: LossSettings) -> None:
                 f"bandwidth '{rule}' follows no scale; take median:1 or knn:10, or leave out "
                 "`loss_bandwidth_gradient`"
             )
-    if loss_settings.fit_projection == LEARNED and loss_settings.fit == CE:
+    if loss_settings.fit_projection != UNPROJECTED and loss_settings.fit == CE:
         raise InfoplaneError("the projection is that of I(T;Y), which `fit` ce does not have; take mi_ty or both")
     if not (loss_settings.alpha > 0 and math.isfinite(loss_settings.alpha)):
         raise InfoplaneError(f"alpha must be positive and finite, got {loss_settings.alpha}")

@@ -17,8 +17,8 @@ from infoplane.trainers.objectives.similarities import cosine, full_precision, l
 class Similarity(nn.Module):
     """Mean squared difference between the similarities of outputs and of targets, over all pairs of samples.
 
-    The similarity is the cosine of centred features of a projection of the output (`build_projection`, `features`),
-    which is trained with the block. Targets are one-hot classes, and boxes beside them where the task has boxes.
+    The similarity is the centred cosine in a projection of the output (`build_projection`), which is trained with
+    the block. Targets are one-hot classes, and boxes beside them where the task has boxes.
     """
 
     def __init__(self, info: BlockInfo) -> None:
@@ -28,7 +28,7 @@ class Similarity(nn.Module):
 
     def forward(self, local: Pass) -> Tensor:
         """The loss, 0-dimensional, between 0 and 4."""
-        similarity = cosine(features(self.projection(local.output)))
+        similarity = cosine(self.projection(local.output))
         if "similarity of targets" not in local.memo:
             local.memo["similarity of targets"] = cosine(self.task.embedding(local.targets))
         target: Tensor = local.memo["similarity of targets"]
@@ -83,26 +83,24 @@ def build_projection(info: BlockInfo) -> nn.Module:
         info: Where the block stands.
 
     Returns:
-        A 3×3 convolution of as many maps where the output is feature maps, elsewhere a linear layer from all its
-        values to as many, whose weights are the square of their number.
+        From the output (n, ...) to one vector a sample, (n, d). Where the output is feature maps, a 3×3 convolution
+        to as many, of which a sample has the standard deviation over each, or all values where there are three maps
+        or fewer, or of one pixel. Elsewhere a linear layer from all values to as many, whose weights are the square
+        of their number.
     """
     if len(info.shape) == 3:
-        return nn.Conv2d(info.shape[0], info.shape[0], 3, padding=1, bias=False)
+        return _MapProjection(info.shape[0], info.shape[0], 3, padding=1, bias=False)
     width = math.prod(info.shape)
     return nn.Sequential(nn.Flatten(), nn.Linear(width, width, bias=False))
 
 
-def features(output: Tensor) -> Tensor:
-    """One vector a sample: standard deviations over more than three maps of more than one pixel.
+class _MapProjection(nn.Conv2d):
+    """Standard deviations over more than three maps of more than one pixel; else their values."""
 
-    Args:
-        output: (n, ...), any floating dtype, also under autocast.
-
-    Returns:
-        (n, d): of feature maps (n, c, h, w) one deviation a map, float32 or wider; all else flattened.
-    """
-    if output.ndim != 4 or output.shape[1] <= 3 or output[0, 0].numel() == 1:
-        return output.flatten(1)
-    with full_precision(output):
-        output = widened(output)
-        return (output / largest(output)).flatten(2).std(2)
+    def forward(self, output: Tensor) -> Tensor:
+        maps = super().forward(output)
+        if maps.shape[1] <= 3 or maps[0, 0].numel() == 1:
+            return maps.flatten(1)
+        with full_precision(maps):
+            maps = widened(maps)
+            return (maps / largest(maps)).flatten(2).std(2)

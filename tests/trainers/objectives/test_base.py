@@ -73,6 +73,7 @@ def test_losses_and_gradients_are_finite(name, shape, boxes):
         {"fit": "both", "correction": "permuted", "penalty": "mi_prev_t"},
         {"beta_schedule": "target", "target_bits": 1.0},
         {"fit": "both", "bandwidth_gradient": "scale"},
+        {"fit": "mi_ty", "fit_projection": "directions"},
         {"fit": "mi_ty", "fit_projection": "learned"},
     ],
     ids=str,
@@ -89,9 +90,10 @@ def test_so_are_those_of_every_information(reading, alpha):
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("dtype", [None, torch.bfloat16], ids=str)
-def test_so_are_those_of_a_projection(shape, dtype):
+@pytest.mark.parametrize("of", ["directions", "learned"])
+def test_so_are_those_of_directions(shape, dtype, of):
     objective = method("greedy-dib").make(
-        info(shape, boxes=True), LossSettings(fit="both", fit_projection="learned", beta=0.0)
+        info(shape, boxes=True), LossSettings(fit="both", fit_projection=of, beta=0.0)
     )
     for case, output in degenerate(shape).items():
         found = gradients(objective, output.to(dtype or output.dtype), dtype, boxes=True)

@@ -7,6 +7,7 @@ from blocks import IMAGE, MAP, VECTOR, info, step
 from scipy.spatial.distance import cdist, pdist
 from torch import nn
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
+from torch.nn import functional
 
 from infoplane import gram_matrix, mutual_information, renyi_entropy
 from infoplane.errors import InfoplaneError
@@ -336,32 +337,43 @@ def test_similarity_matching_beside_the_information():
 
 
 @pytest.mark.parametrize("shape", [MAP, VECTOR], ids=str)
-def test_the_information_of_the_directions_of_a_projection(shape):
-    """That of the library, of the vectors by which predsim compares samples."""
+@pytest.mark.parametrize("of", ["directions", "random", "learned"])
+def test_the_information_of_directions(shape, of):
+    """That of the library, of the outputs themselves or of the vectors by which predsim compares samples."""
     torch.manual_seed(1)
-    given = {"fit": "both", "fit_projection": "learned", "fit_bandwidth": "median:1", "bandwidth": "knn:3"}
+    given = {"fit": "both", "fit_projection": of, "fit_bandwidth": "median:1", "bandwidth": "knn:3"}
     objective = GreedyDIB(info(shape), LossSettings(beta=0.1, **given))
     local = step(3 * torch.randn(24, *shape))
     bits = objective.fitted(local).item()
     with torch.no_grad():
-        seen = objective.projection(local.output)
-    vectors = (seen.flatten(2).std(2) if len(shape) == 3 else seen).double().numpy()
+        weights = list(objective.projection.parameters())
+        if of == "directions":
+            seen = local.output.flatten(1)
+        elif len(shape) == 3:
+            seen = functional.conv2d(local.output, *weights, padding=1).flatten(2).std(2)
+        else:
+            seen = local.output @ weights[0].T
+    vectors = seen.double().numpy()
     vectors -= vectors.mean(1, keepdims=True)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     gram = gram_matrix(torch.from_numpy(vectors), sigma=float(np.median(pdist(vectors))))
     labels, order = label_gram(local.targets.labels), order_of(local)
     values = [mutual_information(gram, other, 1.01) for other in (labels, labels[order][:, order])]
     assert bits == pytest.approx(float(values[0] - values[1]), abs=1e-5)
-    # The penalty stays that of the output, and the projection learns by the fit.
+    # The penalty stays that of the output, and a projection that learns does so by the fit.
     assert objective.information(local).item() == built(fit="both").information(local).item()
-    assert GreedyDIB(info(shape), LossSettings()).projection is None
     objective.loss(local).backward()
-    assert all((weights.grad != 0).any() for weights in objective.projection.parameters())
+    assert [one.grad is not None and bool((one.grad != 0).any()) for one in weights] == {
+        "directions": [],
+        "random": [False],
+        "learned": [True],
+    }[of]
 
 
 def test_a_projection_that_nothing_learns_by_is_not_made():
     given = {"fit": "both", "fit_projection": "learned"}
     assert GreedyDIB(info(), LossSettings(fit_weight=0.0, **given)).projection is None
+    assert GreedyDIB(info(), LossSettings()).projection is None
     for shape in ((2,), (1, 1, 1)):
         with pytest.raises(InfoplaneError, match="whose directions say nothing"):
             GreedyDIB(info(shape), LossSettings(**given))
@@ -372,6 +384,7 @@ def test_processes_agree_on_a_projection_that_rests_in_some_steps(monkeypatch):
     objective = built(fit="both", fit_projection="learned", every=2, beta=0.0)
     assert objective.rests
     assert not built(fit="mi_ty", fit_projection="learned", every=2).rests
+    assert not built(fit="both", fit_projection="random", every=2).rests
     unit = Unit("conv", nn.Conv2d(IMAGE[0], MAP[0], 3, padding=1), objective)
     torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
     try:
