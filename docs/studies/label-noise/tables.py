@@ -8,6 +8,7 @@ They are made from the rows beside this file alone.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -58,12 +59,12 @@ def side_by_side(folders: dict[str, str], reference: str, first: int = 0) -> pd.
         reference: The variant.
         first: The first of the seeds that count.
     """
-    columns = {}
-    for folder, name in folders.items():
-        runs = rows_of(folder)
+
+    def accuracies(runs: pd.DataFrame) -> pd.Series:
         table = comparison_table(runs[runs["seed"] >= first], reference).set_index("variant")
-        columns[name] = table.apply(_accuracy, axis=1)
-    return pd.DataFrame(columns).fillna("").rename_axis("method").reset_index()
+        return table.apply(_accuracy, axis=1)
+
+    return _columns(folders, accuracies)
 
 
 def given_labels(folders: dict[str, str]) -> pd.DataFrame:
@@ -74,12 +75,18 @@ def given_labels(folders: dict[str, str]) -> pd.DataFrame:
     Args:
         folders: Folders, and what their columns are called.
     """
-    columns = {}
-    for folder, name in folders.items():
-        runs = rows_of(folder)
-        last = runs["curves"].map(lambda cell: 100 * decoded(cell)["train_accuracy"][-1])
-        shares = last.groupby(runs["variant"])
-        columns[name] = shares.mean().round(1).astype(str) + " ± " + shares.std().round(1).astype(str)
+
+    def shares(runs: pd.DataFrame) -> pd.Series:
+        last = runs["curves"].map(lambda cell: decoded(cell)["train_accuracy"][-1])
+        of_variants = last.groupby(runs["variant"]).agg(["mean", "std"])
+        return of_variants.apply(lambda share: plus_minus(share["mean"], share["std"], 100, 1), axis=1)
+
+    return _columns(folders, shares)
+
+
+def _columns(folders: dict[str, str], column: Callable[[pd.DataFrame], pd.Series]) -> pd.DataFrame:
+    """What is told of each variant of the runs of a folder, side by side, a folder a column."""
+    columns = {name: column(rows_of(folder)) for folder, name in folders.items()}
     return pd.DataFrame(columns).fillna("").rename_axis("method").reset_index()
 
 
