@@ -37,7 +37,8 @@ def planted_run(
     settings = TrainingSettings(**{"method": path.parent.name, "seed": seed, "epochs": 10, **config}).resolved()
     path.parent.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(seed)
-    layers = [LayerInfo(name, (6,)) for name in BLOCKS]
+    outputs = CLASSES + 4 * (settings.task == "classes+boxes")
+    layers = [LayerInfo(name, (outputs if name == "logits" else max(6, outputs),)) for name in BLOCKS]
     probe = Probe(
         Target("classes", LABELS, names), distances=pdist(INPUTS), indices=np.arange(len(LABELS)), shape=(5,)
     )
@@ -52,8 +53,8 @@ def planted_run(
             metrics |= {"train_accuracy": 1.0, f"{held_out}_loss": 0.3, f"{held_out}_accuracy@conv1": value / 2}
             with writer.snapshot(int(share * 100), 10 * share, metrics) as out:
                 for layer in layers:
-                    means = np.eye(CLASSES, 6)[LABELS]
-                    values = means + noise * rng.standard_normal((len(LABELS), 6))
+                    means = np.eye(CLASSES, layer.features)[LABELS]
+                    values = means + noise * rng.standard_normal(means.shape)
                     out.layer(layer.name, "activations", values, nonfinite=0, constant=False)
         if finished:
             writer.set_results(*results(accuracy, blocks or {"network": accuracy}, boxes))

@@ -34,7 +34,7 @@ def show_accuracy(table: pd.DataFrame, margin: float) -> Shown:
     reference = table["variant"].iloc[0]
     columns = {
         "method": table["variant"],
-        "seeds": table["seeds"].astype(str),
+        "seeds": _seeds(table),
         "test accuracy [%]": _pairs(table, "test_accuracy", 100),
         "box IoU [%]": _pairs(table, "test_iou", 100),
         f"gap to {reference} [points]": [shown_gap(row) for _, row in table.iterrows()],
@@ -42,9 +42,10 @@ def show_accuracy(table: pd.DataFrame, margin: float) -> Shown:
         "verdict": table["verdict"].replace("", "–"),
     }
     note = (
-        f"Gap: mean paired difference in accuracy over seeds with its 95 % interval (Student's t). Comparable: the "
-        f"lower end is at least −{100 * margin:g} points; better, worse: paired t-test, p < 0.05 after Holm's "
-        "correction; no verdict under three seeds. Test accuracy of the last epoch." + _tuning(table)
+        "Gap: mean paired difference in accuracy over the seeds that both have, with its 95 % interval (Student's "
+        f"t). Comparable: the lower end is at least −{100 * margin:g} points; better, worse: paired t-test, p < "
+        "0.05 after Holm's correction; no verdict under three seeds. Test accuracy of the last epoch."
+        + _tuning(table)
     )
     caption = f"Methods of training{_subject(table)} against {reference}: mean ± standard deviation over seeds."
     return _measured(columns), caption, note
@@ -63,7 +64,7 @@ def show_measures(table: pd.DataFrame, margin: float) -> Shown:
     reference = table["variant"].iloc[0]
     columns = {
         "method": table["variant"],
-        "seeds": table["seeds"].astype(str),
+        "seeds": _seeds(table),
         "test accuracy [%]": _pairs(table, "test_accuracy", 100),
         "negative log-likelihood [nats]": _pairs(table, "test_nll", 1, 3),
         "calibration error [%]": _pairs(table, "calibration_error", 100),
@@ -107,7 +108,7 @@ def show_costs(table: pd.DataFrame) -> Shown:
     }
     note = (
         "Memory: the most that one training step holds beyond parameters, optimiser state and data. Operations: "
-        "matrix products and convolutions, without eigenvalues."
+        "matrix products, convolutions, recurrent layers and attention, without eigenvalues."
     )
     if table["batch_size"].nunique() > 1:
         note += " Batch sizes differ, so that memory, time and numbers of steps are no comparison of the methods."
@@ -122,6 +123,12 @@ def show_costs(table: pd.DataFrame) -> Shown:
 def _subject(table: pd.DataFrame) -> str:
     """Network and data, where the table names them."""
     return f" {subjects(table)}" if "subject" in table else ""
+
+
+def _seeds(table: pd.DataFrame) -> list[str]:
+    """How many seeds a variant has, and how many of its runs diverged."""
+    counts = zip(table["seeds"], table["diverged"], strict=True)
+    return [f"{seeds}, {diverged} diverged" if diverged else f"{seeds}" for seeds, diverged in counts]
 
 
 def _tuning(table: pd.DataFrame) -> str:

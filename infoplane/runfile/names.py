@@ -43,7 +43,18 @@ def trial_path(folder: Path, variant: str, lr: float) -> Path:
 
 def trials_of(folder: Path, variant: str) -> list[Path]:
     """The run files of all trials of a variant; arguments as of `trial_path`."""
-    return sorted((folder / _TRIALS).glob(f"{glob.escape(variant)}-lr*.h5"))
+    start = f"{variant}-lr"
+    files = trainings((folder / _TRIALS).glob(f"{glob.escape(start)}*.h5"))
+    # Of a variant whose name begins alike the rest is no number.
+    return sorted(path for path in files if _is_number(path.stem.removeprefix(start)))
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def trainings(paths: Iterable[Path]) -> list[Path]:

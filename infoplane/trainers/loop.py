@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -26,6 +28,8 @@ from infoplane.trainers.settings import window_of
 from infoplane.trainers.task import Targets
 from infoplane.trainers.unit import Unit, train_unit
 
+# What the cost of a step depends on: its stage, its number of samples, and whether all terms of the loss enter.
+Kind = tuple[int, int, bool]
 Expand = Callable[[Tensor, Targets, torch.Generator], tuple[Tensor, Targets]]
 SEED_STRIDE = 1_000_003
 
@@ -116,7 +120,8 @@ class Loop:
         seconds: Time of the timed steps.
         timed_steps: Number of timed steps (those in which memory was measured are not).
         cache_seconds: Time in which outputs of frozen units were computed to be kept.
-        costs: What a step of each stage costs, as far as the stages have come.
+        cache_flops: Floating-point operations of that.
+        costs: What a step of each kind costs, as far as the training has come.
         largest_cache: Bytes of the largest cache of frozen outputs.
     """
 
@@ -128,7 +133,8 @@ class Loop:
     seconds: float = 0.0
     timed_steps: int = 0
     cache_seconds: float = 0.0
-    costs: dict[int, Cost] = field(default_factory=dict)
+    cache_flops: int = 0
+    costs: dict[Kind, Cost] = field(default_factory=dict)
     largest_cache: int = 0
     _stage: int = -1
     _optimizers: dict[int, torch.optim.Optimizer] = field(default_factory=dict)
@@ -155,6 +161,13 @@ class Loop:
     def steps_per_epoch(self) -> int:
         """Number of optimiser steps of one epoch."""
         return count_steps(len(self.dataset.train), self.recipe.batch_size)
+
+    @cached_property
+    def kinds(self) -> Counter[Kind]:
+        """How many steps of the whole training are of each kind."""
+        starts = zip(self._starts(), self.plan, strict=True)
+        steps = (range(start, start + stage.steps) for start, stage in starts)
+        return Counter(self._kind(k, step) for k, of_stage in enumerate(steps) for step in of_stage)
 
     @property
     def epoch(self) -> float:
@@ -215,6 +228,7 @@ class Loop:
             "seconds": self.seconds,
             "timed_steps": self.timed_steps,
             "cache_seconds": self.cache_seconds,
+            "cache_flops": self.cache_flops,
             "largest_cache": self.largest_cache,
             "costs": {k: (cost.peak, cost.saved, cost.flops) for k, cost in self.costs.items()},
         }
@@ -233,11 +247,11 @@ class Loop:
             unit.load_state_dict(values)
         self.seconds, self.timed_steps = state["seconds"], state["timed_steps"]
         self.largest_cache = state["largest_cache"]
-        self.costs = {int(k): _cost(*values) for k, values in state["costs"].items()}
+        self.costs = {kind: _cost(*values) for kind, values in state["costs"].items()}
         if state["optimizers_of"] >= 0:
             self._enter(state["optimizers_of"])
             # What was spent on the cache before is known; making it again is no part of the training.
-            self.cache_seconds = state["cache_seconds"]
+            self.cache_seconds, self.cache_flops = state["cache_seconds"], state["cache_flops"]
             for k, optimizer in self._optimizers.items():
                 _put_back(optimizer, state["optimizers"][k])
         torch.set_rng_state(state["rng"].cpu())
@@ -265,14 +279,20 @@ class Loop:
         self._cache = self._cached(stage)
         self.cache_seconds += self._now() - begin
 
+    def _kind(self, stage: int, step: int) -> Kind:
+        """The kind of a step of a stage, counted over all stages."""
+        size, per_epoch = self.recipe.batch_size, self.steps_per_epoch
+        if step % per_epoch == per_epoch - 1:
+            size = len(self.dataset.train) - (per_epoch - 1) * size
+        return stage, size, (step - self._starts()[stage]) % self.recipe.loss_every == 0
+
     def _timed_step(self, indices: Tensor) -> None:
-        # The first step of a stage makes the optimiser's state, which stays; a later one in which every term of the
-        # loss enters is like the dearest of the others.
-        started, steps = self.step - self._starts()[self._stage], self.plan[self._stage].steps
-        typical = self.recipe.loss_every if self.recipe.loss_every < steps else 0
-        if started == typical and world() == 1 and self._stage not in self.costs:
+        kind = self._kind(self._stage, self.step)
+        # The first step of a stage makes the optimiser's state, which stays; another of its kind is measured.
+        begins = self.step == self._starts()[self._stage] and self.kinds[kind] > 1
+        if kind not in self.costs and not begins and world() == 1:
             self._stop_clock()
-            self.costs[self._stage] = measure_step(lambda: self._train_on(indices), self.device)
+            self.costs[kind] = measure_step(lambda: self._train_on(indices), self.device)
             return
         if self._clock is None:
             self._clock = self._now()
@@ -353,10 +373,14 @@ class Loop:
                 return self._through_frozen(before[part.to(before.device)], first, first - 1)
             return self._through_frozen(self.dataset.batch(split, part, self.device)[0], first)
 
-        example = outputs(everything[:2])
+        examples: list[Tensor] = []
+        few = everything[:2]
+        cost = measure_step(lambda: examples.append(outputs(few)), self.device)
+        example = examples[0]
         if example[0].numel() * example.element_size() * len(split) > recipe.cache_bytes:
             return None
         cache = torch.empty(len(split), *example.shape[1:], dtype=example.dtype, device=self.device)
+        self.cache_flops += cost.flops * len(split) // len(few)
         # The old one stays until the new one is full.
         held = cache.nbytes + (0 if before is None else before.nbytes)
         self.largest_cache = max(self.largest_cache, held)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import gc
+import math
 import sys
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -30,8 +31,9 @@ class Cost:
         saved: Most bytes that autograd kept at once for backward, of tensors that the step made, each storage once;
             so parameters are left out. None where that cannot be seen: gradient checkpointing and other hooks on
             saved tensors keep their own. What a custom function keeps as a plain attribute is in `peak` only.
-        flops: Floating-point operations of matrix products, convolutions and attention, forward, recomputed and
-            backward, a product and its sum being two. Eigendecompositions and elementwise operations are not in it.
+        flops: Floating-point operations of matrix products, convolutions, recurrent layers and attention, forward,
+            recomputed and backward, a product and its sum being two. Eigendecompositions and elementwise operations
+            are not in it.
     """
 
     peak: int
@@ -90,10 +92,8 @@ class _Storages(TorchDispatchMode):
     """
 
     def __init__(self) -> None:
-        from torch.utils.flop_counter import flop_registry  # loads Triton, which only this needs
-
         super().__init__()
-        self._formulas = flop_registry
+        self._formulas = _formulas()
         self.peak = 0
         self.flops = 0
         self._held = 0
@@ -141,6 +141,54 @@ class _Storages(TorchDispatchMode):
     def _forget(self, key: int, _: object) -> None:
         del self._seen[key]
         self._held -= self._made.pop(key, 0)
+
+
+def _formulas() -> dict[Any, Callable[..., int]]:
+    """Operations of an operator from its arguments and `out_val`: those of PyTorch, and what these lack."""
+    from torch.utils.flop_counter import flop_registry  # loads Triton, which only this needs
+
+    aten = torch.ops.aten
+    # Attention has formulas on a GPU alone; its first arguments on a CPU are the same.
+    of_attention = {
+        f"_scaled_dot_product_flash_attention_for_cpu{part}": flop_registry[
+            getattr(aten, f"_scaled_dot_product_flash_attention{part}")
+        ]
+        for part in ("", "_backward")
+    }
+    own = {
+        **of_attention,
+        "convolution_backward": _convolution_backward,
+        "mkldnn_rnn_layer": lambda x, *rest, **_: _recurrent(x, rest[:4]),
+        "mkldnn_rnn_layer_backward": lambda x, *rest, **_: 2 * _recurrent(x, rest[:4]),
+        "_cudnn_rnn": lambda x, weights, *_, **__: _recurrent(x, weights),
+        "_cudnn_rnn_backward": lambda x, weights, *_, **__: 2 * _recurrent(x, weights),
+    }
+    known = {getattr(aten, name): formula for name, formula in own.items() if hasattr(aten, name)}
+    return {**flop_registry, **known}
+
+
+def _convolution_backward(
+    gradient: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    _sizes: Any,
+    _s: Any,
+    _p: Any,
+    _d: Any,
+    transposed: bool,
+    *rest: Any,
+    **_: Any,
+) -> int:
+    """Of each gradient that is asked for as of the forward pass; the formula of PyTorch leaves groups out."""
+    positions = (x if transposed else gradient).shape[2:]
+    once = 2 * len(x) * math.prod(positions) * weight.numel()
+    return once * sum(rest[-1][:2])
+
+
+def _recurrent(x: Tensor, weights: Sequence[Tensor]) -> int:
+    """Of a forward pass: each matrix once at every step of every sequence."""
+    steps = x.numel() // x.shape[-1]
+    return 2 * steps * sum(weight.numel() for weight in weights if weight.ndim == 2)
 
 
 class _Packed:

@@ -56,19 +56,18 @@ def results_of(
 def _cost(loop: Loop) -> dict[str, Any]:
     """Time, memory and operations; None where they were not measured."""
     steps = loop.total_steps
-    costs = [loop.costs.get(k) for k in range(len(loop.plan))]
-    known = [cost for cost in costs if cost is not None]
-    complete = len(known) == len(costs)
-    saved = [cost.saved for cost in known if cost.saved is not None]
+    costs = [loop.costs[kind] for kind in loop.kinds if kind in loop.costs]
+    complete = len(costs) == len(loop.kinds)
+    saved = [cost.saved for cost in costs if cost.saved is not None]
     parameters = sum(p.numel() for unit in loop.units for p in unit.block.parameters())
     return {
         "train_samples": len(loop.dataset.train),
         "steps": steps,
         "epochs": steps / loop.steps_per_epoch,
         "seconds": loop.cache_seconds + loop.seconds / loop.timed_steps * steps if loop.timed_steps else None,
-        "peak_bytes": max(cost.peak for cost in known) if complete else None,
+        "peak_bytes": max(cost.peak for cost in costs) if complete else None,
         "saved_bytes": max(saved) if complete and len(saved) == len(costs) else None,
-        "flops": sum(c.flops * stage.steps for c, stage in zip(known, loop.plan, strict=True))
+        "flops": loop.cache_flops + sum(loop.costs[kind].flops * count for kind, count in loop.kinds.items())
         if complete
         else None,
         "cache_bytes": loop.largest_cache,

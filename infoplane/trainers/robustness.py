@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -41,7 +42,7 @@ def robustness(units: Sequence[Unit], dataset: Dataset, task: Task, outputs: Ten
     Returns:
         `corruptions`, accuracy by corruption and strength, and its mean `corrupted_accuracy`; `outsiders`, by kind
         the area under the ROC curve of telling the test split from images of no class by the largest predicted
-        probability (Hendrycks and Gimpel, ICLR 2017), and their mean `ood_auroc`.
+        probability (Hendrycks and Gimpel, ICLR 2017), and their mean `ood_auroc`, NaN where a probability is.
     """
     from sklearn.metrics import roc_auc_score
 
@@ -60,7 +61,8 @@ def robustness(units: Sequence[Unit], dataset: Dataset, task: Task, outputs: Ten
     for name, change in outsiders().items():
         confidences = torch.cat([inside, _confidence(logits(change)[0])])
         is_inside = torch.arange(len(confidences)) < len(inside)
-        areas[name] = float(roc_auc_score(is_inside.numpy(), confidences.nan_to_num().numpy()))
+        finite = bool(confidences.isfinite().all())
+        areas[name] = float(roc_auc_score(is_inside.numpy(), confidences.numpy())) if finite else math.nan
     return {
         "corruptions": accuracies,
         "corrupted_accuracy": sum(accuracies.values()) / len(accuracies),

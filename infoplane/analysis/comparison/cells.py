@@ -149,7 +149,8 @@ def _are_curves(values: Any) -> bool:
 def _are_informations(values: Any) -> bool:
     words, flags = (lambda text: isinstance(text, str)), (lambda flag: isinstance(flag, bool))
     kinds = {"layer": words, "estimate": words, "uninformative": flags, "depth": _is_finite, "n": _is_finite}
-    return _are_columns(values, kinds)
+    newer = {"hidden": flags} if isinstance(values, dict) and "hidden" in values else {}
+    return _are_columns(values, kinds | newer)
 
 
 def _are_words(values: Any) -> bool:

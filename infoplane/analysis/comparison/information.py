@@ -17,12 +17,13 @@ from infoplane.estimators.batches import Batches
 from infoplane.estimators.engine.estimate import estimate_run
 from infoplane.estimators.renyi import RenyiSettings
 from infoplane.execution import QUIET, Execution
+from infoplane.runfile import Run, open_run
 from infoplane.words import settings_text
 
 logger = logging.getLogger(__name__)
 
 QUANTITIES = ("S_T", "I_XT", "I_XT_corrected", "I_TY", "I_TY_corrected")
-_ABOUT_LAYER = ("layer", "depth", "uninformative")
+_ABOUT_LAYER = ("layer", "depth", "hidden", "uninformative")
 KEPT = RenyiSettings()  # of the informations in `results.csv`
 
 
@@ -46,9 +47,9 @@ def informations(
         execution: How work is done.
 
     Returns:
-        One row per run and layer: `variant`, `method`, `seed`, `subject`, `layer`, `depth`, those of `QUANTITIES`
-        that the estimator has, in bits, `uninformative` (saturated, or at its null), `estimate` (the settings in
-        words), `n` (samples).
+        One row per run and layer: `variant`, `method`, `seed`, `subject`, `layer`, `depth`, `hidden` (whether it is
+        not the network's output), those of `QUANTITIES` that the estimator has, in bits, `uninformative`
+        (saturated, or at its null), `estimate` (the settings in words), `n` (samples).
 
     Raises:
         InfoplaneError: A run file is needed and not there, or the estimator needs what it does not hold.
@@ -61,6 +62,26 @@ def informations(
             known = _estimated(folder / row["run"], settings, batches, execution)
         parts.append(pd.DataFrame(known).assign(**{name: row[name] for name in ABOUT}))
     return pd.concat(parts, ignore_index=True)
+
+
+def hidden_layers(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of hidden layers; those that an older infoplane wrote have the output as the last layer.
+
+    Args:
+        table: A table of informations with `depth`, of one run or several.
+    """
+    below = table["depth"] < table["depth"].max()
+    hidden = table["hidden"].astype(object).fillna(below) if "hidden" in table else below
+    return table[hidden.astype(bool)]
+
+
+def _output_layer(run: Run) -> str:
+    """The recorded layer that is the network's output, "" where there is none: the last, if it has its shape."""
+    last = run.layers[-1]
+    outputs = len(run.result("confusion"))
+    if run.config.get("task") == "classes+boxes":
+        outputs += run.result("boxes").shape[1]
+    return last.name if last.shape == (outputs,) else ""
 
 
 def add_informations(runs: pd.DataFrame, folder: Path, *, execution: Execution = QUIET) -> pd.DataFrame:
@@ -97,6 +118,8 @@ def _estimated(
         )
     estimates = estimate_run(path, settings, batches, last=True, execution=execution)
     table = mark_saturation(average_batches(estimates))
+    with open_run(path) as run:
+        table["hidden"] = table["layer"] != _output_layer(run)
     names = [*_ABOUT_LAYER, *(name for name in QUANTITIES if name in table)]
     texts = [settings_text(row) for _, row in table.iterrows()]
     return {name: table[name].tolist() for name in (*names, "n")} | {"estimate": texts}

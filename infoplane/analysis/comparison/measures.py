@@ -14,7 +14,8 @@ import numpy as np
 import pandas as pd
 
 from infoplane.analysis.comparison.cells import decoded
-from infoplane.analysis.comparison.methods import MARGIN, comparison_table, paired_difference
+from infoplane.analysis.comparison.information import hidden_layers
+from infoplane.analysis.comparison.methods import MARGIN, comparison_table, mean_of_all, paired_difference
 from infoplane.analysis.comparison.results import ABOUT, records
 
 LEAST_RISE = 0.01  # bits; a maximum over pairs of layers is above 0 by its noise alone
@@ -32,12 +33,13 @@ def measures_table(runs: pd.DataFrame, reference: str = "sgd", margin: float = M
         margin: How far below the reference a comparable method may be, in accuracy.
 
     Returns:
-        One row per variant, the reference first: `variant`, `subject`, `seeds`; `test_accuracy`, `test_nll` (nats),
+        One row per variant, the reference first: `variant`, `subject`, `seeds`, `diverged`, `pairs`;
+        `test_accuracy`, `test_nll` (nats),
         `calibration_error`, `corrupted_accuracy` and `ood_auroc` with `<name>_sd`; `gap_low` of the accuracy; of
-        S_T and I_XT_corrected (mean over hidden layers) and I_XT_rise the mean over seeds in bits, the mean paired
-        difference `<name>_gap` and the ends of its 95 % interval, `<name>_low` and `<name>_high` (NaN without three
-        seeds, or with other layers than the reference); `compresses`, "yes", "no" or "hides", "" where it cannot be
-        said.
+        S_T and I_XT_corrected (mean over hidden layers) and I_XT_rise the mean over seeds in bits (NaN unless all
+        runs whose informations are known have it), the mean paired difference `<name>_gap` and the ends of its 95 %
+        interval, `<name>_low` and `<name>_high` (NaN without three seeds, or with other layers than the reference);
+        `compresses`, "yes", "no" or "hides", "" where it cannot be said.
 
     Raises:
         InfoplaneError: As for `infoplane.analysis.comparison.methods.comparison_table`.
@@ -46,7 +48,7 @@ def measures_table(runs: pd.DataFrame, reference: str = "sgd", margin: float = M
     columns = [
         "variant",
         "subject",
-        "seeds",
+        *("seeds", "diverged", "pairs"),
         *(part for name in _SCORES for part in (name, f"{name}_sd")),
         "gap_low",
     ]
@@ -58,7 +60,7 @@ def measures_table(runs: pd.DataFrame, reference: str = "sgd", margin: float = M
         variant = row["variant"]
         alike = variant != reference and layers.get(variant) == layers.get(reference)
         for name, table in means.items():
-            row[name] = table[variant].mean() if variant in table else np.nan
+            row[name] = mean_of_all(hidden.loc[hidden["variant"] == variant, name])
             gap = (np.nan,) * 3
             if alike and variant in table:
                 gap = paired_difference(table[variant].to_numpy(), table[reference].to_numpy())[:3]
@@ -76,18 +78,19 @@ def hidden_informations(runs: pd.DataFrame) -> pd.DataFrame:
     Returns:
         One row per run: `variant`, `method`, `seed`, `subject`, `layers` (names of the hidden ones); in bits `S_T`
         and `I_XT_corrected`, means over these, and `I_XT_rise`, the most by which I_XT_corrected of any layer is
-        above that of one before it, 0 where it falls throughout.
+        above that of one before it, 0 where it falls throughout. NaN where a layer has no value, as a constant one:
+        the mean over the others is that of another network.
     """
     rows = []
     for row in records(runs[[*ABOUT, "informations"]]):
         known = decoded(row.pop("informations"))
         if known is not None:
             layers = pd.DataFrame(known).sort_values("depth")
-            hidden = layers.iloc[:-1]  # the last layer holds the logits
-            values = {name: hidden[name].astype(float).mean() if name in hidden else np.nan for name in _LESS}
+            hidden = hidden_layers(layers)
+            values = {n: mean_of_all(hidden[n].astype(float)) if n in hidden else np.nan for n in _LESS}
             if "I_XT_corrected" in layers:
                 informations = layers["I_XT_corrected"].astype(float)
-                values["I_XT_rise"] = (informations - informations.cummin()).max()
+                values["I_XT_rise"] = (informations - informations.cummin()).max(skipna=False)
             rows.append({**row, "layers": ", ".join(hidden["layer"]), **values})
     return pd.DataFrame(rows, columns=[*ABOUT, "layers", *QUANTITIES])
 

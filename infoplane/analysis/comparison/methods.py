@@ -14,11 +14,13 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
+from infoplane.analysis.comparison.cells import decoded
 from infoplane.analysis.comparison.results import MEASURES
 from infoplane.analysis.stats import LEVEL, holm, over_seeds, student_interval
 from infoplane.errors import InfoplaneError
 
 MARGIN = 0.01
+_ROUNDING = 1e-6  # accuracies are of single precision, in which equal numbers of right samples differ by 1e-7
 
 
 def comparison_table(runs: pd.DataFrame, reference: str = "sgd", margin: float = MARGIN) -> pd.DataFrame:
@@ -31,9 +33,11 @@ def comparison_table(runs: pd.DataFrame, reference: str = "sgd", margin: float =
 
     Returns:
         One row per variant, the reference first: `variant`, `method`, `subject`, `device` (all of its
-        runs), `batch_size`, `lr`, `lr_trials`, `seeds`; each measure's mean, and its standard deviation over seeds
-        in `<name>_sd` (ddof=1); `gap`, the mean paired difference in test accuracy, with the 95 % interval of
-        Student's t `gap_low`, `gap_high`; `p`, two-sided paired t-test; `p_holm`;
+        runs), `batch_size`, `lr`, `lr_trials`, `seeds`, `diverged` (how many of these ended without a finite loss);
+        each measure's mean, and its standard deviation over seeds in `<name>_sd` (ddof=1), NaN unless all of the
+        variant's runs have it; `pairs`, how many seeds are the reference's too; over these `gap`, the mean paired
+        difference in test accuracy, with the 95 % interval of Student's t `gap_low`, `gap_high`; `p`, two-sided
+        paired t-test; `p_holm`;
         `verdict`: better, worse, comparable or "not shown to be comparable", "" for the reference and where fewer
         than three seeds are shared.
 
@@ -67,12 +71,14 @@ def refuse_margin(margin: float) -> None:
 
 
 def first_reference(runs: pd.DataFrame) -> str:
-    """The variant that others are compared with where none is named: the first that trains the whole network.
+    """The variant that others are compared with where none is named: sgd, or else the first that is end to end.
 
     Args:
         runs: A table of `infoplane.analysis.comparison.results.runs_table`.
     """
     whole = runs.loc[runs["method"].str.startswith("sgd"), "variant"]
+    if (whole == "sgd").any():
+        return "sgd"
     return str((whole if len(whole) else runs["variant"]).iloc[0])
 
 
@@ -100,25 +106,42 @@ def paired_difference(left: NDArray, right: NDArray) -> tuple[float, float, floa
 
     Returns:
         Mean difference, lower end, upper end, p; the last three NaN with fewer than three seeds in common. Where
-        all differences are the same they tell nothing of their spread: p is that of a sign test then.
+        all differences are the same, up to rounding, they tell nothing of their spread: p is that of a sign test
+        then.
     """
     differences = left - right
     mean, low, high = (float(value) for value in student_interval(differences))
     if not np.isfinite(low):
         return mean, low, high, np.nan
-    known = differences[np.isfinite(differences)]
-    if low == high:
-        return mean, low, high, 1.0 if mean == 0 else 2.0 ** (1 - len(known))
+    shared = np.isfinite(differences)
+    known, rounding = differences[shared], _ROUNDING * np.abs([left[shared], right[shared]]).max()
+    if np.ptp(known) <= rounding:
+        return mean, mean, mean, 1.0 if abs(mean) <= rounding else 2.0 ** (1 - len(known))
     return mean, low, high, float(stats.ttest_1samp(known, 0).pvalue)
+
+
+def mean_of_all(values: pd.Series) -> float:
+    """The mean over runs, NaN unless every one of them has a value: another choice of runs is another mean."""
+    return float(values.mean(skipna=False))
+
+
+def _diverged(rows: pd.DataFrame) -> int:
+    """How many runs ended without a finite loss."""
+    curves = [decoded(cell) or {} for cell in rows["curves"]] if "curves" in rows else []
+    losses = [[column for name, column in of_run.items() if name.endswith("_loss") and column] for of_run in curves]
+    return sum(any(column[-1] is None for column in columns) for columns in losses)
 
 
 def _summary(rows: pd.DataFrame, values: pd.Series, reference: pd.Series) -> dict[str, Any]:
     known = ("variant", "method", "subject", "device", "batch_size", "lr", "lr_trials")
     summary = {name: rows[name].iloc[0] for name in known if name in rows} | {"seeds": len(rows)}
+    summary["diverged"] = _diverged(rows)
     if "device" in rows:
         summary["device"] = " and ".join(rows["device"].unique())
     for name in MEASURES:
-        summary |= {name: rows[name].mean(), f"{name}_sd": rows[name].std(ddof=1)}
+        mean = mean_of_all(rows[name])
+        summary |= {name: mean, f"{name}_sd": rows[name].std(ddof=1) if np.isfinite(mean) else np.nan}
+    summary["pairs"] = int((values.notna() & reference.notna()).sum())
     if values.name == reference.name:
         return summary | dict.fromkeys(("gap", "gap_low", "gap_high", "p"), np.nan)
     gap, low, high, p = paired_difference(values.to_numpy(dtype=float), reference.to_numpy(dtype=float))
@@ -130,6 +153,6 @@ def _verdict(row: pd.Series, margin: float) -> str:
         return ""
     if row["p_holm"] < 1 - LEVEL and row["gap"] > 0:
         return "better"
-    if row["gap_low"] >= -margin:
+    if row["gap_low"] >= -margin - _ROUNDING:
         return "comparable"
     return "worse" if row["p_holm"] < 1 - LEVEL else "not shown to be comparable"

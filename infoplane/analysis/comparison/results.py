@@ -86,7 +86,7 @@ def folder_table(folder: Path) -> pd.DataFrame:
         A table as of `runs_table`.
 
     Raises:
-        InfoplaneError: No run is finished, a file is damaged, or the runs are no comparison.
+        InfoplaneError: No run is finished, a file is damaged, or the runs are no comparison or have a seed twice.
     """
     paths = compared_runs(folder)
     if not paths and not (folder / NAME).exists():
@@ -99,6 +99,9 @@ def folder_table(folder: Path) -> pd.DataFrame:
     if table.empty:
         raise InfoplaneError("no run is finished yet; go on with infoplane compare")
     refuse_mixture({str(folder): table})
+    twice = table[table.duplicated(["variant", "seed"], keep=False)]
+    if len(twice):
+        raise InfoplaneError(f"{' and '.join(twice['run'])} are runs of the same seed; keep one for each seed")
     return table
 
 
@@ -320,12 +323,12 @@ def _row(path: Path, run: Run) -> dict[str, Any]:
 
 
 def _number(path: Path, name: str, value: Any, *, needed: bool = False) -> Any:
-    """A number that a run file keeps, NaN in the place of one that was not measured."""
+    """A number that a run file keeps, NaN in the place of one that was not measured or is infinite."""
     if value is None and not needed:
         return np.nan
     if not is_number(value):
         raise InfoplaneError(f"{path} is damaged: its {name} is no number; record it again")
-    return value
+    return np.nan if np.isinf(value) else value
 
 
 def _place(path: Path) -> dict[str, str]:

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from infoplane.analysis.comparison.cells import decoded
-from infoplane.analysis.comparison.information import informations
+from infoplane.analysis.comparison.information import hidden_layers, informations
 from infoplane.analysis.comparison.results import ABOUT, records, settings_of_run
 from infoplane.analysis.gather import MAY_DIFFER
 from infoplane.analysis.stats import over_seeds
@@ -92,8 +92,7 @@ def _accuracies(runs: pd.DataFrame) -> pd.DataFrame:
 
 def _hidden(runs: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
     """One row per run, hidden layer and quantity."""
-    # The last layer holds the logits, on which there is no penalty.
-    hidden = table[table["depth"] < table["depth"].max()]
+    hidden = hidden_layers(table)  # there is no penalty on the output
     about = [*ABOUT, "layer", "depth", "uninformative", "estimate", "n"]
     long = hidden.melt(about, [name for name in QUANTITIES if name in hidden], "quantity")
     return long.merge(runs[["variant", "seed", "beta"]], on=["variant", "seed"])

@@ -140,7 +140,7 @@ def gaps(axes: Axes, table: pd.DataFrame, looks: Sequence[Look], x: str) -> None
         aside = ScaledTranslation(apart * (place - (len(others) - 1) / 2) / 72, 0, axes.figure.dpi_scale_trans)
         # Marks aside of the last place may reach beyond the axes.
         moved: dict[str, Any] = {"transform": axes.transData + aside, "clip_on": False}
-        marked = rows[_apart(axes, rows[x])]
+        marked = rows[np.array(_apart(axes, rows[x]), dtype=bool)]
         line = {"color": look.colour, "linestyle": look.dashes, "linewidth": 0.6}
         axes.plot(rows[x], 100 * rows["gap"], gid=f"gap:{look.name}", **moved | line | {"clip_on": True})
         axes.plot(marked[x], 100 * marked["gap"], **look.line | {"linestyle": "none"}, **moved)
