@@ -448,9 +448,34 @@ def test_the_end_of_a_block_is_scored_by_its_own_classifier(tmp_path):
 
 def test_the_cost_is_that_of_a_step_in_which_the_information_enters(tmp_path):
     dib = dataclasses.replace(LAYERWISE, method="greedy-dib")
-    every = {k: state(dataclasses.replace(dib, loss_every=k), tmp_path)["loop"]["costs"][0][0] for k in (1, 2)}
-    assert every[1] == every[2]
-    assert every[1] > state(LAYERWISE, tmp_path)["loop"]["costs"][0][0]
+    every = {k: cost_of(dataclasses.replace(dib, loss_every=k), tmp_path) for k in (1, 2)}
+    peak, flops = cost_of(LAYERWISE, tmp_path)
+    assert every[1][0] == every[2][0] > peak
+    # Of as many steps of each kind every second one has the term.
+    assert every[2][1] - flops == pytest.approx((every[1][1] - flops) / 2, rel=0.1)
+
+
+def test_every_step_costs_what_its_samples_do(tmp_path):
+    """150 samples in batches of 128: the second step has 22 of them."""
+    settings = TrainingSettings(epochs=3, train_size=150, batch_size=128, snapshots="2", probe_size=20)
+    of_batch, of_all = (
+        cost_of(dataclasses.replace(settings, train_size=size, epochs=1), tmp_path) for size in (128, 150)
+    )
+    peak, flops = cost_of(settings, tmp_path)
+    assert peak == pytest.approx(of_batch[0], rel=0.01)
+    assert flops == 3 * of_all[1] == 3 * 150 * of_batch[1] // 128
+
+
+def test_outputs_that_are_kept_cost_one_pass(tmp_path):
+    settings = dataclasses.replace(LAYERWISE, order="sequential", blocks=2, epochs=1)
+    kept, made_again = (cost_of(dataclasses.replace(settings, cache_mib=mib), tmp_path)[1] for mib in (1024, 0))
+    assert kept == made_again
+
+
+def cost_of(settings, folder):
+    record(settings, folder / "run.h5", force=True)
+    with open_run(folder / "run.h5") as run:
+        return run.results["peak_bytes"], run.results["flops"]
 
 
 def test_a_checkpoint_of_another_version_is_named(tmp_path):

@@ -259,6 +259,11 @@ def test_nothing_is_held_back():
         gc.enable()
 
 
+def flops_of(function, *shape):
+    x = torch.randn(shape, requires_grad=True)
+    return measure_step(lambda: function(x).sum().backward(), "cpu").flops
+
+
 def test_operations():
     model, x = chain((30, 50, 20, 1)), torch.randn(BATCH, 30)
     step = end_to_end(model, x)
@@ -271,6 +276,16 @@ def test_operations():
     with counter:
         step()
     assert measure_step(step, "cpu").flops == counter.get_total_flops() > 0
+
+    recurrent = nn.LSTM(32, 64, num_layers=2, bidirectional=True)
+    steps = 20 * 8
+    weights = sum(one.numel() for name, one in recurrent.named_parameters() if name.startswith("weight"))
+    assert flops_of(lambda x: recurrent(x)[0], 20, 8, 32) == 3 * 2 * steps * weights
+    # Forward two products; backward these again, and two for each.
+    attention = functional.scaled_dot_product_attention
+    assert flops_of(lambda x: attention(x, x, x), 2, 4, 16, 8) == (2 + 5) * 2 * 2 * 4 * 16 * 16 * 8
+    for convolution in (nn.Conv2d(32, 32, 3, padding=1, groups=32), nn.ConvTranspose2d(32, 32, 3, groups=4)):
+        assert flops_of(convolution, 4, 32, 8, 8) == 3 * 2 * 4 * 8 * 8 * convolution.weight.numel()
 
     @torch.inference_mode()
     def infer():

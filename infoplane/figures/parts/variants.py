@@ -132,7 +132,9 @@ def gaps(axes: Axes, table: pd.DataFrame, looks: Sequence[Look], x: str) -> None
         x: The column on the lower axis, whose scale is final.
     """
     reference = table["reference"].iloc[0]
-    others = [look for look in looks if look.name != reference]
+    # Another network that was trained as a whole has no classifiers on its blocks.
+    measured = set(table.loc[table["gap"].notna(), "variant"])
+    others = [look for look in looks if look.name in measured - {reference}]
     apart = min(_ASIDE, _SPREAD / max(len(others) - 1, 1))
     axes.set_yscale("symlog", linthresh=_LINEAR, linscale=1.0)
     for place, look in enumerate(others):
@@ -140,7 +142,7 @@ def gaps(axes: Axes, table: pd.DataFrame, looks: Sequence[Look], x: str) -> None
         aside = ScaledTranslation(apart * (place - (len(others) - 1) / 2) / 72, 0, axes.figure.dpi_scale_trans)
         # Marks aside of the last place may reach beyond the axes.
         moved: dict[str, Any] = {"transform": axes.transData + aside, "clip_on": False}
-        marked = rows[np.array(_apart(axes, rows[x]), dtype=bool)]
+        marked = rows[_apart(axes, rows[x])]
         line = {"color": look.colour, "linestyle": look.dashes, "linewidth": 0.6}
         axes.plot(rows[x], 100 * rows["gap"], gid=f"gap:{look.name}", **moved | line | {"clip_on": True})
         axes.plot(marked[x], 100 * marked["gap"], **look.line | {"linestyle": "none"}, **moved)

@@ -12,6 +12,8 @@ from infoplane.estimators.engine.estimate import estimate_run
 from infoplane.estimators.renyi import RenyiSettings
 from infoplane.execution import Execution
 from infoplane.reporting.methods import show_measures
+from infoplane.trainers.session import record
+from infoplane.trainers.settings import TrainingSettings
 
 NAMES = ("first", "second", "logits")
 
@@ -74,3 +76,22 @@ def test_means_are_those_of_the_estimates(tmp_path):
     bits = last["I_XT_corrected"].tolist()
     assert row["I_XT_rise"] == pytest.approx(max(0, *(b - a for i, a in enumerate(bits) for b in bits[i:])))
     assert row["layers"] == "conv1, conv2"
+
+
+def test_a_layer_without_a_value_has_no_place_in_a_mean(tmp_path):
+    runs = planted(tmp_path, sgd=(0.9, np.array([3.0, 2.0, 1.0])), hsic=(0.9, np.array([3.0, np.nan, 1.0])))
+    table = measures_table(runs).set_index("variant")
+    assert np.isnan(table.loc["hsic", ["S_T", "S_T_gap", "I_XT_corrected", "I_XT_rise"]].astype(float)).all()
+    assert table.loc["sgd", "S_T"] == 2.625
+
+
+def test_of_hidden_layers_alone_the_last_counts_too(tmp_path):
+    path = tmp_path / "sgd" / "seed0.h5"
+    record(
+        TrainingSettings(model="mlp", widths=(8, 6), layers=("fc*",), epochs=1, snapshots="2", probe_size=20), path
+    )
+    runs = add_informations(update_results(tmp_path), tmp_path, execution=Execution(1))
+    [row] = hidden_informations(runs).to_dict("records")
+    assert row["layers"] == "fc1, fc2"
+    last = estimate_run(path, RenyiSettings(), last=True, execution=Execution(1))
+    assert row["S_T"] == pytest.approx(last["S_T"].mean())

@@ -1,5 +1,7 @@
 """Tables of a comparison: known answers, planted verdicts, refusals, and how people read them."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -56,6 +58,31 @@ def test_equal_differences_are_certain():
     same = np.array([0.5, 0.25, 0.75])
     assert paired_difference(same, same) == (0, 0, 0, 1)
     assert paired_difference(same + 0.125, same) == (0.125, 0.125, 0.125, 2.0 ** (1 - len(same)))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_equal_numbers_of_right_samples_are_equal_differences(dtype):
+    """Shares of 100 samples are no binary fractions, so that their differences differ by rounding."""
+    right = np.array([88, 89, 91])
+    left, other = ((right + more).astype(dtype) / dtype(100) for more in (0, 2))
+    mean, low, high, p = paired_difference(left.astype(float), other.astype(float))
+    assert (low, high, p) == (mean, mean, 0.25)
+    made = runs(sgd=other.astype(float), behind=left.astype(float), near=other.astype(float) - 0.01)
+    assert verdicts(comparison_table(made)) == {
+        "sgd": "", "behind": "not shown to be comparable", "near": "comparable",
+    }  # fmt: skip
+
+
+def test_what_not_all_runs_have_has_no_mean():
+    made = runs(sgd=np.array([0.9, 0.8, 0.7]), other=np.array([0.9, 0.8]))
+    made["test_nll"] = [0.3, np.nan, 0.2, 0.3, 0.1]
+    losses = [[0.5], [None], [0.2], [0.3], [0.1]]
+    made["curves"] = [json.dumps({"step": [9], "test_loss": loss}) for loss in losses]
+    table = comparison_table(made).set_index("variant")
+    assert np.isnan(table.loc["sgd", ["test_nll", "test_nll_sd"]].astype(float)).all()
+    assert table.loc["other", "test_nll"] == pytest.approx(0.2)
+    assert table[["seeds", "pairs", "diverged"]].values.tolist() == [[3, 3, 1], [2, 2, 0]]
+    assert show(table.reset_index(), 0.01)[0]["seeds"].tolist() == ["3, 1 diverged", "2"]
 
 
 def test_planted_verdicts():

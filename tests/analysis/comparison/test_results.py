@@ -1,6 +1,7 @@
 """`results.csv`: what a row holds, how rows are kept, merged and refused, and that it does without run files."""
 
 import json
+import math
 import shutil
 
 import numpy as np
@@ -30,6 +31,7 @@ from infoplane.estimators.renyi import RenyiSettings
 from infoplane.execution import Execution
 from infoplane.reporting.methods import show
 from infoplane.reporting.settings import TRAINING
+from infoplane.runfile import Run, trials_of
 from infoplane.settings import settings_of
 from infoplane.trainers.settings import LAYERWISE, MODEL, OPTIMISATION, TrainingSettings
 
@@ -197,6 +199,30 @@ def test_two_runs_of_one_seed_are_refused(tmp_path):
     }
     with pytest.raises(InfoplaneError, match="here and there have different runs of seed 0 of 'sgd'"):
         merge_results(tables)
+
+
+def test_a_copy_of_a_run_is_refused(tmp_path):
+    [path] = planted_comparison(tmp_path, {"sgd": [0.9]})
+    shutil.copy(path, path.with_name("seed0-copy.h5"))
+    with pytest.raises(InfoplaneError, match=r"sgd/seed0.h5 and sgd/seed0-copy.h5 are runs of the same seed"):
+        folder_table(tmp_path)
+
+
+def test_an_infinite_likelihood_leaves_the_table_readable(tmp_path, monkeypatch):
+    planted_comparison(tmp_path, {"sgd": [0.9]})
+    results = Run.results.fget
+    monkeypatch.setattr(Run, "results", property(lambda run: {**results(run), "test_nll": math.inf}))
+    update_results(tmp_path)
+    assert math.isnan(read_results(tmp_path)["test_nll"].item())
+
+
+def test_trials_are_those_of_this_variant(tmp_path):
+    trials = tmp_path / "tuning" / "trials"
+    trials.mkdir(parents=True)
+    for name in ("net-lr0.1", "net-lr1e-05", "net-lr0.1.synchronous", "net-lrx-lr0.1", "net-lrx-lr0.5"):
+        (trials / f"{name}.h5").touch()
+    assert [path.stem for path in trials_of(tmp_path, "net")] == ["net-lr0.1", "net-lr1e-05"]
+    assert len(trials_of(tmp_path, "net-lrx")) == 2
 
 
 def test_settings_that_must_not_differ_are_named_with_both_values(infoplane, tmp_path):

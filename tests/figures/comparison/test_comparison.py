@@ -170,6 +170,16 @@ def test_accuracy_over_depth(folder):
     assert_on_the_page(figure)
 
 
+def test_depth_with_two_networks_that_were_trained_as_a_whole(tmp_path):
+    blocks = {"blocks": {"conv1": 0.5, "conv2": 0.7, "logits": 0.8}}
+    planted_comparison(
+        tmp_path, {"sgd": [0.9], "sgd-checkpoint": [0.9], "greedy-ce": [0.8]}, **{"greedy-ce": blocks}
+    )
+    figure = accuracy_over_depth(depth_table(runs_table(compared_runs(tmp_path))))
+    assert [one.get_gid() for one in found(figure, "gap:")] == ["gap:greedy-ce"]
+    assert_on_the_page(figure)
+
+
 def test_long_names_of_many_blocks_stand_upright():
     rows = [
         {"variant": "ce", "subject": "net", "block": f"layer{k}.conv", "depth": k, "seeds": 1, "accuracy": k / 20,
