@@ -9,6 +9,7 @@ is one unit that holds the whole network.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -16,7 +17,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from infoplane.data import Augmentation, Dataset, Split
@@ -165,9 +168,9 @@ class Loop:
     @cached_property
     def kinds(self) -> Counter[Kind]:
         """How many steps of the whole training are of each kind."""
-        starts = zip(self._starts(), self.plan, strict=True)
-        steps = (range(start, start + stage.steps) for start, stage in starts)
-        return Counter(self._kind(k, step) for k, of_stage in enumerate(steps) for step in of_stage)
+        starts = enumerate(zip(self._starts(), self.plan, strict=True))
+        steps = ((k, np.arange(start, start + stage.steps)) for k, (start, stage) in starts)
+        return Counter(itertools.chain.from_iterable(self._kinds_of(k, of_stage) for k, of_stage in steps))
 
     @property
     def epoch(self) -> float:
@@ -279,15 +282,16 @@ class Loop:
         self._cache = self._cached(stage)
         self.cache_seconds += self._now() - begin
 
-    def _kind(self, stage: int, step: int) -> Kind:
-        """The kind of a step of a stage, counted over all stages."""
+    def _kinds_of(self, stage: int, steps: NDArray) -> list[Kind]:
+        """The kinds of some steps of a stage, which are counted over all stages."""
         size, per_epoch = self.recipe.batch_size, self.steps_per_epoch
-        if step % per_epoch == per_epoch - 1:
-            size = len(self.dataset.train) - (per_epoch - 1) * size
-        return stage, size, (step - self._starts()[stage]) % self.recipe.loss_every == 0
+        ends = steps % per_epoch == per_epoch - 1
+        sizes = np.where(ends, len(self.dataset.train) - (per_epoch - 1) * size, size)
+        enters = (steps - self._starts()[stage]) % self.recipe.loss_every == 0
+        return [(stage, *kind) for kind in zip(sizes.tolist(), enters.tolist(), strict=True)]
 
     def _timed_step(self, indices: Tensor) -> None:
-        kind = self._kind(self._stage, self.step)
+        [kind] = self._kinds_of(self._stage, np.array([self.step]))
         # The first step of a stage makes the optimiser's state, which stays; another of its kind is measured.
         begins = self.step == self._starts()[self._stage] and self.kinds[kind] > 1
         if kind not in self.costs and not begins and world() == 1:
