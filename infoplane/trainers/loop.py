@@ -168,7 +168,7 @@ class Loop:
     @cached_property
     def kinds(self) -> Counter[Kind]:
         """How many steps of the whole training are of each kind."""
-        starts = enumerate(zip(self._starts(), self.plan, strict=True))
+        starts = enumerate(zip(self._starts, self.plan, strict=True))
         steps = ((k, np.arange(start, start + stage.steps)) for k, (start, stage) in starts)
         return Counter(itertools.chain.from_iterable(self._kinds_of(k, of_stage) for k, of_stage in steps))
 
@@ -180,7 +180,7 @@ class Loop:
     @property
     def stage(self) -> int:
         """Number of the stage that the last step belongs to; 0 at initialisation."""
-        return max(k for k, start in enumerate(self._starts()) if k == 0 or start < self.step)
+        return max(k for k, start in enumerate(self._starts) if k == 0 or start < self.step)
 
     @property
     def trained(self) -> int:
@@ -206,7 +206,7 @@ class Loop:
                 for indices in self._batches(epoch)[start:]:
                     if self.step == self.total_steps:
                         break
-                    self._enter(max(k for k, start in enumerate(self._starts()) if start <= self.step))
+                    self._enter(max(k for k, start in enumerate(self._starts) if start <= self.step))
                     self._timed_step(indices)
                     self.step += 1
                     after_step()
@@ -261,6 +261,7 @@ class Loop:
         if torch.cuda.is_available() and len(state["cuda_rng"]) == torch.cuda.device_count():
             torch.cuda.set_rng_state_all([rng.cpu() for rng in state["cuda_rng"]])
 
+    @cached_property
     def _starts(self) -> list[int]:
         """The step at which each stage begins."""
         return [sum(stage.steps for stage in self.plan[:k]) for k in range(len(self.plan))]
@@ -287,13 +288,13 @@ class Loop:
         size, per_epoch = self.recipe.batch_size, self.steps_per_epoch
         ends = steps % per_epoch == per_epoch - 1
         sizes = np.where(ends, len(self.dataset.train) - (per_epoch - 1) * size, size)
-        enters = (steps - self._starts()[stage]) % self.recipe.loss_every == 0
+        enters = (steps - self._starts[stage]) % self.recipe.loss_every == 0
         return [(stage, *kind) for kind in zip(sizes.tolist(), enters.tolist(), strict=True)]
 
     def _timed_step(self, indices: Tensor) -> None:
         [kind] = self._kinds_of(self._stage, np.array([self.step]))
         # The first step of a stage makes the optimiser's state, which stays; another of its kind is measured.
-        begins = self.step == self._starts()[self._stage] and self.kinds[kind] > 1
+        begins = self.step == self._starts[self._stage] and self.kinds[kind] > 1
         if kind not in self.costs and not begins and world() == 1:
             self._stop_clock()
             self.costs[kind] = measure_step(lambda: self._train_on(indices), self.device)
@@ -317,7 +318,7 @@ class Loop:
 
     def _train_on(self, indices: Tensor) -> None:
         stage, recipe = self.plan[self._stage], self.recipe
-        started = self.step - self._starts()[self._stage]
+        started = self.step - self._starts[self._stage]
         inputs, below, targets = self._batch(indices)
         if recipe.autocast is not None and below.ndim == 4:
             below = below.contiguous(memory_format=torch.channels_last)

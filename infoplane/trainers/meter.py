@@ -31,9 +31,9 @@ class Cost:
         saved: Most bytes that autograd kept at once for backward, of tensors that the step made, each storage once;
             so parameters are left out. None where that cannot be seen: gradient checkpointing and other hooks on
             saved tensors keep their own. What a custom function keeps as a plain attribute is in `peak` only.
-        flops: Floating-point operations of matrix products, convolutions, recurrent layers and attention, forward,
-            recomputed and backward, a product and its sum being two. Eigendecompositions and elementwise operations
-            are not in it.
+        flops: Floating-point operations of matrix products, convolutions, attention and (on a CPU and by cuDNN)
+            recurrent layers, forward, recomputed and backward, a product and its sum being two. Eigendecompositions
+            and elementwise operations are not in it.
     """
 
     peak: int
@@ -148,18 +148,16 @@ def _formulas() -> dict[Any, Callable[..., int]]:
     from torch.utils.flop_counter import flop_registry  # loads Triton, which only this needs
 
     aten = torch.ops.aten
-    # Attention has formulas on a GPU alone; its first arguments on a CPU are the same.
-    of_attention = {
-        f"_scaled_dot_product_flash_attention_for_cpu{part}": flop_registry[
-            getattr(aten, f"_scaled_dot_product_flash_attention{part}")
-        ]
-        for part in ("", "_backward")
-    }
     own = {
-        **of_attention,
+        # Attention on a CPU; without gradients whole layers of it are one operator.
+        "_scaled_dot_product_flash_attention_for_cpu": _attention,
+        "_scaled_dot_product_flash_attention_for_cpu_backward": _attention_backward,
+        "_native_multi_head_attention": _attention_layer,
+        "_transformer_encoder_layer_fwd": _encoder_layer,
         "convolution_backward": _convolution_backward,
-        "mkldnn_rnn_layer": lambda x, *rest, **_: _recurrent(x, rest[:4]),
-        "mkldnn_rnn_layer_backward": lambda x, *rest, **_: 2 * _recurrent(x, rest[:4]),
+        # Without biases their places hold zeros of another shape.
+        "mkldnn_rnn_layer": lambda x, *rest, **_: _recurrent(x, rest[:2]),
+        "mkldnn_rnn_layer_backward": lambda x, *rest, **_: 2 * _recurrent(x, rest[:2]),
         "_cudnn_rnn": lambda x, weights, *_, **__: _recurrent(x, weights),
         "_cudnn_rnn_backward": lambda x, weights, *_, **__: 2 * _recurrent(x, weights),
     }
@@ -183,6 +181,42 @@ def _convolution_backward(
     positions = (x if transposed else gradient).shape[2:]
     once = 2 * len(x) * math.prod(positions) * weight.numel()
     return once * sum(rest[-1][:2])
+
+
+def _attention(query: Tensor, key: Tensor, value: Tensor, *_: Any, **__: Any) -> int:
+    """Two products, of each head of the queries."""
+    return _products(query, key, value, of_keys=1, of_values=1)
+
+
+def _attention_backward(_: Tensor, query: Tensor, key: Tensor, value: Tensor, *__: Any, **___: Any) -> int:
+    """The scores again, then gradients of each factor of both products."""
+    return _products(query, key, value, of_keys=3, of_values=2)
+
+
+def _products(query: Tensor, key: Tensor, value: Tensor, *, of_keys: int, of_values: int) -> int:
+    scores = math.prod(query.shape[:-1]) * key.shape[-2]
+    return 2 * scores * (of_keys * key.shape[-1] + of_values * value.shape[-1])
+
+
+def _attention_layer(
+    x: Tensor, _: Tensor, __: Tensor, width: int, heads: int, inner: Tensor, bias: Tensor, outer: Tensor,
+    *___: Any, **____: Any,
+) -> int:  # fmt: skip
+    return _attending(x, width, inner, outer)
+
+
+def _encoder_layer(
+    x: Tensor, width: int, heads: int, inner: Tensor, bias: Tensor, outer: Tensor, *rest: Any, **_: Any
+) -> int:  # fmt: skip
+    # Its bias, two settings, a number, four vectors of the norms, then weights and bias of two linear layers.
+    return _attending(x, width, inner, outer, rest[8], rest[10])
+
+
+def _attending(x: Tensor, width: int, *weights: Tensor) -> int:
+    """Of a layer of self-attention and what follows it, for sequences of one length or nested ones."""
+    lengths = [len(sequence) for sequence in x.unbind()]
+    matrices = sum(weight.numel() for weight in weights)
+    return sum(2 * length * matrices + 4 * length**2 * width for length in lengths)
 
 
 def _recurrent(x: Tensor, weights: Sequence[Tensor]) -> int:

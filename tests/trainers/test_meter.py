@@ -281,9 +281,22 @@ def test_operations():
     steps = 20 * 8
     weights = sum(one.numel() for name, one in recurrent.named_parameters() if name.startswith("weight"))
     assert flops_of(lambda x: recurrent(x)[0], 20, 8, 32) == 3 * 2 * steps * weights
+    recurrent = nn.LSTM(32, 64, bias=False)
+    assert flops_of(lambda x: recurrent(x)[0], 20, 8, 32) == 3 * 2 * steps * 4 * 64 * (32 + 64)
     # Forward two products; backward these again, and two for each.
     attention = functional.scaled_dot_product_attention
     assert flops_of(lambda x: attention(x, x, x), 2, 4, 16, 8) == (2 + 5) * 2 * 2 * 4 * 16 * 16 * 8
+    layer = nn.TransformerEncoderLayer(32, 4, 64, batch_first=True, dropout=0.0).eval()
+    trained = flops_of(layer, 8, 20, 32)
+    sequences = torch.randn(8, 20, 32)
+    with torch.no_grad():
+        # One operator without gradients, a third of the products, without the scores that are made again.
+        whole = measure_step(lambda: layer(sequences), "cpu").flops
+        attention = measure_step(lambda: layer.self_attn(*[sequences] * 3), "cpu").flops
+    products, scores = 2 * 8 * 20 * (4 * 32 * 32), 4 * 8 * 20 * 20 * 32
+    assert attention == products + scores
+    assert whole == products + scores + 2 * 8 * 20 * (2 * 32 * 64)
+    assert trained == 3 * whole + scores // 2
     for convolution in (nn.Conv2d(32, 32, 3, padding=1, groups=32), nn.ConvTranspose2d(32, 32, 3, groups=4)):
         assert flops_of(convolution, 4, 32, 8, 8) == 3 * 2 * 4 * 8 * 8 * convolution.weight.numel()
 

@@ -1,5 +1,7 @@
 """Scores on changed test images, and few labels, through a whole training."""
 
+import math
+
 import pytest
 
 from infoplane import open_run
@@ -36,6 +38,13 @@ def test_a_trained_network_is_scored_on_changed_images(tmp_path):
     row = runs_table([path]).iloc[0]
     assert row["ood_auroc"] == pytest.approx(sum(results["outsiders"].values()) / 2)
     assert '"noise:1"' in row["corruptions"]
+
+
+def test_a_network_that_diverged_tells_nothing_apart(tmp_path):
+    record(TrainingSettings(**TINY | {"lr": 1e30, "epochs": 1}, robustness=True), tmp_path / "run.h5")
+    with open_run(tmp_path / "run.h5") as run:
+        areas = [*run.results["outsiders"].values(), run.results["ood_auroc"]]
+    assert all(map(math.isnan, areas))
 
 
 def test_what_holds_no_images_is_refused_first(tmp_path, monkeypatch):

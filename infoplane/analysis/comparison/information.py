@@ -71,13 +71,18 @@ def hidden_layers(table: pd.DataFrame) -> pd.DataFrame:
         table: A table of informations with `depth`, of one run or several.
     """
     below = table["depth"] < table["depth"].max()
-    hidden = table["hidden"].astype(object).fillna(below) if "hidden" in table else below
+    hidden = table["hidden"].where(table["hidden"].notna(), below) if "hidden" in table else below
     return table[hidden.astype(bool)]
 
 
 def _output_layer(run: Run) -> str:
-    """The recorded layer that is the network's output, "" where there is none: the last, if it has its shape."""
+    """The recorded layer that is the network's output, "" where there is none.
+
+    It is the last where all layers are recorded; of layers that were chosen the last if it has the output's shape.
+    """
     last = run.layers[-1]
+    if not run.config.get("layers"):
+        return last.name
     outputs = len(run.result("confusion"))
     if run.config.get("task") == "classes+boxes":
         outputs += run.result("boxes").shape[1]
@@ -100,7 +105,8 @@ def add_informations(runs: pd.DataFrame, folder: Path, *, execution: Execution =
     """
     cells = runs["informations"].tolist()
     for place, run in enumerate(runs["run"]):
-        if not cells[place] and (folder / run).exists():
+        # What an older infoplane wrote does not say which layers are hidden.
+        if '"hidden"' not in cells[place] and (folder / run).exists():
             try:
                 cells[place] = encoded(_estimated(folder / run, KEPT, None, execution))
             except InfoplaneError as error:

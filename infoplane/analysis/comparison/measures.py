@@ -15,7 +15,13 @@ import pandas as pd
 
 from infoplane.analysis.comparison.cells import decoded
 from infoplane.analysis.comparison.information import hidden_layers
-from infoplane.analysis.comparison.methods import MARGIN, comparison_table, mean_of_all, paired_difference
+from infoplane.analysis.comparison.methods import (
+    MARGIN,
+    comparison_table,
+    is_comparable,
+    mean_of_all,
+    paired_difference,
+)
 from infoplane.analysis.comparison.results import ABOUT, records
 
 LEAST_RISE = 0.01  # bits; a maximum over pairs of layers is above 0 by its noise alone
@@ -53,17 +59,19 @@ def measures_table(runs: pd.DataFrame, reference: str = "sgd", margin: float = M
         "gap_low",
     ]
     hidden = hidden_informations(runs)
-    means = {name: hidden.pivot(index="seed", columns="variant", values=name) for name in QUANTITIES}
-    layers = hidden.groupby("variant")["layers"].first()
+    layers, *tables = (hidden.pivot(index="seed", columns="variant", values=n) for n in ("layers", *QUANTITIES))
+    means = dict(zip(QUANTITIES, tables, strict=True))
     rows = []
     for row in records(compared[columns]):
         variant = row["variant"]
-        alike = variant != reference and layers.get(variant) == layers.get(reference)
+        both = variant != reference and {variant, reference} <= set(layers)
         for name, table in means.items():
             row[name] = mean_of_all(hidden.loc[hidden["variant"] == variant, name])
             gap = (np.nan,) * 3
-            if alike and variant in table:
-                gap = paired_difference(table[variant].to_numpy(), table[reference].to_numpy())[:3]
+            if both:
+                alike = layers[variant] == layers[reference]
+                values = (table[one].where(alike).to_numpy(dtype=float) for one in (variant, reference))
+                gap = paired_difference(*values)[:3]
             row |= dict(zip((f"{name}_gap", f"{name}_low", f"{name}_high"), gap, strict=True))
         rows.append({**row, "compresses": _compresses(row, margin)})
     return pd.DataFrame(rows)
@@ -99,6 +107,6 @@ def _compresses(row: dict[str, float], margin: float) -> str:
     highs, rise = [row[f"{name}_high"] for name in _LESS], row["I_XT_rise_low"]
     if not np.isfinite([*highs, rise, row["gap_low"]]).all():
         return ""
-    if max(highs) >= 0 or row["gap_low"] < -margin:
+    if max(highs) >= 0 or not is_comparable(row["gap_low"], margin):
         return "no"
     return "hides" if rise > 0 and row["I_XT_rise_gap"] >= LEAST_RISE else "yes"

@@ -148,11 +148,16 @@ def _summary(rows: pd.DataFrame, values: pd.Series, reference: pd.Series) -> dic
     return summary | {"gap": gap, "gap_low": low, "gap_high": high, "p": p}
 
 
+def is_comparable(gap_low: float, margin: float) -> bool:
+    """Whether the lower end of a gap in accuracy is within a margin, up to rounding."""
+    return gap_low >= -margin - _ROUNDING
+
+
 def _verdict(row: pd.Series, margin: float) -> str:
     if not np.isfinite(row["p"]):
         return ""
     if row["p_holm"] < 1 - LEVEL and row["gap"] > 0:
         return "better"
-    if row["gap_low"] >= -margin - _ROUNDING:
+    if is_comparable(row["gap_low"], margin):
         return "comparable"
     return "worse" if row["p_holm"] < 1 - LEVEL else "not shown to be comparable"

@@ -99,9 +99,10 @@ def folder_table(folder: Path) -> pd.DataFrame:
     if table.empty:
         raise InfoplaneError("no run is finished yet; go on with infoplane compare")
     refuse_mixture({str(folder): table})
-    twice = table[table.duplicated(["variant", "seed"], keep=False)]
-    if len(twice):
-        raise InfoplaneError(f"{' and '.join(twice['run'])} are runs of the same seed; keep one for each seed")
+    for (variant, seed), rows in table.groupby(["variant", "seed"]):
+        if len(rows) > 1:
+            names = " and ".join(rows["run"])
+            raise InfoplaneError(f"'{variant}' has seed {seed} twice, {names}; keep one of them")
     return table
 
 

@@ -1,6 +1,9 @@
 """Measures besides accuracy on planted results."""
 
+import json
+
 import numpy as np
+import pandas as pd
 import pytest
 from planted import planted_comparison
 
@@ -95,3 +98,15 @@ def test_of_hidden_layers_alone_the_last_counts_too(tmp_path):
     assert row["layers"] == "fc1, fc2"
     last = estimate_run(path, RenyiSettings(), last=True, execution=Execution(1))
     assert row["S_T"] == pytest.approx(last["S_T"].mean())
+
+
+def test_rows_of_an_older_version_are_compared_by_the_layers_that_they_have(tmp_path):
+    """They do not say that the last layer is hidden here, and leave it out."""
+    runs = planted(tmp_path, sgd=(0.9, np.array([3.0, 2.0, 1.0])), hsic=(0.9, np.array([3.0, 2.0, 1.0])))
+    newer = [json.loads(cell) | {"hidden": [True] * 3} for cell in runs["informations"]]
+    own, cells = runs["variant"] == "hsic", pd.Series(map(encoded, newer))
+    mixed = runs.assign(informations=cells.where(own, runs["informations"]))
+    assert np.isnan(measures_table(mixed).set_index("variant").loc["hsic", "S_T_gap"])
+    both = measures_table(runs.assign(informations=cells)).set_index("variant")
+    assert both.loc["sgd", "S_T"] == pytest.approx(2 + 0.125 * 2 / 3)
+    assert both.loc["hsic", "S_T_gap"] == 0

@@ -11,7 +11,7 @@ from planted import CLASSES, planted_comparison, planted_run
 
 from infoplane.analysis.comparison import results
 from infoplane.analysis.comparison.information import add_informations, informations
-from infoplane.analysis.comparison.methods import comparison_table, cost_table
+from infoplane.analysis.comparison.methods import comparison_table, cost_table, first_reference
 from infoplane.analysis.comparison.results import (
     MEASURES,
     NAME,
@@ -204,7 +204,7 @@ def test_two_runs_of_one_seed_are_refused(tmp_path):
 def test_a_copy_of_a_run_is_refused(tmp_path):
     [path] = planted_comparison(tmp_path, {"sgd": [0.9]})
     shutil.copy(path, path.with_name("seed0-copy.h5"))
-    with pytest.raises(InfoplaneError, match=r"sgd/seed0.h5 and sgd/seed0-copy.h5 are runs of the same seed"):
+    with pytest.raises(InfoplaneError, match=r"'sgd' has seed 0 twice, sgd/seed0.h5 and sgd/seed0-copy.h5"):
         folder_table(tmp_path)
 
 
@@ -214,6 +214,12 @@ def test_an_infinite_likelihood_leaves_the_table_readable(tmp_path, monkeypatch)
     monkeypatch.setattr(Run, "results", property(lambda run: {**results(run), "test_nll": math.inf}))
     update_results(tmp_path)
     assert math.isnan(read_results(tmp_path)["test_nll"].item())
+
+
+def test_sgd_is_the_reference_where_it_is_there(tmp_path):
+    paths = planted_comparison(tmp_path, {"sgd-accumulate": [0.9], "sgd": [0.9], "greedy-ce": [0.8]})
+    assert first_reference(runs_table(paths)) == "sgd"
+    assert first_reference(runs_table([paths[0], paths[2]])) == "sgd-accumulate"
 
 
 def test_trials_are_those_of_this_variant(tmp_path):
