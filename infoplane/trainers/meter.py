@@ -165,22 +165,11 @@ def _formulas() -> dict[Any, Callable[..., int]]:
     return {**flop_registry, **known}
 
 
-def _convolution_backward(
-    gradient: Tensor,
-    x: Tensor,
-    weight: Tensor,
-    _sizes: Any,
-    _s: Any,
-    _p: Any,
-    _d: Any,
-    transposed: bool,
-    *rest: Any,
-    **_: Any,
-) -> int:
+def _convolution_backward(gradient: Tensor, x: Tensor, weight: Tensor, *rest: Any, **_: Any) -> int:
     """Of each gradient that is asked for as of the forward pass; the formula of PyTorch leaves groups out."""
+    transposed, asked = rest[4], rest[7]
     positions = (x if transposed else gradient).shape[2:]
-    once = 2 * len(x) * math.prod(positions) * weight.numel()
-    return once * sum(rest[-1][:2])
+    return 2 * len(x) * math.prod(positions) * weight.numel() * sum(asked[:2])
 
 
 def _attention(query: Tensor, key: Tensor, value: Tensor, *_: Any, **__: Any) -> int:
@@ -198,18 +187,14 @@ def _products(query: Tensor, key: Tensor, value: Tensor, *, of_keys: int, of_val
     return 2 * scores * (of_keys * key.shape[-1] + of_values * value.shape[-1])
 
 
-def _attention_layer(
-    x: Tensor, _: Tensor, __: Tensor, width: int, heads: int, inner: Tensor, bias: Tensor, outer: Tensor,
-    *___: Any, **____: Any,
-) -> int:  # fmt: skip
-    return _attending(x, width, inner, outer)
+def _attention_layer(x: Tensor, *rest: Any, **_: Any) -> int:
+    """Of the products into queries, keys and values and out of them; the keys and values are the queries."""
+    return _attending(x, rest[2], rest[4], rest[6])
 
 
-def _encoder_layer(
-    x: Tensor, width: int, heads: int, inner: Tensor, bias: Tensor, outer: Tensor, *rest: Any, **_: Any
-) -> int:  # fmt: skip
-    # Its bias, two settings, a number, four vectors of the norms, then weights and bias of two linear layers.
-    return _attending(x, width, inner, outer, rest[8], rest[10])
+def _encoder_layer(x: Tensor, *rest: Any, **_: Any) -> int:
+    """Of these, and of two linear layers, between which stand the settings and norms."""
+    return _attending(x, rest[0], rest[2], rest[4], rest[13], rest[15])
 
 
 def _attending(x: Tensor, width: int, *weights: Tensor) -> int:

@@ -106,7 +106,7 @@ def add_informations(runs: pd.DataFrame, folder: Path, *, execution: Execution =
     cells = runs["informations"].tolist()
     for place, run in enumerate(runs["run"]):
         # What an older infoplane wrote does not say which layers are hidden.
-        if '"hidden"' not in cells[place] and (folder / run).exists():
+        if "hidden" not in (decoded(cells[place]) or {}) and (folder / run).exists():
             try:
                 cells[place] = encoded(_estimated(folder / run, KEPT, None, execution))
             except InfoplaneError as error:

@@ -40,12 +40,12 @@ def measures_table(runs: pd.DataFrame, reference: str = "sgd", margin: float = M
 
     Returns:
         One row per variant, the reference first: `variant`, `subject`, `seeds`, `diverged`, `pairs`;
-        `test_accuracy`, `test_nll` (nats),
-        `calibration_error`, `corrupted_accuracy` and `ood_auroc` with `<name>_sd`; `gap_low` of the accuracy; of
-        S_T and I_XT_corrected (mean over hidden layers) and I_XT_rise the mean over seeds in bits (NaN unless all
-        runs whose informations are known have it), the mean paired difference `<name>_gap` and the ends of its 95 %
-        interval, `<name>_low` and `<name>_high` (NaN without three seeds, or with other layers than the reference);
-        `compresses`, "yes", "no" or "hides", "" where it cannot be said.
+        `test_accuracy`, `test_nll` (nats), `calibration_error`, `corrupted_accuracy` and `ood_auroc` with
+        `<name>_sd`; `gap_low` of the accuracy; of S_T and I_XT_corrected (mean over hidden layers) and I_XT_rise
+        the mean over seeds in bits (NaN unless all runs whose informations are known have it), the mean paired
+        difference `<name>_gap` over seeds with the same layers, and the ends of its 95 % interval, `<name>_low` and
+        `<name>_high` (NaN without three such seeds); `compresses`, "yes", "no" or "hides", "" where it cannot be
+        said.
 
     Raises:
         InfoplaneError: As for `infoplane.analysis.comparison.methods.comparison_table`.
@@ -59,19 +59,16 @@ def measures_table(runs: pd.DataFrame, reference: str = "sgd", margin: float = M
         "gap_low",
     ]
     hidden = hidden_informations(runs)
-    layers, *tables = (hidden.pivot(index="seed", columns="variant", values=n) for n in ("layers", *QUANTITIES))
-    means = dict(zip(QUANTITIES, tables, strict=True))
+    of_reference = hidden[hidden["variant"] == reference]
     rows = []
     for row in records(compared[columns]):
-        variant = row["variant"]
-        both = variant != reference and {variant, reference} <= set(layers)
-        for name, table in means.items():
-            row[name] = mean_of_all(hidden.loc[hidden["variant"] == variant, name])
-            gap = (np.nan,) * 3
-            if both:
-                alike = layers[variant] == layers[reference]
-                values = (table[one].where(alike).to_numpy(dtype=float) for one in (variant, reference))
-                gap = paired_difference(*values)[:3]
+        own = hidden[hidden["variant"] == row["variant"]]
+        others = of_reference if row["variant"] != reference else of_reference[:0]
+        pairs = own.merge(others, on=["seed", "layers"], suffixes=("", " there"))
+        for name in QUANTITIES:
+            row[name] = mean_of_all(own[name])
+            left, right = (pairs[end].to_numpy(dtype=float) for end in (name, f"{name} there"))
+            gap = paired_difference(left, right)[:3]
             row |= dict(zip((f"{name}_gap", f"{name}_low", f"{name}_high"), gap, strict=True))
         rows.append({**row, "compresses": _compresses(row, margin)})
     return pd.DataFrame(rows)

@@ -37,9 +37,8 @@ def comparison_table(runs: pd.DataFrame, reference: str = "sgd", margin: float =
         each measure's mean, and its standard deviation over seeds in `<name>_sd` (ddof=1), NaN unless all of the
         variant's runs have it; `pairs`, how many seeds are the reference's too; over these `gap`, the mean paired
         difference in test accuracy, with the 95 % interval of Student's t `gap_low`, `gap_high`; `p`, two-sided
-        paired t-test; `p_holm`;
-        `verdict`: better, worse, comparable or "not shown to be comparable", "" for the reference and where fewer
-        than three seeds are shared.
+        paired t-test; `p_holm`; `verdict`: better, worse, comparable or "not shown to be comparable", "" for the
+        reference and where fewer than three seeds are shared.
 
     Raises:
         InfoplaneError: The reference is not among the variants, a seed stands twice in a variant, or the margin is

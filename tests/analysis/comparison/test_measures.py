@@ -110,3 +110,14 @@ def test_rows_of_an_older_version_are_compared_by_the_layers_that_they_have(tmp_
     both = measures_table(runs.assign(informations=cells)).set_index("variant")
     assert both.loc["sgd", "S_T"] == pytest.approx(2 + 0.125 * 2 / 3)
     assert both.loc["hsic", "S_T_gap"] == 0
+
+
+def test_rows_of_an_older_version_are_estimated_anew(tmp_path):
+    """Whatever their layers are called."""
+    planted_comparison(tmp_path, {"sgd": [0.9]})
+    runs = add_informations(update_results(tmp_path), tmp_path, execution=Execution(1))
+    [cell] = runs["informations"]
+    known = json.loads(cell)
+    old = {name: column for name, column in known.items() if name != "hidden"} | {"layer": ["hidden", "b", "c"]}
+    again = add_informations(runs.assign(informations=encoded(old)), tmp_path, execution=Execution(1))
+    assert again["informations"].tolist() == [cell]
