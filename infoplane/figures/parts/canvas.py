@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
-from matplotlib.textpath import TextPath
+from matplotlib.textpath import text_to_path
 
 from infoplane.figures.parts.style import SMALL
 
@@ -107,5 +107,6 @@ def clipped(text: str, most: int) -> str:
 
 def text_width(text: str, size: float) -> float:
     """The width of a line of text in points, for a font size in points."""
-    path = TextPath((0, 0), text, size=size, prop=FontProperties(family="DejaVu Sans"))
-    return float(path.get_extents().width)
+    # Without outlines of the letters: a caption is measured word by word.
+    font = FontProperties(family="DejaVu Sans", size=size)
+    return text_to_path.get_text_width_height_descent(text, font, ismath=False)[0]
