@@ -91,8 +91,8 @@ def estimate(
         >>> table = ip.estimate("own.h5", bandwidth="knn:10", alpha=1.01)
         >>> table[["run", "step", "layer", "status"]].tail(2)
              run  step   layer status
-        ...  own    19  hidden     ok
-        ...  own    19  logits     ok
+        ...  own    20  hidden     ok
+        ...  own    20  logits     ok
     """
     paths = _paths(runs)
     names = run_names(paths)
@@ -134,7 +134,7 @@ def information_plane(
         >>> plane.layers
         ('hidden', 'logits')
         >>> plane.table[["layer", "step", "I_TY", "I_TY_low", "I_TY_high", "runs"]].shape
-        (24, 6)
+        (26, 6)
     """
     [settings] = _settings([estimator], options)
     execution = Execution(jobs, progress=progress)

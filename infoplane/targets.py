@@ -257,8 +257,9 @@ def _classes(labels: NDArray) -> tuple[NDArray, tuple[str, ...]]:
     """Numbers (n,) int64 of classes, and their names where they are no numbers themselves."""
     if labels.size != len(labels):
         raise InfoplaneError(
-            f"labels of shape {labels.shape} are not one class a sample; use target='multilabel' for sets of "
-            "labels (rows of 0 and 1), target='regression' for continuous values, or one-hot rows' argmax(1)"
+            f"labels of shape {labels.shape} are not one class a sample; take those of one position where each has "
+            "its own (labels[:, -1]), target='multilabel' for sets of labels (rows of 0 and 1), "
+            "target='regression' for continuous values, or one-hot rows' argmax(1)"
         )
     labels = labels.reshape(-1)
     if labels.dtype.kind == "b":

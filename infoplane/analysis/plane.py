@@ -92,8 +92,8 @@ class Plane:
             InfoplaneError: No layer is called so, or a step was not recorded.
 
         Example:
-            >>> ip.information_plane("own.h5").only(layers=["hid*"], steps=[0, 19]).table["step"].tolist()
-            [0, 19]
+            >>> ip.information_plane("own.h5").only(layers=["hid*"], steps=[0, 20]).table["step"].tolist()
+            [0, 20]
         """
         kept = self.table
         patterns, wanted = list(layers), list(steps)

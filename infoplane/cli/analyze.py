@@ -13,6 +13,7 @@ from infoplane.cli.options import (
     RUN_FILE,
     batches_of,
     estimation_options,
+    estimators_of,
     examples,
     force_option,
     loading,
@@ -23,7 +24,7 @@ from infoplane.cli.options import (
 )
 from infoplane.cli.output import say
 from infoplane.errors import InfoplaneError
-from infoplane.estimators.registry import ESTIMATOR, named_settings
+from infoplane.estimators.registry import ESTIMATOR
 
 
 @verb(
@@ -89,7 +90,7 @@ def analyze(
     report = judge(
         runs,
         dict(_control(text) for text in controls),
-        named_settings([estimator], **options)[0],
+        estimators_of(click.get_current_context(), [estimator], options)[0],
         batches=batches,
         jobs=jobs,
         progress=not quiet,

@@ -15,6 +15,7 @@ from infoplane.cli.options import (
     CommaList,
     batches_of,
     estimation_options,
+    estimators_of,
     examples,
     loading,
     option,
@@ -24,7 +25,7 @@ from infoplane.cli.options import (
     verb,
 )
 from infoplane.cli.output import say
-from infoplane.estimators.registry import ESTIMATOR, NAMES, named_settings
+from infoplane.estimators.registry import ESTIMATOR, NAMES
 
 if TYPE_CHECKING:
     from infoplane.estimators.base import EstimatorSettings
@@ -90,7 +91,7 @@ def estimate(
     jobs, batches = options.pop("jobs"), batches_of(options)
     if not estimators:
         raise click.UsageError("name an estimator")
-    plain = named_settings(estimators, **options)
+    plain = estimators_of(ctx, estimators, options)
     execution = Execution(jobs, scheduler_of(ctx, scheduler, jobs), not quiet)
     for settings, paths in _by_targets(runs, plain, target):
         tables = estimate_runs(paths, settings, batches, execution=execution)

@@ -6,7 +6,7 @@ import contextlib
 import re
 import sys
 import tomllib
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from infoplane.errors import InfoplaneError, unknown
-from infoplane.estimators.registry import ESTIMATOR, EstimatorOptions
+from infoplane.estimators.registry import ESTIMATOR, EstimatorOptions, named_settings, refuse_foreign
 from infoplane.files import refuse_no_file
 from infoplane.settings import Setting, settings_of
 from infoplane.stopping import time_limit
 
 if TYPE_CHECKING:
+    from infoplane.estimators.base import EstimatorSettings
     from infoplane.estimators.batches import Batches
 
 _Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -173,6 +174,24 @@ def estimation_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+def estimators_of(ctx: click.Context, names: Sequence[str], options: dict[str, Any]) -> list[EstimatorSettings]:
+    """The settings of some estimators.
+
+    Args:
+        ctx: The context of the verb. A configuration file may hold settings of several estimators.
+        names: The estimators.
+        options: What `estimation_options` gave, without batches and jobs.
+
+    Raises:
+        InfoplaneError: The command line has a setting that none of them has, or one that is out of range.
+    """
+    typed = click.core.ParameterSource.COMMANDLINE
+    refuse_foreign(
+        names, [name for name in settings_of(EstimatorOptions) if ctx.get_parameter_source(name) is typed]
+    )
+    return named_settings(names, **options)
+
+
 def scheduler_option(heading: str) -> _Decorator:
     """Adds --scheduler to a verb whose work a cluster can do.
 
@@ -266,8 +285,8 @@ class _Duration(click.ParamType):
         return seconds
 
 
-def time_limited(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds --time-limit to a verb: it stops before that, so that the same command can go on."""
+def time_limited(command: Callable[..., Any], onward: str = "the same command goes on") -> Callable[..., Any]:
+    """Adds --time-limit to a verb: it stops before that, and `onward` says how it goes on."""
 
     def start(ctx: click.Context, _param: click.Parameter, seconds: float | None) -> None:
         if seconds is not None and not ctx.resilient_parsing:
@@ -280,7 +299,7 @@ def time_limited(command: Callable[..., Any]) -> Callable[..., Any]:
         show_default="none",
         expose_value=False,
         callback=start,
-        help="Stop before this time is over (90s, 8m, 1h30m), for job queues that kill; the same command goes on.",
+        help=f"Stop before this time is over (90s, 8m, 1h30m), for job queues that kill; {onward}.",
         heading=OUTPUT,
     )(command)
 
@@ -303,7 +322,8 @@ def _read_config(ctx: click.Context, param: click.Parameter, path: Path | None) 
         raise InfoplaneError(f"configuration file {path} does not exist") from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise InfoplaneError(f"configuration file {path} cannot be read: {error}") from None
-    known = {param.name: param for param in ctx.command.params if param.name not in (None, "config", "help")}
+    # As on the command line: what is called --resume may have another name in the code.
+    known = {_file_name(param): param for param in ctx.command.params if param.name not in (None, "config", "help")}
     if param.metavar == TABLES:
         tables = {name: value for name, value in values.items() if isinstance(value, dict)}
         for name, table in tables.items():
@@ -317,7 +337,14 @@ def _read_config(ctx: click.Context, param: click.Parameter, path: Path | None) 
         if isinstance(value, (list, dict)) and not isinstance(known[name].type, CommaList):
             raise InfoplaneError(f"{path}: '{name}' takes one value, got {value}")
     # A date or a fraction is no whole number in a file either, so it is read as on the command line.
-    ctx.default_map = {name: value if isinstance(value, list) else str(value) for name, value in given.items()}
+    values = {known[name].name: value for name, value in given.items()}
+    ctx.default_map = {name: value if isinstance(value, list) else str(value) for name, value in values.items()}
+
+
+def _file_name(param: click.Parameter) -> str:
+    """What a parameter is called in a configuration file: its long option without dashes, or its own name."""
+    longest = max(param.opts, key=len)
+    return longest.removeprefix("--").replace("-", "_")
 
 
 def _refuse_divided(name: str, table: dict[str, Any], path: Path) -> None:

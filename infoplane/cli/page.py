@@ -13,6 +13,7 @@ from infoplane.cli.options import (
     RUN_FILE,
     batches_of,
     estimation_options,
+    estimators_of,
     examples,
     force_option,
     loading,
@@ -23,7 +24,7 @@ from infoplane.cli.options import (
     verb,
 )
 from infoplane.cli.output import say
-from infoplane.estimators.registry import ESTIMATOR, NAMES, named_settings
+from infoplane.estimators.registry import ESTIMATOR, NAMES
 
 
 @verb(
@@ -74,7 +75,7 @@ def page(
         from infoplane.runfile import run_names
 
     jobs, batches = options.pop("jobs"), batches_of(options)
-    [settings] = named_settings([estimator], **options)
+    [settings] = estimators_of(click.get_current_context(), [estimator], options)
     sets = dict(zip(run_names(runs), ([run] for run in runs), strict=True)) if each else runs
     how: dict[str, Any] = {"batches": batches, "jobs": jobs, "progress": not quiet}
     say(write_page(sets, output, settings, judge=judge, force=force, **how))

@@ -16,6 +16,7 @@ from infoplane.cli.options import (
     CommaList,
     batches_of,
     estimation_options,
+    estimators_of,
     examples,
     force_option,
     given,
@@ -28,7 +29,7 @@ from infoplane.cli.options import (
 )
 from infoplane.cli.output import in_options, say
 from infoplane.errors import InfoplaneError, MissingData
-from infoplane.estimators.registry import ESTIMATOR, NAMES, named_settings
+from infoplane.estimators.registry import ESTIMATOR, NAMES
 
 if TYPE_CHECKING:
     from infoplane.estimators.base import EstimatorSettings
@@ -210,7 +211,7 @@ def plot(
     paper = _Paper(view, caption, formats, dpi, layers or (), steps or ())
     jobs, batches = options.pop("jobs"), batches_of(options)
     with loading(quiet):
-        [settings] = named_settings([estimator], **options)
+        [settings] = estimators_of(ctx, [estimator], options)
     execution = Execution(jobs, progress=not quiet)
     if not any(run.is_dir() for run in runs):
         if data_root is not None:

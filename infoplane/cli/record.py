@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ from infoplane.trainers.settings import OWN, TrainingSettings
     help="Go on with the run file after a kill, Ctrl-C or its end.",
     heading=OUTPUT,
 )
-@time_limited
+@partial(time_limited, onward="--resume goes on")
 @talkative
 @click.pass_context
 def record(

@@ -165,13 +165,11 @@ def named_settings(names: Sequence[str], **options: Any) -> list[EstimatorSettin
         options: Settings of any estimators, as in `EstimatorOptions`; None is left out.
 
     Raises:
-        InfoplaneError: As for `make_settings`; or a tolerance for estimators that compute exactly.
+        InfoplaneError: As for `make_settings`.
     """
     from infoplane.kernels import Bandwidth
 
     given = {name: value for name, value in options.items() if value is not None}
-    if given.get("tolerance") and "renyi" not in names:
-        raise InfoplaneError(f"`tolerance` is for renyi; {', '.join(names)} computes exactly: leave it out")
     rules = {name: given[name] for name in _RULES if name in given}
     given |= {name: rule if isinstance(rule, Bandwidth) else Bandwidth.parse(rule) for name, rule in rules.items()}
     if "bandwidth" in given:
@@ -187,12 +185,17 @@ def refuse_foreign(names: Iterable[str], options: Iterable[str]) -> None:
         options: Names of the settings that were given.
 
     Raises:
-        InfoplaneError: The name of an estimator or of a setting is unknown.
+        InfoplaneError: The name of an estimator or of a setting is unknown, or a setting is one of others.
     """
+    names = list(names)
     known = {field.name for name in names for field in fields(_kind(name))}
     for option in options:
-        if option not in known:
-            raise unknown(f"setting of {', '.join(names)}:", option, sorted(known))
+        if option in known:
+            continue
+        if option in EstimatorOptions.__annotations__:
+            has = [name for name in NAMES if option in {field.name for field in fields(_kind(name))}]
+            raise InfoplaneError(f"`{option}` is for {', '.join(has)} and not for {', '.join(names)}; leave it out")
+        raise unknown(f"setting of {', '.join(names)}:", option, sorted(known))
 
 
 def _kind(name: str) -> type[EstimatorSettings]:

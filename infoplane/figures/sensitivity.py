@@ -12,7 +12,7 @@ from matplotlib.ticker import NullLocator
 
 from infoplane.errors import InfoplaneError
 from infoplane.figures.parts.canvas import DOUBLE_COLUMN, canvas
-from infoplane.figures.parts.captions import intervals_text
+from infoplane.figures.parts.captions import intervals_text, nulls_text
 from infoplane.figures.parts.curves import curve_entries, draw_curve
 from infoplane.figures.parts.style import GREY, layers_of, style
 from infoplane.words import QUANTITIES, label, target_text
@@ -78,7 +78,7 @@ def sensitivity_caption(table: pd.DataFrame) -> str:
         f"{fixed['scope'].split(':')[0]}. One choice is varied at a time, the others are n = {fixed['n']} "
         f"{samples}, bandwidth {fixed['bandwidth']} (input {fixed['input_bandwidth']}) and α = "
         f"{_other_alpha(table):g}; the bandwidth is varied for layers and input alike, orders α stand evenly "
-        f"spaced.{n} Dotted: mean of {int(row['permutations'])} label permutations; dashed: log₂ n and H(Y), where "
+        f"spaced.{n} Dotted: the null, {nulls_text(table)}; dashed: log₂ n and H(Y), where "
         f"near; hollow: uninformative. {'Means over ' + str(runs) + ' runs' if runs > 1 else 'One run'}; "
         f"{intervals_text(runs, int(table['batches'].max()), 'bands')}."
     )

@@ -71,7 +71,7 @@ class RecorderCallback(Callback):
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Closes the run file; all snapshots so far are safe."""
-        self._recording.close()
+        self._recording.close(ended=False)
 
     def _logger(self, trainer: Trainer) -> Any:
         if not self._log:

@@ -69,16 +69,18 @@ class LoopRecording:
 
     def finish(self, step: int, epoch: float, metrics: Mapping[str, Any], log: Log | None = None) -> None:
         """Records the end, and closes the run file; arguments as for `step`."""
-        if self.recorder and step not in self.recorder.steps:
-            self.recorder.snapshot(step, epoch, **metrics)
-            if log:
-                log(self._values(), step)
+        if self.recorder:
+            self.recorder.steps_taken = step
+            if step not in self.recorder.steps:
+                self.recorder.snapshot(step, epoch, **metrics)
+                if log:
+                    log(self._values(), step)
         self.close()
 
-    def close(self) -> None:
-        """Closes the run file, if it is open."""
+    def close(self, ended: bool = True) -> None:
+        """Closes the run file, if it is open; `ended` as for `Recorder.close`."""
         if self.recorder:
-            self.recorder.close()
+            self.recorder.close(ended)
             self.recorder = None
 
     def _values(self) -> dict[str, float]:

@@ -338,7 +338,7 @@ def _port(call: Call, key: tuple[str, Path], calls: int) -> tuple[Port, Place]:
 
 
 def _notes(call: Call, calls: int, number: int | None, path: Path) -> list[str]:
-    notes = []
+    notes = [f"ends the unit of {call.ends}"] if call.ends else []
     if calls > 1 and number is None:
         notes.append(f"last of {calls} calls, {call.name}#0 to {call.name}#{calls - 1}")
     if len(call.outputs) > 1:

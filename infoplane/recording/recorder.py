@@ -33,7 +33,7 @@ from infoplane.recording.swap_test import swap_test
 from infoplane.recording.synchronous import SynchronousPath
 from infoplane.recording.trace import trace
 from infoplane.runfile import Closing, LayerInfo, Probe, RunWriter, Snapshot, SnapshotWriter, open_run
-from infoplane.targets import Target, as_target
+from infoplane.targets import REGRESSION, Target, as_target
 
 logger = logging.getLogger(__name__)
 
@@ -68,8 +68,7 @@ class Recorder(Closing):
         ...         optimizer.zero_grad()
         ...         loss.backward()
         ...         _ = optimizer.step()
-        ...     recorder.snapshot()  # the end
-        ...     recorder.steps
+        >>> recorder.steps
         [0, 1, 2, 3, 4, 5, 6, 8, 9, 10]
     """
 
@@ -199,8 +198,8 @@ class Recorder(Closing):
         """Counts an optimiser step that is about to be taken, and takes a snapshot before it when one is due.
 
         Called once in each turn of the training loop, before the step of the optimiser: the first call records
-        initialisation, and the metrics are those of the weights that are recorded. `snapshot()` after the loop
-        records the end.
+        initialisation, and the metrics are those of the weights that are recorded. `close` records the end, without
+        metrics; `snapshot()` after the loop records it with some.
 
         Args:
             epoch: Number of epochs passed, may be fractional.
@@ -258,9 +257,16 @@ class Recorder(Closing):
     def finish(self) -> None:
         """Records what belongs to the end of a training; `close` does so unless an error ended it.
 
-        That is the links between layers (`infoplane.recording.swap_test`), and the synchronous path where it is
-        wanted.
+        That is the network after the last step that `step` counted, the links between layers
+        (`infoplane.recording.swap_test`), and the synchronous path where it is wanted.
+
+        Raises:
+            InfoplaneError: As for `snapshot`.
+            RunFileError: As for `snapshot`.
         """
+        counted = self._due >= 0
+        if counted and self.steps_taken > max(self.steps, default=-1):
+            self.snapshot()
         if self._finished:
             return
         self._finished = True
@@ -334,21 +340,23 @@ class Recorder(Closing):
         """
         self._writer.set_results(numbers, arrays or {})
 
-    def close(self) -> None:
-        """Records what belongs to the end, see `finish`, and closes the run file."""
+    def close(self, ended: bool = True) -> None:
+        """Records what belongs to the end, see `finish`, and closes the run file.
+
+        Args:
+            ended: False for a training that an error ended: the network may be in any state, and no time is to be
+                lost.
+        """
         try:
-            self.finish()
+            if ended:
+                self.finish()
         finally:
             self._writer.close()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # After an error the network may be in any state, and no time is to be lost.
-        if kind is None:
-            self.close()
-        else:
-            self._writer.close()
+        self.close(ended=kind is None)
 
     def _check_same(self, layers: list[LayerInfo], probe: Probe) -> None:
         """A run goes on only with the layers and the probe that it began with."""
@@ -438,7 +446,20 @@ def _checked_probe(probe: Any, kind: str) -> tuple[Samples, Target]:
     n = len(samples.inputs)
     if n < 4:
         raise InfoplaneError(f"a probe of {n} samples is too small; take at least 4, better 500")
-    return samples, as_target(samples.labels, kind)
+    target = as_target(samples.labels, kind)
+    _refuse_tokens(target, samples.inputs)
+    return samples, target
+
+
+def _refuse_tokens(target: Target, inputs: Inputs) -> None:
+    """Refuses the targets of a language model as continuous values: numbers of tokens are names."""
+    shapes = [part.shape for part in inputs.parts.values() if not part.is_floating_point()]
+    values = target.values
+    if target.kind == REGRESSION and values.shape[1] > 1 and values.shape in shapes and (values % 1 == 0).all():
+        raise InfoplaneError(
+            f"targets of shape {values.shape} are a token for each of the input's, and tokens are no continuous "
+            "values; take one target a sample, such as that of the last position, labels[:, -1], with reduce='last'"
+        )
 
 
 def _checked_others(others: Mapping[str, Target], n: int) -> dict[str, Target]:

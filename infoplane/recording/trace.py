@@ -142,6 +142,7 @@ class Call:
         in_pieces: Whether the calls of the module share the samples of a batch among them.
         trouble: Why its output has no row for each sample; "" where it has.
         opened: Whether its children are looked at one by one.
+        ends: Name of the block whose unit ends here, after a normalisation or an activation; "" where none does.
     """
 
     name: str
@@ -159,6 +160,7 @@ class Call:
     in_pieces: bool = False
     trouble: str = ""
     opened: bool = False
+    ends: str = ""
 
     @property
     def outputs(self) -> list[Path]:

@@ -16,7 +16,9 @@ from infoplane.recording.trace import Call, walk
 
 
 def recorded_calls(root: Call) -> tuple[list[Call], list[Call]]:
-    """The call whose output stands for each unit, from input to output; notes in each call whether it is opened.
+    """The call whose output stands for each unit, from input to output.
+
+    Notes in each call whether it is opened, and in those which block they end.
 
     Returns:
         These calls, and the layers with parameters whose units have none that could be recorded.
@@ -28,6 +30,9 @@ def recorded_calls(root: Call) -> tuple[list[Call], list[Call]]:
     _close_blocks(root)
     units = _without_repeats(_units(root))
     picked = [(_head(unit), _recorded(unit, unit is units[-1])) for unit in units]
+    for head, end in picked:
+        if end and head.children and not f"{head.name}.".startswith(f"{end.name}."):
+            end.ends = head.name
     return [call for _, call in picked if call is not None], [head for head, call in picked if call is None]
 
 

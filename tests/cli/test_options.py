@@ -9,6 +9,7 @@ from infoplane.cli.options import CommaList, loading
 from infoplane.data import DATASETS
 from infoplane.estimators.registry import NAMES, EstimatorOptions
 from infoplane.models import model_names
+from infoplane.runfile import open_run
 from infoplane.settings import settings_of
 from infoplane.trainers.methods import METHODS
 from infoplane.trainers.settings import ALIKE, TrainingSettings
@@ -111,6 +112,26 @@ def test_a_configuration_is_checked_as_the_settings_say(infoplane, tmp_path, tex
     assert code != 0
     assert words in complaint
     assert not (tmp_path / "run.h5").exists()
+
+
+def test_a_configuration_has_the_names_of_the_command_line(infoplane, tmp_path):
+    (tmp_path / "run.toml").write_text('model = "mlp"\nwidths = [8]\nprobe-size = 30\nsnapshots = "4"\nepochs = 1')
+    assert infoplane("record", "--config", "run.toml", "-o", "run.h5")[0] == 0
+    (tmp_path / "on.toml").write_text('resume = true\nepochs = 2\noutput = "run.h5"')
+    code, _, complaint = infoplane("record", "--config", "on.toml")
+    assert code == 0, complaint
+    with open_run(tmp_path / "run.h5") as run:
+        assert run.config["epochs"] == 2
+    (tmp_path / "on.toml").write_text("go_on = true")
+    code, _, complaint = infoplane("record", "--config", "on.toml")
+    assert code == 1
+    assert "unknown key in on.toml: 'go_on'" in complaint
+    assert "resume" in complaint
+
+
+def test_what_stops_in_time_says_how_it_goes_on(infoplane):
+    assert "--resume goes on." in " ".join(infoplane("record", "--help")[1].split())
+    assert "the same command goes on." in " ".join(infoplane("compare", "--help")[1].split())
 
 
 @pytest.mark.parametrize("name", ["lr-0.05-long", "v1.beta", "a.b.c"])

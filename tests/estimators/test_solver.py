@@ -1,6 +1,7 @@
 """Precision, tolerance, device and memory of the Rényi estimator."""
 
 import os
+import re
 import subprocess
 import sys
 
@@ -230,7 +231,12 @@ def test_a_tolerance_for_estimators_that_have_none(run_path, infoplane):
     for arguments in (("estimate", run_path), ("plot", run_path), ("analyze", run_path)):
         code, _, complaint = infoplane(*arguments, "--estimator", "kde", "--tolerance", "0.1")
         assert code == 1
-        assert complaint.strip() == "error: --tolerance is for renyi; kde computes exactly: leave it out"
+        assert complaint.strip() == "error: --tolerance is for renyi and not for kde; leave it out"
+    code, _, complaint = infoplane("estimate", run_path, "--estimator", "binning,ksg", "--bandwidth", "knn:4")
+    assert code == 1
+    assert re.fullmatch(
+        r"error: --bandwidth is for renyi, .* and not for binning, ksg; leave it out", complaint.strip()
+    )
     code, out, complaint = infoplane("estimate", run_path, "--estimator", "renyi,kde", "--tolerance", "0.1")
     assert code == 0, complaint
     assert "within 0.1 bits" in out

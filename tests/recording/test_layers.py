@@ -279,3 +279,17 @@ def test_units_of_natural_layers_hold_all_parameters(model):
     units = parameter_names(traced, natural_of(traced))
     assert [name for unit in units for name in unit] == [name for name, _ in network.named_parameters()]
     assert all(units)
+
+
+def test_what_ends_a_block_under_another_name_says_so():
+    class Block(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.norm, self.linear = nn.LayerNorm(8), nn.Linear(8, 8)
+
+        def forward(self, x):
+            return x + self.linear(self.norm(x))
+
+    model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), Block(), Block(), nn.LayerNorm(8), nn.ReLU(), nn.Linear(8, 2))
+    notes = {layer.name: layer.note for layer in natural_layers(model, torch.randn(3, 4))}
+    assert notes == {"1": "", "2": "", "5": "ends the unit of 3", "6": ""}

@@ -73,7 +73,7 @@ LANGUAGE = [
         "distilbert.embeddings distilbert.transformer.layer.0 distilbert.transformer.layer.1 "
         "distilbert.transformer.layer.2 pre_classifier classifier",
     ),
-    # The last normalisation belongs to the last block.
+    # The last normalisation belongs to the last block, and is noted as its end.
     (gpt2, "transformer.wte transformer.h.0 transformer.h.1 transformer.ln_f score"),
     (llama, "model.embed_tokens model.layers.0 model.layers.1 model.norm score"),
     (
@@ -90,6 +90,16 @@ LANGUAGE = [
         "classifier",
     ),
 ]
+
+
+NORMALISED = {
+    gpt2: {"transformer.ln_f": "ends the unit of transformer.h.2"},
+    llama: {"model.norm": "ends the unit of model.layers.2"},
+    t5: {
+        f"transformer.{part}.final_layer_norm": f"ends the unit of transformer.{part}.block.2"
+        for part in ("encoder", "decoder")
+    },
+}
 
 
 def sentences(n: int) -> dict[str, torch.Tensor]:
@@ -114,6 +124,8 @@ def test_language_models_show_their_blocks_and_are_recorded_as_they_compute(buil
         model, {**inputs, "labels": classes(30)}, tmp_path / "run.h5", keep="activations", batch_size=11
     ) as recorder:
         assert [layer.name for layer in recorder.layers] == expected.split()
+        ends = {layer.name: layer.note for layer in recorder.layers if "ends the unit of" in layer.note}
+        assert ends == NORMALISED.get(build, {})
         recorder.snapshot(0)
     model.eval()
     with torch.no_grad():

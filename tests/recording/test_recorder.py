@@ -436,8 +436,46 @@ def test_step_goes_on_after_the_last_snapshot_and_from_where_it_is_told(net, pro
         for _ in range(4):
             recorder.step()
     with Recorder(net, probe, tmp_path / "run.h5", snapshots=10, resume=True) as recorder:
-        assert recorder.steps_taken == 3
+        assert recorder.steps_taken == 4
         assert not recorder.step()
         recorder.steps_taken = 10
         assert recorder.step()
-        assert recorder.steps == [0, 1, 3, 10]
+    assert recorder.steps == [0, 1, 3, 4, 10, 11]
+
+
+def test_the_end_of_a_loop_is_recorded_unless_an_error_ended_it(net, probe, tmp_path):
+    def steps_of(name, end):
+        recorder = Recorder(net, probe, tmp_path / name, snapshots=10)
+        for _ in range(20):
+            recorder.step()
+        with torch.no_grad():
+            net[-1].bias.add_(1)
+        end(recorder)
+        return recorder.steps
+
+    def fail(recorder):
+        with pytest.raises(ValueError, match="of the loop"), recorder:
+            raise ValueError("of the loop")
+
+    assert steps_of("closed.h5", Recorder.close) == [0, 1, 3, 10, 20]
+    assert steps_of("finished.h5", lambda recorder: (recorder.finish(), recorder.close())) == [0, 1, 3, 10, 20]
+    assert steps_of("taken.h5", lambda recorder: (recorder.snapshot(loss=0.5), recorder.close()))[-1] == 20
+    assert steps_of("failed.h5", fail) == [0, 1, 3, 10]
+    with open_run(tmp_path / "closed.h5") as run:
+        logits = [one.activations("8") for one in run.snapshots[-2:]]
+    np.testing.assert_allclose(logits[1], logits[0] + 1, atol=1e-5)
+
+
+def test_targets_of_each_token_are_no_continuous_values(tmp_path):
+    tokens = torch.randint(0, 20, (40, 13), generator=torch.Generator().manual_seed(0))
+    net = nn.Sequential(nn.Embedding(20, 6), nn.Linear(6, 20))
+    path = tmp_path / "run.h5"
+    with pytest.raises(InfoplaneError, match=r"labels\[:, -1\]"):
+        Recorder(net, (tokens[:, :-1], tokens[:, 1:]), path)
+    with pytest.raises(InfoplaneError, match=r"labels\[:, -1\].*reduce='last'"):
+        Recorder(net, (tokens[:, :-1], tokens[:, 1:]), path, target="regression")
+    with Recorder(net, (tokens[:, :-1], tokens[:, -1]), path, reduce="last") as recorder:
+        recorder.snapshot()
+    # Values that are whole numbers by chance, and those of another form, are values.
+    for targets in (tokens[:, :2], tokens[:, 1:] + 0.5):
+        Recorder(net, (tokens[:, :-1], targets), path, target="regression", force=True).close()

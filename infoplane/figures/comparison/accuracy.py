@@ -29,6 +29,8 @@ from infoplane.figures.parts.variants import (
 
 # Runs that are so many times longer than others would squeeze them on a linear axis.
 _LINEAR = 3.0
+# Typographical points: a mark far from its epoch would be read at another one.
+_SPREAD = 7.0
 _SWITCH = "next block"
 _BAR: dict[str, Any] = {"linestyle": "none", "marker": "|", "markersize": 9, "markeredgewidth": 1.0}
 
@@ -65,7 +67,7 @@ def accuracy_over_epochs(table: pd.DataFrame, caption: str | None = None) -> Fig
     percent_limits(axes)
     _epochs(panels[-1], table)
     for below in panels[1:]:
-        gaps(below, table, looks, "epoch")
+        gaps(below, table, looks, "epoch", _SPREAD)
     figure.draw_without_rendering()
     return figure
 
@@ -83,8 +85,15 @@ def accuracy_caption(table: pd.DataFrame) -> str:
     return (
         f"Training of {subjects(table)}: accuracy of the deepest classifier that is trained yet, on "
         f"{'the test split or a fixed part of it' if split == 'test' else 'the validation split'}. "
-        f"{gap_text(table, 'at the same epoch')}{seeds_text(table, 'bands and bars')}{sequential}"
+        f"{gap_text(table, _where(table))}{seeds_text(table, 'bands and bars')}{sequential}"
     )
+
+
+def _where(table: pd.DataFrame) -> str:
+    """At which epochs of the reference the others are compared with it."""
+    ends = table.groupby("variant")["epoch"].max()
+    longer = table["gap"].notna().any() and (ends > ends.get(table["reference"].iloc[0], np.inf)).any()
+    return "at the same epoch, and after its end with its end" if longer else "at the same epoch"
 
 
 def _bars_at(axes: Axes, rows: pd.DataFrame, look: Look, epochs: list[float]) -> None:

@@ -22,6 +22,8 @@ from infoplane.figures.parts.variants import (
     seeds_text,
 )
 
+_SPREAD = 18.0  # typographical points that marks of one block take at most
+
 
 @style()
 def accuracy_over_depth(table: pd.DataFrame, caption: str | None = None) -> Figure:
@@ -52,7 +54,7 @@ def accuracy_over_depth(table: pd.DataFrame, caption: str | None = None) -> Figu
         band(panels[0], rows["depth"], rows, "accuracy", look, 100)
     _blocks(panels[-1], local)
     for axes in panels[1:]:
-        gaps(axes, local, looks, "depth")
+        gaps(axes, local, looks, "depth", _SPREAD)
     panels[0].set_ylabel("test accuracy (%)")
     percent_limits(panels[0])
     figure.draw_without_rendering()

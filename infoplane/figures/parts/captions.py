@@ -114,12 +114,7 @@ def measured(table: pd.DataFrame) -> str:
 
 def _reading(table: pd.DataFrame, most: int) -> str:
     """What null and hollow mean here, and for which layers."""
-    permutations, permuted = int(table["permutations"].iloc[0]), "label" if table["classes"].iloc[0] else "target"
-    null = (
-        f"Null: mean of {permutations} {permuted} permutations{_pairings(table)}. "
-        if permutations
-        else "No permuted null was measured. "
-    )
+    null = f"Null: {nulls_text(table)}. " if table["permutations"].iloc[0] else "No permuted null was measured. "
     findings = _findings(table)
     if not findings:
         return f"{null}No point is saturated or at its null."
@@ -130,11 +125,19 @@ def _reading(table: pd.DataFrame, most: int) -> str:
     return f"{null}{hollow}{'; '.join([*findings[:most], *more])}."
 
 
-def _pairings(table: pd.DataFrame) -> str:
-    """How many pairings of layer and input are behind the null of I(X;T), where there is one."""
+def nulls_text(table: pd.DataFrame) -> str:
+    """What the nulls are means of: permutations of labels, and pairings of layer and input where I(X;T) has a null.
+
+    Args:
+        table: A table of informations with their settings.
+    """
+    permuted = "label" if table["classes"].iloc[0] else "target"
+    text = f"mean of {int(table['permutations'].iloc[0])} {permuted} permutations"
     if corrected_axes(table)[0] == "I_XT":
-        return ""
-    return f", and of {int(input_pairings(table).iloc[0])} permuted pairings of layer and input"
+        return text
+    fewest, most = (int(end(input_pairings(table))) for end in (min, max))
+    count = f"{most}" if fewest == most else f"{fewest} to {most}"
+    return f"{text}, and of {count} permuted pairings of layer and input"
 
 
 def _limits(table: pd.DataFrame) -> str:

@@ -20,7 +20,7 @@ from infoplane.figures.parts.style import MARKERS, shades
 
 INTERVALS = "95 % intervals of Student's t over seeds, where there are three"
 _LINEAR = 2.0  # points
-_ASIDE, _SPREAD = 3.0, 18.0  # typographical points from one variant to the next, and at most to the last one
+_ASIDE = 3.0  # typographical points from one variant to the next, at most
 _MOST_MARKS = 12
 _DASHES: tuple[Any, ...] = (
     *("-", (0, (5, 1.5)), (0, (2, 1))),
@@ -119,7 +119,7 @@ def accuracy_panels(
     return figure, list(body.subplots(rows, 1, sharex=True, squeeze=False).ravel())
 
 
-def gaps(axes: Axes, table: pd.DataFrame, looks: Sequence[Look], x: str) -> None:
+def gaps(axes: Axes, table: pd.DataFrame, looks: Sequence[Look], x: str, spread: float) -> None:
     """Paired differences in accuracy to the reference in points, side by side at each place, with their bars.
 
     The axis is linear up to 2 points and logarithmic beyond, so that methods that come near do not coincide where
@@ -130,12 +130,13 @@ def gaps(axes: Axes, table: pd.DataFrame, looks: Sequence[Look], x: str) -> None
         table: A table with the columns `variant`, `reference`, `gap`, `gap_low`, `gap_high`.
         looks: The looks of all variants.
         x: The column on the lower axis, whose scale is final.
+        spread: Typographical points from the first variant at a place to the last one, at most.
     """
     reference = table["reference"].iloc[0]
     # Another network that was trained as a whole has no classifiers on its blocks.
     measured = set(table.loc[table["gap"].notna(), "variant"])
     others = [look for look in looks if look.name in measured - {reference}]
-    apart = min(_ASIDE, _SPREAD / max(len(others) - 1, 1))
+    apart = min(_ASIDE, spread / max(len(others) - 1, 1))
     axes.set_yscale("symlog", linthresh=_LINEAR, linscale=1.0)
     for place, look in enumerate(others):
         rows = table[table["variant"] == look.name].dropna(subset=["gap"]).sort_values(x)
@@ -167,10 +168,16 @@ def _apart(axes: Axes, places: pd.Series) -> list[bool]:
 
 
 def gap_text(table: pd.DataFrame, where: str) -> str:
-    """What the differences are, and where the reference was measured, in words; "" where there are none."""
+    """What the differences are, where the reference was measured, and how they are drawn; "" without any."""
     if not table["gap"].notna().any():
         return ""
-    return f"Below: paired differences to {table['reference'].iloc[0]} with the same seed, {where}. "
+    reference = table["reference"].iloc[0]
+    several = table.loc[table["gap"].notna(), "variant"].nunique() > 1
+    aside = "marks of one place stand side by side" if several else ""
+    beyond = (100 * table[["gap", "gap_low", "gap_high"]].abs() > _LINEAR).any(axis=None)
+    scale = f"logarithmic beyond {_LINEAR:g} points" if beyond else ""
+    drawn = "; ".join(filter(None, [scale, aside]))
+    return f"Below: paired differences to {reference} with the same seed, {where}{f' ({drawn})' if drawn else ''}. "
 
 
 def _points_axis(axes: Axes) -> None:

@@ -98,7 +98,12 @@ def test_accuracy_over_epochs(runs):
     gap = next(one for one in found(figure, "gap:") if one.get_gid() == "gap:sequential")
     np.testing.assert_allclose(gap.get_ydata(), 100 * table[table["variant"] == "sequential"]["gap"].dropna())
     assert "gap:sgd" not in {one.get_gid() for one in found(figure, "gap:")}
-    assert "paired differences to sgd with the same seed, at the same epoch" in caption
+    assert "paired differences to sgd with the same seed, at the same epoch (" in caption
+    assert "logarithmic beyond 2 points; marks of one place stand side by side" in caption
+    longer = table.assign(epoch=table["epoch"].where(table["variant"] == "sgd", 2 * table["epoch"]))
+    assert "at the same epoch, and after its end with its end (" in accuracy_caption(longer)
+    near = table.assign(**{name: table[name] / 1000 for name in ("gap", "gap_low", "gap_high")})
+    assert "logarithmic" not in accuracy_caption(near)
     assert axes_of(figure)[1].get_ylabel() == "difference to sgd\n(points)"
     assert_on_the_page(figure)
 

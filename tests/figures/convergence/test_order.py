@@ -275,7 +275,8 @@ def test_the_sensitivity_caption_says_what_is_varied_and_what_is_not():
         "α = 1;",
         "(512)",
         "2 runs",
-        "10 label permutations",
+        "the null, mean of 10 label permutations, and of",
+        "permuted pairings of layer and input",
     ):
         assert part in text
 
