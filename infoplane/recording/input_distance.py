@@ -61,7 +61,7 @@ def _measured(passes: Passes, how: str) -> tuple[str, NDArray]:
             raise InfoplaneError("input_distance 'hamming' compares whole numbers, and the inputs hold none")
     numbers = [part.reshape(len(part), -1) for name, part in data.items() if name not in tokens]
     squares = (
-        {HAMMING: _hamming([(data[name], _kept(passes, name)) for name in data if name in tokens])}
+        {HAMMING: _hamming([(data[name], passes.padding.of_input(name)) for name in data if name in tokens])}
         if tokens
         else {}
     )
@@ -78,14 +78,6 @@ def _joined(parts: list[Tensor]) -> Tensor:
     """Several flat inputs side by side, complex numbers as (Re, Im)."""
     real = [torch.view_as_real(part).flatten(1) if part.is_complex() else part for part in parts]
     return real[0] if len(real) == 1 else torch.cat([part.to(torch.float64) for part in real], dim=1)
-
-
-def _kept(passes: Passes, name: str) -> Tensor | None:
-    """Which positions of a token sequence are no padding, (n, positions) bool; None where nothing says so."""
-    ids, mask, padding = passes.inputs.parts[name], passes.inputs.mask, passes.traced.tokens.get(name)
-    if mask is not None and ids.shape[:2] == mask.shape:
-        return mask
-    return None if padding is None else ids != padding
 
 
 def _hamming(parts: list[tuple[Tensor, Tensor | None]]) -> NDArray:

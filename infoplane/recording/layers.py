@@ -65,6 +65,7 @@ class Port:
         calls: How often a forward pass calls the module.
         positions: The axis of one sample that follows the length of the sequences; None where none is known to.
         inputs: Names of the inputs that the values were made of.
+        sequence: Names of the inputs whose length the positions follow.
     """
 
     module: str
@@ -75,6 +76,7 @@ class Port:
     calls: int
     positions: int | None = None
     inputs: frozenset[str] = frozenset()
+    sequence: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -334,7 +336,7 @@ def _port(call: Call, key: tuple[str, Path], calls: int) -> tuple[Port, Place]:
     place, node = call.places[key], call.nodes.get(key)
     number = None if call.in_pieces else call.number
     inputs = origins(node) if node else frozenset()
-    return Port(call.name, number, *key, place.axis, calls, place.positions, inputs), place
+    return Port(call.name, number, *key, place.axis, calls, place.positions, inputs, place.sequence), place
 
 
 def _notes(call: Call, calls: int, number: int | None, path: Path) -> list[str]:

@@ -12,14 +12,12 @@ from torch import Tensor, nn
 from infoplane.errors import InfoplaneError
 from infoplane.recording.isolation import device_and_dtype, undisturbed
 from infoplane.recording.layers import Layer
+from infoplane.recording.padding import Padding
 from infoplane.recording.samples import Inputs
-from infoplane.recording.trace import IN, Trace, argument_names, plain, tensors_in
+from infoplane.recording.trace import IN, Trace, padded_to, plain, tensors_in
 
 Change = Callable[[ExitStack, Mapping[str, nn.Module]], None]
 REDUCTIONS = ("flatten", "first", "last", "mean")
-# Arguments of attention layers that say which positions are padding (True).
-_PADDED = ("src_key_padding_mask", "tgt_key_padding_mask", "key_padding_mask")
-KEPT = "attention_mask"
 # So many samples show whether rows come in the order of the samples.
 _CHECKED_ROWS = 64
 
@@ -41,8 +39,7 @@ class Passes:
     ) -> None:
         self.model, self.inputs, self.traced = model, inputs, traced
         self.batch_size, self.reduce = batch_size, reduce
-        arguments = {name: argument_names(module) for name, module in traced.modules.items()}
-        self._masked = {name: names for name, names in arguments.items() if {*_PADDED, KEPT} & {*names}}
+        self.padding = Padding(inputs, traced)
 
     def collect(self, layers: Sequence[Layer]) -> dict[str, Tensor]:
         """Values of some layers on the whole probe, each (n, *shape) real, on the network's device.
@@ -96,18 +93,16 @@ class Passes:
             if change is not None:
                 change(stack, self.traced.modules)
             watched = [_Watched(stack, self.traced.modules[layer.port.module], layer) for layer in layers]
-            padding = _Padding(stack, self.traced.modules, self._masked)
-            masks = {layer.name: _kept_positions(self.inputs, self.traced, layer) for layer in layers}
+            heard = self.padding.listen(stack)
+            stack.enter_context(padded_to(self.inputs.length))
             start = 0
             # Batches of nearly one size: none of a single sample is left over.
             for rows in samples.tensor_split(-(-len(samples) // self.batch_size)):
                 args, kwargs = self.inputs.batch(rows, device, dtype if self.traced.cast else None)
                 self.model(*args, **kwargs)
-                given = padding.taken(len(rows))
+                kept = heard.taken(rows)
                 for watcher in watched:
-                    mask = masks[watcher.layer.name]
-                    kept = given(watcher.layer.port.module) if mask is None else mask[rows]
-                    values = finish(watcher.layer, watcher.taken(len(rows)), kept)
+                    values = finish(watcher.layer, watcher.taken(len(rows)), kept(watcher.layer))
                     if watcher.layer.name not in buffers:
                         buffers[watcher.layer.name] = values.new_zeros(len(samples), *values.shape[1:])
                     buffers[watcher.layer.name][start : start + len(rows)] = values
@@ -117,8 +112,6 @@ class Passes:
     def _reduced(self, layer: Layer, values: Tensor, kept: Tensor | None) -> Tensor:
         """Values with padded positions left out (0), and one vector a sample where that is asked for."""
         how, axis = self.reduce.get(layer.name, "flatten"), layer.port.positions
-        if axis is None or (kept is not None and kept.shape[1] != values.shape[axis + 1]):
-            kept = None
         if axis is None or (kept is None and how == "flatten"):
             return values
         kept = values.new_ones(values.shape[0], values.shape[axis + 1], dtype=torch.bool) if kept is None else kept
@@ -175,22 +168,6 @@ def reductions(layers: Sequence[Layer], reduce: str | Mapping[str, str]) -> dict
                 "follows the length of the sequences"
             )
     return {name: how for name, how in named.items() if how != "flatten"}
-
-
-def _kept_positions(inputs: Inputs, traced: Trace, layer: Layer) -> Tensor | None:
-    """Which positions of token sequences are no padding, (n, positions) bool; None where nothing says so.
-
-    An `attention_mask` among the inputs says so, else the padding index of the embedding that the tokens go into;
-    of a layer that is made of several sequences none speaks.
-    """
-    if inputs.mask is not None:
-        return inputs.mask
-    made_of = layer.port.inputs & {name for name, padding in traced.tokens.items() if padding is not None}
-    if len(made_of) != 1:
-        return None
-    (name,) = made_of
-    ids, padding = inputs.parts[name], traced.tokens[name]
-    return ids.ne(padding) if padding is not None and ids.ndim == 2 else None
 
 
 class _Watched:
@@ -256,49 +233,3 @@ class _Watched:
                 f"{port.calls} times when it was chosen: which call is which cannot be told; record another layer"
             )
         return seen[-1 if port.number is None else port.number]
-
-
-class _Padding:
-    """Listens for the masks of padding that attention layers are given, each of which speaks for what is inside.
-
-    Args:
-        stack: Takes the hooks away again.
-        modules: The modules of the network by name.
-        masked: For those of them that take a mask, the names of all that they take.
-    """
-
-    def __init__(
-        self, stack: ExitStack, modules: Mapping[str, nn.Module], masked: Mapping[str, Sequence[str]]
-    ) -> None:
-        self._kept: dict[str, Tensor] = {}
-        for name, arguments in masked.items():
-            listener = self._listener(name, arguments)
-            stack.callback(modules[name].register_forward_pre_hook(listener, with_kwargs=True).remove)
-
-    def _listener(self, module: str, arguments: Sequence[str]) -> Callable[[nn.Module, Any, Any], None]:
-        def listen(_module: nn.Module, args: Any, kwargs: Any) -> None:
-            for name, mask in {**dict(zip(arguments, args, strict=False)), **kwargs}.items():
-                if not (isinstance(mask, Tensor) and mask.ndim == 2):
-                    continue
-                if name in _PADDED:
-                    # A float mask of padding is added to the scores: −∞ where there is padding.
-                    self._kept[module] = ~(mask < 0 if mask.is_floating_point() else mask.bool())
-                elif name == KEPT and not mask.is_floating_point() and mask.shape[0] != mask.shape[1]:
-                    self._kept[module] = mask.bool()
-
-        return listen
-
-    def taken(self, rows: int) -> Callable[[str], Tensor | None]:
-        """Which positions of the batch are no padding, (rows, positions), by the name of a module; forgotten here.
-
-        Args:
-            rows: Number of samples in the batch; a mask of another number is none of samples.
-        """
-        kept, self._kept = {name: mask for name, mask in self._kept.items() if len(mask) == rows}, {}
-
-        def around(module: str) -> Tensor | None:
-            while module not in kept and module:
-                module = module.rpartition(".")[0]
-            return kept.get(module)
-
-        return around

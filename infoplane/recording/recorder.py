@@ -138,13 +138,13 @@ class Recorder(Closing):
         inputs = samples.inputs.bind(self.model)
         traced = trace(self.model, inputs.take(_different(inputs)), sequences=reduce != "flatten")
         self.layers = selected_of(traced, layers)
+        reduced = reductions(self.layers, reduce)
+        self._passes = Passes(self.model, inputs, traced, batch_size, reduced)
         warnings = [*(layer.warning for layer in self.layers), *(left_out(traced) if layers is None else ())]
-        for warning in filter(None, dict.fromkeys(warnings)):
+        for warning in filter(None, dict.fromkeys([*warnings, *self._passes.padding.unknown(self.layers)])):
             logger.warning("%s", warning)
         self._parameters = parameter_names(traced, self.layers)
         self._keep = keep
-        reduced = reductions(self.layers, reduce)
-        self._passes = Passes(self.model, inputs, traced, batch_size, reduced)
         self._groups = _grouped(self.layers, len(inputs))
         for group in self._groups:
             self._passes.check_order(group)

@@ -6,7 +6,7 @@ import inspect
 import itertools
 import random
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -64,10 +64,15 @@ class Inputs:
         return sum(part[0].numel() for part in self.parts.values())
 
     @property
-    def mask(self) -> Tensor | None:
-        """Which positions of the sequences hold something, (n, L) bool; None without an `attention_mask`."""
-        mask = self.parts.get(_ATTENTION_MASK)
-        return mask != 0 if mask is not None and mask.ndim == 2 else None
+    def attention_masks(self) -> dict[str, Tensor]:
+        """Which positions of the sequences hold something, (n, L) bool each: `attention_mask` and the like."""
+        named = {name: part for name, part in self.parts.items() if name.endswith(_ATTENTION_MASK)}
+        return {name: part != 0 for name, part in named.items() if part.ndim == 2}
+
+    @property
+    def length(self) -> int:
+        """The number of positions of the longest sequence, (n, L) or (n, L, features); 0 without any."""
+        return max((part.shape[1] for part in self.parts.values() if 2 <= part.ndim <= 3), default=0)
 
     @property
     def masks(self) -> set[str]:
@@ -76,7 +81,7 @@ class Inputs:
             return set()
 
         def is_mask(name: str, part: Tensor) -> bool:
-            called_so = "mask" in name and (name == _ATTENTION_MASK or not _is_continuous(part))
+            called_so = "mask" in name and (name.endswith(_ATTENTION_MASK) or not _is_continuous(part))
             return part.dtype == torch.bool or called_so
 
         found = {name for name, part in self.parts.items() if is_mask(name, part)}
@@ -95,13 +100,10 @@ class Inputs:
         rows = torch.as_tensor(indices)
         return Inputs({name: part[rows.to(part.device)] for name, part in self.parts.items()}, self._call)
 
-    def cut(self, axis: int, length: int) -> Inputs:
-        """The inputs without the last of so many positions along an axis, in all parts that have so many."""
-
-        def shortened(part: Tensor) -> Tensor:
-            return part.narrow(axis, 0, length - 1) if part.ndim > axis and part.shape[axis] == length else part
-
-        return Inputs({name: shortened(part) for name, part in self.parts.items()}, self._call)
+    def cut(self, axis: int, names: Collection[str]) -> Inputs:
+        """The inputs without the last position along an axis in some of the parts."""
+        short = {name: self.parts[name].narrow(axis, 0, self.parts[name].shape[axis] - 1) for name in names}
+        return Inputs(self.parts | short, self._call)
 
     def batch(
         self, rows: slice | Tensor, device: torch.device | str, dtype: torch.dtype | None = None

@@ -15,7 +15,8 @@ import inspect
 import itertools
 import types
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,6 +39,7 @@ RESHAPING = frozenset(
 Path = tuple[Any, ...]
 Key = tuple[Any, ...]
 IN, OUT = "in", "out"
+_LENGTH = ContextVar("length", default=0)
 # Orders that networks make of their own (sorted, turned around, shifted) do not commute with it.
 _SWAPPED = (1, 0, 2)
 # Operations in which integers are names.
@@ -54,7 +56,8 @@ def tensors_in(value: Any, path: Path = ()) -> Iterator[tuple[Path, Tensor]]:
         if not torch._C._functorch.is_functorch_wrapped_tensor(value):
             yield path, value
     elif isinstance(value, PackedSequence):
-        yield path, pad_packed_sequence(value, batch_first=True)[0]
+        length = max(_LENGTH.get(), len(value.batch_sizes))
+        yield path, pad_packed_sequence(value, batch_first=True, total_length=length)[0]
     elif isinstance(value, Mapping):
         for key, item in value.items():
             yield from tensors_in(item, (*path, key))
@@ -66,6 +69,16 @@ def tensors_in(value: Any, path: Path = ()) -> Iterator[tuple[Path, Tensor]]:
             yield from tensors_in(getattr(value, entry.name, None), (*path, entry.name))
     elif isinstance(value, types.SimpleNamespace):
         yield from tensors_in(vars(value), path)
+
+
+@contextmanager
+def padded_to(length: int) -> Iterator[None]:
+    """Packed sequences have at least so many positions meanwhile, whatever the longest in a batch."""
+    token = _LENGTH.set(length)
+    try:
+        yield
+    finally:
+        _LENGTH.reset(token)
 
 
 def path_text(path: Path) -> str:
@@ -116,11 +129,13 @@ class Place:
         axis: The axis of samples.
         shape: Shape of one sample.
         positions: The axis of `shape` that follows the length of the sequences; None where none is known to.
+        sequence: Names of the inputs whose length it follows; none where it is made of several sequences.
     """
 
     axis: int
     shape: tuple[int, ...]
     positions: int | None = None
+    sequence: frozenset[str] = frozenset()
 
 
 @dataclass(eq=False)
@@ -187,6 +202,7 @@ class Trace:
         root: The call of the network.
         modules: The modules by their names, without the parts that torch.compile puts in.
         tokens: Names of the inputs that are names of tokens, with their padding index (None without).
+        sequences: Names of inputs that are of one length together, such as tokens and their mask.
         cast: Whether the network takes its inputs in the precision of its parameters, or as they are.
         gradients: Whether the network takes gradients in `forward`.
         writes: Whether it writes to its parameters in `forward`.
@@ -195,6 +211,7 @@ class Trace:
     root: Call
     modules: dict[str, nn.Module]
     tokens: dict[str, int | None]
+    sequences: tuple[frozenset[str], ...]
     cast: bool
     gradients: bool
     writes: bool
@@ -242,10 +259,10 @@ def trace(model: nn.Module, example: Tensor | Inputs, *, sequences: bool = False
     tokens = {
         name: padding for name, padding in two.flow.tokens().items() if not inputs.parts[name].is_floating_point()
     }
-    if sequences or tokens or inputs.masks or _listens_for_padding(model):
-        _find_positions(two)
+    speaks = sequences or tokens or inputs.masks or _listens_for_padding(model)
+    found = _find_positions(two) if speaks else ()
     writes = writes_parameters(model) or two.fingerprint != before
-    return Trace(two.roots[0], two.modules, tokens, two.dtype is not None, two.gradients, writes)
+    return Trace(two.roots[0], two.modules, tokens, found, two.dtype is not None, two.gradients, writes)
 
 
 def _first(model: nn.Module, inputs: Inputs) -> _Tracing:
@@ -418,6 +435,7 @@ class _Tracing:
                 if _is_layer(name, module):
                     self._watch(stack, plain_name(name), module)
             stack.enter_context(self.flow)
+            stack.enter_context(padded_to(self.inputs.length))
             for name, (_, tensor) in zip(self.inputs.parts, tensors_in((args, kwargs)), strict=True):
                 if name not in self.inputs.masks:
                     self.flow.enter_input(name, tensor)
@@ -596,28 +614,49 @@ def argument_names(module: nn.Module) -> list[str]:
         return []
 
 
-def _find_positions(two: _Tracing) -> None:
-    """Finds the axes that follow the length of the sequences, by sequences that are shorter by one position.
+def _find_positions(two: _Tracing) -> tuple[frozenset[str], ...]:
+    """Finds the axes that follow the length of a sequence, by sequences that are shorter by one position.
 
     A network that takes one length only has none that are known.
+
+    Returns:
+        Names of the inputs that are of one length together: an input by itself where the network takes it so, else
+        with its mask, else with all others that are as long.
     """
     for axis in (1, 2):
-        parts = two.inputs.parts
-        lengths = [part.shape[axis] for part in parts.values() if axis < part.ndim < 4]
-        if not lengths or lengths[0] < 2:
-            return
-        try:
-            shorter = two.again(two.inputs.cut(axis, lengths[0]))
-        except InfoplaneError:
-            continue
-        other = _by_name(shorter.roots)
-        for name, calls in _by_name(two.roots).items():
-            for call, short in zip(calls, other.get(name, []), strict=False):
-                _note_positions(call, short)
-        return
+        parts, masks = two.inputs.parts, two.inputs.masks
+        lengths = {name: part.shape[axis] for name, part in parts.items() if axis < part.ndim < 4}
+        found: list[frozenset[str]] = []
+        for name in [name for name in lengths if name not in masks and lengths[name] > 1]:
+            if any(name in sequence for sequence in found):
+                continue
+            alike = [other for other in lengths if lengths[other] == lengths[name]]
+            own = [other for other in alike if other in masks]
+            tried = [{name}, *({name, mask} for mask in own), {name, *own}, {*alike}]
+            together = next((names for names in tried if _follows(two, axis, frozenset(names))), None)
+            if together:
+                found.append(frozenset(together))
+        if found:
+            return tuple(found)
+    return ()
 
 
-def _note_positions(call: Call, shorter: Call) -> None:
+def _follows(two: _Tracing, axis: int, names: frozenset[str]) -> bool:
+    """Whether the network takes these inputs without their last position; notes what becomes shorter with them."""
+    try:
+        shorter = two.again(two.inputs.cut(axis, names))
+    except InfoplaneError:
+        return False
+    other, noted = _by_name(shorter.roots), False
+    for name, calls in _by_name(two.roots).items():
+        for call, short in zip(calls, other.get(name, []), strict=False):
+            noted = _note_positions(call, short, names) or noted
+    return noted
+
+
+def _note_positions(call: Call, shorter: Call, names: frozenset[str]) -> bool:
+    """Notes the axes of what a call takes and gives that became shorter; whether any of what it gives did."""
+    noted = False
     for key, place in call.places.items():
         shape = shorter.shapes.get(key, ())
         rest = shape[: place.axis] + shape[place.axis + 1 :]
@@ -625,4 +664,8 @@ def _note_positions(call: Call, shorter: Call) -> None:
             axis for axis, sizes in enumerate(zip(place.shape, rest, strict=False)) if sizes[0] != sizes[1]
         ]
         if len(rest) == len(place.shape) and len(differing) == 1:
-            call.places[key] = dataclasses.replace(place, positions=differing[0])
+            # What follows the length of two sequences holds the positions of both.
+            sequence = names if place.positions is None else frozenset()
+            call.places[key] = dataclasses.replace(place, positions=differing[0], sequence=sequence)
+            noted = noted or key[0] == OUT
+    return noted

@@ -201,4 +201,4 @@ def test_a_tokenised_batch_is_a_probe_as_it_is(tmp_path):
         recorder.snapshot(0)
     with open_run(tmp_path / "run.h5") as run:
         assert [layer.shape for layer in run.layers] == [(16,)] * 5 + [(3,)]
-    assert as_inputs(batch).mask.shape == (24, POSITIONS)
+    assert as_inputs(batch).attention_masks["attention_mask"].shape == (24, POSITIONS)

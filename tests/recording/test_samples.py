@@ -121,17 +121,16 @@ def test_inputs_by_name(wrap):
         "attention_mask": mask[:2].tolist(),
         "pixels": X[:2].tolist(),
     }
-    assert torch.equal(inputs.mask, mask.bool())
+    assert torch.equal(inputs.attention_masks["attention_mask"], mask.bool())
     assert inputs.token_parts() == ["input_ids"]
 
 
 def test_masks_and_tokens():
-    assert as_inputs(X).mask is None
-    assert as_inputs({"attention_mask": torch.ones(N, 1, 4, 4)}).mask is None
-    assert as_inputs({"attention_mask": torch.tensor([[1.0, 0], [1, 1]])}).mask.tolist() == [
-        [True, False],
-        [True] * 2,
-    ]
+    assert as_inputs(X).attention_masks == {}
+    assert as_inputs({"attention_mask": torch.ones(N, 1, 4, 4)}).attention_masks == {}
+    for name in ("attention_mask", "decoder_attention_mask"):
+        (mask,) = as_inputs({name: torch.tensor([[1.0, 0], [1, 1]])}).attention_masks.values()
+        assert mask.tolist() == [[True, False], [True] * 2]
     inputs = as_inputs((X, IDS, X > 1, X.to(torch.uint8), IDS.to(torch.int16), X.to(torch.complex64)))
     assert inputs.token_parts() == ["1", "4"]
 

@@ -1,0 +1,173 @@
+"""Which positions of sequences are padding: what attention is told, what the inputs say, what an embedding knows.
+
+A mask speaks for a layer whose positions follow the same sequence, which tracing tells: the padding of a source
+says nothing of the layers of a decoder, though both may be of one length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from infoplane.recording.layers import Layer
+from infoplane.recording.samples import Inputs
+from infoplane.recording.trace import IN, Trace, argument_names
+
+# Arguments of attention layers that say which positions are padding (True), and which hold something.
+_PADDED = ("src_key_padding_mask", "tgt_key_padding_mask", "key_padding_mask")
+_KEPT = "attention_mask"
+_DECODER = "decoder_"
+
+
+class Padding:
+    """Which positions of the sequences of a probe are padding.
+
+    Args:
+        inputs: The probe's inputs.
+        traced: What tracing the network found.
+    """
+
+    def __init__(self, inputs: Inputs, traced: Trace) -> None:
+        self.inputs, self.traced = inputs, traced
+        self._told = _told(traced)
+
+    def listen(self, stack: ExitStack) -> Heard:
+        """Listens for the masks that attention is given, until the stack takes the hooks away again."""
+        return Heard(self, stack, self.traced.modules, self._told)
+
+    def of_layer(self, layer: Layer) -> Tensor | None:
+        """Which positions of a layer are no padding by what goes in, (n, positions) bool; None where nothing says.
+
+        Args:
+            layer: A layer; of one that is made of several sequences nothing speaks.
+        """
+        parts = [name for name in self.inputs.parts if name in layer.port.sequence - self.inputs.masks]
+        kept = [mask for name in parts if (mask := self.of_input(name)) is not None]
+        return next((mask for mask in kept if mask.shape[1] == _width(layer)), None)
+
+    def of_input(self, name: str) -> Tensor | None:
+        """Which positions of an input are no padding, (n, positions) bool; None where nothing says so."""
+        mask = self._attention_mask(name)
+        if mask is not None:
+            return mask
+        ids, padding = self.inputs.parts[name], self.traced.tokens.get(name)
+        return ids.ne(padding) if padding is not None and ids.ndim == 2 else None
+
+    def unknown(self, layers: Sequence[Layer]) -> list[str]:
+        """A warning, where some positions are padding and the network does not show which axis is theirs."""
+        lost = [layer.name for layer in layers if self._stays_in(layer)]
+        if not lost:
+            return []
+        named = f"{lost[0]} and {len(lost) - 1} more layers" if len(lost) > 1 else lost[0]
+        return [
+            f"padding stays in {named}: the network takes sequences of one length only, so that it does not show "
+            "which axis is that of positions; let it take shorter ones, as by positions[:, : ids.shape[1]]"
+        ]
+
+    def _stays_in(self, layer: Layer) -> bool:
+        if self.traced.sequences or len(layer.shape) < 2:
+            return False
+        masks = [mask for name in layer.port.inputs if (mask := self.of_input(name)) is not None]
+        return any(mask.shape[1] in layer.shape and not mask.all() for mask in masks)
+
+    def _attention_mask(self, name: str) -> Tensor | None:
+        """The attention mask among the inputs that belongs to one of them: cut short with it, or of its name."""
+        shape, sequences = self.inputs.parts[name].shape[:2], self.traced.sequences
+        fitting = {other: mask for other, mask in self.inputs.attention_masks.items() if mask.shape == shape}
+        own = [other for other in fitting if any({name, other} <= sequence for sequence in sequences)]
+        free = [other for other in fitting if not any(other in sequence for sequence in sequences)]
+        free = [other for other in free if name.startswith(_DECODER) == other.startswith(_DECODER)]
+        return next((fitting[other] for other in (*own, *free)), None)
+
+
+class Heard:
+    """The masks of one forward pass after another, each of which speaks for what is inside the module that is told.
+
+    Args:
+        padding: What is known besides.
+        stack: Takes the hooks away again.
+        modules: The modules of the network by name.
+        told: The arguments that are masks of padding, with the sequences that they follow, by module.
+    """
+
+    def __init__(
+        self,
+        padding: Padding,
+        stack: ExitStack,
+        modules: Mapping[str, nn.Module],
+        told: Mapping[str, Mapping[str, frozenset[str]]],
+    ) -> None:
+        self._padding = padding
+        self._kept: dict[tuple[str, frozenset[str]], Tensor] = {}
+        for name, arguments in told.items():
+            listener = self._listener(name, argument_names(modules[name]), arguments)
+            stack.callback(modules[name].register_forward_pre_hook(listener, with_kwargs=True).remove)
+
+    def _listener(
+        self, module: str, names: Sequence[str], told: Mapping[str, frozenset[str]]
+    ) -> Callable[[nn.Module, Any, Any], None]:
+        def listen(_module: nn.Module, args: Any, kwargs: Any) -> None:
+            for name, mask in {**dict(zip(names, args, strict=False)), **kwargs}.items():
+                if not (name in told and isinstance(mask, Tensor) and mask.ndim == 2):
+                    continue
+                if name in _PADDED:
+                    # A float mask of padding is added to the scores: −∞ where there is padding.
+                    self._kept[module, told[name]] = ~(mask < 0 if mask.is_floating_point() else mask.bool())
+                elif not mask.is_floating_point():
+                    self._kept[module, told[name]] = mask.bool()
+
+        return listen
+
+    def taken(self, rows: Tensor) -> Callable[[Layer], Tensor | None]:
+        """Which positions of a batch are no padding, (m, positions) bool, by layer; forgotten here.
+
+        Args:
+            rows: Which samples of the probe the batch is of, (m,). The mask nearest around a layer speaks for it,
+                then what goes in, then what attention is told of the same sequence anywhere.
+        """
+        heard, self._kept = {key: mask for key, mask in self._kept.items() if len(mask) == len(rows)}, {}
+
+        def kept(layer: Layer) -> Tensor | None:
+            module = layer.port.module
+            while True:
+                mask = heard.get((module, layer.port.sequence))
+                if mask is not None and mask.shape[1] == _width(layer):
+                    return mask
+                if not module:
+                    break
+                module = module.rpartition(".")[0]
+            mask = self._padding.of_layer(layer)
+            if mask is not None:
+                return mask[rows.to(mask.device)]
+            told = [mask for (_, sequence), mask in heard.items() if sequence and sequence == layer.port.sequence]
+            told = [mask for mask in told if mask.shape[1] == _width(layer)]
+            return told[0] if told and all(torch.equal(mask, told[0]) for mask in told) else None
+
+        return kept
+
+
+def _width(layer: Layer) -> int | None:
+    """The number of a layer's positions; None where they are not known."""
+    axis = layer.port.positions
+    return None if axis is None else layer.shape[axis]
+
+
+def _told(traced: Trace) -> dict[str, dict[str, frozenset[str]]]:
+    """The arguments that are masks of padding, by module, each with the sequence whose length it follows.
+
+    They have a row for each sample, which a causal mask has not.
+    """
+    told: dict[str, dict[str, frozenset[str]]] = {}
+    for call in traced.calls():
+        names = argument_names(traced.modules[call.name]) if call.name in traced.modules else []
+        for (side, path), place in call.places.items():
+            if side != IN or len(path) != 2 or place.axis != 0 or place.positions != 0 or len(place.shape) != 1:
+                continue
+            name = path[1] if isinstance(path[1], str) else names[path[1]] if path[1] < len(names) else ""
+            if place.sequence and name in (*_PADDED, _KEPT):
+                told.setdefault(call.name, {})[name] = place.sequence
+    return told
