@@ -100,9 +100,10 @@ def edited(place, change):
 
 
 def layers(change):
-    """Another list of layers."""
+    """Another list of layers, as of an older version that says nothing of positions."""
 
     def edit(file):
+        del file.attrs["positions"]
         file.attrs["layers"] = json.dumps(change(json.loads(file.attrs["layers"])))
 
     return inside(edit)
@@ -149,6 +150,11 @@ def group_instead(place):
 def without(place):
     """A file in which something is missing."""
     return inside(lambda file: file.__delitem__(place))
+
+
+def on_no_axis(file):
+    """Positions on an axis that the first layer does not have."""
+    file.attrs["positions"] = json.dumps([9, *json.loads(file.attrs["positions"])[1:]])
 
 
 def twice(file):
@@ -209,6 +215,8 @@ OF_FILE = [
         ),
         ("a layer twice", layers(lambda listed: [*listed, listed[0]]), "two by one name"),
         ("a layer too many", layers(lambda listed: [*listed, ["fc9", [3], ""]]), "for each of 3 links"),
+        ("positions of one layer alone", attribute("/", "positions", "[0]"), "no axis of each layer"),
+        ("positions on no axis", inside(on_no_axis), "no axis of each layer"),
         ("a negative shape", layers(lambda listed: [["fc1", [-12], ""], *listed[1:]]), "list of whole numbers"),
         (
             "a shape of fractions",

@@ -6,9 +6,9 @@ from conftest import small_net
 from infoplane import Recorder
 
 
-def make_run(path, probe, steps=(0, 1, 2), keep="activations", wreck=None):
+def make_run(path, probe, steps=(0, 1, 2), keep="activations", wreck=None, config=None):
     net = small_net()
-    with Recorder(net, probe, path, keep=keep) as recorder:
+    with Recorder(net, probe, path, keep=keep, config=config) as recorder:
         for step in steps:
             with torch.no_grad():
                 for parameter in net.parameters():

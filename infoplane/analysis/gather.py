@@ -97,11 +97,13 @@ def gather_pairs(
 
 
 def refuse_other_training(runs: Sequence[Run]) -> None:
-    """Refuses runs that are no repetitions of each other: they may differ in their seeds alone.
+    """Refuses runs that are no repetitions of each other: they differ in their seeds alone, and in these they do.
 
     Raises:
-        InfoplaneError: A run is a copy of another, or was trained otherwise.
+        InfoplaneError: A run is a copy of another, has its seed or ends with the same weights, or was trained
+            otherwise.
     """
+    _refuse_same_training(runs)
     ids = [run.run_id for run in runs]
     for run in runs[1:]:
         if ids.count(run.run_id) > 1:
@@ -113,3 +115,29 @@ def refuse_other_training(runs: Sequence[Run]) -> None:
                 f"{run.path} differs from {runs[0].path} in {', '.join(different)}; "
                 "only seeds are averaged, draw other runs apart"
             )
+
+
+def _refuse_same_training(runs: Sequence[Run]) -> None:
+    """Refuses a training that stands twice: what it would add to means and tests is no further seed."""
+    seeds: dict[Any, Run] = {}
+    ends: dict[bytes, Run] = {}
+    for run in runs:
+        seed, end = run.config.get("seed"), _end(run)
+        other = seeds.setdefault(seed, run) if is_number(seed) else run
+        if other is not run and other.run_id != run.run_id:
+            raise InfoplaneError(
+                f"{run.path} has seed {seed}, as {other.path} has, and repeats it; give each run another seed"
+            )
+        other = ends.setdefault(end, run) if end else run
+        if other is not run and other.run_id != run.run_id:
+            raise InfoplaneError(
+                f"{run.path} ends with the weights of {other.path}, so it is no further run; seed each run anew"
+            )
+
+
+def _end(run: Run) -> bytes:
+    """The sketches of all parameters at the last snapshot, as bytes; none where there are no parameters."""
+    if not run.snapshots:
+        return b""
+    sketches = [run.snapshots[-1].parameters(layer.name) for layer in run.layers]
+    return b"".join(values.tobytes() for values in sketches if values is not None)

@@ -143,7 +143,8 @@ def detectable_slope(test: SlopeTest, *, least: float = 0.0, power: float = _POW
         for spread, freedom in spreads:
             with np.errstate(divide="ignore", invalid="ignore"):
                 ratio = estimates / (stats.t.isf(SIGNIFICANCE, freedom) * spread)
-            chances *= stats.chi2.cdf(freedom * ratio**2, freedom)
+            # Without any spread each slope is found, and none at all is not.
+            chances *= stats.chi2.cdf(freedom * np.where(estimates > 0, ratio, 0.0) ** 2, freedom)
         return float(chances.mean() - power)
 
     return float(brentq(missing, 0, least + 100 * error, xtol=1e-3 * error))

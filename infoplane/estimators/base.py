@@ -23,7 +23,7 @@ from scipy.spatial.distance import pdist, squareform
 from infoplane.condensed import condense, input_numbers, samples, share_of_repeats
 from infoplane.entropy import class_entropy
 from infoplane.errors import InfoplaneError, unknown
-from infoplane.estimators.nulls import MEASURED, OK, judged, pairings
+from infoplane.estimators.nulls import CONSTANT, MEASURED, OK, judged, pairings
 from infoplane.estimators.registry import EstimatorOptions, default
 from infoplane.kernels import Bandwidth, square_form
 from infoplane.runfile import Probe, Run, Snapshot
@@ -62,7 +62,7 @@ class LayerView:
 
     def __init__(self, run: Run, snapshot: Snapshot, layer: str, *, shared: bool = True) -> None:
         self.step, self.layer, self._shared = snapshot.step, layer, shared
-        self.features = run.layer(layer).features
+        self.features, self._channels = run.layer(layer).features, run.layer(layer).channels
         self._run, self._snapshot = run, snapshot
         self._batches: dict[int, BatchView] = {}
 
@@ -71,12 +71,17 @@ class LayerView:
         """Why nothing can be estimated: "not finite", "constant" or "" where all is well."""
         if self._snapshot.nonfinite(self.layer):
             return "not finite"
-        return "constant" if self._snapshot.constant(self.layer) else ""
+        return CONSTANT if self._snapshot.constant(self.layer) else ""
 
     @functools.cached_property
     def activations(self) -> NDArray:
         """Activations, (n, …) float32; an `InfoplaneError` where only distances were kept."""
         return self._snapshot.activations(self.layer)
+
+    @property
+    def channels(self) -> NDArray:
+        """Activations with the channels before all else, (n, channels, …); of flat layers each feature is one."""
+        return self.activations.swapaxes(1, 1 + self._channels) if self.activations.ndim > 1 else self.activations
 
     @functools.cached_property
     def distances(self) -> NDArray:
@@ -120,13 +125,14 @@ class BatchView(LayerView):
 
     def __init__(self, whole: LayerView, number: int, members: NDArray) -> None:
         self.step, self.layer, self.features = whole.step, whole.layer, whole.features
+        self._channels = whole._channels
         self._shared = True
         self._whole, self._number, self._members = whole, number, members
 
     @functools.cached_property
     def trouble(self) -> str:
         """Why nothing can be estimated here: a layer may be constant on these samples alone."""
-        return self._whole.trouble or ("" if self.square.any() else "constant")
+        return self._whole.trouble or ("" if self.square.any() else CONSTANT)
 
     @functools.cached_property
     def activations(self) -> NDArray:

@@ -31,7 +31,7 @@ from scipy.spatial.distance import squareform
 
 from infoplane.estimators.base import DEPENDENCE, EstimatorSettings, InOrder, LayerEstimator, LayerView, one_hot
 from infoplane.estimators.gaussian import centred
-from infoplane.estimators.nulls import is_permutation
+from infoplane.estimators.nulls import CONSTANT, is_permutation
 from infoplane.estimators.registry import default
 from infoplane.kernels import Bandwidth
 from infoplane.runfile import Probe, Run
@@ -166,7 +166,7 @@ class Dependence(LayerEstimator):
             sigma = self.bandwidth.sigma(view.distances, view.features, self.labels)
         found = self._kernel(view.square, sigma)
         if found is None or self.inputs is None:
-            return self.row("no bandwidth" if self.bandwidth else "constant")
+            return self.row("no bandwidth" if self.bandwidth else CONSTANT)
         kernel, inputs = self.prepared(found), self.inputs
 
         def i_xt(order: NDArray) -> float:

@@ -41,7 +41,7 @@ from infoplane.estimators.engine.pool import Part, parts_of, solving
 from infoplane.estimators.renyi import Renyi, RenyiSettings
 from infoplane.execution import QUIET, Execution
 from infoplane.kernels import Bandwidth, distance_gram, squared_distances
-from infoplane.runfile import Run, opened
+from infoplane.runfile import LayerInfo, Run, opened
 
 PAIRS = 100
 _PAIR_SEED = 0
@@ -102,8 +102,8 @@ def interaction_table(
 
 def _items(run: Run, layers: Sequence[str] | None, steps: Sequence[int] | None) -> list[Item]:
     """The snapshots and layers asked for, all of which must have feature maps that were kept."""
-    chosen = [run.layer(name) for name in layers] if layers else [one for one in run.layers if _has_maps(one.shape)]
-    flat = [layer.name for layer in chosen if not _has_maps(layer.shape)]
+    chosen = [run.layer(name) for name in layers] if layers else [one for one in run.layers if _has_maps(one)]
+    flat = [layer.name for layer in chosen if not _has_maps(layer)]
     if flat or not chosen:
         what = f"layer '{flat[0]}' has no" if flat else "no layer has several"
         raise InfoplaneError(f"{run.path}: {what} feature maps (channels, …); it takes convolution layers")
@@ -120,8 +120,9 @@ def _items(run: Run, layers: Sequence[str] | None, steps: Sequence[int] | None) 
     return items
 
 
-def _has_maps(shape: tuple[int, ...]) -> bool:
-    return len(shape) > 1 and shape[0] > 1
+def _has_maps(layer: LayerInfo) -> bool:
+    """Whether a layer has several maps, (channels, …); the positions of a sequence are none."""
+    return len(layer.shape) > 1 and layer.shape[0] > 1 and layer.positions != 0
 
 
 def _rows(run: Run, parts: list[Part], item: Item) -> list[dict[str, Any]]:

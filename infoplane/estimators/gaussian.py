@@ -42,6 +42,7 @@ from infoplane.estimators.base import (
     input_entropy,
     one_hot,
 )
+from infoplane.estimators.nulls import CONSTANT
 from infoplane.runfile import Probe
 
 # Distances kept as float32 leave spurious coordinates of about this relative variance.
@@ -78,7 +79,7 @@ class Gaussian(LayerEstimator):
         """One layer."""
         layer = coordinates(view.square)
         if not layer.size:
-            return self.row("constant")
+            return self.row(CONSTANT)
         if any(map(has_outlier, (layer, self.inputs, self.values))):
             return self.row("outlier")
 

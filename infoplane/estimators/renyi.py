@@ -45,7 +45,7 @@ from infoplane.entropy.exact import class_partitions
 from infoplane.errors import InfoplaneError
 from infoplane.estimators import bandwidths as scopes
 from infoplane.estimators.base import EstimatorSettings, Item, LayerEstimator, LayerView, WithNull, input_entropy
-from infoplane.estimators.nulls import few_pairings, is_permutation
+from infoplane.estimators.nulls import CONSTANT, few_pairings, is_permutation
 from infoplane.estimators.registry import default
 from infoplane.estimators.solver import Solver
 from infoplane.kernels import (
@@ -254,7 +254,7 @@ class Renyi(LayerEstimator):
         """Distances and bandwidth behind `layer_gram`."""
         distances: NDArray | torch.Tensor | None
         if self.settings.kernel == "multivariate":
-            sigma, distances = 1.0, channel_distances(view.activations, self.settings.bandwidth)
+            sigma, distances = 1.0, channel_distances(view.channels, self.settings.bandwidth)
         elif self.settings.kernel == "nested":
             sigma, distances = (
                 1.0,
@@ -401,7 +401,7 @@ def _nested_distances(views: Sequence[LayerView], sigma: Callable[[LayerView], f
     """
     total = np.zeros(())
     for view in views:
-        if view.trouble == "constant":
+        if view.trouble == CONSTANT:
             continue
         width = 0.0 if view.trouble else sigma(view)
         if not width > 0:

@@ -27,11 +27,12 @@ from threadpoolctl import threadpool_limits
 
 from infoplane.estimators.batches import Batches, strata
 from infoplane.estimators.gaussian import centred
+from infoplane.estimators.nulls import CONSTANT, OK
 from infoplane.execution import QUIET, Execution
 from infoplane.runfile import Run, Snapshot, open_runs, opened
 
 _VARIANCE = 0.99
-OK, NOT_RECORDED = "ok", "not recorded"
+NOT_RECORDED = "not recorded"
 
 
 def _u_centred(square: NDArray) -> NDArray:
@@ -191,7 +192,7 @@ def _similarities(run: Run, layer: str, cuts: Sequence[NDArray]) -> Iterator[dic
                 (kernel, components), (last_kernel, last_components) = states[batch], finals[batch]
                 cka = _cosine(kernel, last_kernel)
                 correlation = _correlation(components, last_components)
-            status = trouble or (OK if math.isfinite(cka) else "constant")
+            status = trouble or (OK if math.isfinite(cka) else CONSTANT)
             yield place | {"batch": batch, "n": len(members), "cka": cka, "svcca": correlation, "status": status}
 
 
@@ -204,7 +205,7 @@ def _prepared(snapshot: Snapshot, layer: str, cuts: Sequence[NDArray]) -> list[t
 def _trouble(snapshot: Snapshot, layer: str) -> str:
     if snapshot.nonfinite(layer):
         return "not finite"
-    return "constant" if snapshot.constant(layer) else ""
+    return CONSTANT if snapshot.constant(layer) else ""
 
 
 def _cosine(a: NDArray, b: NDArray) -> float:

@@ -356,6 +356,11 @@ def _warning(call: Call, calls: int, number: int | None, after: Received) -> str
             f"{call.name} is joined with other data in forward ({after.joined_by}){then}: its value before that is "
             "recorded; put what belongs together into a module of its own"
         )
+    if after.head:
+        return (
+            f"{call.name} is followed in forward by a product with parameters ({after.head}), the output: "
+            "neither that nor what comes before it is recorded; put it into a module, such as nn.Linear"
+        )
     if after.followed_by:
         return (
             f"{call.name} is followed by {after.followed_by} in forward: its value before it is recorded; "

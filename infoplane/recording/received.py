@@ -42,6 +42,8 @@ _LINEAR = RESHAPING | {
         "index_put",
     ),
 }
+# With a tensor that carries no data, such as a parameter, they are a layer that is no module.
+_PRODUCTS = {"mm", "addmm", "bmm", "baddbmm", "matmul", "linear", "convolution", "mv", "addmv", "_cdist_forward"}
 # Of two tensors that both carry data, these stay linear: sums, and what takes rows or lengths that were counted.
 _SUMS = {"add", "sub", "cat", "stack", "copy", "index_put", "index_select", "_pack_padded_sequence"}
 _SPELLED = {
@@ -64,12 +66,14 @@ class Received:
         operations: What was done on the way and is not linear.
         followed_by: What could not be followed and is not linear; "" without any.
         joined_by: What joined it with other data before that; "" without any.
+        head: The product with parameters that makes the network's output of it outside of any module; "" without.
     """
 
     port: tuple[Call, str, Path] | None = None
     operations: tuple[str, ...] = ()
     followed_by: str = ""
     joined_by: str = ""
+    head: str = ""
 
 
 def received(call: Call) -> Received:
@@ -77,7 +81,7 @@ def received(call: Call) -> Received:
 
     All operations between modules on the way are followed, branches too (x * sigmoid(x)), as long as they take in
     nothing but this output and meet again in one tensor. Pooling by itself is no activation, and neither is what
-    follows the last layer.
+    follows the last layer, unless that is a layer itself.
     """
     start = call.result
     if start is None:
@@ -93,14 +97,21 @@ def received(call: Call) -> Received:
         pending = (pending | following) - {node}
         if pending == following:
             port, operations = _surface(node, around), _operations(region)
-            if port is not None and all(_is_pooling(name, call) for name in operations):
-                return Received()
+            if port is not None and port[0].parent is None and port[1] == OUT:
+                return Received(head=_head(region))
             if port is not None:
-                is_end = port[0].parent is None and port[1] == OUT
-                return Received() if is_end else Received(port, operations)
+                pools = all(_is_pooling(name, call) for name in operations)
+                return Received() if pools else Received(port, operations)
         if _enters(node, call):
             break
     return _not_followed(region, pending, around)
+
+
+def _head(region: Iterable[Node]) -> str:
+    """The last product with parameters on the way to the network's output."""
+    ordered = sorted(region, key=lambda node: node.index)[1:]
+    made = [node for node in ordered if node.op in _PRODUCTS and len(node.sources) == 1]
+    return _spelled(made[-1]) if made else ""
 
 
 def _not_followed(region: set[Node], pending: set[Node], around: set[Call], join: Node | None = None) -> Received:

@@ -136,7 +136,7 @@ class Recorder(Closing):
         samples, main = _checked_probe(probe, target)
         self.model = _network_of(model)
         inputs = samples.inputs.bind(self.model)
-        traced = trace(self.model, inputs.take(_different(inputs)), sequences=reduce != "flatten")
+        traced = trace(self.model, inputs.take(_different(inputs)))
         self.layers = selected_of(traced, layers)
         reduced = reductions(self.layers, reduce)
         self._passes = Passes(self.model, inputs, traced, batch_size, reduced)
@@ -490,7 +490,8 @@ def _info(layer: Layer, reduced: str | None) -> LayerInfo:
     """What the run file says of a layer."""
     notes = [layer.note, f"{reduced} of positions" if reduced else ""]
     shape = [size for axis, size in enumerate(layer.shape) if not reduced or axis != layer.port.positions]
-    return LayerInfo(layer.name, tuple(shape), "; ".join(filter(None, notes)))
+    positions = None if reduced else layer.port.positions
+    return LayerInfo(layer.name, tuple(shape), "; ".join(filter(None, notes)), positions)
 
 
 def _network_of(model: Any) -> nn.Module:

@@ -228,13 +228,12 @@ def walk(call: Call) -> Iterator[Call]:
     yield call
 
 
-def trace(model: nn.Module, example: Tensor | Inputs, *, sequences: bool = False) -> Trace:
+def trace(model: nn.Module, example: Tensor | Inputs) -> Trace:
     """Traces a network on a few samples; it stays as it was.
 
     Args:
         model: Any network.
         example: Inputs of at least two samples, better three that differ; the first three are used.
-        sequences: Find out which axes follow the length of sequences, also where nothing speaks of any.
 
     Raises:
         InfoplaneError: The network fails on these samples, calls no hooks, or has parameters without a shape or
@@ -259,10 +258,9 @@ def trace(model: nn.Module, example: Tensor | Inputs, *, sequences: bool = False
     tokens = {
         name: padding for name, padding in two.flow.tokens().items() if not inputs.parts[name].is_floating_point()
     }
-    speaks = sequences or tokens or inputs.masks or _listens_for_padding(model)
-    found = _find_positions(two) if speaks else ()
+    sequences = _find_positions(two)
     writes = writes_parameters(model) or two.fingerprint != before
-    return Trace(two.roots[0], two.modules, tokens, found, two.dtype is not None, two.gradients, writes)
+    return Trace(two.roots[0], two.modules, tokens, sequences, two.dtype is not None, two.gradients, writes)
 
 
 def _first(model: nn.Module, inputs: Inputs) -> _Tracing:
@@ -599,11 +597,6 @@ def _close(a: Tensor, b: Tensor) -> bool:
     finite = b[torch.isfinite(b)].abs()
     scale = finite.max().item() if finite.numel() else 0.0
     return torch.allclose(a, b, rtol=1e-3, atol=1e-4 * scale, equal_nan=True)
-
-
-def _listens_for_padding(model: nn.Module) -> bool:
-    """Whether a module takes a mask of padding."""
-    return any("padding_mask" in name for module in model.modules() for name in argument_names(module))
 
 
 def argument_names(module: nn.Module) -> list[str]:

@@ -9,7 +9,7 @@ import contextlib
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import h5py
@@ -174,7 +174,16 @@ def layers_of(file: h5py.File) -> list[LayerInfo]:
         layers.append(LayerInfo(name, sizes(shape, 1, f"the shape of layer '{name}'"), *note))
     if not layers or len({layer.name for layer in layers}) < len(layers) or not all(i.name for i in layers):
         raise Damaged("attribute 'layers' of / names no layers, or two by one name")
-    return layers
+    if "positions" not in file.attrs:  # of an older version
+        return layers
+    positions = json_attribute(file, "positions", list)
+    fits = [
+        axis is None or (type(axis) is int and axis in range(len(layer.shape)))
+        for axis, layer in zip(positions, layers, strict=False)
+    ]
+    if len(positions) != len(layers) or not all(fits):
+        raise Damaged("attribute 'positions' of / names no axis of each layer")
+    return [replace(layer, positions=axis) for axis, layer in zip(positions, layers, strict=True)]
 
 
 def links(file: h5py.File, name: str, layers: int) -> NDArray:

@@ -404,6 +404,9 @@ def test_only_seeds_are_averaged(recorded):
     assert_one_line(recorded("plot", "run.h5", "other.h5"), "differs from run.h5 in lr")
     Path("copy.h5").write_bytes(Path("run.h5").read_bytes())
     assert_one_line(recorded("plot", "run.h5", "copy.h5"), "is a copy")
+    recorded("record", *RECORD, "-o", "again.h5")
+    for verb in ("plot", "analyze"):
+        assert_one_line(recorded(verb, "run.h5", "again.h5"), "again.h5 has seed 0, as run.h5 has", "another seed")
 
 
 def test_data_and_network_of_the_users_own_as_the_page_shows_it(infoplane, tmp_path):

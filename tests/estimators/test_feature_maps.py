@@ -6,11 +6,14 @@ import itertools
 
 import numpy as np
 import pytest
+import torch
 from recorded import make_run
+from torch import nn
 
-from infoplane import gram_matrix, joint_entropy, mutual_information, open_run, renyi_entropy
+from infoplane import Recorder, gram_matrix, joint_entropy, mutual_information, open_run, renyi_entropy
 from infoplane.errors import InfoplaneError
 from infoplane.estimators.batches import Batches
+from infoplane.estimators.engine.estimate import estimate_run
 from infoplane.estimators.feature_maps import interaction_table, map_interaction, sampled_pairs, sampling_error
 from infoplane.estimators.renyi import RenyiSettings
 from infoplane.kernels import Bandwidth
@@ -130,3 +133,31 @@ def test_refusals(tmp_path, probe):
     lean = make_run(tmp_path / "lean.h5", probe, keep="distances")
     with pytest.raises(InfoplaneError, match="keep='activations'"):
         interaction_table(lean)
+
+
+def test_positions_of_a_sequence_are_no_maps_and_features_are_its_channels(tmp_path):
+    torch.manual_seed(0)
+    x, y = torch.randn(40, 5, 16), torch.arange(40) % 2
+    net = nn.Sequential(nn.LSTM(16, 6, batch_first=True), Last(), nn.Linear(6, 2))
+    with Recorder(net, (x, y), tmp_path / "lstm.h5", ["0", "2"], keep="activations") as recorder:
+        recorder.snapshot(0)
+    with pytest.raises(InfoplaneError, match="no layer has several feature maps"):
+        interaction_table(tmp_path / "lstm.h5")
+    with open_run(tmp_path / "lstm.h5") as run:
+        layer = run.layer("0")
+        assert (layer.shape, layer.positions, layer.channels) == ((5, 6), 0, 1)
+        values = run.snapshots[0].activations("0")
+        found = estimate_run(run, RenyiSettings(kernel="multivariate")).set_index("layer")
+    gram = np.prod([gram_matrix(values[:, :, k]) * 40 for k in range(6)], axis=0) / 40
+    assert found.loc["0", "S_T"] == pytest.approx(renyi_entropy(gram, 1.0), abs=1e-6)
+    # Of a convolution over positions the channels come first.
+    conv = nn.Sequential(nn.Conv1d(5, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(4, 2))
+    with Recorder(conv, (x, y), tmp_path / "conv.h5", keep="activations") as recorder:
+        recorder.snapshot(0)
+    table = interaction_table(tmp_path / "conv.h5")
+    assert (table["layer"].tolist(), table["channels"].tolist()) == (["1"], [4])
+
+
+class Last(nn.Module):
+    def forward(self, outputs):
+        return outputs[0][:, -1]

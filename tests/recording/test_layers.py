@@ -2,6 +2,7 @@ import pytest
 import torch
 import torchvision
 from torch import Tensor, nn
+from torch.nn import functional
 from torchvision.models import vgg
 
 from infoplane.errors import InfoplaneError
@@ -293,3 +294,46 @@ def test_what_ends_a_block_under_another_name_says_so():
     model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), Block(), Block(), nn.LayerNorm(8), nn.ReLU(), nn.Linear(8, 2))
     notes = {layer.name: layer.note for layer in natural_layers(model, torch.randn(3, 4))}
     assert notes == {"1": "", "2": "", "5": "ends the unit of 3", "6": ""}
+
+
+class Cosine(nn.Module):
+    """Cosines to vectors of its own in the place of a last module."""
+
+    def __init__(self):
+        super().__init__()
+        self.body, self.classes = nn.Linear(4, 8), nn.Parameter(torch.randn(3, 8))
+
+    def forward(self, x):
+        return 16 * functional.linear(functional.normalize(functional.relu(self.body(x))), self.classes)
+
+
+class TiedLanguage(nn.Module):
+    """The words once more as the last layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.words, self.body = nn.Embedding(9, 8), nn.Linear(8, 8)
+
+    def forward(self, ids):
+        return self.body(self.words(ids))[:, -1] @ self.words.weight.t()
+
+
+@pytest.mark.parametrize(
+    ("model", "example"), [(Cosine, torch.randn(3, 4)), (TiedLanguage, torch.arange(9).reshape(3, 3))]
+)
+def test_a_head_that_is_no_module_is_warned_of(model, example):
+    *others, last = natural_layers(model(), example)
+    assert "body is followed in forward by a product with parameters (mm)" in last.warning
+    assert not any(layer.warning for layer in others)
+
+
+def test_scales_and_probabilities_after_the_last_layer_are_no_head():
+    class Scaled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body, self.scale = nn.Linear(4, 3), nn.Parameter(torch.ones(()))
+
+        def forward(self, x):
+            return torch.softmax(self.scale * self.body(x), 1)
+
+    assert [layer.warning for layer in natural_layers(Scaled(), torch.randn(3, 4))] == [""]

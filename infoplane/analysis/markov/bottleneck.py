@@ -20,8 +20,8 @@ class BottleneckTest:
 
     Attributes:
         fall: The slope of null-corrected I(X;T) over depth, bits a layer, and whether it is below 0.
-        kept: Null-corrected I(T;Y) of the last layer as a share of the best layer's, both means over seeds; NaN
-            where no layer has any.
+        kept: Null-corrected I(T;Y) of the network's last layer as a share of the best layer's, both means over
+            seeds; NaN where no layer has any.
         best: Place of the best layer, from 0.
         p_known: One-sided p of the t-test over seeds that the last layer knows anything of Y.
         rises: In how many links mean I(T;Y) is higher in the next layer; reported, not judged.
@@ -44,22 +44,26 @@ class BottleneckTest:
         return bool(self.fall.significant) and self.keeps
 
 
-def bottleneck_test(i_xt: NDArray, i_ty: NDArray, depths: ArrayLike | None = None) -> BottleneckTest:
+def bottleneck_test(
+    i_xt: NDArray, i_ty: NDArray, depths: ArrayLike | None = None, last: NDArray | None = None
+) -> BottleneckTest:
     """Tests whether I(X;T) falls with depth while I(T;Y) is kept.
 
     Args:
         i_xt: Null-corrected I(X;T) of each seed and layer in bits, (R, L), means over batches.
         i_ty: Null-corrected I(T;Y), (R, L).
         depths: Numbers of the layers, (L,), where some are left out; None takes 0 … L − 1.
+        last: Null-corrected I(T;Y) of the network's last layer, (R,), where that is left out; None takes that of
+            the last of these.
     """
-    means = i_ty.mean(axis=0)
+    means, last = i_ty.mean(axis=0), i_ty[:, -1] if last is None else last
     best = int(np.argmax(means))
-    kept = float(means[-1] / means[best]) if means[best] > 0 else np.nan
+    kept = float(last.mean() / means[best]) if means[best] > 0 else np.nan
     return BottleneckTest(
         fall=slope_test(i_xt, depths, falling=True),
         kept=kept,
         best=best,
-        p_known=_p_above(i_ty[:, -1]),
+        p_known=_p_above(last),
         rises=int((np.diff(means) > 0).sum()),
     )
 

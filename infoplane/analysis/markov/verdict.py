@@ -33,6 +33,7 @@ from infoplane.analysis.markov.triples import VIOLATED_SHARE, TripleTest, triple
 from infoplane.analysis.plane import common_steps, refuse_mixture
 from infoplane.analysis.verdict import Criterion, Verdict, json_value
 from infoplane.errors import InfoplaneError
+from infoplane.estimators.nulls import CONSTANT
 from infoplane.runfile.schema import EXACT
 
 CLAIM = "Markov information bottleneck"
@@ -75,14 +76,15 @@ def markov_verdict(estimates: pd.DataFrame, pairs: pd.DataFrame, links: pd.DataF
         "dropped": dropped,
     }
     left_out = [f"left out: {', '.join(f'{name} ({why})' for name, why in dropped.items())}"] if dropped else []
-    limits = _limitations(estimates, pairs, facts)
+    last, trouble = _last_layer(estimates[estimates["step"] == step], dropped)
+    limits = [*_limitations(estimates, pairs, facts), *trouble]
     if limits:
         return Verdict(CLAIM, "undecidable", (*limits, *left_out), facts)
     structure = structure_test(links)
     triples = triple_test(informations(pairs, [INPUT, *layers], step))
     i_xt, i_ty = layer_cube(estimates, ["I_XT_corrected", "I_TY_corrected"], step, layers).mean(axis=-1)
     depths = estimates.drop_duplicates("layer").set_index("layer")["depth"][layers]
-    bottleneck = bottleneck_test(i_xt.T, i_ty.T, depths)
+    bottleneck = bottleneck_test(i_xt.T, i_ty.T, depths, last)
     criteria = [
         _structure(structure),
         _triples(triples, layers),
@@ -102,6 +104,28 @@ def outcome(structure: StructureTest, triples: TripleTest, bottleneck: Bottlenec
         return "mixed"
     broken = structure.state == NO_CHAIN and not triples.few
     return "contradicted" if broken else "not shown"
+
+
+def _last_layer(estimates: pd.DataFrame, dropped: Mapping[str, str]) -> tuple[NDArray | None, list[str]]:
+    """Null-corrected I(T;Y) of the network's last layer, where that is left out, or why it cannot be told.
+
+    A constant layer knows nothing of Y.
+
+    Args:
+        estimates: One row per run, layer and batch, of the last snapshot.
+        dropped: The layers that are left out, with the reasons.
+
+    Returns:
+        Values (R,), None for a layer that can be read; and a reason for no verdict, or none.
+    """
+    rows = estimates[estimates["depth"] == estimates["depth"].max()]
+    name = str(rows["layer"].iloc[0])
+    if name not in dropped:
+        return None, []
+    values = rows["I_TY_corrected"].where(rows["status"] != CONSTANT, 0.0)
+    if values.isna().any() or dropped[name] != CONSTANT:
+        return None, [f"the last layer, {name}, cannot be read ({dropped[name]}): what it keeps of Y is not known"]
+    return values.groupby(rows["run"]).mean().to_numpy(), []
 
 
 def read_layers(

@@ -140,6 +140,16 @@ def test_the_detectable_factor_is_found_in_four_of_five_studies(layers, seeds, b
     assert rises(studies(slope, 4000)).mean() == pytest.approx(0.8, abs=0.03)
 
 
+@pytest.mark.parametrize("spread", ["layers", "seeds"])
+def test_a_detectable_factor_where_one_of_the_spreads_is_zero(spread):
+    rng, depth = np.random.default_rng(0), np.arange(8)
+    same = np.tile(rng.normal(size=8), (5, 1))
+    line = depth * (0.3 + 0.1 * rng.standard_normal((5, 1)))
+    test = slope_test(same if spread == "layers" else line)
+    least = math.log(MIN_FACTOR)
+    assert least <= detectable_slope(test, least=least) < 10
+
+
 def test_curves_that_leave_their_end_and_come_back_are_longer_under_the_envelope_alone():
     back = approach(20.0)
     back[30:33] -= 0.4

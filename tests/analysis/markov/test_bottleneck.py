@@ -47,3 +47,13 @@ def test_layers_that_know_nothing_of_the_labels_have_nothing_to_keep():
 
 def test_labels_that_are_known_without_any_spread_are_known():
     assert bottleneck_test(profiles(FALLS), np.ones((5, 6))).holds
+
+
+def test_what_is_kept_is_judged_at_the_networks_own_last_layer():
+    dead = np.zeros(5)
+    assert not bottleneck_test(profiles(FALLS), profiles(KEPT), last=dead).keeps
+    assert bottleneck_test(profiles(FALLS), profiles(KEPT), last=dead).kept == 0
+    one = np.array([0.0, 1, 1, 1, 1])
+    found = bottleneck_test(profiles(FALLS), profiles(KEPT), last=one)
+    assert found.kept == pytest.approx(0.8, abs=0.05)
+    assert not found.keeps

@@ -185,3 +185,30 @@ def test_recorded_runs_go_all_the_way(tmp_path, probe):
     for gathered in itertools.chain([gather_pairs, gather_links]):
         with pytest.raises(InfoplaneError, match="given twice"):
             gathered([paths[0], paths[0]])
+
+
+def _without_last(planted, runs, status):
+    """The tables as they are where the last layer cannot be read in some runs."""
+    table = planted[0].copy()
+    rows = (table["layer"] == NAMES[-1]) & table["run"].isin(runs) & (table["step"] == 100)
+    table.loc[rows, ["I_XT", "I_XT_corrected", "I_TY", "I_TY_corrected", "S_T"]] = np.nan
+    table.loc[rows, "status"] = status
+    return table, *planted[1:]
+
+
+@pytest.mark.parametrize("runs", [["seed0"], [f"seed{seed}" for seed in range(5)]])
+def test_a_last_layer_that_is_constant_keeps_nothing_of_the_labels(planted, runs, monkeypatch):
+    monkeypatch.setattr("infoplane.analysis.markov.verdict.LAYERS", len(NAMES) - 1)
+    verdict = markov_verdict(*_without_last(planted, runs, "constant"))
+    assert verdict.outcome == "mixed", verdict.reasons
+    assert "I(T;Y) is not kept" in verdict.reasons[2]
+    assert verdict.numbers["criteria"]["bottleneck"]["kept_share"] == pytest.approx(1 - len(runs) / 5, abs=0.03)
+    assert verdict.reasons[-1] == "left out: layer6 (constant)"
+
+
+def test_a_last_layer_that_cannot_be_read_leaves_the_question_open(planted, monkeypatch):
+    monkeypatch.setattr("infoplane.analysis.markov.verdict.LAYERS", len(NAMES) - 1)
+    verdict = markov_verdict(*_without_last(planted, ["seed2"], "not finite"))
+    assert verdict.outcome == "undecidable"
+    reason = "the last layer, layer6, cannot be read (not finite): what it keeps of Y is not known"
+    assert verdict.reasons[0] == reason
