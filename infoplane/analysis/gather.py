@@ -103,7 +103,6 @@ def refuse_other_training(runs: Sequence[Run]) -> None:
         InfoplaneError: A run is a copy of another, has its seed or ends with the same weights, or was trained
             otherwise.
     """
-    _refuse_same_training(runs)
     ids = [run.run_id for run in runs]
     for run in runs[1:]:
         if ids.count(run.run_id) > 1:
@@ -115,6 +114,7 @@ def refuse_other_training(runs: Sequence[Run]) -> None:
                 f"{run.path} differs from {runs[0].path} in {', '.join(different)}; "
                 "only seeds are averaged, draw other runs apart"
             )
+    _refuse_same_training(runs)
 
 
 def _refuse_same_training(runs: Sequence[Run]) -> None:
@@ -124,12 +124,12 @@ def _refuse_same_training(runs: Sequence[Run]) -> None:
     for run in runs:
         seed, end = run.config.get("seed"), _end(run)
         other = seeds.setdefault(seed, run) if is_number(seed) else run
-        if other is not run and other.run_id != run.run_id:
+        if other is not run:
             raise InfoplaneError(
                 f"{run.path} has seed {seed}, as {other.path} has, and repeats it; give each run another seed"
             )
         other = ends.setdefault(end, run) if end else run
-        if other is not run and other.run_id != run.run_id:
+        if other is not run:
             raise InfoplaneError(
                 f"{run.path} ends with the weights of {other.path}, so it is no further run; seed each run anew"
             )
