@@ -231,7 +231,9 @@ def _about(study: RunSet) -> dict[str, Any]:
         for name, run in several.items():
             config, last, probe = run.config, run.snapshots[-1], run.samples
             facts = {"run": name, "run_id": run.run_id, "seed": config.get("seed"), "snapshots": len(run.snapshots)}
-            runs.append(facts | {"last_step": last.step, "metrics": last.metrics})
+            # The end of a loop may be recorded without metrics.
+            metrics = next((one.metrics for one in reversed(run.snapshots) if one.metrics), {})
+            runs.append(facts | {"last_step": last.step, "metrics": metrics})
     values = {
         "runs": runs,
         "data": data_text(config),

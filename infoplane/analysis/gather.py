@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from infoplane.errors import InfoplaneError
@@ -131,13 +132,15 @@ def _refuse_same_training(runs: Sequence[Run]) -> None:
         other = ends.setdefault(end, run) if end else run
         if other is not run:
             raise InfoplaneError(
-                f"{run.path} ends with the weights of {other.path}, so it is no further run; seed each run anew"
+                f"the layers of {run.path} end with the weights of {other.path}: no further run; seed each anew"
             )
 
 
 def _end(run: Run) -> bytes:
-    """The sketches of all parameters at the last snapshot, as bytes; none where there are no parameters."""
+    """The sketches of the layers' parameters at the last snapshot; none without any finite ones."""
     if not run.snapshots:
         return b""
     sketches = [run.snapshots[-1].parameters(layer.name) for layer in run.layers]
-    return b"".join(values.tobytes() for values in sketches if values is not None)
+    known = [values for values in sketches if values is not None]
+    # Trainings that diverged are alike in that alone.
+    return b"".join(values.tobytes() for values in known) if all(np.isfinite(one).all() for one in known) else b""

@@ -93,6 +93,7 @@ class Layer:
         unit: Name of the module and number of the call that end its unit.
         note: What else decides its values: an activation in `forward`, which call, which tensor, which axis.
         warning: What a user should know before recording it; "" where there is nothing.
+        ends: Name of the block whose unit it ends, as a normalisation after the last block does; "" for others.
     """
 
     name: str
@@ -103,6 +104,7 @@ class Layer:
     unit: tuple[str, int] = ("", 0)
     note: str = ""
     warning: str = ""
+    ends: str = ""
 
 
 def tensor_of(output: Any) -> Tensor:
@@ -328,6 +330,7 @@ def _layer(call: Call, counts: Mapping[str, int], number: int | None = None, pat
         (call.name, call.number),
         "; ".join(notes),
         _warning(call, calls, number, after),
+        call.ends,
     )
 
 
@@ -340,7 +343,7 @@ def _port(call: Call, key: tuple[str, Path], calls: int) -> tuple[Port, Place]:
 
 
 def _notes(call: Call, calls: int, number: int | None, path: Path) -> list[str]:
-    notes = [f"ends the unit of {call.ends}"] if call.ends else []
+    notes = []
     if calls > 1 and number is None:
         notes.append(f"last of {calls} calls, {call.name}#0 to {call.name}#{calls - 1}")
     if len(call.outputs) > 1:

@@ -6,7 +6,8 @@ says nothing of the layers of a decoder, though both may be of one length.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 
 from infoplane.recording.layers import Layer
 from infoplane.recording.samples import Inputs
-from infoplane.recording.trace import IN, Trace, argument_names
+from infoplane.recording.trace import IN, Call, Trace, argument_names
 
 # Arguments of attention layers that say which positions are padding (True), and which hold something.
 _PADDED = ("src_key_padding_mask", "tgt_key_padding_mask", "key_padding_mask")
@@ -43,11 +44,11 @@ class Padding:
         """Which positions of a layer are no padding by what goes in, (n, positions) bool; None where nothing says.
 
         Args:
-            layer: A layer; of one that is made of several sequences nothing speaks.
+            layer: A layer; of one that is made of several sequences nothing speaks, nor do inputs that disagree.
         """
-        parts = [name for name in self.inputs.parts if name in layer.port.sequence - self.inputs.masks]
+        parts = [name for name in self.inputs.parts if name in layer.port.sequence & layer.port.inputs]
         kept = [mask for name in parts if (mask := self.of_input(name)) is not None]
-        return next((mask for mask in kept if mask.shape[1] == _width(layer)), None)
+        return _agreed([mask for mask in kept if mask.shape[1] == _width(layer)])
 
     def of_input(self, name: str) -> Tensor | None:
         """Which positions of an input are no padding, (n, positions) bool; None where nothing says so."""
@@ -64,12 +65,12 @@ class Padding:
             return []
         named = f"{lost[0]} and {len(lost) - 1} more layers" if len(lost) > 1 else lost[0]
         return [
-            f"padding stays in {named}: the network takes sequences of one length only, so that it does not show "
-            "which axis is that of positions; let it take shorter ones, as by positions[:, : ids.shape[1]]"
+            f"padding stays in {named}: the network does not take all sequences without their last position, so it "
+            "does not show which axis is that of positions; let it, as by positions[:, : ids.shape[1]]"
         ]
 
     def _stays_in(self, layer: Layer) -> bool:
-        if self.traced.sequences or len(layer.shape) < 2:
+        if layer.port.positions is not None or len(layer.shape) < 2:
             return False
         masks = [mask for name in layer.port.inputs if (mask := self.of_input(name)) is not None]
         return any(mask.shape[1] in layer.shape and not mask.all() for mask in masks)
@@ -91,7 +92,7 @@ class Heard:
         padding: What is known besides.
         stack: Takes the hooks away again.
         modules: The modules of the network by name.
-        told: The arguments that are masks of padding, with the sequences that they follow, by module.
+        told: The arguments that are masks of padding, with the sequences that they follow, by module and call.
     """
 
     def __init__(
@@ -99,18 +100,21 @@ class Heard:
         padding: Padding,
         stack: ExitStack,
         modules: Mapping[str, nn.Module],
-        told: Mapping[str, Mapping[str, frozenset[str]]],
+        told: Mapping[str, Sequence[Mapping[str, frozenset[str]]]],
     ) -> None:
         self._padding = padding
         self._kept: dict[tuple[str, frozenset[str]], Tensor] = {}
-        for name, arguments in told.items():
-            listener = self._listener(name, argument_names(modules[name]), arguments)
+        self._calls: Counter[str] = Counter()
+        for name, calls in told.items():
+            listener = self._listener(name, argument_names(modules[name]), calls)
             stack.callback(modules[name].register_forward_pre_hook(listener, with_kwargs=True).remove)
 
     def _listener(
-        self, module: str, names: Sequence[str], told: Mapping[str, frozenset[str]]
+        self, module: str, names: Sequence[str], calls: Sequence[Mapping[str, frozenset[str]]]
     ) -> Callable[[nn.Module, Any, Any], None]:
         def listen(_module: nn.Module, args: Any, kwargs: Any) -> None:
+            told = calls[min(self._calls[module], len(calls) - 1)]
+            self._calls[module] += 1
             for name, mask in {**dict(zip(names, args, strict=False)), **kwargs}.items():
                 if not (name in told and isinstance(mask, Tensor) and mask.ndim == 2):
                     continue
@@ -130,6 +134,7 @@ class Heard:
                 then what goes in, then what attention is told of the same sequence anywhere.
         """
         heard, self._kept = {key: mask for key, mask in self._kept.items() if len(mask) == len(rows)}, {}
+        self._calls.clear()
 
         def kept(layer: Layer) -> Tensor | None:
             module = layer.port.module
@@ -144,8 +149,7 @@ class Heard:
             if mask is not None:
                 return mask[rows.to(mask.device)]
             told = [mask for (_, sequence), mask in heard.items() if sequence and sequence == layer.port.sequence]
-            told = [mask for mask in told if mask.shape[1] == _width(layer)]
-            return told[0] if told and all(torch.equal(mask, told[0]) for mask in told) else None
+            return _agreed([mask for mask in told if mask.shape[1] == _width(layer)])
 
         return kept
 
@@ -156,18 +160,27 @@ def _width(layer: Layer) -> int | None:
     return None if axis is None else layer.shape[axis]
 
 
-def _told(traced: Trace) -> dict[str, dict[str, frozenset[str]]]:
-    """The arguments that are masks of padding, by module, each with the sequence whose length it follows.
+def _agreed(masks: Sequence[Tensor]) -> Tensor | None:
+    """What all masks say; None where there are none, or they differ."""
+    return masks[0] if masks and all(torch.equal(mask, masks[0]) for mask in masks) else None
+
+
+def _told(traced: Trace) -> dict[str, list[dict[str, frozenset[str]]]]:
+    """The arguments that are masks of padding, by module and call, each with the sequence whose length it follows.
 
     They have a row for each sample, which a causal mask has not.
     """
-    told: dict[str, dict[str, frozenset[str]]] = {}
-    for call in traced.calls():
-        names = argument_names(traced.modules[call.name]) if call.name in traced.modules else []
-        for (side, path), place in call.places.items():
-            if side != IN or len(path) != 2 or place.axis != 0 or place.positions != 0 or len(place.shape) != 1:
-                continue
-            name = path[1] if isinstance(path[1], str) else names[path[1]] if path[1] < len(names) else ""
-            if place.sequence and name in (*_PADDED, _KEPT):
-                told.setdefault(call.name, {})[name] = place.sequence
-    return told
+    told: dict[str, list[dict[str, frozenset[str]]]] = {}
+    for call in sorted(traced.calls(), key=lambda call: call.number):
+        if {*_PADDED, _KEPT} & {*(names := argument_names(call.module))}:
+            told.setdefault(call.name, []).append(dict(_masks(call, names)))
+    return {name: calls for name, calls in told.items() if any(calls)}
+
+
+def _masks(call: Call, names: Sequence[str]) -> Iterator[tuple[str, frozenset[str]]]:
+    for (side, path), place in call.places.items():
+        if side != IN or len(path) != 2 or place.axis != 0 or place.positions != 0 or len(place.shape) != 1:
+            continue
+        name = path[1] if isinstance(path[1], str) else names[path[1]] if path[1] < len(names) else ""
+        if place.sequence and name in (*_PADDED, _KEPT):
+            yield name, place.sequence

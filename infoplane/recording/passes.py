@@ -94,7 +94,6 @@ class Passes:
                 change(stack, self.traced.modules)
             watched = [_Watched(stack, self.traced.modules[layer.port.module], layer) for layer in layers]
             heard = self.padding.listen(stack)
-            stack.enter_context(padded_to(self.inputs.length))
             start = 0
             # Batches of nearly one size: none of a single sample is left over.
             for rows in samples.tensor_split(-(-len(samples) // self.batch_size)):
@@ -190,7 +189,8 @@ class _Watched:
 
     def _keep(self, value: Any) -> None:
         port = self.layer.port
-        tensor = next((tensor for path, tensor in tensors_in(value) if path == port.path), None)
+        with padded_to(lambda _packed: self.layer.shape[0] if self.layer.shape else 0):
+            tensor = next((tensor for path, tensor in tensors_in(value) if path == port.path), None)
         if tensor is None or tensor.ndim <= port.axis:
             raise InfoplaneError(f"layer {self.layer.name} gave no tensor this time; record another layer")
         self._seen.append(plain(tensor).movedim(port.axis, 0))

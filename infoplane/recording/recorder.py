@@ -8,7 +8,8 @@ import logging
 import math
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from infoplane.condensed import condense
-from infoplane.errors import InfoplaneError, one_line
+from infoplane.errors import InfoplaneError, RunFileError, one_line
 from infoplane.kernels import squared_distances
 from infoplane.provenance import provenance
 from infoplane.recording.input_distance import input_distances
@@ -136,7 +137,8 @@ class Recorder(Closing):
         samples, main = _checked_probe(probe, target)
         self.model = _network_of(model)
         inputs = samples.inputs.bind(self.model)
-        traced = trace(self.model, inputs.take(_different(inputs)))
+        traced = trace(self.model, inputs.take(_different(inputs)), sequences=reduce != "flatten")
+        _refuse_tokens(main, inputs, traced.tokens)
         self.layers = selected_of(traced, layers)
         reduced = reductions(self.layers, reduce)
         self._passes = Passes(self.model, inputs, traced, batch_size, reduced)
@@ -178,6 +180,7 @@ class Recorder(Closing):
             self._keep_first()
         self.steps_taken = max(self.steps, default=0)
         self._schedule, self._due = endless(snapshots), -1
+        self._epochs: deque[float] = deque(maxlen=2)  # of the last calls of `step`
 
     @property
     def path(self) -> Path:
@@ -214,6 +217,7 @@ class Recorder(Closing):
         """
         step = self.steps_taken
         self.steps_taken += 1
+        self._epochs.append(_number("epoch", epoch))
         if self._due < 0:  # a training that goes on waits for the next snapshot that its schedule has
             self._due = next(due for due in self._schedule if due >= step)
         if step < self._due:
@@ -257,16 +261,15 @@ class Recorder(Closing):
     def finish(self) -> None:
         """Records what belongs to the end of a training; `close` does so unless an error ended it.
 
-        That is the network after the last step that `step` counted, the links between layers
-        (`infoplane.recording.swap_test`), and the synchronous path where it is wanted.
+        That is the network as it is now, if `step` has counted steps since the last snapshot, the links between
+        layers (`infoplane.recording.swap_test`), and the synchronous path where it is wanted; what cannot be
+        recorded is left out with a warning.
 
         Raises:
-            InfoplaneError: As for `snapshot`.
-            RunFileError: As for `snapshot`.
+            RunFileError: The disk is full; earlier snapshots are safe.
         """
-        counted = self._due >= 0
-        if counted and self.steps_taken > max(self.steps, default=-1):
-            self.snapshot()
+        if self._due >= 0 and self.steps_taken > max(self.steps, default=-1):
+            self._record_end()
         if self._finished:
             return
         self._finished = True
@@ -274,6 +277,16 @@ class Recorder(Closing):
             self._measure_links("last")
         if self._wants_path and len(self.steps) > 1:
             self._record_path()
+
+    def _record_end(self) -> None:
+        """Takes the last snapshot; like the links, it is never worth the end of a recording."""
+        before, last = self._epochs if len(self._epochs) == 2 else (math.nan, math.nan)
+        try:
+            self.snapshot(epoch=2 * last - before)
+        except RunFileError:
+            raise
+        except Exception as error:  # a network may raise anything where it was changed after its training
+            logger.warning("the end is not recorded: %s", one_line(error, 200))
 
     def _take(
         self, writer: RunWriter, step: int, epoch: float, metrics: Mapping[str, float], where: str = ""
@@ -446,14 +459,12 @@ def _checked_probe(probe: Any, kind: str) -> tuple[Samples, Target]:
     n = len(samples.inputs)
     if n < 4:
         raise InfoplaneError(f"a probe of {n} samples is too small; take at least 4, better 500")
-    target = as_target(samples.labels, kind)
-    _refuse_tokens(target, samples.inputs)
-    return samples, target
+    return samples, as_target(samples.labels, kind)
 
 
-def _refuse_tokens(target: Target, inputs: Inputs) -> None:
+def _refuse_tokens(target: Target, inputs: Inputs, tokens: Iterable[str]) -> None:
     """Refuses the targets of a language model as continuous values: numbers of tokens are names."""
-    shapes = [part.shape for part in inputs.parts.values() if not part.is_floating_point()]
+    shapes = [inputs.parts[name].shape for name in tokens]
     values = target.values
     if target.kind == REGRESSION and values.shape[1] > 1 and values.shape in shapes and (values % 1 == 0).all():
         raise InfoplaneError(

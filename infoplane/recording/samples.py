@@ -70,11 +70,6 @@ class Inputs:
         return {name: part != 0 for name, part in named.items() if part.ndim == 2}
 
     @property
-    def length(self) -> int:
-        """The number of positions of the longest sequence, (n, L) or (n, L, features); 0 without any."""
-        return max((part.shape[1] for part in self.parts.values() if 2 <= part.ndim <= 3), default=0)
-
-    @property
     def masks(self) -> set[str]:
         """The names of the parts that say which values count: truth values, and what is called a mask."""
         if len(self.parts) == 1:

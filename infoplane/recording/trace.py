@@ -14,7 +14,7 @@ import dataclasses
 import inspect
 import itertools
 import types
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -39,7 +39,8 @@ RESHAPING = frozenset(
 Path = tuple[Any, ...]
 Key = tuple[Any, ...]
 IN, OUT = "in", "out"
-_LENGTH = ContextVar("length", default=0)
+# How many positions a packed sequence has, at least.
+_LENGTH: ContextVar[Callable[[PackedSequence], int]] = ContextVar("length", default=lambda _packed: 0)
 # Orders that networks make of their own (sorted, turned around, shifted) do not commute with it.
 _SWAPPED = (1, 0, 2)
 # Operations in which integers are names.
@@ -56,7 +57,7 @@ def tensors_in(value: Any, path: Path = ()) -> Iterator[tuple[Path, Tensor]]:
         if not torch._C._functorch.is_functorch_wrapped_tensor(value):
             yield path, value
     elif isinstance(value, PackedSequence):
-        length = max(_LENGTH.get(), len(value.batch_sizes))
+        length = max(_LENGTH.get()(value), len(value.batch_sizes))
         yield path, pad_packed_sequence(value, batch_first=True, total_length=length)[0]
     elif isinstance(value, Mapping):
         for key, item in value.items():
@@ -72,7 +73,7 @@ def tensors_in(value: Any, path: Path = ()) -> Iterator[tuple[Path, Tensor]]:
 
 
 @contextmanager
-def padded_to(length: int) -> Iterator[None]:
+def padded_to(length: Callable[[PackedSequence], int]) -> Iterator[None]:
     """Packed sequences have at least so many positions meanwhile, whatever the longest in a batch."""
     token = _LENGTH.set(length)
     try:
@@ -228,12 +229,13 @@ def walk(call: Call) -> Iterator[Call]:
     yield call
 
 
-def trace(model: nn.Module, example: Tensor | Inputs) -> Trace:
+def trace(model: nn.Module, example: Tensor | Inputs, *, sequences: bool = False) -> Trace:
     """Traces a network on a few samples; it stays as it was.
 
     Args:
         model: Any network.
         example: Inputs of at least two samples, better three that differ; the first three are used.
+        sequences: Find out which axes follow the length of sequences, also where nothing speaks of any.
 
     Raises:
         InfoplaneError: The network fails on these samples, calls no hooks, or has parameters without a shape or
@@ -258,9 +260,11 @@ def trace(model: nn.Module, example: Tensor | Inputs) -> Trace:
     tokens = {
         name: padding for name, padding in two.flow.tokens().items() if not inputs.parts[name].is_floating_point()
     }
-    sequences = _find_positions(two)
+    # Not of all networks: one that takes no shorter sequences may do harm, as an index out of range does on a GPU.
+    speaks = sequences or tokens or inputs.masks or _listens_for_padding(model)
+    found = _find_positions(two) if speaks else ()
     writes = writes_parameters(model) or two.fingerprint != before
-    return Trace(two.roots[0], two.modules, tokens, sequences, two.dtype is not None, two.gradients, writes)
+    return Trace(two.roots[0], two.modules, tokens, found, two.dtype is not None, two.gradients, writes)
 
 
 def _first(model: nn.Module, inputs: Inputs) -> _Tracing:
@@ -433,7 +437,7 @@ class _Tracing:
                 if _is_layer(name, module):
                     self._watch(stack, plain_name(name), module)
             stack.enter_context(self.flow)
-            stack.enter_context(padded_to(self.inputs.length))
+            stack.enter_context(padded_to(self._length))
             for name, (_, tensor) in zip(self.inputs.parts, tensors_in((args, kwargs)), strict=True):
                 if name not in self.inputs.masks:
                     self.flow.enter_input(name, tensor)
@@ -446,6 +450,14 @@ class _Tracing:
                     f"{with_type(error, 200)}"
                 ) from error
         return self
+
+    def _length(self, packed: PackedSequence) -> int:
+        """The number of positions of the sequences that were packed; 0 where it is not known."""
+        node = self.flow.node(packed.data)
+        parts = [self.inputs.parts[name] for name in (origins(node) if node else ())]
+        # A table beside them is no sequence.
+        sequences = [part for part in parts if part.ndim == 3 or (part.ndim == 2 and not part.is_floating_point())]
+        return max((part.shape[1] for part in sequences or parts if part.ndim in (2, 3)), default=0)
 
     def _watch(self, stack: ExitStack, name: str, module: nn.Module) -> None:
         self.modules[name] = module
@@ -599,6 +611,11 @@ def _close(a: Tensor, b: Tensor) -> bool:
     return torch.allclose(a, b, rtol=1e-3, atol=1e-4 * scale, equal_nan=True)
 
 
+def _listens_for_padding(model: nn.Module) -> bool:
+    """Whether a module takes a mask of padding."""
+    return any("padding_mask" in name for module in model.modules() for name in argument_names(module))
+
+
 def argument_names(module: nn.Module) -> list[str]:
     """Names of what the `forward` of a module takes; none where it is not written in Python."""
     try:
@@ -614,7 +631,7 @@ def _find_positions(two: _Tracing) -> tuple[frozenset[str], ...]:
 
     Returns:
         Names of the inputs that are of one length together: an input by itself where the network takes it so, else
-        with its mask, else with all others that are as long.
+        with one other, such as its mask, else with as few of those that are as long as it goes with.
     """
     for axis in (1, 2):
         parts, masks = two.inputs.parts, two.inputs.masks
@@ -623,42 +640,67 @@ def _find_positions(two: _Tracing) -> tuple[frozenset[str], ...]:
         for name in [name for name in lengths if name not in masks and lengths[name] > 1]:
             if any(name in sequence for sequence in found):
                 continue
-            alike = [other for other in lengths if lengths[other] == lengths[name]]
-            own = [other for other in alike if other in masks]
-            tried = [{name}, *({name, mask} for mask in own), {name, *own}, {*alike}]
-            together = next((names for names in tried if _follows(two, axis, frozenset(names))), None)
+            alike = [other for other in lengths if lengths[other] == lengths[name] and other != name]
+            # Masks first: they belong to an input more often than another input does.
+            together = _cut_together(two, axis, name, sorted(alike, key=lambda other: other not in masks))
             if together:
-                found.append(frozenset(together))
+                found.append(together)
         if found:
             return tuple(found)
     return ()
 
 
-def _follows(two: _Tracing, axis: int, names: frozenset[str]) -> bool:
-    """Whether the network takes these inputs without their last position; notes what becomes shorter with them."""
+def _cut_together(two: _Tracing, axis: int, name: str, others: Sequence[str]) -> frozenset[str] | None:
+    """The fewest inputs, with this one, of which the network takes all shorter; None where it takes none so.
+
+    What becomes shorter with them is noted.
+    """
+    small = [frozenset({name, *([other] if other else [])}) for other in ("", *others)]
+    names = frozenset({name, *others})
+    shorter = None
+    for few in small:
+        if (shorter := _cut(two, axis, few)) is not None:
+            names = few
+            break
+    else:
+        shorter = None if names in small else _cut(two, axis, names)
+        for other in others if shorter else ():
+            if (without := _cut(two, axis, names - {other})) is not None:
+                names, shorter = names - {other}, without
+    if shorter is None:
+        return None
+    for call, short in _pairs(two, shorter):
+        for key, axis_of in _shortened(call, short):
+            # What follows the length of two sequences holds the positions of both.
+            sequence = names if call.places[key].positions is None else frozenset()
+            call.places[key] = dataclasses.replace(call.places[key], positions=axis_of, sequence=sequence)
+    return names
+
+
+def _cut(two: _Tracing, axis: int, names: frozenset[str]) -> _Tracing | None:
+    """A tracing of these inputs without their last position, where the network then gives something shorter."""
     try:
         shorter = two.again(two.inputs.cut(axis, names))
     except InfoplaneError:
-        return False
-    other, noted = _by_name(shorter.roots), False
+        return None
+    given = (key for call, short in _pairs(two, shorter) for key, _ in _shortened(call, short) if key[0] == OUT)
+    return shorter if next(given, None) else None
+
+
+def _pairs(two: _Tracing, shorter: _Tracing) -> Iterator[tuple[Call, Call]]:
+    """The calls of two tracings that belong together."""
+    other = _by_name(shorter.roots)
     for name, calls in _by_name(two.roots).items():
-        for call, short in zip(calls, other.get(name, []), strict=False):
-            noted = _note_positions(call, short, names) or noted
-    return noted
+        yield from zip(calls, other.get(name, []), strict=False)
 
 
-def _note_positions(call: Call, shorter: Call, names: frozenset[str]) -> bool:
-    """Notes the axes of what a call takes and gives that became shorter; whether any of what it gives did."""
-    noted = False
-    for key, place in call.places.items():
+def _shortened(call: Call, shorter: Call) -> Iterator[tuple[tuple[str, Path], int]]:
+    """What a call takes and gives of which one axis of a sample became shorter, and which axis."""
+    for key, place in [*call.places.items()]:
         shape = shorter.shapes.get(key, ())
         rest = shape[: place.axis] + shape[place.axis + 1 :]
         differing = [
             axis for axis, sizes in enumerate(zip(place.shape, rest, strict=False)) if sizes[0] != sizes[1]
         ]
         if len(rest) == len(place.shape) and len(differing) == 1:
-            # What follows the length of two sequences holds the positions of both.
-            sequence = names if place.positions is None else frozenset()
-            call.places[key] = dataclasses.replace(place, positions=differing[0], sequence=sequence)
-            noted = noted or key[0] == OUT
-    return noted
+            yield key, differing[0]

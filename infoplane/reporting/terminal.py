@@ -51,7 +51,7 @@ def model_layers(
             "layer": layer.name,
             "shape": "×".join(map(str, layer.shape)),
             "module": layer.kind,
-            "note": layer.warning or layer.note,
+            "note": layer.warning or "; ".join(filter(None, [layer.note, layer.ends and f"ends {layer.ends}"])),
         }
         for layer in sorted(layers.values(), key=lambda layer: order[layer.unit])
     ]

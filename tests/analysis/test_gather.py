@@ -19,7 +19,7 @@ def test_the_same_training_is_no_further_run(tmp_path, probe):
     one, same, other = (
         made(tmp_path / f"{name}.h5", probe, seed) for name, seed in (("one", 0), ("same", 0), ("other", 1))
     )
-    with pytest.raises(InfoplaneError, match=r"same\.h5 ends with the weights of .*one\.h5"):
+    with pytest.raises(InfoplaneError, match=r"same\.h5 end with the weights of .*one\.h5"):
         gather([one, other, same], RenyiSettings())
     assert gather([one, other], RenyiSettings())[0]["run"].nunique() == 2
 

@@ -137,13 +137,14 @@ def test_refusals(tmp_path, probe):
 
 def test_positions_of_a_sequence_are_no_maps_and_features_are_its_channels(tmp_path):
     torch.manual_seed(0)
-    x, y = torch.randn(40, 5, 16), torch.arange(40) % 2
-    net = nn.Sequential(nn.LSTM(16, 6, batch_first=True), Last(), nn.Linear(6, 2))
-    with Recorder(net, (x, y), tmp_path / "lstm.h5", ["0", "2"], keep="activations") as recorder:
+    x, y = torch.randn(40, 5, 6), torch.arange(40) % 2
+    layer = nn.TransformerEncoderLayer(6, 2, 8, batch_first=True)
+    net = nn.Sequential(nn.TransformerEncoder(layer, 1), Last(), nn.Linear(6, 2))
+    with Recorder(net, (x, y), tmp_path / "encoder.h5", ["0", "2"], keep="activations") as recorder:
         recorder.snapshot(0)
     with pytest.raises(InfoplaneError, match="no layer has several feature maps"):
-        interaction_table(tmp_path / "lstm.h5")
-    with open_run(tmp_path / "lstm.h5") as run:
+        interaction_table(tmp_path / "encoder.h5")
+    with open_run(tmp_path / "encoder.h5") as run:
         layer = run.layer("0")
         assert (layer.shape, layer.positions, layer.channels) == ((5, 6), 0, 1)
         values = run.snapshots[0].activations("0")
@@ -160,4 +161,4 @@ def test_positions_of_a_sequence_are_no_maps_and_features_are_its_channels(tmp_p
 
 class Last(nn.Module):
     def forward(self, outputs):
-        return outputs[0][:, -1]
+        return outputs[:, -1]

@@ -292,8 +292,8 @@ def test_what_ends_a_block_under_another_name_says_so():
             return x + self.linear(self.norm(x))
 
     model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), Block(), Block(), nn.LayerNorm(8), nn.ReLU(), nn.Linear(8, 2))
-    notes = {layer.name: layer.note for layer in natural_layers(model, torch.randn(3, 4))}
-    assert notes == {"1": "", "2": "", "5": "ends the unit of 3", "6": ""}
+    ends = {layer.name: layer.ends for layer in natural_layers(model, torch.randn(3, 4))}
+    assert ends == {"1": "", "2": "", "5": "3", "6": ""}
 
 
 class Cosine(nn.Module):

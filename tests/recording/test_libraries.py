@@ -93,12 +93,9 @@ LANGUAGE = [
 
 
 NORMALISED = {
-    gpt2: {"transformer.ln_f": "ends the unit of transformer.h.2"},
-    llama: {"model.norm": "ends the unit of model.layers.2"},
-    t5: {
-        f"transformer.{part}.final_layer_norm": f"ends the unit of transformer.{part}.block.2"
-        for part in ("encoder", "decoder")
-    },
+    gpt2: {"transformer.ln_f": "transformer.h.2"},
+    llama: {"model.norm": "model.layers.2"},
+    t5: {f"transformer.{part}.final_layer_norm": f"transformer.{part}.block.2" for part in ("encoder", "decoder")},
 }
 
 
@@ -124,7 +121,7 @@ def test_language_models_show_their_blocks_and_are_recorded_as_they_compute(buil
         model, {**inputs, "labels": classes(30)}, tmp_path / "run.h5", keep="activations", batch_size=11
     ) as recorder:
         assert [layer.name for layer in recorder.layers] == expected.split()
-        ends = {layer.name: layer.note for layer in recorder.layers if "ends the unit of" in layer.note}
+        ends = {layer.name: layer.ends for layer in recorder.layers if layer.ends}
         assert ends == NORMALISED.get(build, {})
         recorder.snapshot(0)
     model.eval()

@@ -142,7 +142,7 @@ def test_a_network_of_one_length_is_warned_of(tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
         recorded(Longer(0, fixed=True), sentences(), tmp_path / "run.h5")
     assert "padding stays in words" in caplog.text
-    assert "sequences of one length only" in caplog.text
+    assert "without their last position" in caplog.text
     caplog.clear()
     with caplog.at_level(logging.WARNING):
         recorded(Longer(0), sentences(), tmp_path / "run.h5")
@@ -172,3 +172,65 @@ def test_packed_sequences_are_of_one_length_in_any_order(batch_size, tmp_path):
             packed = pack_padded_sequence(model.words(ids[order]), lengths, batch_first=True, enforce_sorted=False)
             right, _ = pad_packed_sequence(model.lstm(packed)[0], batch_first=True, total_length=LENGTH)
         np.testing.assert_allclose(values, right.numpy(), atol=1e-6)
+
+
+def test_inputs_that_go_together_are_no_sequence_with_others_of_their_length(tmp_path):
+    class Pair(nn.Module):
+        """A source with its segments, and a target of the same length that is on a way of its own."""
+
+        def __init__(self):
+            super().__init__()
+            self.words, self.segments = nn.Embedding(30, 8, padding_idx=0), nn.Embedding(30, 8)
+            self.target, self.decoder = nn.Embedding(30, 8, padding_idx=0), nn.Linear(8, 8)
+            self.encoder, self.out = nn.Linear(8, 8), nn.Linear(16, 2)
+
+        def forward(self, source, segments, target):
+            h = self.encoder(self.words(source) + self.segments(segments))
+            return self.out(torch.cat([h.mean(1), self.decoder(self.target(target)).mean(1)], 1))
+
+    source, target = sentences(), sentences(N, 1)
+    values = recorded(Pair(), (source, torch.ones_like(source), target), tmp_path / "run.h5")
+    np.testing.assert_array_equal(zeros(values["encoder"]), source.numpy() == 0)
+    np.testing.assert_array_equal(zeros(values["decoder"]), target.numpy() == 0)
+
+
+def test_an_encoder_of_two_sentences_has_the_padding_of_each_call(tmp_path):
+    class Siamese(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.words = nn.Embedding(30, 8)
+            layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True, dropout=0.0)
+            self.encoder, self.out = nn.TransformerEncoder(layer, 1), nn.Linear(16, 2)
+
+        def forward(self, first, second):
+            read = [
+                self.encoder(self.words(ids), src_key_padding_mask=ids.eq(0)).mean(1) for ids in (first, second)
+            ]
+            return self.out(torch.cat(read, 1))
+
+    inputs = sentences(), sentences(N, 1)
+    names = [f"encoder.layers.0#{call}" for call in range(2)]
+    values = recorded(Siamese(), inputs, tmp_path / "run.h5", layers=names)
+    for name, ids in zip(names, inputs, strict=True):
+        np.testing.assert_array_equal(zeros(values[name]), ids.numpy() == 0)
+
+
+@pytest.mark.parametrize("columns", [3, 50])
+@pytest.mark.parametrize("reduce", ["flatten", "mean"])
+def test_packed_sequences_have_the_length_of_what_was_packed(columns, reduce, tmp_path):
+    class Beside(nn.Module):
+        """A packed sentence, and a table of any number of columns."""
+
+        def __init__(self):
+            super().__init__()
+            self.words, self.lstm = nn.Embedding(30, 8, padding_idx=0), nn.LSTM(8, 6, batch_first=True)
+            self.table, self.out = nn.Linear(columns, 4), nn.Linear(10, 2)
+
+        def forward(self, ids, table):
+            lengths = ids.ne(0).sum(1).cpu()
+            packed = pack_padded_sequence(self.words(ids), lengths, batch_first=True, enforce_sorted=False)
+            return self.out(torch.cat([self.lstm(packed)[1][0][-1], self.table(table)], 1))
+
+    inputs = sentences(), torch.randn(N, columns, generator=torch.Generator().manual_seed(0))
+    values = recorded(Beside(), inputs, tmp_path / "run.h5", layers=["lstm", "out"], reduce=reduce)
+    assert values["lstm"].shape == ((N, LENGTH, 6) if reduce == "flatten" else (N, 6))

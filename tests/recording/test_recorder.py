@@ -466,6 +466,27 @@ def test_the_end_of_a_loop_is_recorded_unless_an_error_ended_it(net, probe, tmp_
     np.testing.assert_allclose(logits[1], logits[0] + 1, atol=1e-5)
 
 
+class Floats(nn.Module):
+    def forward(self, counts):
+        return counts.float()
+
+
+def test_the_end_has_the_epoch_after_the_last_step_and_may_fail(probe, tmp_path, caplog):
+    net = small_net()
+    with Recorder(net, probe, tmp_path / "run.h5", snapshots=10) as recorder:
+        for step in range(25):
+            recorder.step(epoch=step / 10, loss=1.0)
+    with open_run(tmp_path / "run.h5") as run:
+        assert [one.step for one in run.snapshots][-1] == 25
+        assert run.snapshots[-1].epoch == pytest.approx(2.5)
+    with Recorder(net, probe, tmp_path / "changed.h5", snapshots=10) as recorder:
+        for _ in range(25):
+            recorder.step()
+        net[8] = nn.Linear(16, 5)
+    assert recorder.steps == [0, 1, 3, 10]
+    assert "the end is not recorded" in caplog.text
+
+
 def test_targets_of_each_token_are_no_continuous_values(tmp_path):
     tokens = torch.randint(0, 20, (40, 13), generator=torch.Generator().manual_seed(0))
     net = nn.Sequential(nn.Embedding(20, 6), nn.Linear(6, 20))
@@ -476,6 +497,8 @@ def test_targets_of_each_token_are_no_continuous_values(tmp_path):
         Recorder(net, (tokens[:, :-1], tokens[:, 1:]), path, target="regression")
     with Recorder(net, (tokens[:, :-1], tokens[:, -1]), path, reduce="last") as recorder:
         recorder.snapshot()
-    # Values that are whole numbers by chance, and those of another form, are values.
+    # Counts that go into no embedding are values, and so are targets of another form, or fractions.
+    counts = nn.Sequential(Floats(), nn.Linear(12, 12))
+    Recorder(counts, (tokens[:, :-1], tokens[:, :-1]), path, target="regression", force=True).close()
     for targets in (tokens[:, :2], tokens[:, 1:] + 0.5):
         Recorder(net, (tokens[:, :-1], targets), path, target="regression", force=True).close()

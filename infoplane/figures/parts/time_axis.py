@@ -37,11 +37,13 @@ def epoch_axis(axes: Axes, table: pd.DataFrame) -> None:
         axes: Whose upper edge.
         table: A table with `step` and `epoch`.
     """
-    last, epochs = max(int(table["step"].max()), 1), float(table["epoch"].max())
-    if not np.isfinite(epochs) or epochs <= 0:
+    known = table[np.isfinite(table["epoch"]) & (table["step"] > 0)]
+    if known.empty or known["epoch"].max() <= 0:
         return
     ticks, first = time_ticks(table["step"])
-    per_step = epochs / last
+    # The end may stand without an epoch.
+    per_step = float(known["epoch"].max()) / int(known["step"].max())
+    epochs = per_step * int(table["step"].max())
     marks = [0.0, *(10.0**k for k in range(-6, 7) if first * per_step <= 10.0**k <= epochs)]
     if len(marks) < 3:
         marks = [tick * per_step for tick in ticks]
