@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -120,27 +120,35 @@ def refuse_other_training(runs: Sequence[Run]) -> None:
 
 def _refuse_same_training(runs: Sequence[Run]) -> None:
     """Refuses a training that stands twice: what it would add to means and tests is no further seed."""
-    seeds: dict[Any, Run] = {}
-    ends: dict[bytes, Run] = {}
+    for run, other in _twins(runs, _seed):
+        raise InfoplaneError(
+            f"{run.path} has seed {_seed(run)}, as {other.path} has, and repeats it; give each run another seed"
+        )
+    for run, other in _twins(runs, _end):
+        raise InfoplaneError(
+            f"the layers of {run.path} end with the weights of {other.path}: no further run; seed each anew"
+        )
+
+
+def _twins(runs: Sequence[Run], identity: Callable[[Run], Any]) -> Iterator[tuple[Run, Run]]:
+    """Runs with the identity of an earlier one, and that one; None is no identity."""
+    seen: dict[Any, Run] = {}
     for run in runs:
-        seed, end = run.config.get("seed"), _end(run)
-        other = seeds.setdefault(seed, run) if is_number(seed) else run
-        if other is not run:
-            raise InfoplaneError(
-                f"{run.path} has seed {seed}, as {other.path} has, and repeats it; give each run another seed"
-            )
-        other = ends.setdefault(end, run) if end else run
-        if other is not run:
-            raise InfoplaneError(
-                f"the layers of {run.path} end with the weights of {other.path}: no further run; seed each anew"
-            )
+        key = identity(run)
+        if key is not None and seen.setdefault(key, run) is not run:
+            yield run, seen[key]
 
 
-def _end(run: Run) -> bytes:
-    """The sketches of the layers' parameters at the last snapshot; none without any finite ones."""
-    if not run.snapshots:
-        return b""
-    sketches = [run.snapshots[-1].parameters(layer.name) for layer in run.layers]
+def _seed(run: Run) -> Any:
+    """The seed of a run; None where it has no number."""
+    seed = run.config.get("seed")
+    return seed if is_number(seed) else None
+
+
+def _end(run: Run) -> bytes | None:
+    """The sketches of the layers' parameters at the last snapshot; None without any finite ones."""
+    sketches = [run.snapshots[-1].parameters(layer.name) for layer in run.layers] if run.snapshots else []
     known = [values for values in sketches if values is not None]
-    # Trainings that diverged are alike in that alone.
-    return b"".join(values.tobytes() for values in known) if all(np.isfinite(one).all() for one in known) else b""
+    if not all(np.isfinite(one).all() for one in known):  # trainings that diverged are alike in that alone
+        return None
+    return b"".join(one.tobytes() for one in known) or None

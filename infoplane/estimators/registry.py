@@ -153,8 +153,7 @@ def make_settings(name: str, **options: Any) -> EstimatorSettings:
     Raises:
         InfoplaneError: An unknown name, with the nearest ones, or a setting out of range.
     """
-    settings = _kind(name)
-    return settings(**{field.name: options[field.name] for field in fields(settings) if field.name in options})
+    return _kind(name)(**{option: options[option] for option in _own(name) & options.keys()})
 
 
 def named_settings(names: Sequence[str], **options: Any) -> list[EstimatorSettings]:
@@ -188,14 +187,19 @@ def refuse_foreign(names: Iterable[str], options: Iterable[str]) -> None:
         InfoplaneError: The name of an estimator or of a setting is unknown, or a setting is one of others.
     """
     names = list(names)
-    known = {field.name for name in names for field in fields(_kind(name))}
+    known = set().union(*map(_own, names))
     for option in options:
         if option in known:
             continue
         if option in EstimatorOptions.__annotations__:
-            has = [name for name in NAMES if option in {field.name for field in fields(_kind(name))}]
+            has = [name for name in NAMES if option in _own(name)]
             raise InfoplaneError(f"`{option}` is for {', '.join(has)} and not for {', '.join(names)}; leave it out")
         raise unknown(f"setting of {', '.join(names)}:", option, sorted(known))
+
+
+def _own(name: str) -> set[str]:
+    """The names of the settings that an estimator has."""
+    return {field.name for field in fields(_kind(name))}
 
 
 def _kind(name: str) -> type[EstimatorSettings]:

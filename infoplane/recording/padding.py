@@ -7,7 +7,7 @@ says nothing of the layers of a decoder, though both may be of one length.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -30,15 +30,19 @@ class Padding:
     Args:
         inputs: The probe's inputs.
         traced: What tracing the network found.
+
+    Attributes:
+        told: The arguments that are masks of padding, with the sequences that they follow, by module and call.
     """
 
     def __init__(self, inputs: Inputs, traced: Trace) -> None:
-        self.inputs, self.traced = inputs, traced
-        self._told = _told(traced)
+        self.inputs, self.traced, self.told = inputs, traced, _told(traced)
+        # Once: each batch of each layer asks for them.
+        self._kept = {name: self._of_input(name) for name in inputs.parts}
 
     def listen(self, stack: ExitStack) -> Heard:
         """Listens for the masks that attention is given, until the stack takes the hooks away again."""
-        return Heard(self, stack, self.traced.modules, self._told)
+        return Heard(self, stack)
 
     def of_layer(self, layer: Layer) -> Tensor | None:
         """Which positions of a layer are no padding by what goes in, (n, positions) bool; None where nothing says.
@@ -46,17 +50,23 @@ class Padding:
         Args:
             layer: A layer; of one that is made of several sequences nothing speaks, nor do inputs that disagree.
         """
-        parts = [name for name in self.inputs.parts if name in layer.port.sequence & layer.port.inputs]
-        kept = [mask for name in parts if (mask := self.of_input(name)) is not None]
+        kept = self._of_sequences(layer.port.sequence & layer.port.inputs)
         return _agreed([mask for mask in kept if mask.shape[1] == _width(layer)])
 
     def of_input(self, name: str) -> Tensor | None:
-        """Which positions of an input are no padding, (n, positions) bool; None where nothing says so."""
+        """Which positions of an input are no padding, (n, positions…) bool; None where nothing says so."""
+        return self._kept[name]
+
+    def _of_input(self, name: str) -> Tensor | None:
         mask = self._attention_mask(name)
         if mask is not None:
             return mask
-        ids, padding = self.inputs.parts[name], self.traced.tokens.get(name)
-        return ids.ne(padding) if padding is not None and ids.ndim == 2 else None
+        padding = self.traced.tokens.get(name)
+        return None if padding is None else self.inputs.parts[name].ne(padding)
+
+    def _of_sequences(self, names: Iterable[str]) -> list[Tensor]:
+        """The masks of those inputs that are plain sequences, (n, positions) bool each."""
+        return [mask for name in names if (mask := self.of_input(name)) is not None and mask.ndim == 2]
 
     def unknown(self, layers: Sequence[Layer]) -> list[str]:
         """A warning, where some positions are padding and the network does not show which axis is theirs."""
@@ -72,7 +82,7 @@ class Padding:
     def _stays_in(self, layer: Layer) -> bool:
         if layer.port.positions is not None or len(layer.shape) < 2:
             return False
-        masks = [mask for name in layer.port.inputs if (mask := self.of_input(name)) is not None]
+        masks = self._of_sequences(layer.port.inputs)
         return any(mask.shape[1] in layer.shape and not mask.all() for mask in masks)
 
     def _attention_mask(self, name: str) -> Tensor | None:
@@ -91,21 +101,13 @@ class Heard:
     Args:
         padding: What is known besides.
         stack: Takes the hooks away again.
-        modules: The modules of the network by name.
-        told: The arguments that are masks of padding, with the sequences that they follow, by module and call.
     """
 
-    def __init__(
-        self,
-        padding: Padding,
-        stack: ExitStack,
-        modules: Mapping[str, nn.Module],
-        told: Mapping[str, Sequence[Mapping[str, frozenset[str]]]],
-    ) -> None:
-        self._padding = padding
+    def __init__(self, padding: Padding, stack: ExitStack) -> None:
+        self._padding, modules = padding, padding.traced.modules
         self._kept: dict[tuple[str, frozenset[str]], Tensor] = {}
         self._calls: Counter[str] = Counter()
-        for name, calls in told.items():
+        for name, calls in padding.told.items():
             listener = self._listener(name, argument_names(modules[name]), calls)
             stack.callback(modules[name].register_forward_pre_hook(listener, with_kwargs=True).remove)
 

@@ -655,25 +655,21 @@ def _cut_together(two: _Tracing, axis: int, name: str, others: Sequence[str]) ->
 
     What becomes shorter with them is noted.
     """
-    small = [frozenset({name, *([other] if other else [])}) for other in ("", *others)]
-    names = frozenset({name, *others})
-    shorter = None
-    for few in small:
-        if (shorter := _cut(two, axis, few)) is not None:
-            names = few
-            break
-    else:
-        shorter = None if names in small else _cut(two, axis, names)
+    alone_or_two = [frozenset({name}), *(frozenset({name, other}) for other in others)]
+    tried = ((names, _cut(two, axis, names)) for names in alone_or_two)
+    names, shorter = next((pair for pair in tried if pair[1]), (frozenset({name, *others}), None))
+    if shorter is None and len(others) > 1:
+        shorter = _cut(two, axis, names)
         for other in others if shorter else ():
             if (without := _cut(two, axis, names - {other})) is not None:
                 names, shorter = names - {other}, without
     if shorter is None:
         return None
     for call, short in _pairs(two, shorter):
-        for key, axis_of in _shortened(call, short):
+        for key, shortened in [*_shortened(call, short)]:
             # What follows the length of two sequences holds the positions of both.
             sequence = names if call.places[key].positions is None else frozenset()
-            call.places[key] = dataclasses.replace(call.places[key], positions=axis_of, sequence=sequence)
+            call.places[key] = dataclasses.replace(call.places[key], positions=shortened, sequence=sequence)
     return names
 
 
@@ -696,7 +692,7 @@ def _pairs(two: _Tracing, shorter: _Tracing) -> Iterator[tuple[Call, Call]]:
 
 def _shortened(call: Call, shorter: Call) -> Iterator[tuple[tuple[str, Path], int]]:
     """What a call takes and gives of which one axis of a sample became shorter, and which axis."""
-    for key, place in [*call.places.items()]:
+    for key, place in call.places.items():
         shape = shorter.shapes.get(key, ())
         rest = shape[: place.axis] + shape[place.axis + 1 :]
         differing = [

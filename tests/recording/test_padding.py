@@ -234,3 +234,21 @@ def test_packed_sequences_have_the_length_of_what_was_packed(columns, reduce, tm
     inputs = sentences(), torch.randn(N, columns, generator=torch.Generator().manual_seed(0))
     values = recorded(Beside(), inputs, tmp_path / "run.h5", layers=["lstm", "out"], reduce=reduce)
     assert values["lstm"].shape == ((N, LENGTH, 6) if reduce == "flatten" else (N, 6))
+
+
+def test_padding_of_nested_tokens_is_left_out_of_the_distances_between_inputs(tmp_path):
+    class Documents(nn.Module):
+        """Sentences of words, (n, sentences, words)."""
+
+        def __init__(self):
+            super().__init__()
+            self.words, self.out = nn.Embedding(30, 8, padding_idx=0), nn.Linear(8, 2)
+
+        def forward(self, ids):
+            return self.out(self.words(ids).mean((1, 2)))
+
+    ids = sentences().reshape(N, 3, LENGTH // 3)
+    recorded(Documents(), ids, tmp_path / "run.h5")
+    with open_run(tmp_path / "run.h5") as run:
+        right = condense(hamming_distances(ids, ids.ne(0)).numpy())
+        np.testing.assert_allclose(run.probe.distances, right, rtol=1e-6)
