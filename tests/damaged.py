@@ -100,10 +100,10 @@ def edited(place, change):
 
 
 def layers(change):
-    """Another list of layers, as of an older version that says nothing of positions."""
+    """Another list of layers, as of an older version that says nothing of positions and channels."""
 
     def edit(file):
-        del file.attrs["positions"]
+        del file.attrs["positions"], file.attrs["channels"]
         file.attrs["layers"] = json.dumps(change(json.loads(file.attrs["layers"])))
 
     return inside(edit)
@@ -217,6 +217,11 @@ OF_FILE = [
         ("a layer too many", layers(lambda listed: [*listed, ["fc9", [3], ""]]), "for each of 3 links"),
         ("positions of one layer alone", attribute("/", "positions", "[0]"), "no axis of each layer"),
         ("positions on no axis", inside(on_no_axis), "no axis of each layer"),
+        (
+            "channels of one layer alone",
+            attribute("/", "channels", "[0]"),
+            "'channels' of / names no axis of each layer",
+        ),
         ("a negative shape", layers(lambda listed: [["fc1", [-12], ""], *listed[1:]]), "list of whole numbers"),
         (
             "a shape of fractions",

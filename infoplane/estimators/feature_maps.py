@@ -121,8 +121,9 @@ def _items(run: Run, layers: Sequence[str] | None, steps: Sequence[int] | None) 
 
 
 def _has_maps(layer: LayerInfo) -> bool:
-    """Whether a layer has several maps, (channels, …); the positions of a sequence are none."""
-    return len(layer.shape) > 1 and layer.shape[0] > 1 and layer.positions != 0
+    """Whether a layer has several maps; the features of a sequence, (positions, channels), are none."""
+    sequence = layer.positions == 0 or (len(layer.shape) == 2 and layer.channels == 1)
+    return len(layer.shape) > 1 and layer.shape[layer.channels] > 1 and not sequence
 
 
 def _rows(run: Run, parts: list[Part], item: Item) -> list[dict[str, Any]]:
@@ -138,13 +139,14 @@ def _rows(run: Run, parts: list[Part], item: Item) -> list[dict[str, Any]]:
         if not view.trouble:
             found = map_interaction(
                 part.estimator.input_gram().numpy(),
-                view.activations,
+                view.channels,
                 part.estimator.settings.bandwidth,
                 alpha=part.estimator.settings.alpha,
                 pairs=part.columns["pairs"],
             )
         place = {"step": snapshot.step, "epoch": snapshot.epoch, "layer": name, "depth": depth}
-        samples = {"batch": part.batch, "n": part.estimator.n, "channels": run.layer(name).shape[0]}
+        layer = run.layer(name)
+        samples = {"batch": part.batch, "n": part.estimator.n, "channels": layer.shape[layer.channels]}
         rows.append({"run_id": run.run_id, **place, **samples, **found})
     return rows
 

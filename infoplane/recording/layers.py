@@ -21,6 +21,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from infoplane.errors import InfoplaneError, unknown
+from infoplane.recording.channels import channel_axis
 from infoplane.recording.isolation import eval_mode, is_scripted
 from infoplane.recording.received import Received, received
 from infoplane.recording.samples import Inputs
@@ -66,6 +67,7 @@ class Port:
         positions: The axis of one sample that follows the length of the sequences; None where none is known to.
         inputs: Names of the inputs that the values were made of.
         sequence: Names of the inputs whose length the positions follow.
+        channels: The axis of one sample that holds the channels.
     """
 
     module: str
@@ -77,6 +79,7 @@ class Port:
     positions: int | None = None
     inputs: frozenset[str] = frozenset()
     sequence: frozenset[str] = frozenset()
+    channels: int = 0
 
 
 @dataclass(frozen=True)
@@ -339,7 +342,10 @@ def _port(call: Call, key: tuple[str, Path], calls: int) -> tuple[Port, Place]:
     place, node = call.places[key], call.nodes.get(key)
     number = None if call.in_pieces else call.number
     inputs = origins(node) if node else frozenset()
-    return Port(call.name, number, *key, place.axis, calls, place.positions, inputs, place.sequence), place
+    channels = channel_axis(call, key)
+    return Port(
+        call.name, number, *key, place.axis, calls, place.positions, inputs, place.sequence, channels
+    ), place
 
 
 def _notes(call: Call, calls: int, number: int | None, path: Path) -> list[str]:

@@ -500,9 +500,11 @@ def _different(inputs: Inputs) -> Tensor:
 def _info(layer: Layer, reduced: str | None) -> LayerInfo:
     """What the run file says of a layer."""
     notes = [layer.note, f"{reduced} of positions" if reduced else ""]
-    shape = [size for axis, size in enumerate(layer.shape) if not reduced or axis != layer.port.positions]
-    positions = None if reduced else layer.port.positions
-    return LayerInfo(layer.name, tuple(shape), "; ".join(filter(None, notes)), positions)
+    shape, positions, channels = layer.shape, layer.port.positions, layer.port.channels
+    if reduced and positions is not None:
+        shape, channels = shape[:positions] + shape[positions + 1 :], channels - (channels > positions)
+        positions = None
+    return LayerInfo(layer.name, shape, "; ".join(filter(None, notes)), positions, channels)
 
 
 def _network_of(model: Any) -> nn.Module:

@@ -29,13 +29,15 @@ from infoplane.errors import InfoplaneError, with_type
 from infoplane.recording.isolation import device_and_dtype, fingerprint, is_scripted, undisturbed, writes_parameters
 from infoplane.recording.samples import Inputs, as_inputs
 
-# Operations that change no value, only where it stands.
-RESHAPING = frozenset(
+# Operations that change no value, only on which axis it stands.
+MOVING = frozenset(
     {
-        *("view", "_unsafe_view", "reshape", "_reshape_alias", "clone", "detach", "alias", "unsqueeze", "squeeze"),
-        *("transpose", "permute", "t", "expand", "_to_copy", "flatten", "contiguous", "copy", "lift_fresh"),
+        *("view", "_unsafe_view", "reshape", "_reshape_alias", "unsqueeze", "squeeze"),
+        *("transpose", "permute", "t", "expand", "flatten"),
     }
 )
+# Those, and copies.
+RESHAPING = MOVING | {"clone", "detach", "alias", "_to_copy", "contiguous", "copy", "lift_fresh"}
 Path = tuple[Any, ...]
 Key = tuple[Any, ...]
 IN, OUT = "in", "out"

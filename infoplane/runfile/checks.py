@@ -174,16 +174,29 @@ def layers_of(file: h5py.File) -> list[LayerInfo]:
         layers.append(LayerInfo(name, sizes(shape, 1, f"the shape of layer '{name}'"), *note))
     if not layers or len({layer.name for layer in layers}) < len(layers) or not all(i.name for i in layers):
         raise Damaged("attribute 'layers' of / names no layers, or two by one name")
-    if "positions" not in file.attrs:  # of an older version
-        return layers
-    positions = json_attribute(file, "positions", list)
+    positions = _axes(file, "positions", layers)
+    # Before the axis of the channels was written, it was the first, or the next where the first holds positions.
+    older = [int(axis == 0 and len(layer.shape) > 1) for axis, layer in zip(positions, layers, strict=True)]
+    channels = [
+        default if axis is None else axis
+        for axis, default in zip(_axes(file, "channels", layers), older, strict=True)
+    ]
+    axes = zip(positions, channels, strict=True)
+    return [replace(layer, positions=one, channels=other) for layer, (one, other) in zip(layers, axes, strict=True)]
+
+
+def _axes(file: h5py.File, name: str, layers: Sequence[LayerInfo]) -> list[int | None]:
+    """The axis of each layer that an attribute names; None where it names none, as files of older versions do."""
+    if name not in file.attrs:
+        return [None] * len(layers)
+    axes = json_attribute(file, name, list)
     fits = [
         axis is None or (type(axis) is int and axis in range(len(layer.shape)))
-        for axis, layer in zip(positions, layers, strict=False)
+        for axis, layer in zip(axes, layers, strict=False)
     ]
-    if len(positions) != len(layers) or not all(fits):
-        raise Damaged("attribute 'positions' of / names no axis of each layer")
-    return [replace(layer, positions=axis) for axis, layer in zip(positions, layers, strict=True)]
+    if len(axes) != len(layers) or not all(fits):
+        raise Damaged(f"attribute '{name}' of / names no axis of each layer")
+    return axes
 
 
 def links(file: h5py.File, name: str, layers: int) -> NDArray:

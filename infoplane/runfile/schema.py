@@ -38,22 +38,20 @@ class LayerInfo:
         shape: Feature shape, without the sample axis.
         note: What else decides its values, such as an activation in `forward` or a mean over positions.
         positions: The axis of `shape` that holds the positions of a sequence; None where none is known to.
+        channels: The axis of `shape` that holds the channels.
     """
 
     name: str
     shape: tuple[int, ...]
     note: str = ""
-    positions: int | None = field(default=None, compare=False)  # files of older versions do not say it
+    # Files of older versions do not say these.
+    positions: int | None = field(default=None, compare=False)
+    channels: int = field(default=0, compare=False)
 
     @property
     def features(self) -> int:
         """Number of features d."""
         return math.prod(self.shape)
-
-    @property
-    def channels(self) -> int:
-        """The axis of `shape` that holds the channels: the first, or the next where the first holds positions."""
-        return 1 if self.positions == 0 and len(self.shape) > 1 else 0
 
 
 @dataclass(frozen=True)

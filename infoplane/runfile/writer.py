@@ -385,6 +385,7 @@ def _write_header(
     file.attrs["provenance"] = json.dumps(provenance)
     file.attrs["layers"] = json.dumps([[layer.name, list(layer.shape), layer.note] for layer in layers])
     file.attrs["positions"] = json.dumps([layer.positions for layer in layers])
+    file.attrs["channels"] = json.dumps([layer.channels if layer.shape else None for layer in layers])
     group = file.create_group("probe")
     group.attrs["shape"] = json.dumps(list(probe.shape or ()))
     group.attrs["input_distance"] = probe.input_distance
