@@ -23,10 +23,11 @@ from scipy.spatial.distance import pdist, squareform
 from infoplane.condensed import condense, input_numbers, samples, share_of_repeats
 from infoplane.entropy import class_entropy
 from infoplane.errors import InfoplaneError, unknown
-from infoplane.estimators.nulls import CONSTANT, MEASURED, OK, judged, pairings
+from infoplane.estimators.nulls import MEASURED, OK, judged, pairings
 from infoplane.estimators.registry import EstimatorOptions, default
 from infoplane.kernels import Bandwidth, square_form
 from infoplane.runfile import Probe, Run, Snapshot
+from infoplane.runfile.schema import CONSTANT
 from infoplane.settings import settings_of
 from infoplane.targets import Target
 
@@ -69,9 +70,7 @@ class LayerView:
     @functools.cached_property
     def trouble(self) -> str:
         """Why nothing can be estimated: "not finite", "constant" or "" where all is well."""
-        if self._snapshot.nonfinite(self.layer):
-            return "not finite"
-        return CONSTANT if self._snapshot.constant(self.layer) else ""
+        return self._snapshot.trouble(self.layer)
 
     @functools.cached_property
     def activations(self) -> NDArray:

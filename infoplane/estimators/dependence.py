@@ -31,10 +31,11 @@ from scipy.spatial.distance import squareform
 
 from infoplane.estimators.base import DEPENDENCE, EstimatorSettings, InOrder, LayerEstimator, LayerView, one_hot
 from infoplane.estimators.gaussian import centred
-from infoplane.estimators.nulls import CONSTANT, is_permutation
+from infoplane.estimators.nulls import is_permutation
 from infoplane.estimators.registry import default
 from infoplane.kernels import Bandwidth
 from infoplane.runfile import Probe, Run
+from infoplane.runfile.schema import CONSTANT
 
 EPSILON = 1e-5
 Map = Callable[[NDArray], NDArray]

@@ -42,8 +42,8 @@ from infoplane.estimators.base import (
     input_entropy,
     one_hot,
 )
-from infoplane.estimators.nulls import CONSTANT
 from infoplane.runfile import Probe
+from infoplane.runfile.schema import CONSTANT
 
 # Distances kept as float32 leave spurious coordinates of about this relative variance.
 ROUNDING = 1e-6

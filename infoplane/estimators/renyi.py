@@ -45,7 +45,7 @@ from infoplane.entropy.exact import class_partitions
 from infoplane.errors import InfoplaneError
 from infoplane.estimators import bandwidths as scopes
 from infoplane.estimators.base import EstimatorSettings, Item, LayerEstimator, LayerView, WithNull, input_entropy
-from infoplane.estimators.nulls import CONSTANT, few_pairings, is_permutation
+from infoplane.estimators.nulls import few_pairings, is_permutation
 from infoplane.estimators.registry import default
 from infoplane.estimators.solver import Solver
 from infoplane.kernels import (
@@ -58,6 +58,7 @@ from infoplane.kernels import (
     squared_distances,
 )
 from infoplane.runfile import Probe, Run
+from infoplane.runfile.schema import CONSTANT
 
 SHARE_X, SHARE_T = 0.2, 0.4  # of the tolerance; what they leave is for the joint entropies
 _MOST_KEPT = 4  # pairings whose exponents are kept

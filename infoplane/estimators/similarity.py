@@ -27,9 +27,10 @@ from threadpoolctl import threadpool_limits
 
 from infoplane.estimators.batches import Batches, strata
 from infoplane.estimators.gaussian import centred
-from infoplane.estimators.nulls import CONSTANT, OK
+from infoplane.estimators.nulls import OK
 from infoplane.execution import QUIET, Execution
 from infoplane.runfile import Run, Snapshot, open_runs, opened
+from infoplane.runfile.schema import CONSTANT
 
 _VARIANCE = 0.99
 NOT_RECORDED = "not recorded"
@@ -180,11 +181,11 @@ def _finished(runs: Sequence[Path | Run]) -> Iterator[tuple[str, Run]]:
 def _similarities(run: Run, layer: str, cuts: Sequence[NDArray]) -> Iterator[dict[str, Any]]:
     """One layer at every snapshot and batch, compared with itself at the last snapshot."""
     final = run.snapshots[-1]
-    trouble_at_end = _trouble(final, layer)
+    trouble_at_end = final.trouble(layer)
     finals = [] if trouble_at_end else _prepared(final, layer, cuts)
     for snapshot in run.snapshots:
         place = {"step": snapshot.step, "epoch": snapshot.epoch}
-        trouble = _trouble(snapshot, layer) or trouble_at_end
+        trouble = snapshot.trouble(layer) or trouble_at_end
         states = [] if trouble else finals if snapshot is final else _prepared(snapshot, layer, cuts)
         for batch, members in enumerate(cuts):
             cka = correlation = math.nan
@@ -200,12 +201,6 @@ def _prepared(snapshot: Snapshot, layer: str, cuts: Sequence[NDArray]) -> list[t
     square = squareform(snapshot.distances(layer))
     parts = (square[np.ix_(members, members)] for members in cuts)
     return [(_u_centred(part), principal(part)) for part in parts]
-
-
-def _trouble(snapshot: Snapshot, layer: str) -> str:
-    if snapshot.nonfinite(layer):
-        return "not finite"
-    return CONSTANT if snapshot.constant(layer) else ""
 
 
 def _cosine(a: NDArray, b: NDArray) -> float:

@@ -40,6 +40,7 @@ from infoplane.runfile.checks import (
 from infoplane.runfile.heap import refuse_endless_heap
 from infoplane.runfile.names import run_names
 from infoplane.runfile.schema import (
+    CONSTANT,
     FORMAT,
     PARAMETERS,
     SCHEMA_VERSION,
@@ -100,6 +101,10 @@ class Snapshot:
     def constant(self, layer: str) -> bool:
         """Whether all samples have the same activations."""
         return self._stored(layer).constant
+
+    def trouble(self, layer: str) -> str:
+        """Why a layer has nothing to estimate: "not finite", "constant" or "" where all is well."""
+        return "not finite" if self.nonfinite(layer) else CONSTANT if self.constant(layer) else ""
 
     def activations(self, layer: str) -> NDArray:
         """Activations of a layer as they are stored, (n, …): float32, or float64 where that would lose too much.

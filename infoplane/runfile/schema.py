@@ -24,6 +24,8 @@ FORMAT = "infoplane run"
 SCHEMA_VERSION = 2
 # No layer can be called so: every module has a method of this name.
 PARAMETERS = "parameters"
+# All samples have the same activations.
+CONSTANT = "constant"
 # δ of a link between layers (`Run.links`) up to which it counts as that of a chain: rounding in single precision
 # stays far below it.
 EXACT = 1e-5

@@ -176,11 +176,7 @@ def _layers(opened: Run) -> list[dict[str, object]]:
     """One row per recorded layer, from the input to the output."""
     rows: list[dict[str, object]] = []
     for depth, layer in enumerate(opened.layers, start=1):
-        marks = Counter(
-            "not finite" if snapshot.nonfinite(layer.name) else "constant"
-            for snapshot in opened.snapshots
-            if snapshot.nonfinite(layer.name) or snapshot.constant(layer.name)
-        )
+        marks = Counter(filter(None, (snapshot.trouble(layer.name) for snapshot in opened.snapshots)))
         rows.append(
             {
                 "": f"T{depth}",

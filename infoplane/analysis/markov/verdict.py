@@ -33,8 +33,7 @@ from infoplane.analysis.markov.triples import VIOLATED_SHARE, TripleTest, triple
 from infoplane.analysis.plane import common_steps, refuse_mixture
 from infoplane.analysis.verdict import Criterion, Verdict, json_value
 from infoplane.errors import InfoplaneError
-from infoplane.estimators.nulls import CONSTANT
-from infoplane.runfile.schema import EXACT
+from infoplane.runfile.schema import CONSTANT, EXACT
 
 CLAIM = "Markov information bottleneck"
 SEEDS = 5
