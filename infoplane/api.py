@@ -44,6 +44,7 @@ from infoplane.trainers.jobs import alike, plan, run_jobs, tuned, variant, warn_
 from infoplane.trainers.session import record
 from infoplane.trainers.session import resume as go_on
 from infoplane.trainers.settings import TrainingSettings
+from infoplane.words import settings_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -328,9 +329,10 @@ def _panel(
 
     estimates, metrics = gather(runs, settings, batches, execution=execution)
     report = beside(runs[0].path, "-report.json")
-    verdicts = as_json(judge_runs(runs, settings=settings, execution=execution))["verdicts"] if judge else None
+    how: dict[str, Any] = {"settings": settings, "batches": batches, "execution": execution}
+    verdicts = as_json(judge_runs(runs, **how))["verdicts"] if judge else None
     tables = [estimates_path(run.path) for run in runs]
-    if verdicts is None and (verdicts := verdicts_of(report, runs)):
+    if verdicts is None and (verdicts := verdicts_of(report, runs, settings_text(estimates.iloc[0]))):
         tables.append(report.with_suffix(".md"))
     [row] = settings_table({name: runs}, {name: estimates}).drop(columns="runs").to_dict("records")
     words = {str(key): str(value) for key, value in row.items()}

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 # What a file says that can be made again from what it was made of.
 MARK = "Made by infoplane, which overwrites it."
+# Endings of the files that stand beside a CSV and bear the mark.
+_MARKED = (".png", ".pdf", ".svg", ".txt", ".md", ".tex", ".json")
 
 _SCRATCH = ".infoplane-"
 _MACHINE = re.sub(r"\W", "_", platform.node())[:64]
@@ -208,21 +210,30 @@ def without_quotes(column: pd.Series) -> pd.Series:
     return _each(column, _unquoted)
 
 
-def refuse_foreign(*paths: Path, force: bool) -> None:
+def refuse_foreign(*paths: Path, force: bool, header: str = "") -> None:
     """Lets nobody overwrite a file that infoplane did not make, or that cannot be made again.
 
     Args:
-        paths: Files that belong together, as they are written together. A CSV bears no mark, and counts as made
-            by infoplane where another of them does.
+        paths: Files that belong together, as they are written together. A CSV bears no mark, and counts as made by
+            infoplane where another of them does, or a file of its name with another ending.
         force: Overwrite them all the same.
+        header: With what a CSV of infoplane begins that stands alone.
 
     Raises:
         InfoplaneError: One is there that does not bear `MARK` (and not `force`).
     """
-    marked = {path: _bears_mark(path) for path in paths if path.exists()}
-    for path, known in marked.items():
-        if not known and not (path.suffix == ".csv" and any(marked.values())) and not force:
+    if force:
+        return
+    known = [path for path in paths if _bears_mark(path)]
+    for path in paths:
+        if path.exists() and path not in known and not (path.suffix == ".csv" and (known or _is_own(path, header))):
             raise InfoplaneError(f"{exists(path)}; infoplane did not make it")
+
+
+def _is_own(table: Path, header: str) -> bool:
+    """Whether a CSV is of infoplane, by what stands beside it or by how it begins."""
+    beside = (table.with_suffix(ending) for ending in _MARKED)
+    return any(map(_bears_mark, beside)) or (bool(header) and _begins(table, header))
 
 
 def exists(path: Path) -> str:
@@ -350,6 +361,14 @@ def _is_abandoned(folder: Path) -> bool:
 def _bears_mark(path: Path) -> bool:
     try:
         return path.is_file() and MARK.encode() in path.read_bytes()
+    except OSError:
+        return False
+
+
+def _begins(path: Path, text: str) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(len(text.encode())) == text.encode()
     except OSError:
         return False
 

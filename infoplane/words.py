@@ -130,7 +130,9 @@ def settings_text(row: pd.Series) -> str:
     name = str(row["estimator"])
     template = _ESTIMATORS.get(name, f"{name} estimator")
     columns = [field for _, field, _, _ in Formatter().parse(template) if field and field != "precision"]
-    return template.format(precision=_precision(row), **{column: row.get(column, np.nan) for column in columns})
+    text = template.format(precision=_precision(row), **{column: row.get(column, np.nan) for column in columns})
+    rule = row.get("target_bandwidth")
+    return f"{text}, bandwidth {rule} of the target" if isinstance(rule, str) and rule else text
 
 
 def _precision(row: pd.Series) -> str:

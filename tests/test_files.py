@@ -259,6 +259,22 @@ def test_what_infoplane_did_not_make_is_kept(tmp_path):
         refuse_foreign(png, csv, force=False)
 
 
+def test_a_table_is_known_by_what_stands_beside_it_or_how_it_begins(tmp_path):
+    csv = tmp_path / "lr0.1-plane.csv"
+    csv.write_text("layer,step\n1,0\n")
+    with pytest.raises(InfoplaneError, match="infoplane did not make it"):
+        refuse_foreign(tmp_path / "lr0.1-plane.png", csv, force=False)
+    # Of another format than is written now.
+    (tmp_path / "lr0.1-plane.svg").write_text(f"<svg>{MARK}</svg>")
+    refuse_foreign(tmp_path / "lr0.1-plane.png", csv, force=False)
+    metrics = tmp_path / "run-metrics.csv"
+    metrics.write_text("snapshot,step,epoch,loss\n0,0,0,1\n")
+    refuse_foreign(metrics, force=False, header="snapshot,step,epoch")
+    metrics.write_text("step,loss\n0,1\n")
+    with pytest.raises(InfoplaneError, match="infoplane did not make it"):
+        refuse_foreign(metrics, force=False, header="snapshot,step,epoch")
+
+
 def test_a_lock_that_is_not_given_back_is_named(tmp_path):
     first = hold(tmp_path / "a", wait=0)
     start = time.monotonic()

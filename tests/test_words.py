@@ -32,6 +32,10 @@ def test_settings_say_how_exact_they_are():
         "bandwidth knn:10 (scope snapshot; input median:1)"
     )
     assert settings_text(pd.Series({"estimator": "own"})) == "own estimator"
+    # A continuous Y has a kernel, and classes none.
+    of_target = settings_text(pd.Series(row | {"target_bandwidth": "fixed:50"}))
+    assert of_target.endswith("input median:1), bandwidth fixed:50 of the target")
+    assert settings_text(pd.Series(row | {"target_bandwidth": ""})) == settings_text(pd.Series(row))
 
 
 @pytest.mark.parametrize(

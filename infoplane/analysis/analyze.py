@@ -40,7 +40,8 @@ from infoplane.words import settings_text
 
 logger = logging.getLogger(__name__)
 
-BANDWIDTHS = (Bandwidth("median", 0.5), Bandwidth("knn", 10.0))
+# The first two that are not the one that the verdict stands on.
+BANDWIDTHS = (Bandwidth("median", 0.5), Bandwidth("knn", 10.0), Bandwidth("median", 1.0))
 
 
 @dataclass(frozen=True)
@@ -169,7 +170,8 @@ def _bandwidths(study: RunSet) -> list[Variant]:
     if not isinstance(study.settings, RenyiSettings):
         return []
     rows = []
-    for rule in BANDWIDTHS:
+    others = [rule for rule in BANDWIDTHS if _under(study.settings, rule) != study.settings]
+    for rule in others[:2]:
         runs = study.under(_under(study.settings, rule))
         try:
             verdict = bottom_up_verdict(runs.order(runs.information), study.orders[1])

@@ -41,6 +41,13 @@ SATURATION = 0.01
 SHARED = ("dataset", "model", "n", "classes", *SETTINGS)
 _NEEDED = ("run", "layer", "depth", "step", "dataset", "model", "n", "classes", "estimator", "permutations")
 _LIMITS = ("limit_XT", "limit_TY")
+# Why runs that differ so are not averaged.
+_WHY_APART = {
+    "n": "values depend on the probe size and can't be compared",
+    "classes": "their probes hold other classes; record them on one probe, or draw them apart",
+}
+# What tells the rows of one batch from those of others: all but the number of the batch.
+_PLACE = ("run", *SETTINGS, "step", "depth", "layer")
 _NOT_METRICS = ("run", "seed", "snapshot", "step", "epoch")
 
 
@@ -220,10 +227,12 @@ def average_batches(estimates: pd.DataFrame) -> pd.DataFrame:
     Returns:
         One row where there was one for each batch, in the same order: every number its mean, and beside those of
         `SAMPLED` the standard error `<name>_se` = standard deviation / √batches (ddof=1; NaN for one batch). It
-        is the error from the choice of samples; it is too small where batches overlap. The status of several
-        batches is "at null" where the mean is no better than the mean null; a single row keeps its own.
+        is the error from the choice of samples. The status of several
+        batches is "at null" where the mean is no better than the mean null; a single row keeps its own. A layer
+        that has no estimate on some of the batches has no mean either.
     """
-    keys = [name for name in ("run", *SETTINGS, "step", "depth", "layer") if name in estimates]
+    keys = [name for name in _PLACE if name in estimates]
+    estimates = _complete(estimates)
     groups = estimates.groupby(keys, sort=False, dropna=False)
     numbers = [name for name in estimates.select_dtypes("number") if name not in (*keys, "batch")]
     others = [name for name in estimates if name not in (*keys, *numbers, "batch", "status")]
@@ -233,6 +242,14 @@ def average_batches(estimates: pd.DataFrame) -> pd.DataFrame:
     means = _with_null(groups["status"].agg(_trouble), _at_null(table))
     table["status"] = means.where(groups.size() > 1, groups["status"].first())
     return table.join(groups[others].first()).reset_index()
+
+
+def _complete(estimates: pd.DataFrame) -> pd.DataFrame:
+    """The estimates without those of layers that have none on another batch of the same snapshot."""
+    keys = [name for name in _PLACE if name in estimates]
+    lacking = (~measured(estimates["status"])).groupby([estimates[key] for key in keys], dropna=False)
+    names = _sampled(estimates)
+    return estimates.assign(**estimates[names].mask(lacking.transform("any")))
 
 
 def plane_table(estimates: pd.DataFrame) -> pd.DataFrame:
@@ -257,7 +274,7 @@ def plane_table(estimates: pd.DataFrame) -> pd.DataFrame:
         InfoplaneError: If the runs differ in n, data set, model, classes, layers or settings, or share no step.
     """
     refuse_mixture(estimates)
-    common = common_steps(estimates)
+    common = _complete(common_steps(estimates))
     marked = mark_saturation(average_batches(common))
     ok = measured(marked["status"])
     # Unmeasured rows become NaN, which pandas leaves out of means, counts and shares alike.
@@ -393,7 +410,7 @@ def refuse_mixture(estimates: pd.DataFrame) -> None:
     for name in (name for name in SHARED if name in estimates):
         values = estimates[name].unique()
         if len(values) > 1:
-            why = "values depend on the probe size and can't be compared" if name == "n" else "draw them apart"
+            why = _WHY_APART.get(name, "draw them apart")
             raise InfoplaneError(f"the runs differ in {name} ({', '.join(map(str, values))}); {why}")
     layers = {
         str(run): set(zip(rows["depth"], rows["layer"], strict=True)) for run, rows in estimates.groupby("run")

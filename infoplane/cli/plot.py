@@ -265,6 +265,7 @@ def _plot_runs(
     from infoplane.figures import animation as animate
     from infoplane.figures.parts import captions, style
     from infoplane.figures.parts.view import View
+    from infoplane.figures.time import SHOWN
 
     View(**paper.view)  # refuses what cannot be, before anything is computed
     stems = {kind: (output or runs[0].parent) / f"{stem}-{kind}" for kind in ("plane", "time")}
@@ -276,7 +277,11 @@ def _plot_runs(
     plane = Plane.of(*gather(runs, settings, batches, execution=execution)).only(paper.layers, paper.steps)
     draw, printed = {"plane": plot_plane, "time": plot_over_time}, paper.caption == "below"
     figures = {kind: make(plane, caption=printed, **paper.view) for kind, make in draw.items()}
-    texts = {"plane": captions.plane_caption(plane.table), "time": captions.time_caption(plane.table)}
+    shown = View(panel=paper.view["panel"]).quantities(plane.table, SHOWN)
+    texts = {
+        "plane": captions.plane_caption(plane.table),
+        "time": captions.time_caption(plane.table, columns=shown),
+    }
     tables = {"plane": plane.table, "time": plane.with_metrics}
     for sentence in saturation_summary(plane.table):
         say(f"carries no information: {sentence}", err=True)

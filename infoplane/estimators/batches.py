@@ -14,6 +14,7 @@ from infoplane.runfile import Probe
 from infoplane.targets import Target
 
 _BATCH_SEED = 0
+_SMALLEST = 4
 
 
 @dataclass(frozen=True)
@@ -31,11 +32,11 @@ class Batches:
     def __post_init__(self) -> None:
         if self.count < 2:
             raise InfoplaneError(f"a standard error needs at least 2 batches, got {self.count}")
-        if self.size < 4:
-            raise InfoplaneError(f"a batch needs at least 4 samples, got {self.size}")
+        if self.size < _SMALLEST:
+            raise InfoplaneError(f"a batch needs at least {_SMALLEST} samples, got {self.size}")
 
     def draw(self, labels: NDArray) -> list[NDArray]:
-        """The batches: disjoint where the probe is large enough, otherwise each drawn anew (they overlap then).
+        """The batches. No two share a sample: errors and tests over batches take them for independent.
 
         Args:
             labels: Class labels of the probe, (n,), or what `strata` gives.
@@ -44,16 +45,17 @@ class Batches:
             `count` arrays of positions in the probe, (size,) each, ascending.
 
         Raises:
-            InfoplaneError: A batch is as large as the probe.
+            InfoplaneError: The probe has too few samples.
         """
         n = len(labels)
-        if self.size >= n:
-            raise InfoplaneError(f"batches of {self.size} need a larger probe than {n} samples; lower `batch_size`")
-        rng = np.random.default_rng(_BATCH_SEED)
-        if self.count * self.size <= n:
-            order = stratified_order(labels, rng)
-            return [np.sort(order[i * self.size : (i + 1) * self.size]) for i in range(self.count)]
-        return [np.sort(stratified_order(labels, rng)[: self.size]) for _ in range(self.count)]
+        if self.count * self.size > n:
+            fits, total = n // self.count, self.count * self.size
+            advice = f"lower `batch_size` to {fits}, or `batches`" if fits >= _SMALLEST else "lower `batches`"
+            raise InfoplaneError(
+                f"{self.count} batches of {self.size} need {total} samples, and the probe has {n}; {advice}"
+            )
+        order = stratified_order(labels, np.random.default_rng(_BATCH_SEED))
+        return [np.sort(order[i * self.size : (i + 1) * self.size]) for i in range(self.count)]
 
 
 def strata(target: Target) -> NDArray:

@@ -36,6 +36,8 @@ _SYMBOLS = (
     *("circle", "square", "triangle-up", "diamond", "triangle-down", "pentagon", "cross", "triangle-left", "x"),
     *("hexagon", "triangle-right", "star-diamond", "star", "octagon", "hexagram"),
 )
+# So far apart epochs are the same: those of one step, written with two digits.
+_SAME_EPOCH = 0.005
 _PLANE_HEIGHT, _CURVE_HEIGHT = 380, 150
 _PALE = "#bbbbbb"
 _QUIET: dict[str, Any] = {"hoverinfo": "skip", "showlegend": False}
@@ -133,9 +135,13 @@ def curves_figure(planes: Sequence[Plane], place: int, looks: dict[str, Look]) -
 
 
 def times(planes: Sequence[Plane]) -> list[dict[str, float | None]]:
-    """The stops of the slider: each step of any plane, its epoch, and its place on the axis of time."""
+    """The stops of the slider: each step of any plane, its place on the axis of time, and its epoch.
+
+    Where planes disagree, as of batches of other sizes, a step has no epoch.
+    """
     steps = _steps(planes)
-    epochs = pd.concat([plane.table for plane in planes]).groupby("step")["epoch"].mean()
+    each = pd.concat([plane.table for plane in planes]).groupby("step")["epoch"]
+    epochs = each.mean().where(each.max() - each.min() < _SAME_EPOCH)
     columns = (steps, _numbers(epochs.loc[steps]), _places(time_norm(steps), steps))
     return [{"step": step, "epoch": epoch, "place": place} for step, epoch, place in zip(*columns, strict=True)]
 

@@ -27,7 +27,7 @@ _DASHES: dict[str, Any] = {"test": "-", "train": (0, (4, 2)), "": "-"}
 _OTHER_DASHES: tuple[Any, ...] = ("-.", (0, (1, 1)), (0, (6, 1, 1, 1, 1, 1)))
 _PANEL = 1.15
 _SIDE_BY_SIDE = 5.0  # inches that two panels need
-_SHOWN = ("I_XT_corrected", "I_TY_corrected", "I_XT", "I_TY")
+SHOWN = ("I_XT_corrected", "I_TY_corrected", "I_XT", "I_TY")
 
 
 @style()
@@ -74,14 +74,14 @@ def information_over_time(
         return _into(ax, table, layers, quantity)
     _refuse_other_layers(layers, times)
     view = view or View()
-    shown = view.quantities(table, _SHOWN)
+    shown = view.quantities(table, SHOWN)
     width = view.width or (DOUBLE_COLUMN if len(shown) > 2 else COLUMN)
     columns = 2 if len(shown) > 2 and width >= _SIDE_BY_SIDE else 1
     upper = [_PANEL] * len(shown) + [strip_height(layers)] * (times is not None)
     lines = _metric_panels(metric_lines(metrics), apart=columns > 1 and len(upper) % 2 == 0)
     heights = upper + [_PANEL] * len(lines)
     rows = [max(heights[place : place + columns]) for place in range(0, len(heights), columns)]
-    describe = partial(time_caption, table, times=times, turns=turns)
+    describe = partial(time_caption, table, columns=shown, times=times, turns=turns)
     figure, body = canvas(width, view.height or sum(rows) + 0.5, caption, describe, curve_entries(layers))
     panels = _panels(body, rows, columns, len(heights))
     for axes, name in zip(panels, shown, strict=False):

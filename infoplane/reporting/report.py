@@ -12,6 +12,7 @@ from infoplane.analysis.analyze import Report
 from infoplane.analysis.convergence.order import ConvergenceOrder
 from infoplane.analysis.verdict import Verdict, json_value
 from infoplane.files import MARK, refuse_foreign, whole, write_csv
+from infoplane.provenance import versions
 from infoplane.reporting.report_text import markdown, records
 from infoplane.runfile import Run, open_runs
 
@@ -88,19 +89,23 @@ def write_report(report: Report, stem: Path, force: bool = False) -> tuple[Path,
     return paths
 
 
-def verdicts_of(path: Path, runs: Sequence[Path | Run]) -> list[dict[str, Any]]:
+def verdicts_of(path: Path, runs: Sequence[Path | Run], estimator: str) -> list[dict[str, Any]]:
     """The verdicts of a report that was written earlier, where it is of these runs.
 
     Args:
         path: The JSON of a report, there or not.
         runs: Run files, or runs that are open.
+        estimator: The estimator and its settings in words, as of `infoplane.words.settings_text`.
 
     Returns:
-        Its verdicts with `claim`, `outcome` and `reasons`; none where it is of other runs or can't be read.
+        Its verdicts with `claim`, `outcome` and `reasons`; none where it is of other runs, of an earlier state of
+        these, of another estimator or version, or can't be read.
     """
     try:
         report = json.loads(path.read_text(encoding="utf-8"))
-        judged = {str(run["run_id"]) for run in report["about"]["runs"]}
+        about = report["about"]
+        judged = {(str(run["run_id"]), run["last_step"]) for run in about["runs"]}
+        current = (about["estimator"], about["infoplane"]) == (estimator, versions().get("infoplane", ""))
         verdicts = [
             {"claim": str(row["claim"]), "outcome": str(row["outcome"]), "reasons": [*map(str, row["reasons"])]}
             for row in report["verdicts"]
@@ -108,7 +113,8 @@ def verdicts_of(path: Path, runs: Sequence[Path | Run]) -> list[dict[str, Any]]:
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return []
     with open_runs(runs) as several:
-        return verdicts if {run.run_id for run in several.values()} == judged else []
+        now = {(run.run_id, run.snapshots[-1].step) for run in several.values() if run.snapshots}
+        return verdicts if current and now == judged else []
 
 
 def as_json(report: Report) -> dict[str, Any]:

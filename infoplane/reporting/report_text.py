@@ -11,7 +11,6 @@ import pandas as pd
 from infoplane.analysis.analyze import Report, Variant
 from infoplane.analysis.verdict import Verdict
 from infoplane.reporting import tables
-from infoplane.words import symbol
 
 CAVEATS = (
     "A verdict speaks of these networks, this data set and this probe. What differs with depth beside depth itself "
@@ -136,7 +135,7 @@ def _time_rows(report: Report) -> list[dict[str, str]]:
         row = {"layer": layer}
         for order in report.orders:
             time = order.median_times()[layer]
-            row[symbol(order.quantity)] = "left out" if math.isnan(time) else f"{time:.0f}"
+            row[order.symbol] = "left out" if math.isnan(time) else f"{time:.0f}"
         rate = rates.get(layer, math.nan)
         rows.append(row | {"rate of the parameters": "–" if math.isnan(rate) else f"{rate:.3f}"})
     return rows

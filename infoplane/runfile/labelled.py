@@ -37,6 +37,8 @@ _TAKEN = (
     "values",
 )
 FORMATS = {"csv": "-metrics.csv", "netcdf": ".nc"}
+# With what the metrics of a run begin.
+_METRICS = "snapshot,step,epoch"
 
 
 def labelled(run: Run, layers: Collection[str] = ()) -> xarray.Dataset:
@@ -91,7 +93,7 @@ def export_paths(
         name: beside(path, FORMATS[name]) if stem is None else stem.with_name(stem.name + FORMATS[name])
         for name in formats
     }
-    refuse_foreign(*places.values(), force=force)
+    refuse_foreign(*places.values(), force=force, header=_METRICS)
     return places
 
 

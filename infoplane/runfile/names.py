@@ -63,15 +63,16 @@ def trainings(paths: Iterable[Path]) -> list[Path]:
 
 
 def run_names(paths: Sequence[Path]) -> list[str]:
-    """Names for runs that stand side by side: the file stems, with their folders where stems repeat.
+    """Names for runs that stand side by side: the stems of files, with folders and then endings where they repeat.
 
     Raises:
         InfoplaneError: A run is given twice.
     """
     if len({path.resolve() for path in paths}) < len(paths):
         raise InfoplaneError("a run is given twice; name each run once")
-    stems = [beside(path, "").name for path in paths]
-    return stems if len(set(stems)) == len(stems) else [str(path.with_suffix("")) for path in paths]
+    without = [beside(path, "") for path in paths]
+    choices = ([path.name for path in without], [str(path) for path in without], [str(path) for path in paths])
+    return next(names for names in choices if len(set(names)) == len(names))
 
 
 def refuse_existing(path: Path, force: bool) -> None:

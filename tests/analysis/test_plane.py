@@ -247,3 +247,18 @@ def test_an_estimator_without_limits_is_never_saturated():
     assert not marked[["saturated_x", "saturated_y"]].any(axis=None)
     marked = mark_saturation(frame(row(i_xt=7.0, i_ty=1.0, limit_XT=7.05, limit_TY=2.0)))
     assert marked["saturated_x"].all()
+
+
+def test_a_layer_without_an_estimate_on_one_batch_has_no_mean():
+    lacking = [row("a", batch=0, i_xt=1.0), row("a", batch=1, status="constant")]
+    means = average_batches(frame(*lacking))
+    assert means["status"].tolist() == ["constant"]
+    assert means[["I_XT", "I_XT_se", "I_TY", "I_TY_corrected"]].isna().all(axis=None)
+    table = plane_table(frame(*lacking, row("b", batch=0, i_xt=5.0), row("b", batch=1, i_xt=7.0)))
+    assert table["runs"].tolist() == [1]
+    assert table["I_XT"].tolist() == [6.0]
+    assert table["I_XT_se"].tolist() == [1.0]
+    # Of one run alone nothing is drawn.
+    alone = plane_table(frame(*lacking))
+    assert alone["runs"].tolist() == [0]
+    assert alone[["I_XT", "I_XT_se", "I_XT_low"]].isna().all(axis=None)

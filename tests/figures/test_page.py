@@ -241,3 +241,13 @@ def test_on_a_phone_nothing_is_wider_than_the_screen(two):
         )
         assert min(sizes) >= 12
         assert complaints == []
+
+
+def test_a_step_has_an_epoch_where_the_sets_agree_on_it():
+    from infoplane.figures.interactive import times
+
+    made = estimates()
+    others = made.assign(epoch=made["step"] / 40)
+    alike, unlike = (times([Plane.of(made), Plane.of(other)]) for other in (made, others))
+    assert [stop["epoch"] for stop in alike] == [step / 100 for step in STEPS]
+    assert [stop["epoch"] for stop in unlike] == [0.0, *[None] * (len(STEPS) - 1)]

@@ -231,6 +231,26 @@ def test_captions_say_what_was_measured():
         assert "layer1, layer2: I(X;T) saturated at log₂ n = 9.00 bits at 8 of 8 snapshots" in caption
 
 
+def test_what_stands_in_no_panel_stands_in_no_caption():
+    plane = Plane.of(estimates())
+    captions = [
+        "".join(text.get_text() for text in found(information_over_time(plane, view=View(panel=panel)), "caption"))
+        for panel in ("corrected", "raw", "both")
+    ]
+    dotted = ["Dotted: the permuted nulls of I(X;T) and I(T;Y)" in " ".join(text.split()) for text in captions]
+    assert dotted == [False, True, True]
+
+
+def test_above_its_null_an_information_has_no_limit_but_zero():
+    # Estimators without a null of I(X;T) show I(T;Y) alone above one.
+    table = plane_table(estimates().drop(columns=["I_XT_null", "I_XT_corrected", "I_XT_null_std"]))
+    first, *_ = information_plane(Plane(table)).findobj(matplotlib.axes.Axes)
+    assert first.get_ylabel() == "I(T;Y) − null (bits)"
+    notes = [text.get_text() for text in first.texts]
+    assert not [note for note in notes if note.startswith("H(Y)")]
+    assert [note for note in notes if note.startswith("log₂ n")]
+
+
 def test_a_long_list_of_layers_is_cut():
     saturated = {(depth, step) for depth in range(1, 7) for step in STEPS[:depth]}
     caption = plane_caption(plane_table(estimates(layers=6, saturated=saturated)))

@@ -146,7 +146,7 @@ def test_mixtures_are_refused(runs, tmp_path):
     with pytest.raises(InfoplaneError, match="differs from"):
         analyze([runs[0], own], **QUICK)
     with pytest.raises(InfoplaneError, match="different probes"):
-        analyze([own, own_run(tmp_path / "small.h5", seed=1)], **QUICK)
+        analyze([own, own_run(tmp_path / "large.h5", seed=1, size=44)], **QUICK)
     with pytest.raises(InfoplaneError, match="end at different steps"):
         analyze([own, own_run(tmp_path / "short.h5", seed=1, size=40, steps=5)], **QUICK)
     with pytest.raises(InfoplaneError, match="given twice"):

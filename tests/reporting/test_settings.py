@@ -5,6 +5,7 @@ from recorded import make_run
 
 from infoplane import open_run
 from infoplane.errors import InfoplaneError
+from infoplane.provenance import versions
 from infoplane.reporting.report import verdicts_of
 from infoplane.reporting.settings import sets_by_training
 from infoplane.runfile import RunWriter, open_runs
@@ -54,14 +55,23 @@ def test_repetitions_and_strangers(runs):
 
 def test_verdicts_are_those_of_a_report_of_the_same_runs(runs, tmp_path):
     paths, report = runs(a={}, b={"seed": 1}), tmp_path / "report.json"
-    assert verdicts_of(report, paths) == []
-    ids = []
+    assert verdicts_of(report, paths, "linear CKA") == []
+    judged = []
     for path in paths:
         with open_run(path) as run:
-            ids.append({"run_id": run.run_id})
+            judged.append({"run_id": run.run_id, "last_step": run.snapshots[-1].step})
+    about = {"runs": judged, "estimator": "linear CKA", "infoplane": versions()["infoplane"]}
     verdict = {"claim": "a claim", "outcome": "not shown", "reasons": ["why"], "numbers": {}}
-    report.write_text(json.dumps({"about": {"runs": ids}, "verdicts": [verdict]}))
-    assert verdicts_of(report, paths) == [{"claim": "a claim", "outcome": "not shown", "reasons": ["why"]}]
-    assert verdicts_of(report, paths[:1]) == []
+
+    def found(several=paths, estimator="linear CKA", **other):
+        report.write_text(json.dumps({"about": about | other, "verdicts": [verdict]}))
+        return verdicts_of(report, several, estimator)
+
+    assert found() == [{"claim": "a claim", "outcome": "not shown", "reasons": ["why"]}]
+    assert found(paths[:1]) == []
+    # Of another estimator, of another version, and of runs that went on since.
+    assert found(estimator="HSIC") == []
+    assert found(infoplane="0.0.1") == []
+    assert found(runs=[judged[0], judged[1] | {"last_step": judged[1]["last_step"] - 1}]) == []
     report.write_text('{"about": []}')
-    assert verdicts_of(report, paths) == []
+    assert verdicts_of(report, paths, "linear CKA") == []

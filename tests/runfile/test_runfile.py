@@ -19,7 +19,7 @@ from scipy.spatial.distance import pdist, squareform
 
 from infoplane import open_run
 from infoplane.errors import InfoplaneError, MissingData, RunFileError
-from infoplane.runfile import LayerInfo, Probe, RunWriter, beside, refuse_existing
+from infoplane.runfile import LayerInfo, Probe, RunWriter, beside, refuse_existing, run_names
 from infoplane.runfile.reader import Run
 from infoplane.runfile.schema import Damaged
 from infoplane.runfile.writer import MARGIN
@@ -687,3 +687,13 @@ def test_distances_of_a_wide_layer_take_little_memory(tmp_path):
         [sys.executable, "-c", PEAK, tmp_path / "run.h5"], capture_output=True, text=True, check=True
     )
     assert int(done.stdout) * 1024 < values.nbytes / 3
+
+
+def test_runs_side_by_side_have_names_of_their_own():
+    def names(*paths):
+        return run_names([Path(path) for path in paths])
+
+    assert names("a/x.h5", "b/y.h5") == ["x", "y"]
+    assert names("a/x.h5", "b/x.h5") == ["a/x", "b/x"]
+    assert names("a/lr0.1", "b/lr0.1", "a/lr0.2", "b/lr0.2") == ["a/lr0.1", "b/lr0.1", "a/lr0.2", "b/lr0.2"]
+    assert names("a/x.h5", "a/x.hdf5") == ["a/x.h5", "a/x.hdf5"]

@@ -31,6 +31,7 @@ from infoplane.analysis.slope import SlopeTest, detectable_slope, slope_test
 from infoplane.analysis.stats import SIGNIFICANCE
 from infoplane.analysis.verdict import json_value
 from infoplane.errors import InfoplaneError
+from infoplane.words import symbol
 
 MIN_FACTOR = 1.1
 MIN_LAYERS, MIN_SEEDS, MIN_SNAPSHOTS = 6, 5, 10
@@ -66,6 +67,7 @@ class ConvergenceOrder:
         left_out: Why a layer is left out in all runs, by its name.
         test: The slope of the areas over the layers that are kept; None with under two of them.
         limitation: Why no order can be judged; "" where it can.
+        symbol: How the quantity is written.
     """
 
     quantity: str
@@ -76,6 +78,7 @@ class ConvergenceOrder:
     left_out: dict[str, str]
     test: SlopeTest | None
     limitation: str
+    symbol: str
 
     @property
     def factor(self) -> float:
@@ -163,6 +166,7 @@ def convergence_order(
     halves[:, kept] = half_time(relative_distance(curves.means[:, kept], curves.steps), curves.steps)
     return ConvergenceOrder(
         quantity=curves.quantity,
+        symbol=curves.symbol or symbol(curves.quantity),
         runs=curves.runs,
         layers=curves.layers,
         areas=times,
@@ -182,7 +186,12 @@ def beyond(order: ConvergenceOrder, path: ConvergenceOrder) -> ConvergenceOrder:
 
     Returns:
         The order of the differences of the areas; its factor is the ratio of the two.
+
+    Raises:
+        InfoplaneError: There are more of the ones than of the others.
     """
+    if len(path.runs) != len(order.runs):
+        raise InfoplaneError(f"{len(order.runs)} trainings have no {len(path.runs)} synchronous paths")
     areas = order.areas - path.areas
     kept = np.isfinite(areas).all(axis=0)
     test = slope_test(areas[:, kept], np.flatnonzero(kept)) if kept.sum() > 1 else None

@@ -32,6 +32,7 @@ from scipy.integrate import trapezoid
 from infoplane.analysis.plane import common_steps, mark_saturation
 from infoplane.errors import InfoplaneError
 from infoplane.estimators.nulls import measured
+from infoplane.words import symbol
 
 _LAST_SHARE = 0.05
 NOISE_SNAPSHOTS = 5
@@ -59,6 +60,7 @@ class Trajectories:
         steps: Steps of the T common snapshots, ascending, (T,).
         values: (R, B, L, T), B batches; NaN where one was not measured.
         trouble: (R, L) strings: why a layer of a run cannot be used, "" where it can.
+        symbol: How the quantity is written, such as "I(X;T) − null", or "CKA(X,T)" of another estimator.
     """
 
     quantity: str
@@ -67,6 +69,7 @@ class Trajectories:
     steps: NDArray
     values: NDArray
     trouble: NDArray
+    symbol: str = ""
 
     @property
     def means(self) -> NDArray:
@@ -94,7 +97,9 @@ def trajectories(table: pd.DataFrame, quantity: str) -> Trajectories:
         raise InfoplaneError(f"the table holds no {quantity}")
     rows = _common(table.assign(batch=table.get("batch", 0)))
     names = rows.drop_duplicates("depth").sort_values("depth")["layer"].tolist()
-    runs, batches, steps = (sorted(rows[name].unique()) for name in ("run", "batch", "step"))
+    # As they were given: those of a synchronous path stand where their trainings do, whatever their names.
+    runs = rows["run"].unique().tolist()
+    batches, steps = (sorted(rows[name].unique()) for name in ("batch", "step"))
     if quantity in SIMILARITIES and len(steps) > 1:
         steps = before_the_end(np.asarray(steps)).tolist()
         rows = rows[rows["step"].isin(steps)]
@@ -108,6 +113,7 @@ def trajectories(table: pd.DataFrame, quantity: str) -> Trajectories:
         np.asarray(steps),
         wide.to_numpy(dtype=np.float64).reshape(shape),
         _trouble(rows, quantity, runs, len(names)),
+        symbol(quantity, table),
     )
 
 

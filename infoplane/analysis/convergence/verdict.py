@@ -14,7 +14,6 @@ import math
 from infoplane.analysis.convergence.order import MIN_FACTOR, ConvergenceOrder
 from infoplane.analysis.stats import SIGNIFICANCE
 from infoplane.analysis.verdict import Verdict
-from infoplane.words import symbol
 
 CLAIM = "bottom-up convergence"
 RULE = (
@@ -51,7 +50,7 @@ def outcome(information: ConvergenceOrder, similarity: ConvergenceOrder) -> str:
 
 def sentence(order: ConvergenceOrder) -> str:
     """The order of one quantity in words, with its numbers."""
-    text = f"{symbol(order.quantity)}: "
+    text = f"{order.symbol}: "
     if order.test and math.isfinite(order.factor):
         text += f"each layer takes {order.factor:.2f} times as long as the one below it"
         if math.isfinite(order.low):

@@ -60,9 +60,9 @@ class Part:
             return self._estimator
 
     def about(self) -> dict[str, Any]:
-        """The batch and its samples, as columns of a table."""
-        labels = self.estimator.labels
-        classes = 0 if labels is None else len(np.unique(labels))
+        """The batch and its samples, as columns of a table, and the number of classes in the whole probe."""
+        target = self.settings.chosen(self.run.probe, self.run.path)
+        classes = len(np.unique(target.classes)) if target.discrete else 0
         return {"batch": self.batch, "n": self.estimator.n, "classes": classes}
 
 

@@ -38,10 +38,12 @@ def convergence_profile(table: pd.DataFrame, caption: str = "") -> Figure:
         A figure in double column width (6.75 in).
 
     Raises:
-        InfoplaneError: If the table is empty, or holds a single snapshot.
+        InfoplaneError: If the table is empty, or holds a single snapshot of a quantity.
     """
-    if table.empty or table["step"].nunique() < 2:
-        raise InfoplaneError("nothing to draw: a profile over time needs at least 2 snapshots")
+    if table.empty or table.groupby("quantity")["step"].nunique().min() < 2:
+        raise InfoplaneError(
+            "nothing to draw: a profile over time needs at least 2 snapshots, 3 of what is compared with the last"
+        )
     layers = table.drop_duplicates("depth").sort_values("depth")
     quantities = table["quantity"].unique()
     norm = BoundaryNorm(_LEVELS, AREAS.N)

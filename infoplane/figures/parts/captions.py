@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 
@@ -26,17 +28,23 @@ def plane_caption(table: pd.DataFrame, most: int = 3) -> str:
 
 
 def time_caption(
-    table: pd.DataFrame, most: int = 3, *, times: pd.DataFrame | None = None, turns: pd.DataFrame | None = None
+    table: pd.DataFrame,
+    most: int = 3,
+    *,
+    columns: Sequence[str] = ("I_XT", "I_TY"),
+    times: pd.DataFrame | None = None,
+    turns: pd.DataFrame | None = None,
 ) -> str:
     """The caption of information over time; arguments and result as in `plane_caption`.
 
     Args:
         table: A table of `infoplane.analysis.plane.plane_table`.
         most: How many sentences about uninformative layers to print before "and k more".
+        columns: The quantities that are drawn.
         times: A table of `infoplane.analysis.convergence.order.ConvergenceOrder.table`, if it is drawn.
         turns: A table of `infoplane.analysis.convergence.phases.phases`, if it is drawn.
     """
-    drawn = [name for name in ("I_XT", "I_TY") if f"{name}_null" in table and table[f"{name}_null"].notna().any()]
+    drawn = [name for name in columns if f"{name}_null" in table and table[f"{name}_null"].notna().any()]
     nulls = " and ".join(symbol(name, table) for name in drawn)
     null = f" Dotted: the permuted null{'s' if len(drawn) > 1 else ''} of {nulls}." if drawn else ""
     title = "Information" if is_bits(table) else "Dependence"

@@ -144,6 +144,7 @@ def limit_lines(axes: Axes, table: pd.DataFrame, columns: tuple[str, str]) -> No
     limit_x, limit_y = limits(table)
     if "corrected" in columns[1]:
         axes.axhline(0, color=PALE, linewidth=0.5, zorder=0)
+        limit_y = np.nan
     if "corrected" in columns[0]:
         # Nulls have limits of their own, so that those of raw informations do not bound what is above them.
         axes.axvline(0, color=PALE, linewidth=0.5, zorder=0)

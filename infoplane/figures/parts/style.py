@@ -166,6 +166,8 @@ def writable(
     Raises:
         InfoplaneError: If one of them exists and is not of infoplane (and not `force`), or a format is none.
     """
+    if not formats:
+        raise InfoplaneError("name at least one format, such as png")
     for name in formats:
         if f".{name}" not in _METADATA:
             raise unknown("format", name, [ending[1:] for ending in _METADATA])

@@ -1,11 +1,14 @@
 """Distances to the end and times beside depth: planted curves come back in the tables."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from made_curves import STEPS, UP, made
+from made_curves import table as tidy
 
 from infoplane.analysis.convergence.order import beyond, convergence_order, order_table
 from infoplane.analysis.convergence.profile import profile_table
+from infoplane.analysis.convergence.trajectories import trajectories
 from infoplane.errors import InfoplaneError
 
 FLAT = 0.002 * (-1.0) ** np.arange(len(STEPS))
@@ -73,3 +76,23 @@ def test_what_training_adds_to_the_synchronous_path_is_the_ratio_of_the_factors(
     assert added.limitation == ""
     few = beyond(convergence_order(made(UP, runs=2)), convergence_order(made(UP, runs=2)))
     assert "runs of different seeds: 2" in few.limitation
+
+
+def test_paths_stand_where_their_trainings_do_whatever_the_order_of_their_names():
+    # "run-1.synchronous" comes before "run.synchronous", and "run" before "run-1".
+    trainings = ["run", *(f"run-{seed}" for seed in range(1, 5))]
+    factors = dict(zip(trainings, (1.2, 1.35, 1.5, 1.65, 1.8), strict=True))
+
+    def order(ending):
+        rows = []
+        for name in trainings:
+            curves = {f"l{depth}": 1 - np.exp(-STEPS / (10 * factors[name] ** depth)) for depth in range(8)}
+            rows.append(tidy(curves, runs=1, noise=1e-4).assign(run=name + ending))
+        curves = trajectories(pd.concat(rows, ignore_index=True), "I_XT_corrected")
+        assert curves.runs == tuple(name + ending for name in trainings)
+        return convergence_order(curves, must_settle=False)
+
+    added = beyond(order(""), order(".synchronous"))
+    assert np.abs(added.test.seed_slopes).max() < 0.02
+    with pytest.raises(InfoplaneError, match="5 trainings have no 2 synchronous paths"):
+        beyond(order(""), convergence_order(made(UP, runs=2)))

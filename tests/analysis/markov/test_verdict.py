@@ -175,7 +175,7 @@ def test_recorded_runs_go_all_the_way(tmp_path, probe):
     for seed in range(5):
         torch.manual_seed(seed)
         paths.append(make_run(tmp_path / f"seed{seed}.h5", probe))
-    batches = Batches(4, 8)
+    batches = Batches(4, 7)
     table, _ = gather(paths, RenyiSettings(permutations=3), batches)
     pairs = gather_pairs(paths, RenyiSettings(), batches)
     assert set(pairs["run"]) == {f"seed{seed}" for seed in range(5)}
