@@ -25,13 +25,15 @@ def planted_run(
     finished=True,
     boxes=False,
     noise=0.5,
+    loss=0.3,
     names=(),
     **config,
 ):
     """A run of 10 epochs with a test accuracy.
 
     `curve` are accuracies at evenly spaced snapshots; `blocks` those of the blocks' classifiers. Of each class,
-    wrong answers go to the next class. `noise` blurs the hidden layers; `names` are those of the classes.
+    wrong answers go to the next class. `noise` blurs the hidden layers, `loss` is that on what is held out; `names`
+    are those of the classes.
     """
     seed = int("".join(filter(str.isdigit, path.stem)) or 0)
     settings = TrainingSettings(**{"method": path.parent.name, "seed": seed, "epochs": 10, **config}).resolved()
@@ -50,7 +52,7 @@ def planted_run(
         for place, value in enumerate(curve):
             share = place / (len(curve) - 1)
             metrics = {"stage": float(min(int(share * stages), stages - 1)), f"{held_out}_accuracy": value}
-            metrics |= {"train_accuracy": 1.0, f"{held_out}_loss": 0.3, f"{held_out}_accuracy@conv1": value / 2}
+            metrics |= {"train_accuracy": 1.0, f"{held_out}_loss": loss, f"{held_out}_accuracy@conv1": value / 2}
             with writer.snapshot(int(share * 100), 10 * share, metrics) as out:
                 for layer in layers:
                     means = np.eye(CLASSES, layer.features)[LABELS]

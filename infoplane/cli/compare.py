@@ -161,7 +161,10 @@ def compare(
     if merge:
         table = merge_all(results, output, reference=reference, margin=margin)
     else:
-        wanted = _variants(tables_of(ctx) or {method: {} for method in methods}, options)
+        tables = tables_of(ctx)
+        if tables and given(ctx, ["methods"]):
+            raise click.UsageError("--config names the variants in its tables; leave out --methods")
+        wanted = _variants(tables or {method: {} for method in methods}, options)
         table = train_all(
             wanted,
             output,

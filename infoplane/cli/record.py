@@ -65,6 +65,7 @@ def record(
         from infoplane.trainers.loop import Interrupted
         from infoplane.user_code import names_code
 
+    before = _state(output)
     try:
         if go_on and force:
             raise click.UsageError("--force overwrites, --resume goes on: give one of them")
@@ -73,7 +74,8 @@ def record(
         else:
             accuracy = train(TrainingSettings(**options), output, force=force, progress=not quiet)
     except (Interrupted, Stopped) as stopped:
-        if not output.exists():
+        # What is there may be another run that was to be overwritten.
+        if not go_on and _state(output) == before:
             raise Stopped(stopped.signal) from None
         code = [part for name in OWN if names_code(options[name]) for part in (f"--{name}", options[name])]
         command = shlex.join(["infoplane", "record", "--resume", "-o", str(output), *code])
@@ -82,3 +84,12 @@ def record(
     # Of the processes of torchrun one speaks.
     if os.environ.get("RANK", "0") == "0":
         say(f"test accuracy {accuracy:.2%}; recorded in {output}; now: infoplane plot {output}")
+
+
+def _state(path: Path) -> tuple[int, int] | None:
+    """What tells one file at a path from another; None without any."""
+    try:
+        state = path.stat()
+    except OSError:
+        return None
+    return state.st_ino, state.st_mtime_ns

@@ -16,5 +16,9 @@ def random_stream(purpose: str, seed: int) -> torch.Generator:
         purpose: What is drawn, such as `label noise`.
         seed: Seed of the run.
     """
-    digest = hashlib.sha256(f"{purpose} {seed}".encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big"))
+    return torch.Generator().manual_seed(stream_seed(purpose, seed))
+
+
+def stream_seed(purpose: str, seed: int) -> int:
+    """The seed of the generator of `random_stream`; arguments as there."""
+    return int.from_bytes(hashlib.sha256(f"{purpose} {seed}".encode()).digest()[:8], "big")

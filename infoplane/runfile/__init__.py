@@ -13,7 +13,7 @@ from infoplane.runfile.names import (
     trial_path,
     trials_of,
 )
-from infoplane.runfile.reader import Run, Snapshot, open_run, open_runs, opened
+from infoplane.runfile.reader import Run, Snapshot, open_run, open_runs, opened, trial_score
 from infoplane.runfile.schema import Closing, LayerInfo, Probe
 from infoplane.runfile.summary import TRAINING, data_text, training_words
 from infoplane.runfile.writer import SLOTS, RunWriter, SnapshotWriter
@@ -45,5 +45,6 @@ __all__ = [
     "training_words",
     "trainings",
     "trial_path",
+    "trial_score",
     "trials_of",
 ]

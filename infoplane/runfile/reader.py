@@ -7,6 +7,7 @@ import functools
 import html
 import itertools
 import logging
+import math
 import os
 import time
 from collections.abc import Collection, Iterator, Sequence
@@ -567,3 +568,21 @@ def open_runs(runs: Sequence[Path | Run]) -> Iterator[dict[str, Run]]:
     names = run_names([run.path if isinstance(run, Run) else run for run in runs])
     with contextlib.ExitStack() as stack:
         yield {name: stack.enter_context(opened(run)) for name, run in zip(names, runs, strict=True)}
+
+
+def trial_score(path: Path) -> float:
+    """By what a trial of a learning rate is chosen: its validation accuracy at the end, −1 where it diverged.
+
+    A network whose outputs are no numbers is as right as one that always says the first class.
+
+    Args:
+        path: Its run file.
+
+    Raises:
+        RunFileError: As for `open_run`.
+    """
+    with open_run(path) as run:
+        metrics = run.snapshots[-1].metrics if run.snapshots else {}
+    losses = [value for name, value in metrics.items() if name in ("train_loss", "validation_loss")]
+    value = float(metrics.get("validation_accuracy", math.nan))
+    return value if all(map(math.isfinite, [value, *losses])) else -1.0

@@ -8,8 +8,10 @@ recorded, evaluated and saved.
 from __future__ import annotations
 
 import copy
+import itertools
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -149,22 +151,94 @@ class _Trace:
 
 
 def _trace(model: nn.Module, names: Sequence[str], example: Tensor) -> _Trace:
-    tracer = _Tracer(names, example)
+    tracer, in_training = _Tracer(names, example), _Tracer(names, example)
     more = torch.cat([example, example[:1]])
     devices = [example.device] if example.is_cuda else []
     try:
-        with torch.random.fork_rng(devices):
+        with torch.random.fork_rng(devices), eval_mode(model):
             graph = tracer.trace(model)
+            with _flagged_as_training(model):
+                other = in_training.trace(model)
             # Unpacking takes all parts of a value; those that nobody uses are no bypass.
-            graph.eliminate_dead_code(lambda node: node.target is not operator.getitem)
+            for each in (graph, other):
+                each.eliminate_dead_code(lambda node: node.target is not operator.getitem)
+            asked = _ask_for_training(graph, other)
             again = _Values(model, garbage_collect_values=False, graph=graph)
             again.run(more)
+    except InfoplaneError:
+        raise
     except Exception as error:  # a network that cannot be traced raises whatever its own code does
         raise InfoplaneError(
             f"the {type(model).__name__} cannot be split into blocks: its forward depends on the values or the "
             f"types of its inputs ({one_line(error, 100)}); use `method='sgd'`"
         ) from error
-    return _Trace(graph, (tracer.values.env, again.env), tracer.free)
+    return _Trace(graph, (tracer.values.env, again.env), tracer.free | asked)
+
+
+@contextmanager
+def _flagged_as_training(model: nn.Module) -> Iterator[None]:
+    """The flag alone, as `forward` reads it: a module may do more than set it."""
+    flags = {module: module.training for module in model.modules()}
+    try:
+        for module in flags:
+            module.training = True
+        yield
+    finally:
+        for module, flag in flags.items():
+            module.training = flag
+
+
+def _ask_for_training(graph: fx.Graph, in_training: fx.Graph) -> set[fx.Node]:
+    """Puts the flag of the block where `forward` gave that of the network: `F.dropout(x, 0.5, self.training)`.
+
+    Args:
+        graph: The network in evaluation, which is changed.
+        in_training: The same in training.
+
+    Returns:
+        The nodes that are new, which depend on no sample.
+
+    Raises:
+        InfoplaneError: Something else than a flag differs in training.
+    """
+    asked: dict[bool, fx.Node] = {}
+    same: dict[fx.Node, fx.Node] = {}
+
+    def flag(in_evaluation: bool) -> fx.Node:
+        if not asked:
+            with graph.inserting_before(next(iter(graph.nodes))):
+                asked[False] = graph.create_node("get_attr", "training")
+        if in_evaluation not in asked:
+            with graph.inserting_after(asked[False]):
+                asked[True] = graph.call_function(operator.not_, (asked[False],))
+        return asked[in_evaluation]
+
+    def merged(one: Any, other: Any, place: str) -> Any:
+        if isinstance(one, bool) and isinstance(other, bool) and one is not other:
+            return flag(one)
+        if isinstance(one, tuple | list) and type(one) is type(other) and len(one) == len(other):
+            return type(one)(merged(a, b, place) for a, b in zip(one, other, strict=True))
+        if isinstance(one, dict) and isinstance(other, dict) and one.keys() == other.keys():
+            return {key: merged(one[key], other[key], place) for key in one}
+        if same.get(other) is not one if isinstance(other, fx.Node) else one is not other and one != other:
+            raise _other_in_training(place)
+        return one
+
+    nodes = [*graph.nodes]
+    for node, other in itertools.zip_longest(nodes, in_training.nodes):
+        if node is None or other is None or (node.op, node.target) != (other.op, other.target):
+            raise _other_in_training((node or other).name)
+        same[other] = node
+        node.args = merged(tuple(node.args), tuple(other.args), node.name)
+        node.kwargs = merged(dict(node.kwargs), dict(other.kwargs), node.name)
+    return {*asked.values()}
+
+
+def _other_in_training(name: str) -> InfoplaneError:
+    return InfoplaneError(
+        f"the forward of the network asks for self.training outside of its units, and goes another way ({name}) in "
+        "training; put that into a module, such as nn.Dropout, or use `method='sgd'`"
+    )
 
 
 class _Values(fx.Interpreter):
@@ -398,7 +472,8 @@ def _check(chain: Chain, example: Tensor) -> None:
         raise InfoplaneError(f"parameter {left[0]} is in no block, so the network is no chain of blocks")
     # Of another size too, lest a batch size be part of a block.
     for batch in (example, torch.cat([example, example[:1]])):
-        with eval_mode(chain.model), torch.no_grad():
+        # Blocks have a flag of their own beside those of the modules that they share with the network.
+        with eval_mode(nn.ModuleList([chain.model, *chain.blocks])), torch.no_grad():
             value = batch
             for block in chain.blocks:
                 value = tensor_of(block(value))

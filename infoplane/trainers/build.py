@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from infoplane.errors import InfoplaneError
 from infoplane.models import build_model
+from infoplane.recording.isolation import device_and_dtype
 from infoplane.settings import settings_of
 from infoplane.trainers.blocks import Chain, grouped, merge, saved_bytes, split_into_blocks
 from infoplane.trainers.objectives.base import BlockInfo, LossSettings, OwnClassifier, read_options
@@ -60,6 +61,8 @@ def build_units(settings: TrainingSettings, task: Task, example: Tensor) -> tupl
         infos, chain.names, chain.blocks, _loss_settings(settings, infos), strict=True
     ):
         objective = (how.last if info.is_last else how.make)(info, loss_settings)
+        # Auxiliary classifiers read what the network gives.
+        objective.to(device_and_dtype(model)[1])
         units.append(Unit(name, block, objective))
     return chain.model, units
 

@@ -18,7 +18,7 @@ from typing import Any
 from infoplane.errors import InfoplaneError, is_of_memory, of_memory, with_type
 from infoplane.execution import QUIET, Execution
 from infoplane.files import make_folder, unwritten, write_text
-from infoplane.runfile import GO_ON, TUNING, open_run, trial_path
+from infoplane.runfile import GO_ON, TUNING, open_run, trial_path, trial_score
 from infoplane.settings import settings_of
 from infoplane.stopping import Stopped, ask_to_stop
 from infoplane.trainers.loop import Interrupted
@@ -90,7 +90,7 @@ def variant(name: str, shared: Mapping[str, Any], particular: Mapping[str, Any])
     chosen = method(str(particular.get("method", name)))
     groups = foreign_groups(chosen)
     lacking = {name for name, declared in settings_of(TrainingSettings).items() if declared.group in groups}
-    lacking |= {"seed"} | (set() if chosen.local else {"blocks", "group", "option"})
+    lacking |= {"seed"} | (set() if chosen.local else {"option"})
     values = {key: value for key, value in shared.items() if key not in lacking}
     values |= {key: tuple(value) if isinstance(value, list) else value for key, value in particular.items()}
     beta = values.get("beta")
@@ -203,16 +203,10 @@ def tuned(
             for rate in rates
         ]
     run_jobs(list(itertools.chain.from_iterable(trials.values())), execution)
-    best = {name: max(several, key=_validation_accuracy) for name, several in trials.items()}
+    best = {name: max(several, key=lambda job: trial_score(job.path)) for name, several in trials.items()}
     for name, job in best.items():
         logger.info("%s: learning rate %g by validation accuracy", name, job.settings.lr)
     return {name: dataclasses.replace(variants[name], lr=job.settings.lr) for name, job in best.items()}
-
-
-def _validation_accuracy(job: Job) -> float:
-    with open_run(job.path) as run:
-        value = run.snapshots[-1].metrics["validation_accuracy"]
-    return value if value == value else -1.0
 
 
 def _is_finished(job: Job) -> bool:
@@ -235,7 +229,8 @@ def _is_finished(job: Job) -> bool:
         if names:
             raise InfoplaneError(
                 f"{job.path} was recorded with another {names[0]} ({getattr(unlike, names[0])}, now "
-                f"{getattr(job.settings, names[0])}); choose another folder, or delete it"
+                f"{getattr(job.settings, names[0])}); choose another folder, or delete it and its row in "
+                "results.csv"
             )
         return bool(run.results) and stored.synchronous_path >= job.settings.synchronous_path
 

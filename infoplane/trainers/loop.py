@@ -148,7 +148,9 @@ class Loop:
     def __post_init__(self) -> None:
         if self.recipe.autocast is not None:
             for unit in self.units:
-                unit.to(memory_format=torch.channels_last)
+                # Volumes have an order of their own, and stay as they are.
+                if all(parameter.ndim != 5 for parameter in unit.parameters()):
+                    unit.to(memory_format=torch.channels_last)
 
     @property
     def device(self) -> torch.device:

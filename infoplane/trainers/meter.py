@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import math
 import sys
@@ -19,7 +20,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-_STATUS = Path("/proc/self/status")
+_STATUS, _REFERENCES = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 @dataclass(frozen=True)
@@ -69,8 +70,17 @@ def measure_step(step: Callable[[], None], device: torch.device | str) -> Cost:
     return Cost(peak, None if saved.hidden else saved.peak, storages.flops)
 
 
+def forget_peak_rss() -> None:
+    """Lets `peak_rss` begin anew, where the platform can, so that a run does not have that of the one before it."""
+    with contextlib.suppress(OSError):
+        _REFERENCES.write_text("5")
+
+
 def peak_rss() -> int | None:
-    """Most physical memory that this process ever held, in bytes; None where the platform does not tell."""
+    """Most physical memory that this process held, in bytes; None where the platform does not tell.
+
+    Since `forget_peak_rss` on Linux, elsewhere ever.
+    """
     # Of a process that another one started, getrusage on Linux gives no less than that one held.
     if _STATUS.exists():
         for line in _STATUS.read_text().splitlines():

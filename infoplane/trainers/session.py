@@ -24,7 +24,7 @@ from infoplane.data import (
     permute_labels,
     subset,
 )
-from infoplane.data.streams import random_stream
+from infoplane.data.streams import random_stream, stream_seed
 from infoplane.device import device_of
 from infoplane.errors import InfoplaneError, RunFileError, is_of_memory, with_type
 from infoplane.execution import QUIET, Counter, Execution
@@ -39,6 +39,7 @@ from infoplane.trainers.build import build_units
 from infoplane.trainers.distributed import barrier, process_group, rank
 from infoplane.trainers.evaluate import predict, scores
 from infoplane.trainers.loop import Interrupted, Loop, Recipe, count_steps, stages
+from infoplane.trainers.meter import forget_peak_rss
 from infoplane.trainers.optim import build_optimizer, is_length_free, lr_factor
 from infoplane.trainers.results import results_of
 from infoplane.trainers.robustness import refuse_no_images, robustness
@@ -209,6 +210,7 @@ class _Session:
 
     def train(self, *, force: bool = False, going_on: bool = False) -> float:
         """Trains to the end and gives the test accuracy; a start that fails before any snapshot leaves no file."""
+        forget_peak_rss()
         with _naming_code(self.settings.model), self._recorder(force, going_on) as recorder:
             try:
                 self._train_recorded(recorder, going_on)
@@ -278,7 +280,9 @@ class _Session:
             return contextlib.nullcontext()
         settings = self.settings
         split = self.dataset.split(settings.probe_split)
-        indices = balanced_probe(split.labels, settings.probe_size, settings.seed, settings.probe_split)
+        # Of the training split the seed itself would draw the first samples that are trained on.
+        seed = stream_seed("probe", settings.seed) if settings.probe_split == "train" else settings.seed
+        indices = balanced_probe(split.labels, settings.probe_size, seed, settings.probe_split)
         others = {}
         if self.task.boxes:
             others["box"] = as_target(self.dataset.boxes(split, indices, "cpu"), REGRESSION)

@@ -35,13 +35,20 @@ class Unit(nn.Module):
         self.objective = objective
 
     def forward(
-        self, below: Tensor, inputs: Tensor, targets: Targets, progress: float, step: int, memo: dict[str, Any]
+        self,
+        below: Tensor,
+        inputs: Tensor,
+        targets: Targets,
+        progress: float,
+        step: int,
+        memo: dict[str, Any],
+        share: float = 1.0,
     ) -> tuple[Tensor, Tensor]:
         """The local loss, 0-dimensional, and T_l, both with the graph of this unit; arguments as in `Pass`."""
         # No gradient crosses into the block below, whatever it gave.
         below = below.detach()
         output = tensor_of(self.block(below))
-        local = Pass(inputs, below, output, targets, progress, step, memo)
+        local = Pass(inputs, below, output, targets, progress, step, memo, share)
         loss: Tensor = self.objective.loss(local)
         return loss, output
 
@@ -128,9 +135,10 @@ def train_unit(
         with torch.autocast(below.device.type, dtype=autocast, enabled=autocast is not None):
             # What is kept for one part of the batch is of no use to another.
             kept = memo if len(parts) == 1 else {}
-            loss, output = unit(below[part], inputs[part], targets[part], progress, step, kept)
-        share = weight * (part.stop - part.start) / len(below)
-        (loss if share == 1 else loss * share).backward()
+            share = (part.stop - part.start) / len(below)
+            loss, output = unit(below[part], inputs[part], targets[part], progress, step, kept, share)
+        if loss.requires_grad:  # a block that is frozen and has no classifier learns nothing
+            (loss if weight * share == 1 else loss * (weight * share)).backward()
         outputs.append(output.detach())
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)

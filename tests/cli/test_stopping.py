@@ -14,6 +14,7 @@ from processes import assert_stops
 
 from infoplane import open_run
 from infoplane.estimators.renyi import Renyi
+from infoplane.trainers import session
 from infoplane.trainers.unit import Unit
 
 TINY = ["--model", "mlp", "--widths", "8", "--snapshots", "2", "--probe-size", "20", "--batch-size", "100"]
@@ -101,6 +102,17 @@ def test_a_time_limit_is_an_interruption(infoplane, tmp_path, monkeypatch):
         "infoplane record --resume -o 'a run.h5' --model stopped_net:net\n"
     )
     assert infoplane("record", "--resume", "-o", "a run.h5", "--model", "stopped_net:net", "--quiet")[0] == 0
+
+
+def test_a_run_that_was_to_be_overwritten_is_not_gone_on_with(infoplane, tmp_path, monkeypatch):
+    assert infoplane("record", "--epochs", "1", *TINY, "-o", "run.h5")[0] == 0
+    before = (tmp_path / "run.h5").read_bytes()
+    with monkeypatch.context() as patch:
+        kill_at(patch, session, "_load", 1, signal.SIGTERM)
+        code, _, complaint = infoplane("record", "--force", "--epochs", "7", *TINY, "-o", "run.h5")
+    assert code == 128 + signal.SIGTERM
+    assert "--resume" not in complaint
+    assert (tmp_path / "run.h5").read_bytes() == before
 
 
 @pytest.mark.parametrize("verb", ["record", "compare", "figures"])

@@ -67,6 +67,55 @@ def test_training_flags_reach_what_is_inside():
     assert not (chain.blocks[0](x) == 0).any()
 
 
+class FunctionalDropout(nn.Module):
+    """Asks for `self.training` between its units, as networks without `nn.Dropout` do."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second, self.head = nn.Linear(20, 20), nn.Linear(20, 20), nn.Linear(20, 3)
+        self.register_buffer("mean", torch.zeros(20))
+        self.register_buffer("variance", torch.ones(20))
+
+    def forward(self, x):
+        x = nn.functional.dropout(torch.relu(self.first(x)), 0.5, training=self.training)
+        x = nn.functional.batch_norm(self.second(x), self.mean, self.variance, None, None, self.training)
+        return self.head(torch.relu(x))
+
+
+@pytest.mark.parametrize("as_given", ["train", "eval"])
+def test_what_forward_asks_of_training_is_asked_by_the_block(as_given):
+    model = getattr(FunctionalDropout(), as_given)()
+    chain = split_into_blocks(model, torch.randn(2, 20))
+    assert model.training == (as_given == "train")
+    assert model.mean.eq(0).all()
+    x = torch.randn(50, 20)
+    for block in chain.blocks:
+        block.train()
+    below = chain.blocks[0](x)
+    assert 0.6 < (below == 0).float().mean() < 0.9  # half by ReLU, half of the rest by dropout
+    normal = chain.blocks[1](below)
+    assert model.mean.ne(0).any()
+    assert not torch.equal(normal, chain.blocks[1].eval()(below))
+    torch.manual_seed(0)
+    whole = model.train()(x)
+    torch.manual_seed(0)
+    assert torch.equal(whole, run_through([block.train() for block in chain.blocks], x))
+    assert torch.equal(model.eval()(x), run_through([block.eval() for block in chain.blocks], x))
+
+
+def test_another_way_in_training_is_refused():
+    class Noisy(FunctionalDropout):
+        def forward(self, x):
+            x = self.first(x)
+            if self.training:
+                x = x + torch.randn_like(x)
+            return self.head(torch.relu(self.second(torch.relu(x))))
+
+    for model in (Noisy().train(), Noisy().eval()):
+        with pytest.raises(InfoplaneError, match=r"asks for self\.training outside of its units"):
+            split_into_blocks(model, torch.randn(2, 20))
+
+
 class Bypassing(nn.Module):
     def __init__(self):
         super().__init__()

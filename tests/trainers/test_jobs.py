@@ -279,14 +279,23 @@ def test_tuning_looks_at_validation_accuracy_only(tmp_path, trials):
 
 
 def test_tuning_passes_over_what_diverged(tmp_path, trials, monkeypatch):
-    values = {0.05: 0.4, 0.15: float("nan")}
+    # Where outputs are no numbers, the first class is said, which may be most of the samples.
+    values = {0.05: (0.4, 1.0), 0.15: (0.9, float("nan"))}
 
     def plant(wanted, execution):
         for job in wanted:
-            planted_run(job.path, 0.5, curve=[0.1, values[round(job.settings.lr, 3)]], method="sgd", validation=0.2)
+            accuracy, loss = values[round(job.settings.lr, 3)]
+            planted_run(job.path, accuracy, method="sgd", validation=0.2, loss=loss)
 
     monkeypatch.setattr(compare, "run_jobs", plant)
     assert tuned({"sgd": settings(validation=0.2)}, [3, 1], tmp_path)["sgd"].lr == pytest.approx(0.05)
+
+
+def test_blocks_that_all_share_are_those_of_gradient_checkpointing_too():
+    shared = {"blocks": 2, "group": "memory", "option": ["similarity_weight=0.5"]}
+    found = {name: variant(name, shared, {})[name] for name in ("sgd", "sgd-checkpoint", "predsim")}
+    assert [(one.blocks, one.group) for one in found.values()] == [(None, None), (2, "memory"), (2, "memory")]
+    assert [one.option for one in found.values()][:2] == [(), ()]
 
 
 @pytest.mark.parametrize("factor", [0, -1, float("nan"), float("inf")])
@@ -410,6 +419,13 @@ def test_bad_files(infoplane, text, word):
     assert code == 1
     assert word in complaint
     assert "Traceback" not in complaint
+
+
+def test_methods_beside_the_tables_of_a_file_are_refused(infoplane):
+    Path("c.toml").write_text("[sgd]\n")
+    code, _, complaint = infoplane("compare", "--config", "c.toml", "--methods", "sgd,greedy-ce")
+    assert code == 2
+    assert "--config names the variants in its tables; leave out --methods" in complaint
 
 
 def test_processes_end_with_a_killed_parent(tmp_path):

@@ -1,4 +1,5 @@
 import gc
+import os
 import resource
 import sys
 import weakref
@@ -13,7 +14,7 @@ from torch.utils.checkpoint import checkpoint
 from torch.utils.flop_counter import FlopCounterMode
 
 from infoplane.trainers import meter
-from infoplane.trainers.meter import measure_step, peak_rss
+from infoplane.trainers.meter import forget_peak_rss, measure_step, peak_rss
 
 BATCH = 64
 
@@ -331,6 +332,15 @@ def test_peak_rss_covers_what_is_held():
     held = bytearray(b"1") * (64 << 20)
     now = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
     assert len(held) < now <= peak_rss() + (1 << 20)
+
+
+@pytest.mark.skipif(not os.access("/proc/self/clear_refs", os.W_OK), reason="the platform begins no new peak")
+def test_the_peak_of_a_run_is_not_that_of_the_run_before_it():
+    held = bytearray(b"1") * (256 << 20)
+    before = peak_rss()
+    del held
+    forget_peak_rss()
+    assert peak_rss() < before - (200 << 20)
 
 
 @pytest.mark.parametrize(("platform", "unit"), [("darwin", 1), ("linux", 1024)])

@@ -546,3 +546,64 @@ def test_data_are_downloaded_only_to_where_the_user_says(tmp_path, monkeypatch):
     with pytest.raises(InfoplaneError, match="cannot be downloaded"):
         resume(path, {"data_root": str(tmp_path / "here")})
     assert asked == [tmp_path / "here"]
+
+
+UNLIKE = """
+import torch
+from torch import nn
+
+class Double(nn.Module):
+    def __init__(self, classes):
+        super().__init__()
+        sizes = (64, 32, 16, classes)
+        self.first, self.second, self.head = (nn.Linear(*pair).double() for pair in zip(sizes, sizes[1:]))
+
+    def forward(self, x):
+        return self.head(torch.relu(self.second(torch.relu(self.first(x.flatten(1).double())))))
+
+def double(classes):
+    return Double(classes)
+
+def frozen(classes):
+    first = nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU()).requires_grad_(False)
+    return nn.Sequential(first, nn.Sequential(nn.Linear(32, 16), nn.ReLU()), nn.Linear(16, classes))
+
+def volumes(classes):
+    class Deep(nn.Sequential):
+        def forward(self, x):
+            return super().forward(x[:, None])
+
+    return Deep(nn.Conv3d(1, 4, (1, 3, 3)), nn.ReLU(), nn.Conv3d(4, 4, (1, 3, 3)), nn.ReLU(), nn.Flatten(),
+        nn.Linear(64, classes))
+"""
+
+
+@pytest.mark.parametrize(
+    ("network", "changes"),
+    [
+        ("double", {"method": "greedy-ce"}),
+        ("double", {"method": "greedy-dib"}),
+        ("frozen", {"method": "hsic"}),
+        ("frozen", {"method": "phsic", "lr": 0.01}),
+        ("volumes", {"method": "sgd", "amp": True}),
+    ],
+)
+def test_networks_unlike_ours_train_layer_by_layer(tmp_path, monkeypatch, network, changes):
+    (tmp_path / "unlike.py").write_text(UNLIKE)
+    monkeypatch.chdir(tmp_path)
+    settings = TrainingSettings(
+        model=f"unlike:{network}", epochs=3, snapshots="2", probe_size=40, batch_size=64, eval_size=100, **changes
+    )
+    assert record(settings, tmp_path / "run.h5") > 0.15
+
+
+def test_a_probe_of_the_training_split_is_not_what_is_trained_on_first(tmp_path):
+    settings = dataclasses.replace(SMALL, probe_split="train", probe_size=100, seed=0, epochs=1)
+    made = session._Session(settings.resolved(), tmp_path / "run.h5", "cpu", session.QUIET)
+    first = set(made.loop._batches(0)[0].tolist())
+    with made._recorder(False, False):
+        pass
+    with open_run(tmp_path / "run.h5") as run:
+        probe = set(run.probe.indices.tolist())
+    # By chance a tenth of them are.
+    assert len(first & probe) < 30

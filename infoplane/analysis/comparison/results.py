@@ -6,6 +6,7 @@ large, so they can be kept, published, and brought together from several machine
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -20,7 +21,7 @@ from infoplane.analysis.gather import MAY_DIFFER
 from infoplane.data.boxes import intersection_over_union
 from infoplane.errors import InfoplaneError
 from infoplane.files import hold, reason, refuse_no_file, unwritten, whole, without_quotes, write_csv
-from infoplane.runfile import Run, data_text, open_run, trainings, trials_of
+from infoplane.runfile import Run, data_text, open_run, trainings, trial_path, trial_score, trials_of
 from infoplane.runfile.summary import TRAINING
 from infoplane.settings import is_number, setting_text
 
@@ -254,8 +255,12 @@ def refuse_unlike(
         refuse_mixture({"": table})
         return
     recorded = runs_table(compared_runs(folder)) if recorded is None else recorded
-    missing = table[~table["run"].isin(recorded["run"])]
-    parts = [part for part in (missing, recorded, _known(folder)) if len(part)]
+    missing, known = table[~table["run"].isin(recorded["run"])], _known(folder)
+    again = known[known["run"].isin(missing["run"])] if len(known) else known
+    if len(again):
+        # Their run files are gone, and training would replace these rows.
+        refuse_mixture({str(folder): missing, f"the row in {folder / NAME} of {folder}": again})
+    parts = [part for part in (missing, recorded, known) if len(part)]
     refuse_mixture({str(folder): pd.concat(parts, ignore_index=True)})
 
 
@@ -309,7 +314,7 @@ def _row(path: Path, run: Run) -> dict[str, Any]:
         **{name: setting_text(run.config.get(name)) for name in ("aux", "order")},
         "beta": _number(path, "beta", beta[0] if isinstance(beta, list) else beta),
         **{name: _number(path, name, run.config.get(name)) for name in ("lr", "batch_size")},
-        "lr_trials": len(trials_of(path.parents[1], path.parent.name)),
+        "lr_trials": _trials(path, run.config.get("lr")),
         **numbers,
         "class_names": encoded(names) if len(names) == len(confusion) else "",
         "class_accuracy": encoded(np.divide(confusion.diagonal(), totals, where=totals > 0, out=_nan(totals))),
@@ -321,6 +326,14 @@ def _row(path: Path, run: Run) -> dict[str, Any]:
         "informations": "",
         **_as_columns(run.config),
     }
+
+
+def _trials(path: Path, lr: Any) -> int:
+    """The number of trials of which the learning rate of a run is the best; 0 where it is of none."""
+    scores = {trial: trial_score(trial) for trial in trials_of(path.parents[1], path.parent.name)}
+    best = max(scores, key=lambda trial: scores[trial], default=None)
+    chosen = is_number(lr) and best == trial_path(path.parents[1], path.parent.name, lr)
+    return len(scores) if chosen else 0
 
 
 def _number(path: Path, name: str, value: Any, *, needed: bool = False) -> Any:
@@ -391,12 +404,22 @@ def _refuse_difference(
     name: str, settings: Mapping[str, str], other: str, others: Mapping[str, str], allowed: set[str], what: str
 ) -> None:
     pairs = {key: (settings.get(key, ""), others.get(key, "")) for key in sorted({*settings, *others} - allowed)}
-    texts = [f"{key} ({own or 'none'}, there {its or 'none'})" for key, (own, its) in pairs.items() if own != its]
+    # As values: 1 is 1.0, whichever of them a user wrote.
+    unlike = {key: (own, its) for key, (own, its) in pairs.items() if own != its and _value(own) != _value(its)}
+    texts = [f"{key} ({own or 'none'}, there {its or 'none'})" for key, (own, its) in unlike.items()]
     if texts:
         raise InfoplaneError(
             f"{name} differs from {other} in {', '.join(texts)}, so they are not {what}; keep them in folders of "
             "their own"
         )
+
+
+def _value(text: str) -> Any:
+    """A setting as `setting_text` wrote it: words are no JSON."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 def _natural(path: Path) -> tuple[tuple[Any, ...], ...]:

@@ -64,7 +64,7 @@ def sweep_tables(
     for _, swept in table[several].groupby("family", sort=False):
         name = _name(swept["variant"].tolist())
         hidden = _hidden(swept, informations(swept, folder, settings, batches, execution=execution))
-        accuracies = _accuracies(pd.concat([swept, table[~several]]))
+        accuracies = _accuracies(pd.concat([swept, table[~several].assign(beta=np.nan)]))
         tables[name] = _averaged(name, accuracies, hidden)
     return tables
 
@@ -75,7 +75,9 @@ def _family(row: dict[str, Any]) -> tuple[str, float]:
     beta = decoded(settings.pop("beta", ""))
     if not isinstance(beta, list) or len(beta) != 1 or not is_number(beta[0]):
         return row["variant"], np.nan
-    same = {name: value for name, value in settings.items() if name not in MAY_DIFFER}
+    # Each β may have a learning rate of its own, the best of as many trials.
+    free = {*MAY_DIFFER, "lr"} if row.get("lr_trials") else MAY_DIFFER
+    same = {name: value for name, value in settings.items() if name not in free}
     return json.dumps(same, sort_keys=True), float(beta[0])
 
 

@@ -5,6 +5,7 @@ A method is a file of its own: a subclass of `Objective`, and an entry in `infop
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -92,13 +93,15 @@ def read_options(loss_settings: LossSettings, defaults: Mapping[str, float]) -> 
     """The numbers of a method, its published defaults replaced by what the user gave.
 
     Raises:
-        InfoplaneError: The user gave a number that the method does not have.
+        InfoplaneError: The user gave a number that the method does not have, or one that is not finite.
     """
     for name in loss_settings.options:
         if name not in defaults:
             if not defaults:
                 raise InfoplaneError(f"the method has no option '{name}'; leave out `option`")
             raise unknown("option of the method", name, defaults)
+        if not math.isfinite(loss_settings.options[name]):
+            raise InfoplaneError(f"option '{name}' must be finite, got {loss_settings.options[name]}")
     return {**defaults, **loss_settings.options}
 
 
@@ -114,6 +117,7 @@ class Pass:
         progress: Share of the block's training that is over, from 0 to below 1.
         step: Number of optimiser steps that the block has taken.
         memo: Kept for the length of one step and shared by all blocks: what depends on X and Y alone.
+        share: Which part of the batch these samples are, where it is cut into several.
     """
 
     inputs: Tensor
@@ -123,6 +127,7 @@ class Pass:
     progress: float = 0.0
     step: int = 0
     memo: dict[str, Any] = field(default_factory=dict)
+    share: float = 1.0
 
 
 class Objective(nn.Module):

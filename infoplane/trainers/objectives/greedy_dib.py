@@ -101,7 +101,7 @@ class GreedyDIB(PredSim):
         for name, bits in zip(weights, self._bits(local, [*weights]), strict=True):
             loss = loss + weights[name] * bits.to(loss)
             if name == _PENALTY and self.loss_settings.beta_schedule == "target":
-                self._steer(bits.detach())
+                self._steer(bits.detach(), local.share)
         return loss
 
     def classification(self, local: Pass) -> Tensor:
@@ -159,10 +159,13 @@ class GreedyDIB(PredSim):
             weights[_PENALTY] = weight * self.steered.clone() if settings.beta_schedule == "target" else weight
         return weights
 
-    def _steer(self, bits: Tensor) -> None:
-        """Moves β up where there are more bits than the target, and down where there are fewer."""
+    def _steer(self, bits: Tensor, share: float) -> None:
+        """Moves β up where there are more bits than the target, and down where there are fewer.
+
+        A part of a batch moves it by its share, so that all parts together move it as the whole would.
+        """
         excess = (bits - self.loss_settings.target_bits).clamp(-1.0, 1.0).to(self.steered)
-        self.steered.mul_(torch.exp(self.numbers["steering_rate"] * excess))
+        self.steered.mul_(torch.exp(share * self.numbers["steering_rate"] * excess))
         start = self.loss_settings.beta
         self.steered.clamp_(start / _STEERED, start * _STEERED)
 

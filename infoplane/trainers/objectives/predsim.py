@@ -9,6 +9,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 from torch.nn import functional
 
+from infoplane.errors import InfoplaneError
 from infoplane.trainers.objectives.base import BlockInfo, LossSettings, Objective, Pass, read_options
 from infoplane.trainers.objectives.greedy_ce import GreedyCE
 from infoplane.trainers.objectives.similarities import cosine, full_precision, largest, widened
@@ -66,6 +67,8 @@ class PredSim(GreedyCE):
     def __init__(self, info: BlockInfo, loss_settings: LossSettings) -> None:
         super().__init__(info, loss_settings)
         self.share = self.numbers["similarity_weight"]
+        if not 0 <= self.share <= 1:
+            raise InfoplaneError(f"similarity_weight is a share, 0 to 1, got {self.share:g}")
         self.similarity = Similarity(info) if self.share else None
 
     def loss(self, local: Pass) -> Tensor:

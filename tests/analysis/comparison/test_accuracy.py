@@ -181,10 +181,21 @@ def test_what_is_no_sweep(tmp_path):
     dib(tmp_path, 0.0, [0.8], noise=0.5)
     with pytest.raises(MissingData, match="no β sweep"):
         sweep_tables(table_of(tmp_path), tmp_path, RenyiSettings())
-    # With another learning rate it is another method.
+    # With another learning rate it is another method, unless each has the best of as many trials.
     dib(tmp_path, 0.1, [0.8], noise=0.5, lr=0.3)
     with pytest.raises(MissingData, match="no β sweep"):
         sweep_tables(table_of(tmp_path), tmp_path, RenyiSettings())
+    tuned = table_of(tmp_path).assign(lr_trials=3)
+    assert list(sweep_tables(tuned, tmp_path, RenyiSettings(), execution=Execution(1))) == ["greedy-dib"]
+
+
+def test_a_variant_of_other_settings_is_no_point_of_a_sweep(tmp_path):
+    dib(tmp_path, 0.0, [0.8], noise=0.5)
+    dib(tmp_path, 0.1, [0.6], noise=0.05)
+    planted_run(tmp_path / "permuted" / "seed0.h5", 0.7, method="greedy-dib", beta=(0.1,), correction="permuted")
+    [table] = sweep_tables(table_of(tmp_path), tmp_path, RenyiSettings(), execution=Execution(1)).values()
+    assert table[table["variant"] == "permuted"]["beta"].isna().all()
+    assert (table["variant"] == "permuted").sum() == 1
 
 
 def test_confusions_are_summed_over_seeds(tmp_path):

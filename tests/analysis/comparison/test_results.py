@@ -1,5 +1,6 @@
 """`results.csv`: what a row holds, how rows are kept, merged and refused, and that it does without run files."""
 
+import dataclasses
 import json
 import math
 import shutil
@@ -19,6 +20,8 @@ from infoplane.analysis.comparison.results import (
     folder_table,
     merge_results,
     read_results,
+    refuse_mixture,
+    refuse_unlike,
     runs_table,
     save_results,
     subject,
@@ -31,7 +34,7 @@ from infoplane.estimators.renyi import RenyiSettings
 from infoplane.execution import Execution
 from infoplane.reporting.methods import show
 from infoplane.reporting.settings import TRAINING
-from infoplane.runfile import Run, trials_of
+from infoplane.runfile import Run, trial_path, trials_of
 from infoplane.settings import settings_of
 from infoplane.trainers.settings import LAYERWISE, MODEL, OPTIMISATION, TrainingSettings
 
@@ -229,6 +232,34 @@ def test_trials_are_those_of_this_variant(tmp_path):
         (trials / f"{name}.h5").touch()
     assert [path.stem for path in trials_of(tmp_path, "net")] == ["net-lr0.1", "net-lr1e-05"]
     assert len(trials_of(tmp_path, "net-lrx")) == 2
+
+
+def test_a_rate_is_of_trials_where_it_is_their_best(tmp_path):
+    for lr, accuracy in ((0.1, 0.8), (0.5, 0.7)):
+        planted_run(trial_path(tmp_path, "sgd", lr), accuracy, method="sgd", validation=0.2, lr=lr)
+    paths = [
+        planted_run(tmp_path / "sgd" / f"seed{seed}.h5", method="sgd", lr=lr) for seed, lr in enumerate((0.1, 0.5))
+    ]
+    # The second one has the rate that is published, and was trained without tuning.
+    assert runs_table(paths)["lr_trials"].tolist() == [2, 0]
+
+
+def test_a_number_is_the_same_however_it_is_written(tmp_path):
+    sgd = tmp_path / "sgd"
+    rows = [planted_run(sgd / f"seed{seed}.h5", method="sgd", lr=lr) for seed, lr in enumerate((1, 1.0))]
+    refuse_mixture({"": runs_table(rows)})
+    other = planted_run(sgd / "seed2.h5", method="sgd", lr=2)
+    with pytest.raises(InfoplaneError, match=r"lr \(2.*, there 1"):
+        refuse_mixture({"": runs_table([*rows, other])})
+
+
+def test_a_run_that_is_gone_is_told_from_its_row(tmp_path):
+    path = planted_run(tmp_path / "sgd" / "seed0.h5", method="sgd")
+    update_results(tmp_path)
+    planned = {path: dataclasses.asdict(TrainingSettings(method="sgd", epochs=12).resolved())}
+    path.unlink()
+    with pytest.raises(InfoplaneError, match=r"the row in .*results\.csv of .* in epochs \(10, there 12\)"):
+        refuse_unlike(planned, tmp_path)
 
 
 def test_settings_that_must_not_differ_are_named_with_both_values(infoplane, tmp_path):

@@ -1,3 +1,4 @@
+import dataclasses
 import math
 
 import numpy as np
@@ -242,8 +243,16 @@ def test_the_weight_of_a_steered_beta_in_the_loss():
     assert objective.loss(local).item() == pytest.approx(expected.item(), rel=1e-6)
     assert objective.steered.item() == pytest.approx(0.2 * math.exp(0.02), rel=1e-6)
     for _ in range(600):
-        objective._steer(torch.tensor(-5.0))
+        objective._steer(torch.tensor(-5.0), 1.0)
     assert objective.steered.item() == pytest.approx(0.2 / 1000, rel=1e-3)
+
+
+def test_the_parts_of_a_batch_steer_as_the_whole_does():
+    local = step(torch.randn(24, *MAP))
+    objective = built(beta=0.01, beta_schedule="target", target_bits=0.0)
+    for _ in range(4):
+        objective.loss(dataclasses.replace(local, share=0.25))
+    assert objective.steered.item() == pytest.approx(0.01 * math.exp(0.02), rel=1e-6)
 
 
 @pytest.mark.parametrize(
