@@ -40,6 +40,7 @@ from infoplane.analysis.markov.bottleneck import KEPT_SHARE, bottleneck_test
 from infoplane.analysis.markov.randomisation import randomisation_test
 from infoplane.analysis.markov.structure import links_of, structure_test
 from infoplane.analysis.markov.triples import TripleTest, triple_test
+from infoplane.analysis.stats import SIGNIFICANCE
 from infoplane.kernels import Bandwidth
 from infoplane.models import build_model
 from infoplane.runfile.schema import EXACT
@@ -160,12 +161,22 @@ def bottleneck_rates(draws: int) -> Iterator[dict[str, object]]:
         cases["no fall, a random walk over layers"] = (walk, known)
         cases["a rise by 1"] = (-falls[1.0], known)
         cases["fall by 2, nothing known of Y"] = (falls[2.0], profiles(rng, draws, layers, 0.0, 0.02))
+        # Seeds on one probe share the chance in its labels; ten permuted pairings tell how large it is.
+        lucky = falls[2.0], profiles(rng, draws, layers, 0.02, 0.005)
+        cases |= {"fall by 2, nothing known, one probe": lucky, "the same by seeds alone": lucky}
         cases["fall by 2, last layer has 70 % of Y"] = (falls[2.0], known * np.linspace(1, 0.7, layers))
         cases |= {f"fall by {fall:g}, Y kept": (values, known) for fall, values in falls.items()}
         for name, (i_xt, i_ty) in cases.items():
-            tests = [bottleneck_test(*both) for both in zip(i_xt, i_ty, strict=True)]
+            nulls = [None] * draws
+            if name.endswith("one probe"):
+                spreads = 0.02 * np.sqrt(rng.chisquare(PAIRINGS - 1, (draws, SEEDS)) / (PAIRINGS - 1))
+                nulls = [(spread, PAIRINGS) for spread in spreads]
+            tests = [
+                bottleneck_test(bits, known, null=null) for bits, known, null in zip(i_xt, i_ty, nulls, strict=True)
+            ]
             row = {"data": name, "layers": layers, "draws": draws}
             row |= {"I(X;T) falls": np.mean([bool(one.fall.significant) for one in tests])}
+            row |= {"by links": np.mean([bool(one.fall.p_links < SIGNIFICANCE) for one in tests])}
             row |= {"90 % of the best": np.mean([one.kept >= KEPT_SHARE for one in tests])}
             row |= {"kept": np.mean([one.keeps for one in tests]), "holds": np.mean([one.holds for one in tests])}
             yield row
@@ -241,6 +252,7 @@ def randomisation_rates(draws: int) -> Iterator[dict[str, object]]:
 # Deviations from a straight line that seeds share, and that each has of its own.
 DEVIATIONS = {"of each seed": (0.0, 1.0), "shared by all seeds": (1.0, 0.1), "half shared": (0.7, 0.7)}
 FALLS = (0.25, 0.5, 1.0, 2.0)
+PAIRINGS = 10
 
 
 TABLES = ("structure", "triples", "bottleneck", "randomisation")

@@ -3,7 +3,9 @@
 A slope that is the same in every seed may still be an accident of these layers, which no number of seeds makes up
 for; one that the layers agree on may be an accident of these seeds. So there are two one-sided t-tests, and a claim
 needs both: over layers, by what the layers' means leave of a straight line, and over seeds, by how far the seeds'
-own slopes are apart. The permutation test over orders of layers, beside them, needs no normal residuals.
+own slopes are apart. The permutation test over orders of layers, beside them, needs no normal residuals. Both take
+the deviations of layers from a straight line for independent; the test over links does not, and is printed beside
+them: where layers differ from their neighbours by chance, as in a random walk, a slope comes about by itself.
 """
 
 from __future__ import annotations
@@ -58,6 +60,19 @@ class SlopeTest:
     def significant(self) -> NDArray:
         """Whether both t-tests are below 0.05, (...) boolean."""
         return (self.p_layers < SIGNIFICANCE) & (self.p_seeds < SIGNIFICANCE)
+
+    @property
+    def p_links(self) -> NDArray:
+        """One-sided p of the t-test of the differences between neighbouring layers' means, (...).
+
+        L − 2 degrees of freedom; NaN with two layers. It allows for deviations that add up from layer to layer: a
+        difference over g links, where layers between are left out, has g times the variance of one.
+        """
+        gaps, steps = np.diff(self.depths), np.diff(self.means, axis=-1)
+        slope, count = steps.sum(axis=-1) / gaps.sum(), len(gaps) - 1
+        with np.errstate(invalid="ignore", divide="ignore"):
+            variance = ((steps - slope[..., None] * gaps) ** 2 / gaps).sum(axis=-1) / np.float64(count)
+        return _p((-1.0 if self.falling else 1.0) * slope, np.sqrt(variance / gaps.sum()), count)
 
     @functools.cached_property
     def p_orders(self) -> NDArray:

@@ -87,3 +87,26 @@ def test_each_test_errs_as_often_as_it_says():
     found = slope_test(values)
     for p in (found.p_layers, found.p_seeds):
         assert np.mean(p < 0.05) == pytest.approx(0.05, abs=0.012)
+
+
+def test_the_test_over_links_is_a_t_test_of_the_differences_between_neighbours():
+    values = np.random.default_rng(0).normal(0, 1, (5, 9)) + 0.4 * np.arange(9)
+    steps = np.diff(values.mean(axis=0))
+    expected = stats.ttest_1samp(steps, 0, alternative="greater").pvalue
+    assert slope_test(values).p_links == pytest.approx(expected)
+    assert slope_test(values, falling=True).p_links == pytest.approx(1 - expected)
+    # Where layers are left out, a difference over g links has g times the variance: a line through the origin.
+    kept, gaps = [0, 1, 4, 5, 8], np.array([1, 3, 1, 3])
+    wide = np.diff(values[:, kept].mean(axis=0))
+    line = np.linalg.lstsq(np.sqrt(gaps)[:, None], wide / np.sqrt(gaps), rcond=None)
+    error = np.sqrt(line[1][0] / 3 / gaps.sum())
+    assert slope_test(values[:, kept], kept).p_links == pytest.approx(stats.t.sf(line[0][0] / error, 3))
+    assert np.isnan(slope_test(values[:, :2]).p_links)
+
+
+def test_what_adds_up_from_layer_to_layer_is_no_slope_to_the_links():
+    rng = np.random.default_rng(1)
+    walk = np.cumsum(rng.standard_normal((2000, 1, 8)), axis=-1) + 0.01 * rng.standard_normal((2000, 5, 8))
+    test = slope_test(walk)
+    assert np.mean(test.significant) > 0.2
+    assert np.mean(test.p_links < 0.05) == pytest.approx(0.05, abs=0.015)

@@ -114,7 +114,7 @@ class ConvergenceOrder:
 
     def numbers(self) -> dict[str, Any]:
         """Everything that a verdict says of it, as JSON values."""
-        p: dict[str, Any] = {"p_layers": None, "p_seeds": None, "p_orders": None}
+        p: dict[str, Any] = dict.fromkeys(("p_layers", "p_seeds", "p_links", "p_orders"))
         if self.test:
             p = {name: float(getattr(self.test, name)) for name in p}
         numbers = {

@@ -57,7 +57,7 @@ def sentence(order: ConvergenceOrder) -> str:
             text += f" (95 % interval {order.low:.2f} to {order.high:.2f})"
         p_values = ((order.test.p_layers, "layers"), (order.test.p_seeds, "seeds"))
         text += "".join(f", p = {p:.2g} over {what}" for p, what in p_values if math.isfinite(p))
-        text += f", {order.test.p_orders:.2g} over orders of the layers; "
+        text += f", {order.test.p_links:.2g} over links, {order.test.p_orders:.2g} over orders of the layers; "
     if order.limitation:
         text += f"cannot be judged: {order.limitation}"
     elif order.shows:

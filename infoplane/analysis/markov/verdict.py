@@ -83,7 +83,8 @@ def markov_verdict(estimates: pd.DataFrame, pairs: pd.DataFrame, links: pd.DataF
     triples = triple_test(informations(pairs, [INPUT, *layers], step))
     i_xt, i_ty = layer_cube(estimates, ["I_XT_corrected", "I_TY_corrected"], step, layers).mean(axis=-1)
     depths = estimates.drop_duplicates("layer").set_index("layer")["depth"][layers]
-    bottleneck = bottleneck_test(i_xt.T, i_ty.T, depths, last)
+    null = _null_of_last(estimates[estimates["step"] == step])
+    bottleneck = bottleneck_test(i_xt.T, i_ty.T, depths, last, null)
     criteria = [
         _structure(structure),
         _triples(triples, layers),
@@ -125,6 +126,17 @@ def _last_layer(estimates: pd.DataFrame, dropped: Mapping[str, str]) -> tuple[ND
     if values.isna().any() or dropped[name] != CONSTANT:
         return None, [f"the last layer, {name}, cannot be read ({dropped[name]}): what it keeps of Y is not known"]
     return values.groupby(rows["run"]).mean().to_numpy(), []
+
+
+def _null_of_last(estimates: pd.DataFrame) -> tuple[NDArray, int] | None:
+    """How far I(T;Y) of the network's last layer spreads over permuted pairings, (R,), and their number.
+
+    None where it has no spread that is known, as a constant layer has none.
+    """
+    rows = estimates[estimates["depth"] == estimates["depth"].max()]
+    # The batches share no sample, so that chance in them is independent.
+    spreads = rows.groupby("run")["I_TY_null_std"].agg(lambda several: several.mean() / np.sqrt(len(several)))
+    return (spreads.to_numpy(), int(rows["permutations"].iloc[0])) if np.isfinite(spreads).all() else None
 
 
 def read_layers(
@@ -229,7 +241,10 @@ def _bottleneck(test: BottleneckTest, layers: Sequence[str]) -> Criterion:
     fall, best = test.fall, layers[test.best]
     known = f"the last layer has {100 * test.kept:.0f} % of the most, that of {best}"
     falls = f"I(X;T) {'falls' if fall.significant else 'does not fall'} with depth"
-    p = f"p over layers {fall.p_layers:.2g}, over seeds {fall.p_seeds:.2g}, over orders {fall.p_orders:.2g}"
+    p = (
+        f"p over layers {fall.p_layers:.2g}, over seeds {fall.p_seeds:.2g}, over links {fall.p_links:.2g}, over "
+        f"orders {fall.p_orders:.2g}"
+    )
     text = (
         f"bottleneck {'holds' if test.holds else 'fails'}: {falls}: {fall.slope:+.3f} [{fall.low:+.3f}, "
         f"{fall.high:+.3f}] bit a layer ({p}); I(T;Y) is {'kept' if test.keeps else 'not kept'}: "
@@ -242,6 +257,7 @@ def _bottleneck(test: BottleneckTest, layers: Sequence[str]) -> Criterion:
         "slope_high": fall.high,
         "p_layers": fall.p_layers,
         "p_seeds": fall.p_seeds,
+        "p_links": fall.p_links,
         "p_orders": fall.p_orders,
         "falls": fall.significant,
         "kept_share": test.kept,

@@ -57,3 +57,18 @@ def test_what_is_kept_is_judged_at_the_networks_own_last_layer():
     found = bottleneck_test(profiles(FALLS), profiles(KEPT), last=one)
     assert found.kept == pytest.approx(0.8, abs=0.05)
     assert not found.keeps
+
+
+def test_chance_that_all_seeds_share_is_no_knowledge():
+    # Five seeds on one probe whose labels happen to fit: each is as far above its null as the others.
+    lucky = profiles([0.03] * 6, noise=0.001)
+    assert bottleneck_test(profiles(FALLS), lucky).keeps
+    assert not bottleneck_test(profiles(FALLS), lucky, null=(np.full(5, 0.02), 10)).keeps
+    assert bottleneck_test(profiles(FALLS), profiles(KEPT), null=(np.full(5, 0.02), 10)).keeps
+    rng = np.random.default_rng(0)
+    found = [
+        bottleneck_test(profiles(FALLS), np.full((5, 6), chance), null=(np.full(5, rng_std), 10)).p_known < 0.05
+        for chance, rng_std in zip(rng.normal(0, 1, 2000), np.sqrt(rng.chisquare(9, 2000) / 9), strict=True)
+    ]
+    # Of permuted pairings that are drawn apart it is a little less.
+    assert np.mean(found) == pytest.approx(0.045, abs=0.015)
