@@ -40,7 +40,7 @@ from infoplane.execution import Execution
 from infoplane.reporting.report import ReadableReport, as_json, verdicts_of
 from infoplane.reporting.settings import sets_by_training, settings_table
 from infoplane.runfile import Run, beside, open_runs, run_names
-from infoplane.trainers.jobs import alike, plan, run_jobs, tuned, variant, warn_of_untuned
+from infoplane.trainers.jobs import alike, plan, run_jobs, tuned, variants_of, warn_of_untuned
 from infoplane.trainers.session import record
 from infoplane.trainers.session import resume as go_on
 from infoplane.trainers.settings import TrainingSettings
@@ -503,10 +503,7 @@ def _variants(
             raise InfoplaneError(f"the variants have settings of their own; put {', '.join(settings)} into them")
         return dict(variants)
     TrainingSettings.refuse_unknown(settings)
-    by_name: dict[str, TrainingSettings] = {}
-    for name in variants:
-        by_name |= variant(name, settings, {})
-    return by_name
+    return variants_of(settings, {name: {} for name in variants})
 
 
 def _paths(runs: Runs) -> list[Path]:

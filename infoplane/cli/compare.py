@@ -157,6 +157,7 @@ def compare(
         from infoplane.api import merge as merge_all
         from infoplane.reporting.methods import show, show_measures
         from infoplane.reporting.tables import markdown, save_table
+        from infoplane.trainers.jobs import variants_of
 
     if merge:
         table = merge_all(results, output, reference=reference, margin=margin)
@@ -164,7 +165,7 @@ def compare(
         tables = tables_of(ctx)
         if tables and given(ctx, ["methods"]):
             raise click.UsageError("--config names the variants in its tables; leave out --methods")
-        wanted = _variants(tables or {method: {} for method in methods}, options)
+        wanted = variants_of(options, tables or {method: {} for method in methods})
         table = train_all(
             wanted,
             output,
@@ -195,13 +196,3 @@ def _refuse_training(ctx: click.Context) -> None:
     kept = {"results", "merge", "reference", "margin", "output", "quiet", "verbose"}
     if others := given(ctx, sorted({*ctx.params} - kept)):
         raise click.UsageError(f"--merge trains nothing; leave out --{next(iter(others)).replace('_', '-')}")
-
-
-def _variants(tables: dict[str, dict[str, Any]], options: dict[str, Any]) -> dict[str, TrainingSettings]:
-    """Settings by variant: those that all share and the method has, then those of the variant's own table."""
-    from infoplane.trainers.jobs import variant
-
-    variants: dict[str, TrainingSettings] = {}
-    for name, table in tables.items():
-        variants |= variant(name, options, table)
-    return variants

@@ -22,7 +22,7 @@ from infoplane.device import cores
 from infoplane.errors import unknown
 from infoplane.execution import QUIET, Execution
 from infoplane.runfile import trainings
-from infoplane.trainers.jobs import Job, plan, run_jobs, tuned, variant
+from infoplane.trainers.jobs import Job, plan, run_jobs, tuned, variant, variants_of
 from infoplane.trainers.settings import TrainingSettings
 
 SEEDS = 5
@@ -161,10 +161,8 @@ def _training(base: TrainingSettings, drop: str) -> Group:
 def _comparison(base: TrainingSettings, rates: Mapping[str, float]) -> Group:
     """All methods; `rates` are learning rates to begin the choice from in the place of the published ones."""
     shared = {field.name: getattr(base, field.name) for field in dataclasses.fields(base)}
-    variants: dict[str, TrainingSettings] = {}
-    for name in METHODS:
-        variants |= variant(name, shared, {"lr": rates[name]} if name in rates else {})
-    return Group(variants, rates=_RATES)
+    own = {name: {"lr": rates[name]} if name in rates else {} for name in METHODS}
+    return Group(variants_of(shared, own), rates=_RATES)
 
 
 def _sweep(base: TrainingSettings) -> Group:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from infoplane.errors import InfoplaneError, is_of_memory, of_memory, with_type
+from infoplane.errors import InfoplaneError, is_of_memory, of_memory, unknown, with_type
 from infoplane.execution import QUIET, Execution
 from infoplane.files import make_folder, unwritten, write_text
 from infoplane.runfile import GO_ON, TUNING, open_run, trial_path, trial_score
@@ -73,6 +73,34 @@ def plan(variants: Mapping[str, TrainingSettings], seeds: Iterable[int], folder:
     ]
 
 
+def variants_of(shared: Mapping[str, Any], tables: Mapping[str, Mapping[str, Any]]) -> dict[str, TrainingSettings]:
+    """The settings of several variants.
+
+    Args:
+        shared: Settings of all variants, as of `variant`.
+        tables: Those of each alone, by its name.
+
+    Raises:
+        InfoplaneError: As for `variant`, or a shared option of a method that none of these methods has.
+    """
+    given = [_option_name(text) for text in shared.get("option") or ()]
+    methods = [method(str(own.get("method", name))) for name, own in tables.items()]
+    known = sorted(frozenset[str]().union(*(one.options for one in methods)))
+    for name in given:
+        if not known:
+            raise InfoplaneError(f"none of the methods has an option '{name}'; leave out `option`")
+        if name not in known:
+            raise unknown("option", name, known)
+    variants: dict[str, TrainingSettings] = {}
+    for name, own in tables.items():
+        variants |= variant(name, shared, own)
+    return variants
+
+
+def _option_name(text: str) -> str:
+    return text.partition("=")[0].strip()
+
+
 def variant(name: str, shared: Mapping[str, Any], particular: Mapping[str, Any]) -> dict[str, TrainingSettings]:
     """The settings of one variant, or of one for each β where several are given.
 
@@ -90,8 +118,10 @@ def variant(name: str, shared: Mapping[str, Any], particular: Mapping[str, Any])
     chosen = method(str(particular.get("method", name)))
     groups = foreign_groups(chosen)
     lacking = {name for name, declared in settings_of(TrainingSettings).items() if declared.group in groups}
-    lacking |= {"seed"} | (set() if chosen.local else {"option"})
+    lacking |= {"seed"}
     values = {key: value for key, value in shared.items() if key not in lacking}
+    if options := values.get("option"):
+        values["option"] = tuple(text for text in options if _option_name(text) in chosen.options)
     values |= {key: tuple(value) if isinstance(value, list) else value for key, value in particular.items()}
     beta = values.get("beta")
     betas = beta if isinstance(beta, tuple) else None if beta is None else (beta,)

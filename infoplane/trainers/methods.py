@@ -78,6 +78,11 @@ class Method:
         return make
 
     @property
+    def options(self) -> frozenset[str]:
+        """Names of the numbers that `option` may give."""
+        return frozenset(getattr(self.make, "NUMBERS", ()))
+
+    @property
     def last(self) -> Make:
         """The objective of the last block."""
         make: Make = _loaded(self.last_objective)

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from infoplane.cli import cli
-from infoplane.cli.compare import _variants
 from infoplane.cli.options import tables_of
+from infoplane.trainers import jobs
 
 FOLDER = Path(__file__).parents[2] / "docs" / "studies"
 
@@ -19,7 +19,7 @@ def variants_of(path):
     names += ("scheduler",)
     names += ("output", "quiet", "verbose")
     others = {name: context.params.pop(name) for name in names}
-    variants = _variants(tables_of(context), context.params)
+    variants = jobs.variants_of(context.params, tables_of(context))
     return {name: settings.resolved() for name, settings in variants.items()}, others
 
 

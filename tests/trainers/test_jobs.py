@@ -27,7 +27,7 @@ from infoplane.estimators.renyi import RenyiSettings
 from infoplane.execution import Execution
 from infoplane.runfile import synchronous_path_of
 from infoplane.trainers import jobs as compare
-from infoplane.trainers.jobs import TUNING_SEED, plan, run_jobs, tuned, variant
+from infoplane.trainers.jobs import TUNING_SEED, plan, run_jobs, tuned, variant, variants_of
 from infoplane.trainers.loop import Loop
 from infoplane.trainers.session import record
 from infoplane.trainers.settings import TrainingSettings
@@ -295,7 +295,16 @@ def test_blocks_that_all_share_are_those_of_gradient_checkpointing_too():
     shared = {"blocks": 2, "group": "memory", "option": ["similarity_weight=0.5"]}
     found = {name: variant(name, shared, {})[name] for name in ("sgd", "sgd-checkpoint", "predsim")}
     assert [(one.blocks, one.group) for one in found.values()] == [(None, None), (2, "memory"), (2, "memory")]
-    assert [one.option for one in found.values()][:2] == [(), ()]
+
+
+def test_a_shared_option_is_for_the_methods_that_have_it():
+    names = {name: {} for name in ("sgd", "greedy-ce", "predsim", "hsic")}
+    found = variants_of({"option": ["similarity_weight=0.5"]}, names)
+    assert [one.option for one in found.values()] == [(), (), ("similarity_weight=0.5",), ()]
+    with pytest.raises(InfoplaneError, match="did you mean similarity_weight"):
+        variants_of({"option": ["similarity_wieght=0.5"]}, names)
+    with pytest.raises(InfoplaneError, match="none of the methods has an option 'sigma'"):
+        variants_of({"option": ["sigma=5"]}, {"sgd": {}})
 
 
 @pytest.mark.parametrize("factor", [0, -1, float("nan"), float("inf")])

@@ -9,7 +9,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -134,9 +134,11 @@ class Objective(nn.Module):
     """The local loss of one block, with the auxiliary classifier that it trains, if it has one.
 
     Attributes:
+        NUMBERS: The options of the method with their defaults.
         rests: Whether some steps leave some of its parameters out.
     """
 
+    NUMBERS: ClassVar[Mapping[str, float]] = {}
     rests: bool = False
 
     @abstractmethod

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -32,9 +33,11 @@ class Goodness(Objective):
     networks with batch normalisation, which levels the goodness out.
     """
 
+    NUMBERS: ClassVar[Mapping[str, float]] = {"threshold": 1.0}
+
     def __init__(self, info: BlockInfo, loss_settings: LossSettings) -> None:
         super().__init__()
-        self.threshold = read_options(loss_settings, {"threshold": 1.0})["threshold"]
+        self.threshold = read_options(loss_settings, self.NUMBERS)["threshold"]
 
     def loss(self, local: Pass) -> Tensor:
         """Mean logistic loss of positive and of negative samples, 0-dimensional float64."""

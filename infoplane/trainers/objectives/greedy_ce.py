@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import ClassVar
-
 from torch import Tensor
 
 from infoplane.trainers.objectives.base import BlockInfo, LossSettings, Objective, Pass, read_options
@@ -17,12 +14,7 @@ class GreedyCE(Objective):
     The published settings are SGD with momentum 0.9 and weight decay 5e-4 from learning rate 0.1, divided by 5
     after every 15 of 50 epochs a block, blocks one after the other. Here the drops come after the same shares of
     the training, whatever its length, and blocks may train at the same time (Belilovsky et al., ICML 2020).
-
-    Attributes:
-        NUMBERS: The options of the method with their defaults.
     """
-
-    NUMBERS: ClassVar[Mapping[str, float]] = {}
 
     def __init__(self, info: BlockInfo, loss_settings: LossSettings) -> None:
         super().__init__()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
@@ -24,9 +27,11 @@ class HSICBottleneck(Objective):
     Adam at 1e-3 with batches of 256 are the defaults here.
     """
 
+    NUMBERS: ClassVar[Mapping[str, float]] = {"sigma": 5.0, "lambda_x": 1.0, "lambda_y": 50.0}
+
     def __init__(self, info: BlockInfo, loss_settings: LossSettings) -> None:
         super().__init__()
-        numbers = read_options(loss_settings, {"sigma": 5.0, "lambda_x": 1.0, "lambda_y": 50.0})
+        numbers = read_options(loss_settings, self.NUMBERS)
         self.sigma, self.lambda_x, self.lambda_y = numbers["sigma"], numbers["lambda_x"], numbers["lambda_y"]
         self.task = info.task
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 from torch import Tensor
 
 from infoplane.trainers.objectives.base import BlockInfo, LossSettings, Objective, Pass, read_options
@@ -24,9 +27,11 @@ class PlausibleHSIC(Objective):
     is the next smaller divisor of the features, and the last block is all that the loss of the task trains.
     """
 
+    NUMBERS: ClassVar[Mapping[str, float]] = {"gamma": 2.0, "groups": 32, "power": 0.5, "delta": 1.0}
+
     def __init__(self, info: BlockInfo, loss_settings: LossSettings) -> None:
         super().__init__()
-        self.numbers = read_options(loss_settings, {"gamma": 2.0, "groups": 32, "power": 0.5, "delta": 1.0})
+        self.numbers = read_options(loss_settings, self.NUMBERS)
         self.task = info.task
 
     def loss(self, local: Pass) -> Tensor:

@@ -46,7 +46,7 @@ class Sim(Objective):
 
     def __init__(self, info: BlockInfo, loss_settings: LossSettings) -> None:
         super().__init__()
-        read_options(loss_settings, {})
+        read_options(loss_settings, self.NUMBERS)
         self.similarity = Similarity(info)
 
     def loss(self, local: Pass) -> Tensor:
