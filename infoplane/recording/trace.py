@@ -29,13 +29,10 @@ from infoplane.errors import InfoplaneError, with_type
 from infoplane.recording.isolation import device_and_dtype, fingerprint, is_scripted, undisturbed, writes_parameters
 from infoplane.recording.samples import Inputs, as_inputs
 
-# Operations that change no value, only on which axis it stands.
-MOVING = frozenset(
-    {
-        *("view", "_unsafe_view", "reshape", "_reshape_alias", "unsqueeze", "squeeze"),
-        *("transpose", "permute", "t", "expand", "flatten"),
-    }
-)
+# Operations that change no value and no order, only the axes.
+VIEWS = frozenset({"view", "_unsafe_view", "reshape", "_reshape_alias", "unsqueeze", "squeeze", "flatten"})
+# Those, and operations that exchange axes.
+MOVING = VIEWS | {"transpose", "permute", "t", "expand"}
 # Those, and copies.
 RESHAPING = MOVING | {"clone", "detach", "alias", "_to_copy", "contiguous", "copy", "lift_fresh"}
 Path = tuple[Any, ...]
@@ -99,14 +96,14 @@ class Node:
         owner: The innermost call during which it was made; None for an input.
         users: The nodes made of it.
         ports: Where it enters or leaves a call, in order.
-        numel: Number of elements.
+        shape: Shape of the tensor, as it was made.
         index: Its number in the order in which the nodes were made.
     """
 
-    __slots__ = ("index", "input", "numel", "op", "owner", "ports", "sources", "users")
+    __slots__ = ("index", "input", "op", "owner", "ports", "shape", "sources", "users")
 
-    def __init__(self, op: str, sources: list[Node], owner: Call | None, numel: int, index: int) -> None:
-        self.op, self.sources, self.owner, self.numel, self.index = op, sources, owner, numel, index
+    def __init__(self, op: str, sources: list[Node], owner: Call | None, shape: torch.Size, index: int) -> None:
+        self.op, self.sources, self.owner, self.shape, self.index = op, sources, owner, shape, index
         self.input = ""
         self.users: list[Node] = []
         self.ports: list[tuple[Call, str, Path]] = []
@@ -362,14 +359,14 @@ class _Flow(TorchDispatchMode):
 
     def _made(self, name: str, sources: list[Node], tensor: Tensor) -> Node:
         key, storage = _key(tensor), _storage(tensor)
-        node = self._new(name, sources, tensor.numel())
+        node = self._new(name, sources, tensor.shape)
         self._nodes[key] = node
         self._views.setdefault(storage, {})[key] = tensor.numel()
         self._kept.append(tensor)
         return node
 
-    def _new(self, name: str, sources: list[Node], numel: int) -> Node:
-        return Node(name, sources, self.open[-1] if self.open else None, numel, next(self._count))
+    def _new(self, name: str, sources: list[Node], shape: torch.Size) -> Node:
+        return Node(name, sources, self.open[-1] if self.open else None, shape, next(self._count))
 
     def _spread(self, node: Node, tensor: Tensor) -> None:
         """What else shows memory that was written to has changed too: as a whole, or in part."""
@@ -377,12 +374,12 @@ class _Flow(TorchDispatchMode):
         for key, numel in self._views[storage].items():
             if key != _key(tensor):
                 whole = numel == tensor.numel()
-                self._nodes[key] = node if whole else self._joined(self._nodes[key], node, numel)
+                self._nodes[key] = node if whole else self._joined(self._nodes[key], node)
         before = self._written.get(storage)
-        self._written[storage] = node if before is None else self._joined(before, node, tensor.numel())
+        self._written[storage] = node if before is None else self._joined(before, node)
 
-    def _joined(self, before: Node, node: Node, numel: int) -> Node:
-        return self._new("copy", [node] if before in node.sources else [before, node], numel)
+    def _joined(self, before: Node, node: Node) -> Node:
+        return self._new("copy", [node] if before in node.sources else [before, node], before.shape)
 
 
 def _written_to(func: Any, args: Any, kwargs: Any) -> Iterator[Tensor]:

@@ -32,12 +32,14 @@ class Chain:
         names: Each block's last recorded layer, by which it is called.
         blocks: The blocks, from input to output; their parameters are those of the model.
         shapes: Shape of one network input, then of one output of each block.
+        channels: The axis of one output of each block that holds the channels.
     """
 
     model: nn.Module
     names: tuple[str, ...]
     blocks: tuple[nn.Module, ...]
     shapes: tuple[tuple[int, ...], ...]
+    channels: tuple[int, ...]
 
 
 def split_into_blocks(
@@ -65,7 +67,12 @@ def split_into_blocks(
     blocks = [_segment(model, trace, after, start, end) for after, start, end in ends]
     if between is not None:
         model = fx.GraphModule(model, trace.graph)
-    chain = Chain(model, tuple(names), tuple(blocks), _shapes(blocks, example))
+    shapes = _shapes(blocks, example)
+    # What ends a block may be a map that is flattened before it is recorded; its channels come first.
+    channels = [
+        layer.port.channels if layer.shape == shape else 0 for layer, shape in zip(layers, shapes[1:], strict=True)
+    ]
+    chain = Chain(model, tuple(names), tuple(blocks), shapes, tuple(channels))
     _check(chain, example)
     return chain
 
@@ -84,7 +91,8 @@ def merge(chain: Chain, groups: Sequence[int]) -> Chain:
         for start, end in zip(starts, ends, strict=True)
     ]
     shapes = (chain.shapes[0], *(chain.shapes[end] for end in ends))
-    return Chain(chain.model, tuple(chain.names[end - 1] for end in ends), tuple(blocks), shapes)
+    names, channels = (chain.names[end - 1] for end in ends), (chain.channels[end - 1] for end in ends)
+    return Chain(chain.model, tuple(names), tuple(blocks), shapes, tuple(channels))
 
 
 def grouped(costs: Sequence[float], count: int) -> list[int]:

@@ -12,7 +12,7 @@ from infoplane.models import build_model
 from infoplane.recording.isolation import device_and_dtype
 from infoplane.settings import settings_of
 from infoplane.trainers.blocks import Chain, grouped, merge, saved_bytes, split_into_blocks
-from infoplane.trainers.objectives.base import BlockInfo, LossSettings, OwnClassifier, read_options
+from infoplane.trainers.objectives.base import BlockInfo, Layout, LossSettings, OwnClassifier, read_options
 from infoplane.trainers.settings import CE, DIB, TrainingSettings
 from infoplane.trainers.task import Task
 from infoplane.trainers.unit import Checkpointed, Unit
@@ -63,7 +63,7 @@ def build_units(settings: TrainingSettings, task: Task, example: Tensor) -> tupl
         objective = (how.last if info.is_last else how.make)(info, loss_settings)
         # Auxiliary classifiers read what the network gives.
         objective.to(device_and_dtype(model)[1])
-        units.append(Unit(name, block, objective))
+        units.append(Unit(name, block, objective, info.layout))
     return chain.model, units
 
 
@@ -103,15 +103,17 @@ def _chain(settings: TrainingSettings, model: nn.Module, example: Tensor) -> Cha
 
 def _infos(chain: Chain, task: Task) -> list[BlockInfo]:
     count = len(chain.blocks)
+    layouts = [Layout(shape, axis) for shape, axis in zip(chain.shapes[1:], chain.channels, strict=True)]
     return [
         BlockInfo(
             index=index,
             count=count,
             image=chain.shapes[0],
             below=chain.shapes[index],
-            shape=chain.shapes[index + 1],
+            shape=layouts[index].maps,
             following=chain.blocks[index + 1 :],
             task=task,
+            layout=layouts[index],
         )
         for index in range(count)
     ]

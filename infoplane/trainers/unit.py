@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from infoplane.recording.layers import tensor_of
-from infoplane.trainers.objectives.base import Objective, Pass
+from infoplane.trainers.objectives.base import Layout, Objective, Pass
 from infoplane.trainers.task import Targets
 
 _Wrapper = Callable[..., tuple[Tensor, Tensor]]
@@ -26,13 +26,15 @@ class Unit(nn.Module):
         name: The block's last recorded layer.
         block: Maps T_{l−1} to T_l.
         objective: Its local loss, with the auxiliary classifier.
+        layout: How the objective sees the block's output; None as it is.
     """
 
-    def __init__(self, name: str, block: nn.Module, objective: Objective) -> None:
+    def __init__(self, name: str, block: nn.Module, objective: Objective, layout: Layout | None = None) -> None:
         super().__init__()
         self.name = name
         self.block = block
         self.objective = objective
+        self.layout = layout
 
     def forward(
         self,
@@ -48,7 +50,7 @@ class Unit(nn.Module):
         # No gradient crosses into the block below, whatever it gave.
         below = below.detach()
         output = tensor_of(self.block(below))
-        local = Pass(inputs, below, output, targets, progress, step, memo, share)
+        local = Pass(inputs, below, self._seen(output), targets, progress, step, memo, share)
         loss: Tensor = self.objective.loss(local)
         return loss, output
 
@@ -56,7 +58,10 @@ class Unit(nn.Module):
     def predict(self, below: Tensor) -> tuple[Tensor, Tensor | None]:
         """T_l and the outputs of its classifier, if it has one."""
         output = tensor_of(self.block(below))
-        return output, self.objective.predict(output)
+        return output, self.objective.predict(self._seen(output))
+
+    def _seen(self, output: Tensor) -> Tensor:
+        return output if self.layout is None else self.layout.to_maps(output)
 
 
 class Checkpointed(nn.Module):

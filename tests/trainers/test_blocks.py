@@ -11,7 +11,7 @@ from infoplane.models import build_model
 from infoplane.recording.layers import tensor_of
 from infoplane.trainers.blocks import grouped, merge, saved_bytes, split_into_blocks
 from infoplane.trainers.methods import method
-from infoplane.trainers.objectives.base import BlockInfo, LossSettings, Pass
+from infoplane.trainers.objectives.base import BlockInfo, Layout, LossSettings, Pass
 from infoplane.trainers.task import Targets, Task
 
 
@@ -258,13 +258,24 @@ def test_transformers_train_block_by_block(build):
     targets = Targets(torch.arange(6) % 3, None)
     inputs = below = torch.randn(6, *IMAGE)
     for index, block in enumerate(chain.blocks):
-        shape = chain.shapes[index + 1]
+        layout = Layout(chain.shapes[index + 1], chain.channels[index])
+        # (rows, columns, channels) or (positions, channels).
+        if 0 < index < len(chain.blocks) - 1 and len(layout.shape) > 1:
+            assert layout.channels == len(layout.shape) - 1
         info = BlockInfo(
-            index, len(chain.blocks), IMAGE, chain.shapes[index], shape, chain.blocks[index + 1 :], task
+            index,
+            len(chain.blocks),
+            IMAGE,
+            chain.shapes[index],
+            layout.maps,
+            chain.blocks[index + 1 :],
+            task,
+            layout,
         )
         objective = method("greedy-ce").make(info, LossSettings())
         output = tensor_of(block(below))
-        objective.loss(Pass(output=output, inputs=inputs, below=below, targets=targets)).backward()
+        seen = layout.to_maps(output)
+        objective.loss(Pass(output=seen, inputs=inputs, below=below, targets=targets)).backward()
         for part in chain.blocks:
             moved = [p.grad is not None for p in part.parameters()]
             assert all(moved) if part is block else not any(moved)

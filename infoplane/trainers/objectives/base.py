@@ -18,6 +18,50 @@ from infoplane.trainers.task import Targets, Task
 
 
 @dataclass(frozen=True)
+class Layout:
+    """Where the channels of a block's output are; objectives see it as maps (channels, rows, columns).
+
+    Attributes:
+        shape: Shape of one output, as the block gives it.
+        channels: Its axis of the channels.
+    """
+
+    shape: tuple[int, ...]
+    channels: int = 0
+
+    @property
+    def is_sequence(self) -> bool:
+        """Whether it has positions in one direction only, which are the rows of maps of one column."""
+        return len(self.shape) == 2
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the output is as objectives see it."""
+        return self.maps == self.shape and not self.channels
+
+    @property
+    def maps(self) -> tuple[int, ...]:
+        """Shape of one output as objectives see it."""
+        if len(self.shape) not in (2, 3):
+            return self.shape
+        rest = [size for axis, size in enumerate(self.shape) if axis != self.channels]
+        return (self.shape[self.channels], *rest, *([1] if self.is_sequence else []))
+
+    def to_maps(self, output: Tensor) -> Tensor:
+        """A view (n, *maps) of an output (n, *shape)."""
+        if len(self.shape) not in (2, 3):
+            return output
+        first = output.movedim(1 + self.channels, 1)
+        return first[..., None] if self.is_sequence else first
+
+    def from_maps(self, maps: Tensor) -> Tensor:
+        """The output (n, *shape) of which these are the maps."""
+        if len(self.shape) not in (2, 3):
+            return maps
+        return (maps[..., 0] if self.is_sequence else maps).movedim(1, 1 + self.channels)
+
+
+@dataclass(frozen=True)
 class BlockInfo:
     """Where a block stands in the network.
 
@@ -26,9 +70,10 @@ class BlockInfo:
         count: Number of blocks.
         image: Shape of one network input.
         below: Shape of one input of the block.
-        shape: Shape of one output of the block.
+        shape: Shape of one output of the block, as maps.
         following: The blocks after it, whose architecture a look-ahead classifier copies.
         task: What the network is trained for.
+        layout: How the output is made maps; None where it is as it stands.
     """
 
     index: int
@@ -38,6 +83,7 @@ class BlockInfo:
     shape: tuple[int, ...]
     following: Sequence[nn.Module]
     task: Task
+    layout: Layout | None = None
 
     @property
     def is_last(self) -> bool:
@@ -112,7 +158,7 @@ class Pass:
     Attributes:
         inputs: Network inputs X, (n, ...), without graph.
         below: The block's input T_{l−1}, (n, ...), without graph; X for the first block.
-        output: The block's output T_l, (n, ...), with the graph of this block alone.
+        output: The block's output T_l as maps, (n, ...), with the graph of this block alone.
         targets: Labels (and boxes) of the samples.
         progress: Share of the block's training that is over, from 0 to below 1.
         step: Number of optimiser steps that the block has taken.

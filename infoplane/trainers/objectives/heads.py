@@ -10,11 +10,11 @@ import math
 from collections.abc import Callable, Sequence
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from infoplane.errors import InfoplaneError, unknown
 from infoplane.recording.layers import eval_mode, tensor_of
-from infoplane.trainers.objectives.base import BlockInfo
+from infoplane.trainers.objectives.base import BlockInfo, Layout
 
 Shape = tuple[int, ...]
 
@@ -32,7 +32,8 @@ def build_head(spec: str, info: BlockInfo) -> nn.Module:
             which picks its layers evenly over all that follow). `pool:F`: averages over as few patches as leave F
             features or less, halving rows and columns in turn, then one linear layer that starts from zero weights
             (Nøkland and Eidnes, ICML 2019). Where the block's output is no feature map, convolutions become linear
-            layers of the same width, without normalisation as in the model mlp.
+            layers of the same width, without normalisation as in the model mlp. Positions of a sequence are
+            the rows of maps of one column.
         info: Where the block stands.
 
     Returns:
@@ -89,9 +90,26 @@ def _next(info: BlockInfo, depth: int) -> nn.Module:
         # A first layer that works in info would change the block's output for the block after it.
         if getattr(layer, "inplace", False):
             layer.inplace = False  # type: ignore[assignment]
+    layout = info.layout
     with eval_mode(copies), torch.no_grad():
-        shape = tuple(tensor_of(copies(torch.zeros(2, *info.shape))).shape[1:])
-    return nn.Sequential(*copies, *_readout(shape, info.task.outputs))
+        shape = tuple(tensor_of(copies(torch.zeros(2, *(layout.shape if layout else info.shape)))).shape[1:])
+    if layout is None or layout.is_plain:
+        return nn.Sequential(*copies, *_readout(shape, info.task.outputs))
+    # Blocks alike have their channels on one axis.
+    after = Layout(shape, layout.channels if len(shape) == len(layout.shape) else 0)
+    given, seen = _Applied(layout.from_maps), _Applied(after.to_maps)
+    return nn.Sequential(given, *copies, seen, *_readout(after.maps, info.task.outputs))
+
+
+class _Applied(nn.Module):
+    """A function as a module."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(x)
 
 
 def _pool_to(info: BlockInfo, features: int) -> nn.Module:

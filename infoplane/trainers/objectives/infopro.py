@@ -82,7 +82,7 @@ class _MapDecoder(nn.Module):
 
 
 def _decoder(info: BlockInfo) -> nn.Module:
-    if len(info.shape) == len(info.image) == 3:
+    if len(info.shape) == len(info.image) == 3 and not (info.layout and info.layout.is_sequence):
         return _MapDecoder(info)
     width, pixels = math.prod(info.shape), math.prod(info.image)
     return nn.Sequential(

@@ -4,7 +4,7 @@ from blocks import IMAGE, MAP, VECTOR, info
 from torch import nn
 
 from infoplane.errors import InfoplaneError
-from infoplane.trainers.objectives.base import BlockInfo
+from infoplane.trainers.objectives.base import BlockInfo, Layout
 from infoplane.trainers.objectives.heads import build_head
 from infoplane.trainers.task import Task
 
@@ -116,3 +116,34 @@ def test_the_same_seed_gives_the_same_head():
 def test_bad_specifications(spec, message):
     with pytest.raises(InfoplaneError, match=message):
         build_head(spec, info())
+
+
+@pytest.mark.parametrize(
+    ("shape", "channels", "maps"),
+    [
+        ((4, 5, 3), 2, (3, 4, 5)),
+        ((3, 4, 5), 0, (3, 4, 5)),
+        ((7, 6), 1, (6, 7, 1)),
+        ((6, 7), 0, (6, 7, 1)),
+        ((9,), 0, (9,)),
+    ],
+)
+def test_maps_have_their_channels_first(shape, channels, maps):
+    layout = Layout(shape, channels)
+    output = torch.randn(2, *shape)
+    seen = layout.to_maps(output)
+    assert layout.maps == maps == tuple(seen.shape[1:])
+    assert torch.equal(layout.from_maps(seen), output)
+    if len(shape) > 1:
+        assert torch.equal(seen[:, 1].flatten(), output.select(channels + 1, 1).flatten())
+
+
+@pytest.mark.parametrize("spec", ["linear", "conv:1", "mlp-sr", "pool:64", "next:1"])
+@pytest.mark.parametrize(("shape", "channels"), [((8, 8, 6), 2), ((17, 6), 1)])
+def test_auxiliary_classifiers_of_transformers_are_as_small_as_those_of_maps(spec, shape, channels):
+    layout = Layout(shape, channels)
+    following = [nn.Linear(6, 6), nn.Linear(6, 6), nn.Linear(6, 4)]
+    info = BlockInfo(0, 4, IMAGE, IMAGE, layout.maps, following, Task(4), layout)
+    head = build_head(spec, info)
+    assert head(layout.to_maps(torch.randn(5, *shape))).shape == (5, 4)
+    assert sum(parameter.numel() for parameter in head.parameters()) < 2000
