@@ -39,7 +39,7 @@ if TYPE_CHECKING:
         "infoplane estimate seed*.h5 --bandwidth median:0.5 --scope final",
         "infoplane estimate run.h5 --estimator renyi,kde,ksg,gaussian,cka",
         "infoplane estimate signs.h5 --target box",
-        "infoplane estimate run.h5 --batches 4 --batch-size 128",
+        "infoplane estimate run.h5 --batches 4 --batch-size 100",
         "infoplane estimate large.h5 --tolerance 0.01   # a probe of 10,000",
         "infoplane estimate seed*.h5 --scheduler tcp://10.0.0.1:8786   # a Dask cluster",
     ),

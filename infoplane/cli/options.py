@@ -159,7 +159,7 @@ def estimation_options(command: Callable[..., Any]) -> Callable[..., Any]:
             help="Parallel solves.",
             heading=ESTIMATOR,
         ),
-        option("--batch-size", type=int, default=128, help="Samples of each batch.", heading=ESTIMATOR),
+        option("--batch-size", type=int, default=100, help="Samples of each batch.", heading=ESTIMATOR),
         option(
             "--batches",
             type=int,

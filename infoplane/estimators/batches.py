@@ -27,7 +27,7 @@ class Batches:
     """
 
     count: int
-    size: int = 128
+    size: int = 100
 
     def __post_init__(self) -> None:
         if self.count < 2:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
-from infoplane.recording.trace import IN, MOVING, VIEWS, Call, Node, Path
+from infoplane.recording.trace import IN, MOVING, OUT, VIEWS, Call, Node, Path
 
 # Of these only where their `forward` is their own: a LayerNorm2d normalises images.
 _READING = (nn.Linear, nn.LayerNorm, nn.RMSNorm, nn.Embedding, nn.MultiheadAttention, nn.RNN, nn.LSTM, nn.GRU)
@@ -27,9 +27,9 @@ _FIRST, _LAST = "first", "last"
 def channel_axis(call: Call, key: tuple[str, Path]) -> int:
     """The axis of one sample that holds the channels of a tensor.
 
-    It is the one along which the nearest module that knows of channels reads or writes the tensor, with nothing but
-    operations on single values in between: the last one for a linear layer, the first for a convolution. Where no
-    module tells, it is the first, or the next where the first holds the positions of a sequence.
+    It is the one along which the nearest module that knows of channels wrote the tensor, or else reads it, with
+    nothing but operations on single values in between: the last one of a linear layer, the first of a convolution.
+    Where no module tells, it is the first, or the next where the first holds the positions of a sequence.
 
     Args:
         call: A call of a traced network.
@@ -43,11 +43,13 @@ def channel_axis(call: Call, key: tuple[str, Path]) -> int:
     if len(place.shape) < 2 or key not in call.nodes:
         return fallback
     axes = {_FIRST: 0 if place.axis == 0 else None, _LAST: len(place.shape) - 1}
+    # What wrote it before what reads it: a layer over time reads the channels of a convolution as times.
     told = (
         axes[end]
-        for node, ends in _alike(call.nodes[key])
+        for sides in ((OUT,), (IN, OUT))
+        for node, ends in _alike(call.nodes[key], written=IN not in sides)
         for other, side, path in node.ports
-        if (side, path) in other.places and (end := _told(other, side, path)) in ends
+        if side in sides and (side, path) in other.places and (end := _told(other, side, path)) in ends
     )
     found = next(told, None)
     return fallback if found is None or found == place.positions else found
@@ -57,6 +59,9 @@ def _told(call: Call, side: str, path: Path) -> str | None:
     """At which end of a tensor a module has the channels; None where it tells of none."""
     module, own = call.module, type(call.module).forward
     if isinstance(module, _MAPPING):
+        # Not one of a user's that permutes inside.
+        if not own.__module__.startswith("torch."):
+            return None
         return _FIRST if call.places[side, path].axis == 0 else None
     kind = next((kind for kind in _READING if isinstance(module, kind)), None)
     if kind is None or own is not kind.forward:
@@ -68,8 +73,10 @@ def _told(call: Call, side: str, path: Path) -> str | None:
     return None if names or path not in ((), (0,), (0, 0)) else _LAST
 
 
-def _alike(node: Node) -> Iterator[tuple[Node, frozenset[str]]]:
+def _alike(node: Node, *, written: bool = False) -> Iterator[tuple[Node, frozenset[str]]]:
     """The nodes that hold the same tensor up to changes of single values, the nearest first, from itself on.
+
+    With `written` only those that it was made of.
 
     Beside each stand the ends, the first axis behind that of the samples and the last one, that are those of the
     tensor: a view that merges rows and columns keeps one of them.
@@ -78,7 +85,8 @@ def _alike(node: Node) -> Iterator[tuple[Node, frozenset[str]]]:
     while queue:
         here, ends = queue.popleft()
         yield here, ends
-        steps = [(source, here.op) for source in here.sources] + [(user, user.op) for user in here.users]
+        steps = [(source, here.op) for source in here.sources]
+        steps += [] if written else [(user, user.op) for user in here.users]
         for other, op in steps:
             kept = ends & _kept(here.shape, other.shape, op)
             if kept and other not in seen:

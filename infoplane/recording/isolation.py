@@ -27,15 +27,16 @@ from infoplane.errors import InfoplaneError
 @contextmanager
 def eval_mode(model: nn.Module) -> Iterator[None]:
     """Evaluation mode within the block; afterwards training flags and random state are as they were."""
-    with _kept_random_state(model), _evaluating(model):
+    with _kept_random_state(model), in_mode(model, False):
         yield
 
 
 @contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
+def in_mode(model: nn.Module, training: bool) -> Iterator[None]:
+    """Training or evaluation mode, as the network itself goes into it; afterwards its flags are as they were."""
     flags = {module: module.training for module in model.modules()}
     try:
-        model.eval()
+        model.train() if training else model.eval()
     except NotImplementedError:
         raise InfoplaneError(
             f"this {type(model).__name__} has no evaluation mode, as exported networks have none; record the "
@@ -89,7 +90,7 @@ def undisturbed(model: nn.Module, *, gradients: bool = False, parameters: bool =
         stack.enter_context(_kept_attributes(model))
         stack.enter_context(_lent_buffers(model))
         # Left before parameters and buffers are put back, as leaving it may write to them.
-        stack.enter_context(_evaluating(model))
+        stack.enter_context(in_mode(model, False))
         if gradients:
             stack.enter_context(_kept_gradients(model))
         stack.enter_context(_eager())

@@ -97,6 +97,7 @@ class Layer:
         note: What else decides its values: an activation in `forward`, which call, which tensor, which axis.
         warning: What a user should know before recording it; "" where there is nothing.
         ends: Name of the block whose unit it ends, as a normalisation after the last block does; "" for others.
+        channels: The axis of one sample of its own output that holds the channels, whatever is recorded of it.
     """
 
     name: str
@@ -108,6 +109,7 @@ class Layer:
     note: str = ""
     warning: str = ""
     ends: str = ""
+    channels: int = 0
 
 
 def tensor_of(output: Any) -> Tensor:
@@ -334,6 +336,7 @@ def _layer(call: Call, counts: Mapping[str, int], number: int | None = None, pat
         "; ".join(notes),
         _warning(call, calls, number, after),
         call.ends,
+        channel_axis(call, (OUT, chosen)),
     )
 
 

@@ -10,8 +10,7 @@ from __future__ import annotations
 import copy
 import itertools
 import operator
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +18,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from infoplane.errors import InfoplaneError, one_line
+from infoplane.recording.isolation import in_mode
 from infoplane.recording.layers import Layer, eval_mode, natural_layers, tensor_of
 from infoplane.recording.trace import OUT
 
@@ -68,9 +68,10 @@ def split_into_blocks(
     if between is not None:
         model = fx.GraphModule(model, trace.graph)
     shapes = _shapes(blocks, example)
-    # What ends a block may be a map that is flattened before it is recorded; its channels come first.
+    # What ends a block may be flattened before it is recorded.
     channels = [
-        layer.port.channels if layer.shape == shape else 0 for layer, shape in zip(layers, shapes[1:], strict=True)
+        layer.port.channels if layer.shape == shape else layer.channels
+        for layer, shape in zip(layers, shapes[1:], strict=True)
     ]
     chain = Chain(model, tuple(names), tuple(blocks), shapes, tuple(channels))
     _check(chain, example)
@@ -165,12 +166,15 @@ def _trace(model: nn.Module, names: Sequence[str], example: Tensor) -> _Trace:
     try:
         with torch.random.fork_rng(devices), eval_mode(model):
             graph = tracer.trace(model)
-            with _flagged_as_training(model):
+            before = {*vars(model)}
+            with in_mode(model, True):
                 other = in_training.trace(model)
+            # Tensors that `forward` makes are kept on the network, by names of their own in each trace.
+            made = {name: vars(model).pop(name) for name in {*vars(model)} - before}
             # Unpacking takes all parts of a value; those that nobody uses are no bypass.
             for each in (graph, other):
                 each.eliminate_dead_code(lambda node: node.target is not operator.getitem)
-            asked = _ask_for_training(graph, other)
+            asked = _ask_for_training(model, graph, other, made)
             again = _Values(model, garbage_collect_values=False, graph=graph)
             again.run(more)
     except InfoplaneError:
@@ -183,25 +187,16 @@ def _trace(model: nn.Module, names: Sequence[str], example: Tensor) -> _Trace:
     return _Trace(graph, (tracer.values.env, again.env), tracer.free | asked)
 
 
-@contextmanager
-def _flagged_as_training(model: nn.Module) -> Iterator[None]:
-    """The flag alone, as `forward` reads it: a module may do more than set it."""
-    flags = {module: module.training for module in model.modules()}
-    try:
-        for module in flags:
-            module.training = True
-        yield
-    finally:
-        for module, flag in flags.items():
-            module.training = flag
-
-
-def _ask_for_training(graph: fx.Graph, in_training: fx.Graph) -> set[fx.Node]:
+def _ask_for_training(
+    model: nn.Module, graph: fx.Graph, in_training: fx.Graph, made: Mapping[str, Any]
+) -> set[fx.Node]:
     """Puts the flag of the block where `forward` gave that of the network: `F.dropout(x, 0.5, self.training)`.
 
     Args:
+        model: The network.
         graph: The network in evaluation, which is changed.
         in_training: The same in training.
+        made: The tensors that it made there, by their names.
 
     Returns:
         The nodes that are new, which depend on no sample.
@@ -224,6 +219,9 @@ def _ask_for_training(graph: fx.Graph, in_training: fx.Graph) -> set[fx.Node]:
     def merged(one: Any, other: Any, place: str) -> Any:
         if isinstance(one, bool) and isinstance(other, bool) and one is not other:
             return flag(one)
+        if isinstance(one, slice) and isinstance(other, slice):
+            ends = zip((one.start, one.stop, one.step), (other.start, other.stop, other.step), strict=True)
+            return slice(*(merged(a, b, place) for a, b in ends))
         if isinstance(one, tuple | list) and type(one) is type(other) and len(one) == len(other):
             return type(one)(merged(a, b, place) for a, b in zip(one, other, strict=True))
         if isinstance(one, dict) and isinstance(other, dict) and one.keys() == other.keys():
@@ -234,12 +232,23 @@ def _ask_for_training(graph: fx.Graph, in_training: fx.Graph) -> set[fx.Node]:
 
     nodes = [*graph.nodes]
     for node, other in itertools.zip_longest(nodes, in_training.nodes):
-        if node is None or other is None or (node.op, node.target) != (other.op, other.target):
+        if node is None or other is None or not _same_target(model, node, other, made):
             raise _other_in_training((node or other).name)
         same[other] = node
         node.args = merged(tuple(node.args), tuple(other.args), node.name)
         node.kwargs = merged(dict(node.kwargs), dict(other.kwargs), node.name)
     return {*asked.values()}
+
+
+def _same_target(model: nn.Module, node: fx.Node, other: fx.Node, made: Mapping[str, Any]) -> bool:
+    """Whether two nodes do the same, tensors that `forward` makes being the same by their values."""
+    if node.op != other.op:
+        return False
+    value = made.get(other.target) if other.op == "get_attr" and isinstance(other.target, str) else None
+    if not isinstance(value, Tensor):
+        return node.target == other.target
+    own = getattr(model, str(node.target), None)
+    return isinstance(own, Tensor) and own.dtype == value.dtype and torch.equal(own, value)
 
 
 def _other_in_training(name: str) -> InfoplaneError:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from infoplane.data import (
     Dataset,
+    Split,
     augmentation,
     balanced_probe,
     hold_out,
@@ -274,15 +275,20 @@ class _Session:
                 self._save(recorder)
             raise
 
+    def _probe(self, split: Split) -> Tensor:
+        """Positions of the probe in its split."""
+        settings = self.settings
+        # Of the training split the seed itself would draw the first samples that are trained on.
+        seed = stream_seed("probe", settings.seed) if settings.probe_split == "train" else settings.seed
+        return balanced_probe(split.labels, settings.probe_size, seed, settings.probe_split)
+
     def _recorder(self, force: bool, going_on: bool) -> contextlib.AbstractContextManager[Recorder | None]:
         """The recorder of the process that records; None in the others."""
         if rank() > 0:
             return contextlib.nullcontext()
         settings = self.settings
         split = self.dataset.split(settings.probe_split)
-        # Of the training split the seed itself would draw the first samples that are trained on.
-        seed = stream_seed("probe", settings.seed) if settings.probe_split == "train" else settings.seed
-        indices = balanced_probe(split.labels, settings.probe_size, seed, settings.probe_split)
+        indices = self._probe(split) if not going_on else _recorded_probe(self.path)
         others = {}
         if self.task.boxes:
             others["box"] = as_target(self.dataset.boxes(split, indices, "cpu"), REGRESSION)
@@ -413,3 +419,9 @@ def _sample(size: int, count: int) -> Tensor:
     if count >= size:
         return torch.arange(size)
     return torch.randperm(size, generator=random_stream("scored samples", 0))[:count].sort().values
+
+
+def _recorded_probe(path: Path) -> Tensor:
+    """Positions of the probe of a run that goes on; an older version may have drawn others."""
+    with open_run(path) as run:
+        return torch.from_numpy(run.probe.indices)

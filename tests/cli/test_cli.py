@@ -349,7 +349,7 @@ def test_other_estimators(recorded, tmp_path):
     assert table["I_XT_se"].notna().all()
     assert_one_line(recorded("estimate", "whole.h5", "--estimator", "renyi,kda"), "unknown estimator", "kde")
     assert_one_line(recorded("plot", "whole.h5", "--estimator", "hsci"), "did you mean", "hsic")
-    assert_one_line(recorded("estimate", "whole.h5", "--batches", "3"), "3 batches of 128 need 384 samples")
+    assert_one_line(recorded("estimate", "whole.h5", "--batches", "3"), "3 batches of 100 need 300 samples")
     assert_one_line(recorded("estimate", "whole.h5", "--estimator", "kde", "--noise", "0"), "noise variance")
 
 

@@ -41,6 +41,24 @@ class Backwards(nn.Module):
         return torch.relu(self.conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1))
 
 
+class Permuting(nn.Conv2d):
+    """A convolution of images channels-last."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+
+
+class OverTime(nn.Module):
+    """A linear layer over the times of what a convolution gives."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.time, self.out = nn.Conv1d(4, 5, 3, padding=1), nn.Linear(8, 8), nn.Linear(40, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(torch.relu(self.time(torch.relu(self.conv(x)))).flatten(1))
+
+
 NETWORKS = {
     "swin": (SwinTransformer([2, 2], 8, [1, 1], [1, 1], [4, 4], num_classes=3), (3, 32, 32), [2, 2, 2, 2, 0]),
     "convnext": (ConvNeXt([CNBlockConfig(8, None, 2)], num_classes=3), (3, 16, 16), [0, 0, 0, 0]),
@@ -48,6 +66,12 @@ NETWORKS = {
     "lstm": (nn.Sequential(nn.LSTM(6, 7, batch_first=True)), (5, 6), [1]),
     "mixer": (nn.Sequential(Mixer(), Mixer(), nn.Flatten(), nn.Linear(30, 3)), (5, 6), [1, 1, 0]),
     "conv": (nn.Sequential(nn.Conv1d(5, 4, 3), nn.BatchNorm1d(4), nn.ReLU()), (5, 6), [0]),
+    "permuting": (
+        nn.Sequential(Permuting(3, 4, 3, padding=1), nn.LayerNorm(4), nn.Flatten(), nn.Linear(80, 2)),
+        (4, 5, 3),
+        [2, 0],
+    ),
+    "over time": (OverTime(), (4, 8), [0, 0, 0]),
     "backwards": (nn.Sequential(Backwards(), nn.LayerNorm(4), nn.Flatten(), nn.Linear(80, 2)), (4, 5, 3), [2, 0]),
 }
 

@@ -382,3 +382,52 @@ def test_a_flattened_map_stays_a_map():
     chain = split_into_blocks(model, x)
     assert chain.shapes == ((1, 8, 8), (4, 4, 4), (3,))
     assert (chain.blocks[0](x) >= 0).all()
+
+
+class Made(nn.Module):
+    """Makes tensors in `forward`, and takes as much of a parameter as its input is long."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second, self.head = nn.Linear(6, 6), nn.Linear(6, 6), nn.Linear(6, 3)
+        self.places, self.embed = nn.Parameter(torch.randn(1, 9, 6)), nn.Embedding(9, 6)
+
+    def forward(self, x):
+        x = (x - torch.tensor(0.1)) / torch.tensor([1.0, 2, 3, 4, 5, 6]) + self.places[:, : x.shape[1]]
+        x = torch.relu(self.first(x + self.embed(torch.arange(5))))
+        x = self.second(x)
+        return self.head(torch.where(x > 0, x, torch.tensor(0.0)).mean(1))
+
+
+def test_what_forward_makes_is_the_same_in_training():
+    model = Made()
+    before = set(vars(model))
+    chain = split_into_blocks(model, torch.randn(2, 5, 6))
+    # Names in checkpoints of blocks, of which there is one a tensor.
+    assert {name for name in vars(model) if name not in before} == {f"_tensor_constant{k}" for k in range(4)}
+    x = torch.randn(3, 5, 6)
+    assert torch.equal(model.eval()(x), run_through([block.eval() for block in chain.blocks], x))
+
+
+def test_a_part_that_stays_in_evaluation_drops_nothing():
+    class Fixed(FunctionalDropout):
+        def train(self, mode=True):
+            return super().train(False)
+
+    chain = split_into_blocks(Fixed(), torch.randn(2, 20))
+    x = torch.randn(5, 20)
+    first = chain.blocks[0].train()
+    assert torch.equal(first(x), first(x))
+
+
+def test_channels_are_those_of_what_is_not_flattened_yet():
+    class Tokens(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b, self.h = nn.Linear(6, 8), nn.Linear(8, 7), nn.Linear(63, 3)
+
+        def forward(self, x):
+            return self.h(torch.relu(self.b(torch.relu(self.a(x)))).flatten(1))
+
+    chain = split_into_blocks(Tokens(), torch.randn(2, 9, 6))
+    assert (chain.shapes, chain.channels) == (((9, 6), (9, 8), (9, 7), (3,)), (1, 1, 0))

@@ -607,3 +607,11 @@ def test_a_probe_of_the_training_split_is_not_what_is_trained_on_first(tmp_path)
         probe = set(run.probe.indices.tolist())
     # By chance a tenth of them are.
     assert len(first & probe) < 30
+
+
+def test_a_probe_that_an_older_version_drew_stays_when_its_run_goes_on(tmp_path, monkeypatch):
+    settings = dataclasses.replace(SMALL, probe_split="train", epochs=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(session, "stream_seed", lambda _purpose, seed: seed)
+        record(settings, tmp_path / "run.h5")
+    assert resume(tmp_path / "run.h5", {"epochs": 2}) > 0.2

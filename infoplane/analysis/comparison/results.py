@@ -331,9 +331,8 @@ def _row(path: Path, run: Run) -> dict[str, Any]:
 def _trials(path: Path, lr: Any) -> int:
     """The number of trials of which the learning rate of a run is the best; 0 where it is of none."""
     scores = {trial: trial_score(trial) for trial in trials_of(path.parents[1], path.parent.name)}
-    best = max(scores, key=lambda trial: scores[trial], default=None)
-    chosen = is_number(lr) and best == trial_path(path.parents[1], path.parent.name, lr)
-    return len(scores) if chosen else 0
+    own = scores.get(trial_path(path.parents[1], path.parent.name, lr)) if is_number(lr) else None
+    return len(scores) if own is not None and own == max(scores.values()) else 0
 
 
 def _number(path: Path, name: str, value: Any, *, needed: bool = False) -> Any:

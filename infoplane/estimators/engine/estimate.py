@@ -25,6 +25,7 @@ from infoplane.estimators.nulls import measured
 from infoplane.execution import QUIET, Execution
 from infoplane.provenance import versions
 from infoplane.runfile import Run, beside, opened
+from infoplane.targets import Target
 
 _RUNS_AT_ONCE = 8
 WATCH_SECONDS = 10.0
@@ -213,7 +214,14 @@ def sound_rows(run: Run, table: pd.DataFrame) -> pd.Series:
     times = table["step"].isin(steps) & ((table["epoch"] == epochs) | epochs.isna())
     places = (table["layer"].map(depths) == table["depth"]) & (table["layer"].map(features) == table["features"])
     shares = table["repeats"].between(0, 1)
-    return places & times & shares & (table["n"] == sizes) & _has_values(table)
+    known = {name: len(np.unique(target.classes)) if target.discrete else 0 for name, target in _targets(run)}
+    classes = table["classes"] == table["target"].map(known)
+    return places & times & shares & classes & (table["n"] == sizes) & _has_values(table)
+
+
+def _targets(run: Run) -> Iterator[tuple[str, Target]]:
+    yield MAIN, run.probe.target
+    yield from run.probe.others.items()
 
 
 def _has_values(table: pd.DataFrame) -> pd.Series:

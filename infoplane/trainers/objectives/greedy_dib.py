@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -91,6 +91,14 @@ class GreedyDIB(PredSim):
         self.rests = learns and loss_settings.fit == BOTH and loss_settings.every > 1
         if loss_settings.beta_schedule == "target":
             self.register_buffer("steered", torch.tensor(loss_settings.beta))
+
+    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> GreedyDIB:
+        """As of any module; the steered β stays in single precision, in steps that bfloat16 does not have."""
+        before = self.__dict__.get("_buffers", {}).get("steered")
+        super()._apply(fn, recurse)
+        if before is not None:
+            self.steered = before.to(self.steered.device)
+        return self
 
     def loss(self, local: Pass) -> Tensor:
         """Loss of the task in nats, plus the weighted informations in bits."""

@@ -242,6 +242,9 @@ def test_a_rate_is_of_trials_where_it_is_their_best(tmp_path):
     ]
     # The second one has the rate that is published, and was trained without tuning.
     assert runs_table(paths)["lr_trials"].tolist() == [2, 0]
+    # Of two that are as good, tuning takes the first by its factor, whatever the names of their files.
+    planted_run(trial_path(tmp_path, "sgd", 0.05), 0.8, method="sgd", validation=0.2, lr=0.05)
+    assert runs_table(paths)["lr_trials"].tolist() == [3, 0]
 
 
 def test_a_number_is_the_same_however_it_is_written(tmp_path):

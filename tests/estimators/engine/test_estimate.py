@@ -476,6 +476,10 @@ def test_classes_are_those_of_the_probe_in_every_batch(tmp_path, probe):
     rows = estimate_run(path, make_settings("cka"), Batches(3, 9))
     assert set(rows["classes"]) == {3}
     assert len(plane_table(gather([path], make_settings("cka"), Batches(3, 9))[0])) == 9
+    # Older rows say how many there are in the batch.
+    stored = pd.read_csv(estimates_path(path))
+    stored.assign(classes=stored["classes"] - (stored["batch"] > 0)).to_csv(estimates_path(path), index=False)
+    assert set(estimate_run(path, make_settings("cka"), Batches(3, 9))["classes"]) == {3}
 
 
 @pytest.mark.parametrize("scope", ["snapshot", "final"])

@@ -247,6 +247,13 @@ def test_the_weight_of_a_steered_beta_in_the_loss():
     assert objective.steered.item() == pytest.approx(0.2 / 1000, rel=1e-3)
 
 
+def test_a_beta_is_steered_in_single_precision_whatever_the_network_has():
+    objective = built(beta=0.01, beta_schedule="target", target_bits=0.0).to(torch.bfloat16)
+    assert all(p.dtype == torch.bfloat16 for p in objective.head.parameters())
+    objective._steer(torch.tensor(0.1, dtype=torch.bfloat16), 1.0)
+    assert objective.steered.item() == pytest.approx(0.01 * math.exp(0.002), rel=1e-4)
+
+
 def test_the_parts_of_a_batch_steer_as_the_whole_does():
     local = step(torch.randn(24, *MAP))
     objective = built(beta=0.01, beta_schedule="target", target_bits=0.0)
