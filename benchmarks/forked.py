@@ -180,6 +180,8 @@ def _be_verb(args: Sequence[str], folder: Path, logs: Path) -> None:
 def _watch(folder: Path, log: int) -> None:
     """Writes down what is opened for writing, changed, run or connected to outside a folder."""
     allowed = (os.path.realpath(folder), os.devnull, os.path.realpath(os.environ["HOME"]))
+    # No file: the kernel's own account of the memory of this process, which begins anew with a run.
+    allowed += (os.path.realpath("/proc/self/clear_refs"),)
 
     def watch(event: str, details: tuple[Any, ...]) -> None:
         if event in RUNS:

@@ -135,6 +135,8 @@ def train_unit(
         T_l for the next unit, (n, ...), without graph.
     """
     parts = _parts(len(below), micro_batches)
+    # A block that is frozen, with an objective without parameters, does not.
+    learns = any(parameter.requires_grad for group in optimizer.param_groups for parameter in group["params"])
     outputs = []
     for part in parts:
         with torch.autocast(below.device.type, dtype=autocast, enabled=autocast is not None):
@@ -142,7 +144,7 @@ def train_unit(
             kept = memo if len(parts) == 1 else {}
             share = (part.stop - part.start) / len(below)
             loss, output = unit(below[part], inputs[part], targets[part], progress, step, kept, share)
-        if loss.requires_grad:  # a block that is frozen and has no classifier learns nothing
+        if learns:
             (loss if weight * share == 1 else loss * (weight * share)).backward()
         outputs.append(output.detach())
     optimizer.step()
