@@ -60,6 +60,11 @@ class Target:
             raise InfoplaneError("this needs classes, and the run has a continuous target")
         return self.values
 
+    @property
+    def class_count(self) -> int:
+        """Number of classes that occur; 0 of a continuous target."""
+        return len(np.unique(self.values)) if self.discrete else 0
+
     def take(self, members: NDArray) -> Target:
         """The target of some of the samples."""
         return Target(self.kind, self.values[members], self.names)

@@ -227,9 +227,9 @@ def average_batches(estimates: pd.DataFrame) -> pd.DataFrame:
     Returns:
         One row where there was one for each batch, in the same order: every number its mean, and beside those of
         `SAMPLED` the standard error `<name>_se` = standard deviation / √batches (ddof=1; NaN for one batch). It
-        is the error from the choice of samples. The status of several
-        batches is "at null" where the mean is no better than the mean null; a single row keeps its own. A layer
-        that has no estimate on some of the batches has no mean either.
+        is the error from the choice of samples. The status of several batches is "at null" where the mean is no
+        better than the mean null; a single row keeps its own. A layer that has no estimate on some of the batches
+        has no mean either.
     """
     keys = [name for name in _PLACE if name in estimates]
     estimates = _complete(estimates)

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from infoplane.recording.trace import IN, MOVING, OUT, VIEWS, Call, Node, Path
+from infoplane.runfile.schema import usual_channels
 
 # Of these only where their `forward` is their own: a LayerNorm2d normalises images.
 _READING = (nn.Linear, nn.LayerNorm, nn.RMSNorm, nn.Embedding, nn.MultiheadAttention, nn.RNN, nn.LSTM, nn.GRU)
@@ -39,7 +40,7 @@ def channel_axis(call: Call, key: tuple[str, Path]) -> int:
         An axis of the shape of one sample.
     """
     place = call.places[key]
-    fallback = 1 if place.positions == 0 and len(place.shape) > 1 else 0
+    fallback = usual_channels(place.shape, place.positions)
     if len(place.shape) < 2 or key not in call.nodes:
         return fallback
     axes = {_FIRST: 0 if place.axis == 0 else None, _LAST: len(place.shape) - 1}

@@ -319,6 +319,7 @@ def _layer(call: Call, counts: Mapping[str, int], number: int | None = None, pat
     notes = _notes(call, calls, number, chosen)
     after = received(call) if chosen == call.outputs[0] else Received()
     port, place = _port(call, (OUT, chosen), calls)
+    channels = port.channels
     if after.port is not None:
         other, side, where = after.port
         port, place = _port(other, (side, where), 1 if other.in_pieces else counts[other.name])
@@ -336,7 +337,7 @@ def _layer(call: Call, counts: Mapping[str, int], number: int | None = None, pat
         "; ".join(notes),
         _warning(call, calls, number, after),
         call.ends,
-        channel_axis(call, (OUT, chosen)),
+        channels,
     )
 
 

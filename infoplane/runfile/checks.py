@@ -18,7 +18,16 @@ from numpy.typing import NDArray
 
 from infoplane.files import reason
 from infoplane.runfile.axes import is_scale
-from infoplane.runfile.schema import PARAMETERS, Damaged, LayerInfo, dataset, group, slot_name, stored_name
+from infoplane.runfile.schema import (
+    PARAMETERS,
+    Damaged,
+    LayerInfo,
+    dataset,
+    group,
+    slot_name,
+    stored_name,
+    usual_channels,
+)
 from infoplane.settings import is_number
 from infoplane.targets import CLASSES, KINDS, REGRESSION, Target
 
@@ -175,14 +184,11 @@ def layers_of(file: h5py.File) -> list[LayerInfo]:
     if not layers or len({layer.name for layer in layers}) < len(layers) or not all(i.name for i in layers):
         raise Damaged("attribute 'layers' of / names no layers, or two by one name")
     positions = _axes(file, "positions", layers)
-    # Before the axis of the channels was written, it was the first, or the next where the first holds positions.
-    older = [int(axis == 0 and len(layer.shape) > 1) for axis, layer in zip(positions, layers, strict=True)]
-    channels = [
-        default if axis is None else axis
-        for axis, default in zip(_axes(file, "channels", layers), older, strict=True)
+    channels = _axes(file, "channels", layers)
+    return [
+        replace(layer, positions=where, channels=usual_channels(layer.shape, where) if axis is None else axis)
+        for layer, where, axis in zip(layers, positions, channels, strict=True)
     ]
-    axes = zip(positions, channels, strict=True)
-    return [replace(layer, positions=one, channels=other) for layer, (one, other) in zip(layers, axes, strict=True)]
 
 
 def _axes(file: h5py.File, name: str, layers: Sequence[LayerInfo]) -> list[int | None]:

@@ -31,6 +31,11 @@ CONSTANT = "constant"
 EXACT = 1e-5
 
 
+def usual_channels(shape: tuple[int, ...], positions: int | None) -> int:
+    """Where channels are if nothing tells: on the first axis, or the next where the first holds positions."""
+    return int(positions == 0 and len(shape) > 1)
+
+
 @dataclass(frozen=True)
 class LayerInfo:
     """A recorded layer.

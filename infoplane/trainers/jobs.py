@@ -117,8 +117,8 @@ def variant(name: str, shared: Mapping[str, Any], particular: Mapping[str, Any])
         raise InfoplaneError(f"variant '{name}' has the seeds of all others; leave out its seed, and give `seeds`")
     chosen = method(str(particular.get("method", name)))
     groups = foreign_groups(chosen)
-    lacking = {name for name, declared in settings_of(TrainingSettings).items() if declared.group in groups}
-    lacking |= {"seed"}
+    declared = settings_of(TrainingSettings).items()
+    lacking = {"seed", *(name for name, one in declared if one.group in groups)}
     values = {key: value for key, value in shared.items() if key not in lacking}
     if options := values.get("option"):
         values["option"] = tuple(text for text in options if _option_name(text) in chosen.options)

@@ -330,9 +330,12 @@ def _row(path: Path, run: Run) -> dict[str, Any]:
 
 def _trials(path: Path, lr: Any) -> int:
     """The number of trials of which the learning rate of a run is the best; 0 where it is of none."""
-    scores = {trial: trial_score(trial) for trial in trials_of(path.parents[1], path.parent.name)}
-    own = scores.get(trial_path(path.parents[1], path.parent.name, lr)) if is_number(lr) else None
-    return len(scores) if own is not None and own == max(scores.values()) else 0
+    folder, variant = path.parents[1], path.parent.name
+    own, trials = trial_path(folder, variant, lr) if is_number(lr) else None, trials_of(folder, variant)
+    if own not in trials:
+        return 0
+    scores = {trial: trial_score(trial) for trial in trials}
+    return len(trials) if scores[own] == max(scores.values()) else 0
 
 
 def _number(path: Path, name: str, value: Any, *, needed: bool = False) -> Any:

@@ -25,7 +25,6 @@ from infoplane.estimators.nulls import measured
 from infoplane.execution import QUIET, Execution
 from infoplane.provenance import versions
 from infoplane.runfile import Run, beside, opened
-from infoplane.targets import Target
 
 _RUNS_AT_ONCE = 8
 WATCH_SECONDS = 10.0
@@ -214,14 +213,9 @@ def sound_rows(run: Run, table: pd.DataFrame) -> pd.Series:
     times = table["step"].isin(steps) & ((table["epoch"] == epochs) | epochs.isna())
     places = (table["layer"].map(depths) == table["depth"]) & (table["layer"].map(features) == table["features"])
     shares = table["repeats"].between(0, 1)
-    known = {name: len(np.unique(target.classes)) if target.discrete else 0 for name, target in _targets(run)}
-    classes = table["classes"] == table["target"].map(known)
+    targets = {MAIN: run.probe.target, **run.probe.others}
+    classes = table["classes"] == table["target"].map({name: one.class_count for name, one in targets.items()})
     return places & times & shares & classes & (table["n"] == sizes) & _has_values(table)
-
-
-def _targets(run: Run) -> Iterator[tuple[str, Target]]:
-    yield MAIN, run.probe.target
-    yield from run.probe.others.items()
 
 
 def _has_values(table: pd.DataFrame) -> pd.Series:

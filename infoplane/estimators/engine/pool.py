@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
@@ -61,8 +60,7 @@ class Part:
 
     def about(self) -> dict[str, Any]:
         """The batch and its samples, as columns of a table, and the number of classes in the whole probe."""
-        target = self.settings.chosen(self.run.probe, self.run.path)
-        classes = len(np.unique(target.classes)) if target.discrete else 0
+        classes = self.settings.chosen(self.run.probe, self.run.path).class_count
         return {"batch": self.batch, "n": self.estimator.n, "classes": classes}
 
 
