@@ -36,6 +36,7 @@ from infoplane.recording.schedule import log_spaced
 from infoplane.runfile.chunks import FILTERS, chunk_shape, write_array
 from infoplane.trainers.build import end_to_end
 from infoplane.trainers.loop import Loop, Recipe, count_steps, stages
+from infoplane.trainers.meter import forget_peak_rss
 from infoplane.trainers.optim import build_optimizer
 from infoplane.trainers.session import record
 from infoplane.trainers.settings import TrainingSettings
@@ -215,8 +216,8 @@ def memory_case(case: str, n: int) -> float:
             "recorder": lambda: recorder.snapshot(0),
             "naive": lambda: keep_all(model, probe[0], [layer.name for layer in recorder.layers]),
         }
-        # getrusage would not do: its maximum cannot be reset, and a process inherits that of its parent.
-        Path("/proc/self/clear_refs").write_text("5")  # the peak starts from now
+        if not forget_peak_rss():
+            raise SystemExit("this platform begins no new peak of memory; run it on Linux")
         before = resident("VmRSS")
         cases[case]()
         return resident("VmHWM") - before

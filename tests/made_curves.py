@@ -5,6 +5,7 @@ import pandas as pd
 
 from infoplane.analysis.convergence.trajectories import Trajectories
 from infoplane.recording.schedule import log_spaced
+from infoplane.words import symbol
 
 STEPS = np.array(log_spaced(5000, 40))
 UP = (40, 60, 90, 135, 200, 300, 450, 675)  # 1.5 times as long a layer
@@ -34,7 +35,8 @@ def made(shapes, quantity="I_XT_corrected", *, runs=5, noise=0.001, jitter=0.0, 
     batches = np.concatenate([values[:, None] + levels, values[:, None] - levels], axis=1)
     names = tuple(f"layer{depth}" for depth in range(1, len(shapes) + 1))
     trouble = np.full((runs, len(shapes)), "", dtype=object)
-    return Trajectories(quantity, tuple(f"run{run}" for run in range(runs)), names, steps, batches, trouble)
+    names_of_runs = tuple(f"run{run}" for run in range(runs))
+    return Trajectories(quantity, names_of_runs, names, steps, batches, trouble, symbol(quantity))
 
 
 def table(layers, runs=5, batches=3, noise=0.001, steps=STEPS, quantity="I_XT_corrected", **columns):

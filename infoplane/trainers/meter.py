@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import math
 import sys
@@ -72,10 +71,13 @@ def measure_step(step: Callable[[], None], device: torch.device | str) -> Cost:
     return Cost(peak, None if saved.hidden else saved.peak, storages.flops)
 
 
-def forget_peak_rss() -> None:
-    """Lets `peak_rss` begin anew, where the platform can, so that a run does not have that of the one before it."""
-    with contextlib.suppress(OSError):
+def forget_peak_rss() -> bool:
+    """Lets `peak_rss` begin anew, so that a run does not have that of the one before it; False where it cannot."""
+    try:
         _REFERENCES.write_text("5")
+    except OSError:
+        return False
+    return True
 
 
 def peak_rss() -> int | None:

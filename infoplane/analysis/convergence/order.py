@@ -31,7 +31,6 @@ from infoplane.analysis.slope import SlopeTest, detectable_slope, slope_test
 from infoplane.analysis.stats import SIGNIFICANCE
 from infoplane.analysis.verdict import json_value
 from infoplane.errors import InfoplaneError
-from infoplane.words import symbol
 
 MIN_FACTOR = 1.1
 MIN_LAYERS, MIN_SEEDS, MIN_SNAPSHOTS = 6, 5, 10
@@ -166,7 +165,7 @@ def convergence_order(
     halves[:, kept] = half_time(relative_distance(curves.means[:, kept], curves.steps), curves.steps)
     return ConvergenceOrder(
         quantity=curves.quantity,
-        symbol=curves.symbol or symbol(curves.quantity),
+        symbol=curves.symbol,
         runs=curves.runs,
         layers=curves.layers,
         areas=times,

@@ -69,7 +69,7 @@ class Trajectories:
     steps: NDArray
     values: NDArray
     trouble: NDArray
-    symbol: str = ""
+    symbol: str
 
     @property
     def means(self) -> NDArray:
