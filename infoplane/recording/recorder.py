@@ -134,6 +134,7 @@ class Recorder(Closing):
             RunFileError: The file exists, is being written, or cannot be written.
         """
         _refuse_impossible(keep, batch_size, config)
+        self._schedule, self._due = endless(snapshots), -1
         samples, main = _checked_probe(probe, target)
         self.model = _network_of(model)
         inputs = samples.inputs.bind(self.model)
@@ -179,7 +180,6 @@ class Recorder(Closing):
         if synchronous_path and self.steps and not self._path.has_first(self.run_id) and self._is_at_first():
             self._keep_first()
         self.steps_taken = max(self.steps, default=0)
-        self._schedule, self._due = endless(snapshots), -1
         self._epochs: deque[float] = deque(maxlen=2)  # of the last calls of `step`
 
     @property

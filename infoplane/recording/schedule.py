@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterator
+from numbers import Integral
 
 import numpy as np
 
@@ -52,19 +53,17 @@ def endless(count: int) -> Iterator[int]:
     Args:
         count: Number of snapshots up to step 10,000, at least 2.
 
-    Yields:
-        Rising steps without repeats, from 0 on.
+    Returns:
+        Rising steps without repeats, from 0 on, one after the other.
 
     Raises:
-        InfoplaneError: The count is below 2.
+        InfoplaneError: The count is no whole number, or below 2.
     """
-    if count < 2:
-        raise InfoplaneError(f"snapshots must be at least 2, got {count}")
-    steps = log_spaced(_HORIZON, count)
-    yield from steps
+    if not isinstance(count, Integral) or count < 2:
+        raise InfoplaneError(f"snapshots must be a whole number of at least 2, got {count!r}")
+    steps = log_spaced(_HORIZON, int(count))
     factor = _HORIZON / max(steps[-2], 1)
-    for power in itertools.count(1):
-        yield round(_HORIZON * factor**power)
+    return itertools.chain(steps, (round(_HORIZON * factor**power) for power in itertools.count(1)))
 
 
 def snapshot_steps(spec: str, total_steps: int, steps_per_epoch: int) -> list[int]:

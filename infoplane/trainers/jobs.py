@@ -105,7 +105,7 @@ def variant(name: str, shared: Mapping[str, Any], particular: Mapping[str, Any])
     """The settings of one variant, or of one for each β where several are given.
 
     Args:
-        name: Name of the variant, and of its method if `own` names none.
+        name: Name of the variant, and of its method if `particular` names none.
         shared: Settings of all variants; those that this one's method does not have are left out.
         particular: Settings of this one alone.
 

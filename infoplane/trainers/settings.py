@@ -29,7 +29,8 @@ ALIKE: Mapping[str, Any] = {"batch_size": 128, "schedule": "onecycle"}
 # Settings that may name code of the user's.
 OWN = ("dataset", "model")
 _BELOW_ONE = Range("from 0 to below 1", lambda value: 0 <= value < 1)
-_SEED = Range("from 0 to below 2^40", lambda value: 0 <= value < 2**40)
+# The generators of PyTorch on the CPU know no more of a seed than 32 bits.
+_SEED = Range("from 0 to below 2^32", lambda value: 0 <= value < 2**32)
 
 
 def _of_method(name: str, kind_of_value: str, **more: Any) -> Any:

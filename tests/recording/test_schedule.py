@@ -44,8 +44,12 @@ def test_endless_steps_as_documented():
     steps = list(itertools.islice(endless(40), 60))
     assert steps[:12] == [0, 1, 2, 3, 4, 5, 6, 8, 9, 12, 15, 19]
     assert [sum(step <= last for step in steps) for last in (100, 1000, 10_000, 100_000)] == [19, 29, 40, 50]
-    with pytest.raises(InfoplaneError, match="at least 2, got 1"):
-        next(endless(1))
+
+
+@pytest.mark.parametrize("count", [1, "40", 2.5])
+def test_a_number_of_snapshots_that_is_none_is_refused_at_once(count):
+    with pytest.raises(InfoplaneError, match=f"whole number of at least 2, got {count!r}"):
+        endless(count)
 
 
 def test_snapshot_steps():

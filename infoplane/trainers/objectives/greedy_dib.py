@@ -245,7 +245,7 @@ class GreedyDIB(PredSim):
     def _permutation(self, local: Pass) -> Tensor:
         """An order of the samples, one for all blocks of a step, by the seed of the run and the step."""
         if "permutation" not in local.memo:
-            # Below zero, where no seed of the data is.
+            # Below zero, away from the seeds of the data.
             generator = torch.Generator().manual_seed(-1 - self.loss_settings.seed * SEED_STRIDE - local.step)
             order = torch.randperm(len(local.output), generator=generator)
             local.memo["permutation"] = order.to(local.output.device, non_blocking=True)
