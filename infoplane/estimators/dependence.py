@@ -148,7 +148,8 @@ class Dependence(LayerEstimator):
             self.sigma_x = settings.input_bandwidth.sigma(probe.distances, probe.features, self.labels)
         self.inputs = self._variable(squareform(probe.distances), self.sigma_x)
         if self.labels is not None:
-            self.pairs = class_pairs(self.labels, prepared)
+            self.classes = np.unique(self.labels)
+            self.pairs = class_pairs(self.labels, prepared, self.classes)
             self._pairs_of_orders: dict[bytes, NDArray] = {}
             return
         distances, sigma = self.target_distances(), math.nan
@@ -190,7 +191,7 @@ class Dependence(LayerEstimator):
             return self.pairs
         key = order.tobytes()
         if key not in self._pairs_of_orders:
-            self._pairs_of_orders[key] = class_pairs(self.labels[order], self.prepared)
+            self._pairs_of_orders[key] = class_pairs(self.labels[order], self.prepared, self.classes)
         return self._pairs_of_orders[key]
 
     def _variable(self, square: NDArray, sigma: float) -> Variable | None:
@@ -205,7 +206,7 @@ class Dependence(LayerEstimator):
         return centred(-0.5 * np.square(square)) if square.any() else None
 
 
-def class_pairs(labels: NDArray, prepared: Map) -> NDArray:
+def class_pairs(labels: NDArray, prepared: Map, classes: NDArray) -> NDArray:
     """The map f of the centred delta kernel, which is one number for each pair of classes.
 
     It depends on the class counts alone, so that permuted labels have the same.
@@ -213,13 +214,17 @@ def class_pairs(labels: NDArray, prepared: Map) -> NDArray:
     Args:
         labels: Class labels, (n,).
         prepared: The map f.
+        classes: The C classes; not all of them need occur among the labels.
 
     Returns:
-        (C, C) float64.
+        (C, C) float64, 0 where a class does not occur.
     """
-    first = np.unique(labels, return_index=True)[1]
+    found, first = np.unique(labels, return_index=True)
     whole = prepared(centred((labels[:, None] == labels).astype(np.float64)))
-    return whole[np.ix_(first, first)]
+    places = np.searchsorted(classes, found)
+    pairs = np.zeros((len(classes), len(classes)))
+    pairs[np.ix_(places, places)] = whole[np.ix_(first, first)]
+    return pairs
 
 
 def unscaled(kernel: NDArray) -> NDArray:

@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+import torch
 from reference import T, X, Y
 from scipy.spatial.distance import cdist
 
+import infoplane as ip
 from infoplane.estimators.dependence import EPSILON, aligned, class_pairs, unscaled, whitened
 from infoplane.estimators.gaussian import centred
 
@@ -71,7 +73,7 @@ def test_labels_by_pairs_of_classes_are_the_whole_kernel(prepared):
     for labels in (uneven, np.random.default_rng(1).permutation(uneven)):
         whole = prepared(centred((labels[:, None] == labels).astype(float)))
         indicator = np.eye(4)[labels]
-        by_pairs = np.vdot(class_pairs(uneven, prepared), indicator.T @ kernel @ indicator)
+        by_pairs = np.vdot(class_pairs(uneven, prepared, np.arange(4)), indicator.T @ kernel @ indicator)
         assert by_pairs == pytest.approx(float(np.vdot(whole, kernel)), rel=1e-9, abs=1e-12)
 
 
@@ -80,3 +82,26 @@ def test_permuted_labels_are_below_the_true_ones():
     labels = np.random.default_rng(0).permutation(Y)
     values = [np.vdot(aligned(linear(np.eye(10)[y])), aligned(linear(separated))) for y in (Y, labels)]
     assert values[0] > 5 * values[1]
+
+
+@pytest.mark.parametrize("prepared", [unscaled, whitened, aligned])
+def test_a_class_that_an_order_leaves_out_has_no_part_in_it(prepared):
+    """Pairings of repeated inputs may draw one label twice, and another not at all."""
+    labels, order = np.repeat([0, 1, 2], [20, 19, 1]), np.r_[:39, 3]
+    kernel, indicator = gaussian(T[:40]), np.eye(3)[labels[order]]
+    by_pairs = np.vdot(class_pairs(labels[order], prepared, np.arange(3)), indicator.T @ kernel @ indicator)
+    whole = prepared(centred((labels[order][:, None] == labels[order]).astype(float)))
+    assert by_pairs == pytest.approx(float(np.vdot(whole, kernel)), rel=1e-9, abs=1e-12)
+
+
+@pytest.mark.parametrize("estimator", ["hsic", "nhsic", "cka", "kernel-cka"])
+def test_mixed_labels_of_repeated_inputs_are_estimated(tmp_path, estimator):
+    x = torch.randn(40, 6, generator=torch.Generator().manual_seed(0))
+    x[:20] = x[0]
+    labels = torch.arange(40) % 2
+    labels[3] = 2
+    net = torch.nn.Sequential(torch.nn.Linear(6, 4), torch.nn.Tanh(), torch.nn.Linear(4, 3))
+    with ip.Recorder(net, (x, labels), tmp_path / "run.h5") as recorder:
+        recorder.snapshot(0)
+    table = ip.estimate(tmp_path / "run.h5", estimator)
+    assert table["I_TY_null"].notna().all()
