@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import functools
+import logging
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from types import TracebackType
@@ -136,6 +138,17 @@ def of_memory(error: BaseException) -> InfoplaneError:
     return InfoplaneError(
         f"there is not enough memory for this{detail}; use a smaller probe or batch, `batches`, or fewer `jobs`"
     )
+
+
+@functools.cache
+def warn_once(logger: logging.Logger, message: str) -> None:
+    """Warns of what many calls meet, such as a run file that is opened again and again.
+
+    Args:
+        logger: Of the module that warns.
+        message: The warning.
+    """
+    logger.warning("%s", message)
 
 
 def unknown(what: str, name: str, choices: Iterable[str]) -> InfoplaneError:

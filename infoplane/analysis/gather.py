@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from infoplane.errors import InfoplaneError
+from infoplane.errors import InfoplaneError, warn_once
 from infoplane.estimators.base import EstimatorSettings
 from infoplane.estimators.batches import Batches
 from infoplane.estimators.engine.estimate import estimate_runs
@@ -18,6 +18,8 @@ from infoplane.estimators.renyi import RenyiSettings
 from infoplane.execution import QUIET, Execution
 from infoplane.runfile import Run, data_text, open_runs
 from infoplane.settings import is_number, setting_text
+
+logger = logging.getLogger(__name__)
 
 # The last three say what else was recorded or measured, and which run a synchronous path belongs to.
 MAY_DIFFER = {"seed", "data_root", "device", "robustness", "synchronous_path", "trajectory_of"}
@@ -97,6 +99,17 @@ def gather_pairs(
     return pd.concat(tables, ignore_index=True)
 
 
+def training_of(run: Run) -> dict[str, Any]:
+    """What a run has in common with those that differ from it in their seeds alone, by name."""
+    settings = {name: value for name, value in run.config.items() if name not in MAY_DIFFER}
+    # A loop of the user's own may have told nothing of its settings.
+    recorded = {
+        "the layers and their shapes": [[layer.name, list(layer.shape)] for layer in run.layers],
+        "the distance between inputs": run.input_distance,
+    }
+    return settings | recorded
+
+
 def refuse_other_training(runs: Sequence[Run]) -> None:
     """Refuses runs that are no repetitions of each other: they differ in their seeds alone, and in these they do.
 
@@ -108,8 +121,8 @@ def refuse_other_training(runs: Sequence[Run]) -> None:
     for run in runs[1:]:
         if ids.count(run.run_id) > 1:
             raise InfoplaneError(f"{run.path} is a copy of another of these runs; name each run once")
-        names = {*runs[0].config, *run.config} - MAY_DIFFER
-        different = sorted(name for name in names if runs[0].config.get(name) != run.config.get(name))
+        first, other = map(training_of, (runs[0], run))
+        different = sorted(name for name in {*first, *other} if first.get(name) != other.get(name))
         if different:
             raise InfoplaneError(
                 f"{run.path} differs from {runs[0].path} in {', '.join(different)}; "
@@ -124,9 +137,15 @@ def _refuse_same_training(runs: Sequence[Run]) -> None:
         raise InfoplaneError(
             f"{run.path} has seed {_seed(run)}, as {other.path} has, and repeats it; give each run another seed"
         )
-    for run, other in _twins(runs, _end):
+    for run, other in _twins(runs, lambda run: run.ends[1]):
         raise InfoplaneError(
             f"the layers of {run.path} end with the weights of {other.path}: no further run; seed each anew"
+        )
+    for run, other in _twins(runs, lambda run: run.ends[0]):
+        warn_once(
+            logger,
+            f"the layers of {run.path} begin with the weights of {other.path}: how these runs differ does not show "
+            "what other initial weights would change",
         )
 
 
@@ -143,12 +162,3 @@ def _seed(run: Run) -> Any:
     """The seed of a run; None where it has no number."""
     seed = run.config.get("seed")
     return seed if is_number(seed) else None
-
-
-def _end(run: Run) -> bytes | None:
-    """The sketches of the layers' parameters at the last snapshot; None without any finite ones."""
-    sketches = [run.snapshots[-1].parameters(layer.name) for layer in run.layers] if run.snapshots else []
-    known = [values for values in sketches if values is not None]
-    if not all(np.isfinite(one).all() for one in known):  # trainings that diverged are alike in that alone
-        return None
-    return b"".join(one.tobytes() for one in known) or None

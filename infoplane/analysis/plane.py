@@ -19,6 +19,7 @@ import pandas as pd
 from infoplane.analysis.stats import interval_table
 from infoplane.errors import InfoplaneError, unknown
 from infoplane.estimators.nulls import AT_NULL, OK, ROUNDING, at_null, chance_deviations, input_pairings, measured
+from infoplane.runfile import is_metric_name
 from infoplane.words import settings_text, symbol, target_limit, target_text
 
 SETTINGS = (
@@ -48,7 +49,6 @@ _WHY_APART = {
 }
 # What tells the rows of one batch from those of others: all but the number of the batch.
 _PLACE = ("run", *SETTINGS, "step", "depth", "layer")
-_NOT_METRICS = ("run", "seed", "snapshot", "step", "epoch")
 
 
 @dataclass(frozen=True)
@@ -310,7 +310,7 @@ def metrics_table(metrics: pd.DataFrame) -> pd.DataFrame:
         InfoplaneError: If there are no metrics, or the runs share no step.
     """
     common = common_steps(metrics)
-    names = [name for name in common.select_dtypes("number").columns if name not in _NOT_METRICS]
+    names = [*filter(is_metric_name, common.select_dtypes("number").columns)]
     groups = common.groupby("step", sort=True)
     table = pd.DataFrame({"epoch": groups["epoch"].mean(), "runs": groups["run"].nunique()})
     return table.join(_mean_and_deviation(groups, names)).reset_index()

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from infoplane.analysis.gather import MAY_DIFFER
+from infoplane.analysis.gather import MAY_DIFFER, training_of
 from infoplane.errors import InfoplaneError
 from infoplane.runfile import TRAINING, Run, data_text, open_runs, training_words
 from infoplane.settings import setting_words
@@ -62,7 +62,7 @@ def sets_by_training(runs: Mapping[str, Run]) -> dict[str, tuple[Run, ...]]:
     configs: dict[str, dict[str, Any]] = {}
     for name, run in runs.items():
         config = {key: value for key, value in run.config.items() if key not in MAY_DIFFER}
-        training = json.dumps([config, [[layer.name, layer.shape] for layer in run.layers]], sort_keys=True)
+        training = json.dumps(training_of(run), sort_keys=True)
         sets.setdefault(training, []).append(run)
         names.setdefault(training, name)
         configs[training] = config

@@ -14,7 +14,7 @@ from infoplane.runfile.names import (
     trials_of,
 )
 from infoplane.runfile.reader import Run, Snapshot, open_run, open_runs, opened, trial_score
-from infoplane.runfile.schema import Closing, LayerInfo, Probe
+from infoplane.runfile.schema import Closing, LayerInfo, Probe, is_metric_name
 from infoplane.runfile.summary import TRAINING, data_text, training_words
 from infoplane.runfile.writer import SLOTS, RunWriter, SnapshotWriter
 
@@ -36,6 +36,7 @@ __all__ = [
     "export_csv",
     "export_netcdf",
     "export_paths",
+    "is_metric_name",
     "open_run",
     "open_runs",
     "opened",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
 import html
 import itertools
 import logging
@@ -19,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infoplane.condensed import condense
-from infoplane.errors import InfoplaneError, MissingData, RunFileError, unknown
+from infoplane.errors import InfoplaneError, MissingData, RunFileError, unknown, warn_once
 from infoplane.files import reason, refuse_no_file
 from infoplane.runfile.checks import (
     ACTIVATIONS,
@@ -53,6 +54,7 @@ from infoplane.runfile.schema import (
     dataset,
     given_name,
     group,
+    is_metric_name,
     reading,
     stored_name,
 )
@@ -108,7 +110,7 @@ class Snapshot:
         return "not finite" if self.nonfinite(layer) else CONSTANT if self.constant(layer) else ""
 
     def activations(self, layer: str) -> NDArray:
-        """Activations of a layer as they are stored, (n, …): float32, or float64 where that would lose too much.
+        """Activations of a layer as they are stored, (n, …): float32, or float64 where they have more digits.
 
         Raises:
             MissingData: Only distances were kept.
@@ -175,9 +177,10 @@ class Snapshot:
             values = self._part(data, PARAMETERS, (slice(start, start + length),))
         if not (np.isfinite(values).all() or self.nonfinite(layer)):
             # A parameter that the network holds and never uses may be anything.
-            _warn_once(
+            warn_once(
+                logger,
                 f"{self._run.path}: parameters of layer '{layer}' at step {self.step} are NaN or infinite, though "
-                "its activations are not"
+                "its activations are not",
             )
         return values
 
@@ -241,6 +244,7 @@ class Run(Closing):
         config: The resolved configuration.
         provenance: Versions, command, device.
         layers: The recorded layers, from input to output.
+        input_distance: How the distances between the inputs of the probe were measured.
         links: δ of the swap test for each pair of neighbouring layers, (L − 1,) float64, NaN where it is unknown,
             at the "first" snapshot and when the recording ended ("last"); without what was not measured.
         snapshots: The finished snapshots in the order of their steps.
@@ -294,6 +298,7 @@ class Run(Closing):
             raise Damaged("attribute 'provenance' of / holds no versions by name")
         self.layers = layers_of(file)
         self.samples = probe_size(file)
+        self.input_distance = str(group(file, "probe").attrs.get("input_distance", "euclidean"))
         self.links = {
             when: links(file, f"links_{when}", len(self.layers))
             for when in ("first", "last")
@@ -355,7 +360,7 @@ class Run(Closing):
             why = "; ".join(filter(None, [broken, marks])) or "the others are gone"
             raise Damaged(f"{len(finished)} of {count} finished snapshots can be read ({why})")
         if count is None and marks:
-            _warn_once(f"{self.path}: {marks}; they are left out")
+            warn_once(logger, f"{self.path}: {marks}; they are left out")
 
     @functools.cached_property
     def probe(self) -> Probe:
@@ -374,7 +379,7 @@ class Run(Closing):
                 distances=distances,
                 indices=indices,
                 shape=probe_shape(probe),
-                input_distance=str(probe.attrs.get("input_distance", "euclidean")),
+                input_distance=self.input_distance,
                 others={given_name(name): target(group(others, name)) for name in others},
             )
 
@@ -393,7 +398,7 @@ class Run(Closing):
         import pandas as pd  # takes longer to load than a run
 
         rows = [
-            {"snapshot": index, "step": snapshot.step, "epoch": snapshot.epoch, **snapshot.metrics}
+            {"snapshot": index, "step": snapshot.step, "epoch": snapshot.epoch} | _metrics(snapshot)
             for index, snapshot in enumerate(self.snapshots)
         ]
         return pd.DataFrame(rows)
@@ -461,6 +466,25 @@ class Run(Closing):
         stacked = np.asarray(vectors, dtype=np.float64)
         return np.asarray(np.linalg.norm(stacked - stacked[-1], axis=1))
 
+    @functools.cached_property
+    def ends(self) -> tuple[bytes | None, bytes | None]:
+        """Digests of the parameters of all layers at initialisation and at the last snapshot.
+
+        None where they are not known, or not finite: trainings that diverged are alike in that alone.
+        """
+        at = {snapshot.step: snapshot for snapshot in self.snapshots}
+        first, last = at.get(0), self.snapshots[-1] if self.snapshots else None
+        return self._digest(first), self._digest(last)
+
+    def _digest(self, snapshot: Snapshot | None) -> bytes | None:
+        if snapshot is None:
+            return None
+        sketches = [snapshot.parameters(layer.name) for layer in self.layers]
+        known = [values for values in sketches if values is not None and values.size]
+        if not known or not all(np.isfinite(values).all() for values in known):
+            return None
+        return hashlib.sha256(b"".join(values.tobytes() for values in known)).digest()
+
     def layer(self, name: str) -> LayerInfo:
         """The recorded layer of that name.
 
@@ -484,6 +508,11 @@ class Run(Closing):
         self._file.close()
 
 
+def _metrics(snapshot: Snapshot) -> dict[str, float]:
+    """The metrics of a snapshot, without those that older versions recorded under names of other columns."""
+    return {name: value for name, value in snapshot.metrics.items() if is_metric_name(name)}
+
+
 def _opened(path: Path) -> h5py.File:
     if not path.is_dir():
         refuse_no_file(path)
@@ -504,12 +533,6 @@ def _state(path: Path) -> tuple[int, ...]:
         found = path.stat()
         return found.st_ino, found.st_size, found.st_mtime_ns
     return ()
-
-
-@functools.cache
-def _warn_once(message: str) -> None:
-    """Warns of a file that is opened many times."""
-    logger.warning("%s", message)
 
 
 def open_run(path: str | os.PathLike[str]) -> Run:

@@ -36,6 +36,12 @@ def usual_channels(shape: tuple[int, ...], positions: int | None) -> int:
     return int(positions == 0 and len(shape) > 1)
 
 
+# The columns that tables of metrics have beside them; `self` is what no call can name.
+_TAKEN = frozenset({"run", "seed", "snapshot", "step", "epoch", "runs", "self"})
+# How the column of a deviation over runs ends.
+_DEVIATION = "_sd"
+
+
 @dataclass(frozen=True)
 class LayerInfo:
     """A recorded layer.
@@ -99,6 +105,15 @@ class Probe:
     def features(self) -> int:
         """Number of features d of one input, 0 where it is not known."""
         return 0 if self.shape is None else math.prod(self.shape)
+
+
+def is_metric_name(name: str) -> bool:
+    """Whether a metric may be called so: not as another column of its tables is, such as the deviation of a metric.
+
+    Args:
+        name: The name.
+    """
+    return name not in _TAKEN and not name.endswith(_DEVIATION)
 
 
 class Damaged(ValueError):
