@@ -12,6 +12,7 @@ import re
 import shutil
 import tempfile
 import time
+import weakref
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -255,6 +256,10 @@ def refuse_no_file(path: Path) -> None:
         raise InfoplaneError(f"{path} is {what}; give the name of a file")
 
 
+# The locks that this process took; one that nobody holds any more goes away.
+_HELD: weakref.WeakSet[filelock.BaseFileLock] = weakref.WeakSet()
+
+
 def hold(path: Path, wait: float) -> filelock.BaseFileLock:
     """The lock of a file, taken; `release` gives it back, and so does the end of the process.
 
@@ -281,9 +286,14 @@ def hold(path: Path, wait: float) -> filelock.BaseFileLock:
             lock = filelock.SoftFileLock(name.with_suffix(".held"))
             lock.acquire(timeout=wait)
     except filelock.Timeout as error:
+        if any(one.is_locked and Path(one.lock_file).absolute() == name.absolute() for one in _HELD):
+            raise InfoplaneError(
+                f"{path} is being written by this very process; close the recorder that does, or begin a new one"
+            ) from None
         raise InfoplaneError(
             f"{path} is being written by another process; if there is none on any machine, delete {error.lock_file}"
         ) from None
+    _HELD.add(lock)
     # The file stays: taking it away would let two writers lock two files of one name.
     return lock
 

@@ -98,21 +98,20 @@ class InformationPlane:
             refuse_foreign([estimator], options)
             [estimator] = named_settings([estimator], **options)
         self._settings = estimator
-        self._updates = 0
         self.recorder = Recorder(*self._arguments, **self._recording)
 
-    def update(self, step: int | None = None, **metrics: float | Tensor) -> None:
+    def update(self, step: int | None = None, epoch: float = math.nan, **metrics: float | Tensor) -> None:
         """Records the network as it is now.
 
         Args:
-            step: Number of optimiser steps taken; None counts the updates.
+            step: Number of optimiser steps taken; None is one more than at the last update, 0 at the first.
+            epoch: Number of epochs passed, may be fractional.
             metrics: Loss, accuracy and whatever else was measured, one number each.
 
         Raises:
             InfoplaneError: As for `Recorder.snapshot`.
         """
-        self.recorder.snapshot(self._updates if step is None else step, math.nan, **metrics)
-        self._updates += 1
+        self.recorder.snapshot(max(self.recorder.steps, default=-1) + 1 if step is None else step, epoch, **metrics)
 
     def compute(self) -> Plane:
         """The plane of all updates; what was estimated before is not estimated again.
@@ -152,7 +151,6 @@ class InformationPlane:
     def reset(self) -> None:
         """Forgets all updates, as before a new training; a run file of your own is overwritten."""
         self.recorder.close()
-        self._updates = 0
         self.recorder = Recorder(*self._arguments, **{**self._recording, "force": True, "resume": False})
 
     def close(self) -> None:

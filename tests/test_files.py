@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from pathlib import Path
 
 import filelock
@@ -275,8 +276,11 @@ def test_a_table_is_known_by_what_stands_beside_it_or_how_it_begins(tmp_path):
         refuse_foreign(metrics, force=False, header="snapshot,step,epoch")
 
 
-def test_a_lock_that_is_not_given_back_is_named(tmp_path):
+def test_a_lock_that_is_not_given_back_is_named(tmp_path, monkeypatch):
     first = hold(tmp_path / "a", wait=0)
+    with pytest.raises(InfoplaneError, match="a is being written by this very process; close the recorder"):
+        hold(tmp_path / "a", wait=0)
+    monkeypatch.setattr("infoplane.files._HELD", weakref.WeakSet())  # as another process has it
     start = time.monotonic()
     with pytest.raises(InfoplaneError, match=r"a is being written by another process; .* delete .*\.a\.lock"):
         hold(tmp_path / "a", wait=0.2)

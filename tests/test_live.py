@@ -61,3 +61,14 @@ def test_the_arguments_of_recorder_and_estimators(network, probe):
     plane.update()
     assert set(plane.values()) == {"I_XT/2", "I_TY/2"}
     plane.close()
+
+
+def test_steps_go_on_from_the_last_and_epochs_are_kept(network, probe):
+    plane = ip.InformationPlane(network, probe)
+    plane.update()
+    plane.update(step=100, epoch=1.5, loss=0.5)
+    plane.update()
+    assert plane.compute().metrics["step"].tolist() == [0, 100, 101]
+    assert plane.compute().metrics["epoch"].tolist()[1] == 1.5
+    plane.close()
+    plane.close()

@@ -92,6 +92,6 @@ def _epoch(trainer: Trainer) -> float:
 
 
 def _metrics(trainer: Trainer) -> dict[str, float]:
-    """Metrics that the module logged last, one number each, under names that a metric can have."""
+    """Metrics that the module logged last, one number each."""
     logged = trainer.callback_metrics.items()
     return {name: float(value) for name, value in logged if not isinstance(value, Tensor) or value.numel() == 1}

@@ -13,6 +13,7 @@ from infoplane.estimators.base import EstimatorSettings
 from infoplane.estimators.renyi import RenyiSettings
 from infoplane.live import newest_values
 from infoplane.recording.recorder import Recorder
+from infoplane.runfile import is_metric_name
 
 Log = Callable[[dict[str, float], int], None]
 
@@ -51,7 +52,10 @@ class LoopRecording:
         """
         resume = step > 0 and self._path.exists()
         arguments = {**self._recording, **({"resume": True, "force": False} if resume else {})}
+        self.close(ended=False)  # one that an error left behind
         self.recorder = Recorder(model, self._probe, self._path, **arguments)
+        if resume:
+            self.recorder.rewind(step)
 
     def step(self, step: int, epoch: float, metrics: Mapping[str, Any], log: Log | None = None) -> None:
         """Records, if a snapshot is due, and hands the newest informations to a logger.
@@ -64,7 +68,7 @@ class LoopRecording:
         """
         if self.recorder:
             self.recorder.steps_taken = step
-            if self.recorder.step(epoch, **metrics) and log:
+            if self.recorder.step(epoch, **_named(metrics)) and log:
                 log(self._values(), step)
 
     def finish(self, step: int, epoch: float, metrics: Mapping[str, Any], log: Log | None = None) -> None:
@@ -72,7 +76,7 @@ class LoopRecording:
         if self.recorder:
             self.recorder.steps_taken = step
             if step not in self.recorder.steps:
-                self.recorder.snapshot(step, epoch, **metrics)
+                self.recorder.snapshot(step, epoch, **_named(metrics))
                 if log:
                     log(self._values(), step)
         self.close()
@@ -85,3 +89,8 @@ class LoopRecording:
 
     def _values(self) -> dict[str, float]:
         return {f"infoplane/{name}": value for name, value in newest_values(self._path, self._estimator).items()}
+
+
+def _named(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """The metrics under names that a metric can have: loops log step and epoch among them."""
+    return {name: value for name, value in metrics.items() if is_metric_name(name)}

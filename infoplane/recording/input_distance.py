@@ -40,14 +40,24 @@ def input_distances(passes: Passes, how: str | Callable[..., Any] = AUTO) -> tup
         InfoplaneError: An unknown layer, parts of another kind, or a function that gives no distances.
     """
     if callable(how):
-        return getattr(how, "__name__", type(how).__name__), _given(passes, how)
+        return getattr(how, "__name__", type(how).__name__), _given(passes, how) * _are_unlike(passes)
     if how not in (AUTO, EUCLIDEAN, HAMMING):
         (layer, *more) = selected_of(passes.traced, [how])
         if more:
             raise InfoplaneError(f"input_distance names {1 + len(more)} layers; name one")
         values = passes.collect([layer])[layer.name]
-        return f"layer {layer.name}", condense(squared_distances(values).sqrt_().cpu().numpy())
+        distances = condense(squared_distances(values).sqrt_().cpu().numpy())
+        return f"layer {layer.name}", distances * _are_unlike(passes)
     return _measured(passes, how)
+
+
+def _are_unlike(passes: Passes) -> NDArray:
+    """1 for pairs of samples with unlike inputs and 0 for copies, which rounding would keep apart, condensed."""
+    n = len(passes.inputs)
+    parts = [part.cpu().contiguous().view(n, -1).numpy() for part in passes.inputs.parts.values()]
+    rows = [b"".join(part[sample].tobytes() for part in parts) for sample in range(n)]
+    numbers = np.unique(np.array(rows, object), return_inverse=True)[1]
+    return condense((numbers[:, None] != numbers).astype(np.float64))
 
 
 def _measured(passes: Passes, how: str) -> tuple[str, NDArray]:

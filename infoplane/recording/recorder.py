@@ -33,15 +33,22 @@ from infoplane.recording.sketch import SKETCH_SIZE, sketch
 from infoplane.recording.swap_test import swap_test
 from infoplane.recording.synchronous import SynchronousPath
 from infoplane.recording.trace import trace
-from infoplane.runfile import Closing, LayerInfo, Probe, RunWriter, Snapshot, SnapshotWriter, open_run
+from infoplane.runfile import (
+    Closing,
+    LayerInfo,
+    Probe,
+    RunWriter,
+    Snapshot,
+    SnapshotWriter,
+    is_metric_name,
+    open_run,
+)
 from infoplane.targets import REGRESSION, Target, as_target
 
 logger = logging.getLogger(__name__)
 
 _KEEP = ("auto", "activations", "distances")
 BUFFER_BYTES = 256 * 2**20
-# float32 keeps 7 digits: an offset of more than this many times the spread takes too many of them.
-_LARGEST_OFFSET = 100.0
 
 
 class Recorder(Closing):
@@ -55,7 +62,7 @@ class Recorder(Closing):
         model: The network, without its wrappers.
         layers: The layers that are recorded, from input to output.
         steps_taken: Number of optimiser steps so far, as `step` counts them; a recording that goes on starts at its
-            last snapshot. Set it where a training goes on from elsewhere.
+            last snapshot. Where the training goes on from an earlier step, `rewind` to it.
 
     Example:
         `step` stands before the optimiser's own, so that the metrics are those of the recorded weights:
@@ -134,6 +141,7 @@ class Recorder(Closing):
             RunFileError: The file exists, is being written, or cannot be written.
         """
         _refuse_impossible(keep, batch_size, config)
+        self._spacing = snapshots
         self._schedule, self._due = endless(snapshots), -1
         samples, main = _checked_probe(probe, target)
         self.model = _network_of(model)
@@ -141,6 +149,7 @@ class Recorder(Closing):
         traced = trace(self.model, inputs.take(_different(inputs)), sequences=reduce != "flatten")
         _refuse_tokens(main, inputs, traced.tokens)
         self.layers = selected_of(traced, layers)
+        _refuse_without_features(self.layers)
         reduced = reductions(self.layers, reduce)
         self._passes = Passes(self.model, inputs, traced, batch_size, reduced)
         warnings = [*(layer.warning for layer in self.layers), *(left_out(traced) if layers is None else ())]
@@ -215,6 +224,7 @@ class Recorder(Closing):
             InfoplaneError: As for `snapshot`.
             RunFileError: As for `snapshot`.
         """
+        _refuse_taken(metrics)
         step = self.steps_taken
         self.steps_taken += 1
         self._epochs.append(_number("epoch", epoch))
@@ -248,6 +258,7 @@ class Recorder(Closing):
         number = _number("step", self.steps_taken if step is None else step)
         if not (math.isfinite(number) and 0 <= number == int(number) < 2**63):
             raise InfoplaneError(f"step must be a whole number from 0, got {step}")
+        _refuse_taken(metrics)
         numbers = {name: _number(f"metric '{name}'", value) for name, value in metrics.items()}
         self._take(self._writer, int(number), _number("epoch", epoch), numbers)
         self._moved, self._finished = True, False
@@ -257,6 +268,35 @@ class Recorder(Closing):
             self._measure_links("first")
             if self._wants_path:
                 self._keep_first()
+
+    def rewind(self, step: int) -> None:
+        """Goes back to a step, as a training does that goes on from a checkpoint.
+
+        Later snapshots are of another continuation than that which comes now; they are dropped, with a warning.
+
+        Args:
+            step: Number of optimiser steps that the network has taken.
+
+        Raises:
+            RunFileError: The disk is full; the file is as it was.
+        """
+        later = [one for one in sorted(self.steps) if one > step]
+        if later:
+            which = ", ".join(map(str, later[:2])) + (f" to {later[-1]}" if len(later) > 2 else "")
+            logger.warning(
+                "%s: the training goes on from step %d; what was recorded after it is dropped, at step %s",
+                *(self.path, step, which),
+            )
+            before = self.run_id
+            self._writer.drop_after(step)
+            if self.steps:
+                self._path.rename(before, self.run_id)
+            else:
+                self._path.discard()
+            self._finished = False
+        self.steps_taken = step
+        self._schedule, self._due = endless(self._spacing), -1
+        self._epochs.clear()
 
     def finish(self) -> None:
         """Records what belongs to the end of a training; `close` does so unless an error ended it.
@@ -395,9 +435,9 @@ class Recorder(Closing):
         if kind == "auto":
             kind = "activations" if flat.shape[1] <= (n - 1) / 2 else "distances"
         if kind == "activations":
-            stored = _in_single_precision_if_it_holds(values).cpu().numpy()
+            stored = _in_single_precision_if_exact(values.cpu()).numpy()
         else:
-            stored = condense(squared_distances(flat).sqrt_().to(torch.float32).cpu().numpy())
+            stored = _in_single_precision_if_in_range(condense(squared_distances(flat).sqrt_().cpu().numpy()))
         # In parts: these tests on a whole layer would take more memory than the layer itself.
         parts = flat.split(self._passes.batch_size)
         # Finite values of which the distances, or single precision, overflow are as useless as those that are not.
@@ -442,6 +482,12 @@ def _refuse_impossible(keep: str, batch_size: int, config: Mapping[str, Any] | N
         json.dumps(config)
     except (TypeError, ValueError) as error:
         raise InfoplaneError(f"config must hold JSON values only ({error})") from None
+
+
+def _refuse_without_features(layers: Iterable[Layer]) -> None:
+    for layer in layers:
+        if 0 in layer.shape:
+            raise InfoplaneError(f"layer {layer.name} has no features, only {layer.shape} a sample; leave it out")
 
 
 def _positions(indices: Any, n: int) -> NDArray:
@@ -539,6 +585,13 @@ def _is_sharded(module: nn.Module) -> bool:
     return any(base.__name__ in ("FullyShardedDataParallel", "FSDPModule") for base in type(module).__mro__)
 
 
+def _refuse_taken(metrics: Iterable[str]) -> None:
+    """Refuses metrics that would stand in the place of another column."""
+    for name in metrics:
+        if not is_metric_name(name):
+            raise InfoplaneError(f"no metric can be called '{name}', as tables of metrics have it; rename it")
+
+
 def _number(what: str, value: Any) -> float:
     """A metric as a number; tensors and arrays of one element count as one."""
     try:
@@ -557,14 +610,24 @@ def _number(what: str, value: Any) -> float:
     return float(array.reshape(()))
 
 
-def _in_single_precision_if_it_holds(values: Tensor) -> Tensor:
-    """Activations as float32; as they are where a common offset would take too many of its digits."""
+def _in_single_precision_if_exact(values: Tensor) -> Tensor:
+    """Activations as float32, or float64 where they have more digits: rounded, near samples could fall together."""
+    single = values.to(torch.float32)
     if values.dtype == torch.float64 or not values.is_floating_point():
-        flat = values.to(torch.float64).reshape(len(values), -1)
-        spread = (flat - flat.mean(0)).square().mean().sqrt()
-        if _LARGEST_OFFSET * spread < flat.abs().max() < torch.finfo(torch.float32).max and spread > 0:
-            return values.to(torch.float64)
-    return values.to(torch.float32)
+        double = values.to(torch.float64)
+        # What float32 cannot hold is infinite there, and marked so.
+        fits = bool(double.abs().max() <= torch.finfo(torch.float32).max)
+        if fits and not torch.equal(single.to(torch.float64), double):
+            return double
+    return single
+
+
+def _in_single_precision_if_in_range(distances: NDArray) -> NDArray:
+    """Distances as float32, which rounds each in proportion; as they are where some are too small for that."""
+    with np.errstate(over="ignore"):  # what is too large is infinite, and marked so
+        single = distances.astype(np.float32)
+    lost = (distances > 0) & (single < np.finfo(np.float32).tiny)
+    return distances if lost.any() else single
 
 
 def _device_name(model: nn.Module) -> str:

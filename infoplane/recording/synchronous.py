@@ -57,6 +57,12 @@ class SynchronousPath:
         """Whether the state at the first snapshot of this run is kept."""
         return self.first.exists() and self._kept()["run_id"] == run_id
 
+    def rename(self, before: str, after: str) -> None:
+        """The first state goes on as that of a run that has another identity now; a path is made anew."""
+        self.path.unlink(missing_ok=True)
+        if self.has_first(before):
+            save_tensors({**self._kept(), "run_id": after}, self.first)
+
     def record(self, take: Take, device: str) -> None:
         """Makes the run file of the path; the network is the last one of the training, and stays so bit for bit.
 

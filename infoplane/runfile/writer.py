@@ -214,6 +214,22 @@ class RunWriter(Closing):
             with self._guarded(copied=self.path.stat().st_size):
                 self._reopen(len(self.steps) + SLOTS, config=text)
 
+    def drop_after(self, step: int) -> None:
+        """Drops the snapshots of later steps and what belongs to the end, all at once; it is another run then.
+
+        Raises:
+            RunFileError: The disk is full; the file is as it was.
+        """
+        kept = [recorded for recorded in self.steps if recorded <= step]
+        if len(kept) == len(self.steps):
+            return
+        # What was estimated of the snapshots that are dropped holds for none that take their steps.
+        run_id = _new_id()
+        with self._guarded(copied=self.path.stat().st_size):
+            self._reopen(len(kept) + SLOTS, until=step, run_id=run_id)
+        self.run_id, self.steps = run_id, kept
+        self._count_finished()
+
     def set_links(self, when: str, deltas: NDArray) -> None:
         """Stores δ of the links between neighbouring layers, in the place of what was measured before.
 
@@ -245,6 +261,8 @@ class RunWriter(Closing):
 
     def close(self) -> None:
         """Closes the file and lets others write."""
+        if not self._file:
+            return
         # After a failed write HDF5 cannot flush; what was finished is on disk already.
         with contextlib.suppress(OSError, RuntimeError):
             if not self._failed:
@@ -316,7 +334,7 @@ class SnapshotWriter:
         Args:
             name: Name of the layer.
             kind: "activations", (n, …), or "distances", condensed Euclidean, (n (n−1) / 2,).
-            values: The values; stored as float32, but activations in float64 as they are.
+            values: The values; stored as float32, but float64 as they are.
             nonfinite: Number of NaN or infinite activations.
             constant: Whether all samples have the same activations.
 
@@ -336,14 +354,13 @@ class SnapshotWriter:
         Raises:
             RunFileError: The disk is full.
         """
-        values = np.concatenate([*sketches, np.empty(0, np.float32)])
+        values = np.concatenate([*sketches, np.empty(0)]).astype(np.float32)
         if len(values):
             about = {"counts": np.asarray(counts, np.int64), "sketch_size": sketch_size}
             self._put(PARAMETERS, values, kind=PARAMETERS, **about)
 
     def _put(self, name: str, values: NDArray, **about: Any) -> None:
-        is_double = values.dtype == np.float64 and about["kind"] == "activations"
-        values = values.astype(np.float64 if is_double else np.float32, copy=False)
+        values = values.astype(np.float64 if values.dtype == np.float64 else np.float32, copy=False)
         with self._writer._guarded(values.nbytes):
             # An axis may not be called as a layer is that is written later.
             taken = [stored_name(layer.name) for layer in self._writer.layers]
@@ -380,7 +397,7 @@ def _write_header(
 ) -> None:
     file.attrs["format"] = FORMAT
     file.attrs["schema_version"] = SCHEMA_VERSION
-    file.attrs["run_id"] = uuid.uuid4().hex
+    file.attrs["run_id"] = _new_id()
     file.attrs["config"] = json.dumps(config)
     file.attrs["provenance"] = json.dumps(provenance)
     file.attrs["layers"] = json.dumps([[layer.name, list(layer.shape), layer.note] for layer in layers])
@@ -414,11 +431,17 @@ def _first_free_slot(slots: h5py.Group) -> int:
     return next((index for index in range(len(slots)) if not len(slots[slot_name(index)].attrs)), len(slots))
 
 
+def _new_id() -> str:
+    return uuid.uuid4().hex
+
+
 def _rewrite(
     path: Path,
     slots: int,
     config: str | None = None,
     results: tuple[str, Mapping[str, NDArray]] | None = None,
+    until: int | None = None,
+    run_id: str | None = None,
 ) -> None:
     """Copies what is finished into a new file with so many slots, which takes the place of the old one at once.
 
@@ -427,10 +450,14 @@ def _rewrite(
         slots: Number of slots.
         config: Another configuration, as JSON.
         results: Other results: numbers as JSON, and arrays.
+        until: The step of the last snapshot to copy; None copies all.
+        run_id: Another identity.
     """
     try:
         with drafts(path) as [draft], Run(path) as run, h5py.File(draft, "w", locking=False) as new:
-            _copy_finished(run, new, slots)
+            _copy_finished(run, new, slots, until)
+            if run_id is not None:
+                new.attrs["run_id"] = run_id
             if config is not None:
                 new.attrs["config"] = config
                 # They belong to the training that was configured otherwise.
@@ -452,7 +479,7 @@ def _write_results(file: h5py.File, numbers: str, arrays: Mapping[str, NDArray])
         _store(group, name, values, RESULT_AXES.get(name) or [f"{name}_axis{axis}" for axis in range(values.ndim)])
 
 
-def _copy_finished(run: Run, new: h5py.File, slots: int) -> None:
+def _copy_finished(run: Run, new: h5py.File, slots: int, until: int | None) -> None:
     for name, value in run._file.attrs.items():
         new.attrs[name] = value
     for name in ("probe", "results"):
@@ -460,13 +487,20 @@ def _copy_finished(run: Run, new: h5py.File, slots: int) -> None:
             run._file.copy(name, new)
             renew_axes(new[name])
     _add_slots(new, 0)
-    new["writer"].attrs["finished"] = len(run.snapshots)
+    dropped = {one.place for one in run.snapshots if until is not None and one.step > until}
+    if dropped:
+        # They belong to the end of what is dropped.
+        new.pop("results", None)
+        new.attrs.pop("links_last", None)
+    new["writer"].attrs["finished"] = len(run.snapshots) - len(dropped)
     # As they are, with what an error left in some of them: whoever counts them again finds what was there.
-    for name in run.slots:
-        run._file["snapshots"].copy(name, new["snapshots"])
-    for snapshot in run.snapshots:
-        renew_axes(new[snapshot.place])
-    for index in range(len(run.slots), max(slots, len(run.slots) + 1)):
+    places = [place for place in (run._file["snapshots"][name].name for name in run.slots) if place not in dropped]
+    finished = {one.place for one in run.snapshots}
+    for index, place in enumerate(places):
+        run._file.copy(place, new["snapshots"], name=slot_name(index))
+        if place in finished:
+            renew_axes(new["snapshots"][slot_name(index)])
+    for index in range(len(places), max(slots, len(places) + 1)):
         new["snapshots"].create_group(slot_name(index))
 
 

@@ -133,3 +133,44 @@ def test_the_example(tmp_path, monkeypatch):
     names |= {"module": Module(), "loader": loader(), "RecorderCallback": RecorderCallback}
     [test] = doctest.DocTestFinder(recurse=False).find(RecorderCallback, module=False, globs=names)
     assert doctest.DocTestRunner().run(test).failed == 0
+
+
+def test_what_a_module_logs_for_its_logger_stops_no_training(tmp_path):
+    class Logging(Module):
+        def training_step(self, batch, index):
+            for name in ("step", "epoch", "self", "loss_sd"):
+                self.log(name, 1.0)
+            return super().training_step(batch, index)
+
+    callback = RecorderCallback((X[:40], Y[:40]), tmp_path / "run.h5")
+    lightning.seed_everything(0, verbose=False)
+    lightning.Trainer(max_epochs=1, callbacks=[callback], **QUIET).fit(Logging(), loader())
+    with ip.open_run(tmp_path / "run.h5") as run:
+        assert run.metrics["step"].tolist() == [0, 1, 2, 3, 4, 5, 6]
+        assert {"train_loss"} == {*run.metrics} - {"snapshot", "step", "epoch"}
+
+
+def test_a_training_that_goes_on_from_an_older_checkpoint_records_its_own_way(tmp_path):
+    path, saved = tmp_path / "run.h5", tmp_path / "one.ckpt"
+    options = {**QUIET, "enable_checkpointing": True, "default_root_dir": tmp_path}
+
+    def trained(epochs, seed, **more):
+        lightning.seed_everything(seed, verbose=False)
+        callback = RecorderCallback((X[:40], Y[:40]), path, keep="activations")
+        trainer = lightning.Trainer(max_epochs=epochs, callbacks=[callback], **options)
+        module = Module()
+        trainer.fit(module, loader(), **more)
+        return trainer
+
+    trained(1, 0).save_checkpoint(saved)
+    trained(2, 0, ckpt_path=saved)
+    first = last_layer(path)
+    trained(2, 7, ckpt_path=saved)
+    again = last_layer(path)
+    assert [*again] == [*first] == [0, 1, 2, 3, 4, 5, 6, 8, 9, 12]
+    assert all((first[step] == again[step]).all() == (step <= 6) for step in first)
+
+
+def last_layer(path):
+    with ip.open_run(path) as run:
+        return {one.step: one.activations(run.layers[-1].name) for one in run.snapshots}

@@ -99,3 +99,18 @@ def test_the_example(tmp_path, monkeypatch):
     names |= {"Trainer": transformers.Trainer, "sentences": Sentences(), "arguments": arguments(tmp_path)}
     [test] = doctest.DocTestFinder(recurse=False).find(RecorderCallback, module=False, globs=names)
     assert doctest.DocTestRunner().run(test).failed == 0
+
+
+def test_a_training_that_failed_is_begun_again_with_the_same_callback(tmp_path):
+    class Failing(transformers.TrainerCallback):
+        def on_step_begin(self, args, state, control, **kwargs):
+            if state.global_step == 3:
+                raise KeyboardInterrupt
+
+    again = callback(tmp_path, force=True)
+    model, settings = network(), arguments(tmp_path / "out")
+    trainer = transformers.Trainer(model, settings, train_dataset=Sentences(), callbacks=[again, Failing()])
+    with pytest.raises(KeyboardInterrupt):
+        trainer.train()
+    fit(tmp_path, again, num_train_epochs=1)
+    assert steps(tmp_path / "run.h5") == [0, 1, 2, 3, 4, 5, 6]

@@ -1,3 +1,4 @@
+import copy
 import logging
 
 import numpy as np
@@ -502,3 +503,94 @@ def test_targets_of_each_token_are_no_continuous_values(tmp_path):
     Recorder(counts, (tokens[:, :-1], tokens[:, :-1]), path, target="regression", force=True).close()
     for targets in (tokens[:, :2], tokens[:, 1:] + 0.5):
         Recorder(net, (tokens[:, :-1], targets), path, target="regression", force=True).close()
+
+
+class Times(nn.Module):
+    """Points in time, all but a few of them in one of two far clusters, and small in another unit."""
+
+    def forward(self, x):
+        fraction = x.flatten(1)[:, :1].double()
+        cluster = (x.flatten(1)[:, 1:2] > 1).double()
+        return 1.3e9 + 4e8 * cluster + fraction
+
+
+class Tiny(nn.Module):
+    def forward(self, x):
+        return x.flatten(1)[:, :3].double() * 1e-60
+
+
+@pytest.mark.parametrize("keep", ["activations", "distances"])
+@pytest.mark.parametrize("layer", [Times(), Tiny()], ids=["clusters", "tiny"])
+def test_values_that_single_precision_would_merge_keep_their_distances(probe, tmp_path, keep, layer):
+    net = nn.Sequential(layer, nn.Linear(1 if isinstance(layer, Times) else 3, 3)).double()
+    path = tmp_path / "run.h5"
+    with Recorder(net, probe, path, layers=["0"], keep=keep, batch_size=len(probe[0])) as recorder:
+        recorder.snapshot(0)
+    expected = pdist(layer(probe[0]).numpy())
+    with open_run(path) as run:
+        np.testing.assert_allclose(run.snapshots[0].distances("0"), expected, rtol=1e-6)
+    assert estimate_run(path, RenyiSettings())["status"].tolist() != ["no bandwidth"]
+
+
+def test_a_layer_without_features_is_refused_by_name(net, probe, tmp_path):
+    class Nothing(nn.Module):
+        def forward(self, x):
+            return x.flatten(1)[:, :0]
+
+    net = nn.Sequential(nn.Flatten(), Nothing())
+    with pytest.raises(InfoplaneError, match="layer 1 has no features"):
+        Recorder(net, probe, tmp_path / "run.h5", layers=["1"])
+    assert not (tmp_path / "run.h5").exists()
+
+
+@pytest.mark.parametrize("name", ["step", "run", "runs", "snapshot", "seed", "loss_sd"])
+def test_a_metric_is_not_called_as_another_column(net, probe, tmp_path, name):
+    with Recorder(net, probe, tmp_path / "run.h5") as recorder:
+        with pytest.raises(InfoplaneError, match=f"no metric can be called '{name}'"):
+            recorder.step(**{"loss": 1.0, name: 1.0})
+        assert recorder.steps == []
+
+
+def test_closing_twice_is_closing_once(net, probe, tmp_path):
+    with Recorder(net, probe, tmp_path / "run.h5") as recorder:
+        recorder.snapshot(0)
+        recorder.close()
+    recorder.close()
+    with pytest.raises(RunFileError, match="is closed; open the run again"):
+        recorder.snapshot(1)
+
+
+def test_a_second_recorder_in_one_process_is_told_of_the_first(net, probe, tmp_path):
+    first = Recorder(net, probe, tmp_path / "run.h5")
+    with pytest.raises(RunFileError, match="by this very process; close the recorder"):
+        Recorder(net, probe, tmp_path / "run.h5", force=True)
+    first.close()
+    Recorder(net, probe, tmp_path / "run.h5", force=True).close()
+
+
+@pytest.mark.parametrize("back_to", [5, 7, 100])
+def test_a_training_that_goes_back_takes_what_it_recorded_after_with_it(net, probe, tmp_path, caplog, back_to):
+    path = tmp_path / "run.h5"
+    with Recorder(net, probe, path, snapshots=10, synchronous_path=True) as recorder:
+        for step in range(12):
+            if step == 5:
+                checkpoint = copy.deepcopy(net.state_dict())
+            recorder.step(loss=step)
+            with torch.no_grad():
+                net[-1].weight.add_(torch.randn_like(net[-1].weight))
+    before, taken = estimate_run(path, RenyiSettings()), recorder.steps
+    net.load_state_dict(checkpoint)
+    with Recorder(net, probe, path, snapshots=10, resume=True) as recorder:
+        identity = recorder.run_id
+        recorder.rewind(back_to)
+        assert recorder.steps == [step for step in taken if step <= back_to]
+        assert (recorder.run_id == identity) == (back_to == 100)
+        recorder.step(loss=100.0)
+    after = estimate_run(path, RenyiSettings())
+    assert ("what was recorded after it is dropped" in caplog.text) == (back_to < 12)
+    old, new = (table.set_index(["step", "layer"])["I_XT"] for table in (before, after))
+    kept = [place for place in old.index if place[0] <= back_to]
+    assert (old[kept] == new[kept]).all()
+    with open_run(path) as run:
+        assert [snapshot.step for snapshot in run.snapshots] == sorted({*recorder.steps})
+        assert run.snapshots[0].step == 0

@@ -187,6 +187,7 @@ def test_export(infoplane, path, tmp_path):
     with xarray.open_dataset(tmp_path / "small.nc") as read:
         assert {*read.data_vars} == {"metrics", "input_distances", "8"}
     assert infoplane("export", path)[0] == 2
+    assert "--layers is of --netcdf" in infoplane("export", path, "--csv", "--layers", "8")[2]
     assert infoplane("export", path, path, "--csv", "-o", "both")[0] == 2
 
 

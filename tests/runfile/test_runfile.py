@@ -177,7 +177,7 @@ def test_files_of_version_1_are_read_and_gone_on_with(tmp_path):
 
 
 @pytest.mark.parametrize("size", [7, 3000])
-def test_activations_keep_the_precision_that_they_are_given_in(tmp_path, size):
+def test_values_keep_the_precision_that_they_are_given_in(tmp_path, size):
     values = 1e9 + np.random.default_rng(0).standard_normal((N, size))
     layers = [LayerInfo("wide", (size,)), LayerInfo("single", (size,)), LayerInfo("far", (size,))]
     with (
@@ -194,7 +194,7 @@ def test_activations_keep_the_precision_that_they_are_given_in(tmp_path, size):
         np.testing.assert_allclose(snapshot.distances("wide"), pdist(values), rtol=1e-6)
         np.testing.assert_allclose(snapshot.distances("far"), pdist(values), rtol=1e-6)
     with h5py.File(tmp_path / "run.h5") as file:
-        assert file["snapshots/000000/far"].dtype == np.float32
+        assert [file[f"snapshots/000000/{name}"].dtype for name in ("single", "far")] == [np.float32, np.float64]
 
 
 @pytest.mark.parametrize(
