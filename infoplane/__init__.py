@@ -62,7 +62,7 @@ if TYPE_CHECKING:
         renyi_entropy,
     )
     from infoplane.errors import InfoplaneError
-    from infoplane.kernels import gram_matrix
+    from infoplane.kernels import gram_matrix, label_gram
     from infoplane.live import InformationPlane
     from infoplane.recording.recorder import Recorder
     from infoplane.runfile import Run, open_run
@@ -85,6 +85,7 @@ _HOMES = {
     "gram_matrix": "kernels",
     "information_plane": "api",
     "joint_entropy": "entropy",
+    "label_gram": "kernels",
     "mutual_information": "entropy",
     "open_run": "runfile",
     "plot_over_time": "api",
@@ -125,6 +126,7 @@ __all__ = [
     "gram_matrix",
     "information_plane",
     "joint_entropy",
+    "label_gram",
     "mutual_information",
     "open_run",
     "plot_over_time",

@@ -63,7 +63,7 @@ def estimate(
     estimator: Estimator | Sequence[Estimator] = "renyi",
     *,
     batches: Batches | int | None = None,
-    batch_size: int = 100,
+    batch_size: int | None = None,
     jobs: int | None = None,
     scheduler: str | None = None,
     progress: bool = False,
@@ -75,7 +75,7 @@ def estimate(
         runs: One run or several.
         estimator: Names of estimators ("renyi", "kde", "ksg", …), or their settings.
         batches: Number of batches of the probe to estimate apart; None takes the whole probe at once.
-        batch_size: Samples of each batch.
+        batch_size: Samples of each batch; None takes 100.
         jobs: Number of parallel solves; None takes one per core.
         scheduler: Address of the scheduler of a Dask cluster to work in place of this machine.
         progress: Show progress bars.
@@ -99,7 +99,7 @@ def estimate(
     names = run_names(paths)
     settings = _settings([estimator] if isinstance(estimator, Estimator) else estimator, options)
     execution = Execution(jobs, scheduler, progress)
-    tables = estimate_runs(paths, settings, _batches(batches, batch_size), execution=execution)
+    tables = estimate_runs(paths, settings, Batches.of(batches, batch_size), execution=execution)
     return pd.concat([table.assign(run=name) for table, name in zip(tables, names, strict=True)], ignore_index=True)
 
 
@@ -108,7 +108,7 @@ def information_plane(
     estimator: Estimator = "renyi",
     *,
     batches: Batches | int | None = None,
-    batch_size: int = 100,
+    batch_size: int | None = None,
     jobs: int | None = None,
     progress: bool = False,
     **options: Unpack[EstimatorOptions],
@@ -119,7 +119,7 @@ def information_plane(
         runs: One run, or several that differ in their seeds alone.
         estimator: Name of an estimator, or its settings.
         batches: Number of batches of the probe to estimate apart; None takes the whole probe at once.
-        batch_size: Samples of each batch.
+        batch_size: Samples of each batch; None takes 100.
         jobs: Number of parallel solves; None takes one per core.
         progress: Show progress bars.
         options: Settings of the estimator, see `infoplane.estimators.registry.EstimatorOptions`.
@@ -139,7 +139,7 @@ def information_plane(
     """
     [settings] = _settings([estimator], options)
     execution = Execution(jobs, progress=progress)
-    return Plane.of(*gather(_paths(runs), settings, _batches(batches, batch_size), execution=execution))
+    return Plane.of(*gather(_paths(runs), settings, Batches.of(batches, batch_size), execution=execution))
 
 
 def plot_plane(
@@ -222,7 +222,7 @@ def analyze(
     estimator: Estimator = "renyi",
     *,
     batches: Batches | int | None = None,
-    batch_size: int = 100,
+    batch_size: int | None = None,
     jobs: int | None = None,
     progress: bool = False,
     **options: Unpack[EstimatorOptions],
@@ -234,7 +234,7 @@ def analyze(
         controls: Other sets of runs by name, such as "shuffled labels"; judged beside the others.
         estimator: Name of the estimator of I(X;T), or its settings.
         batches: Number of batches of the probe; None takes up to 10 disjoint ones of 128 samples.
-        batch_size: Samples of each batch.
+        batch_size: Samples of each batch; None takes 100.
         jobs: Number of parallel solves; None takes one per core.
         progress: Show progress bars.
         options: Settings of the estimator, see `infoplane.estimators.registry.EstimatorOptions`.
@@ -253,7 +253,7 @@ def analyze(
     """
     [settings] = _settings([estimator], options)
     others = {name: _paths(control) for name, control in (controls or {}).items()}
-    how: dict[str, Any] = {"settings": settings, "batches": _batches(batches, batch_size)}
+    how: dict[str, Any] = {"settings": settings, "batches": Batches.of(batches, batch_size)}
     report = judge_runs(_paths(runs), others, **how, execution=Execution(jobs, progress=progress))
     return ReadableReport(**vars(report))
 
@@ -266,7 +266,7 @@ def write_page(
     judge: bool = False,
     force: bool = False,
     batches: Batches | int | None = None,
-    batch_size: int = 100,
+    batch_size: int | None = None,
     jobs: int | None = None,
     progress: bool = False,
     **options: Unpack[EstimatorOptions],
@@ -282,7 +282,7 @@ def write_page(
             beside the first run is shown, where there is one of these runs.
         force: Overwrite a file that infoplane did not make, too.
         batches: Number of batches of the probe to estimate apart; None takes the whole probe at once.
-        batch_size: Samples of each batch.
+        batch_size: Samples of each batch; None takes 100.
         jobs: Number of parallel solves; None takes one per core.
         progress: Show progress bars.
         options: Settings of the estimator, see `infoplane.estimators.registry.EstimatorOptions`.
@@ -302,7 +302,7 @@ def write_page(
 
     target = page_path(Path(path), force)
     [settings] = _settings([estimator], options)
-    execution, cut = Execution(jobs, progress=progress), _batches(batches, batch_size)
+    execution, cut = Execution(jobs, progress=progress), Batches.of(batches, batch_size)
     with contextlib.ExitStack() as stack:
 
         def opened(several: Runs) -> dict[str, Run]:
@@ -522,11 +522,6 @@ def _settings(estimators: Sequence[Estimator], options: EstimatorOptions) -> lis
     refuse_foreign(names, options)
     given = [settings for settings in estimators if not isinstance(settings, str)]
     return [*named_settings(names, **options), *given]
-
-
-def _batches(batches: Batches | int | None, size: int) -> Batches | None:
-    """The batches, where only their number is given."""
-    return Batches(batches, size) if isinstance(batches, int) else batches
 
 
 def _caption(caption: bool | str) -> str | None:

@@ -8,11 +8,13 @@ import time
 import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Self, TypeVar
 
 from tqdm import TqdmWarning
 from tqdm.std import tqdm as any_tqdm
 
+from infoplane.errors import InfoplaneError
 from infoplane.text import printable
 
 with warnings.catch_warnings():
@@ -120,6 +122,10 @@ class Execution:
     jobs: int | None = None
     scheduler: str | None = None
     progress: bool = False
+
+    def __post_init__(self) -> None:
+        if self.jobs is not None and (not isinstance(self.jobs, Integral) or self.jobs < 1):
+            raise InfoplaneError(f"`jobs` must be a whole number of at least 1, got {self.jobs!r}")
 
     def bar(self, results: Iterable[T], label: str, total: int | None = None) -> Iterable[T]:
         """Gives the same results, with a progress bar that goes when they are through.

@@ -481,6 +481,11 @@ def label_gram(labels: Array) -> Array:
 
     Raises:
         ValueError: These are no labels of an array.
+
+    Example:
+        >>> classes = ip.label_gram(np.array(["cat", "dog", "cat", "dog"]))
+        >>> round(float(ip.renyi_entropy(classes, alpha=1.0)), 6)  # one bit tells two equal classes apart
+        1.0
     """
     if isinstance(labels, np.ndarray) and labels.dtype.kind in "OSU":
         labels = np.unique(labels, return_inverse=True)[1]
@@ -530,6 +535,17 @@ class Bandwidth:
         if not (low_enough and high_enough) or (rule == "knn" and value != int(value)):
             raise InfoplaneError(f"bandwidth '{text}': {number} is out of range for {rule}")
         return cls(rule, value)
+
+    @classmethod
+    def of(cls, rule: Bandwidth | str) -> Bandwidth:
+        """The rule itself, or what its text says.
+
+        Raises:
+            InfoplaneError: It is neither, or as for `parse`.
+        """
+        if isinstance(rule, Bandwidth | str):
+            return rule if isinstance(rule, Bandwidth) else cls.parse(rule)
+        raise InfoplaneError(f"a bandwidth is a rule such as 'median:1' or 'fixed:0.5', got {rule!r}")
 
     def __str__(self) -> str:
         return f"{self.rule}:{int(self.value) if self.value.is_integer() else repr(self.value)}"

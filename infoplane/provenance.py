@@ -27,6 +27,12 @@ def versions() -> dict[str, str]:
     return known
 
 
+def _program() -> list[str]:
+    """What was called: the name of a script, or a package as `python -m` calls it."""
+    path = Path(sys.argv[0])
+    return ["python", "-m", path.parent.name] if path.name == "__main__.py" else [path.name]
+
+
 def provenance(device: str = "cpu") -> dict[str, Any]:
     """Time, command, versions, platform and device of what is being made now.
 
@@ -35,7 +41,7 @@ def provenance(device: str = "cpu") -> dict[str, Any]:
     """
     return {
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": shlex.join([*_program(), *sys.argv[1:]]),
         "versions": versions(),
         "platform": f"{platform.system()} {platform.machine()}",
         "device": device,

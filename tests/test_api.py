@@ -111,6 +111,12 @@ def test_estimate_takes_a_path_a_run_or_several(here):
         (["own.h5", "reny"], {}, "unknown estimator 'reny'; did you mean renyi?"),
         (["own.h5"], {"bandwidth": "knn:0"}, "out of range for knn"),
         (["own.h5", []], {}, "name an estimator"),
+        (["own.h5"], {"bandwidth": 0.5}, "a bandwidth is a rule such as 'median:1' or 'fixed:0.5', got 0.5"),
+        (["own.h5", RenyiSettings()], {"alpha": 2}, "`alpha` has no place beside the settings of an estimator"),
+        (["own.h5"], {"batches": 2.0}, "`batches` must be a whole number, got 2.0"),
+        (["own.h5"], {"batch_size": 20}, "`batch_size` goes with a number of `batches`"),
+        (["own.h5"], {"batches": Batches(2, 20), "batch_size": 20}, "`batch_size` goes with a number of `batches`"),
+        (["own.h5"], {"jobs": 0}, "`jobs` must be a whole number of at least 1, got 0"),
         ([[]], {}, "name at least one run"),
         (["none.h5"], {}, "none.h5 does not exist"),
         ([["own.h5", "own.h5"]], {}, "a run is given twice"),
@@ -206,3 +212,9 @@ def test_entropies_give_the_kind_that_they_take():
     array, tensor = np.eye(4) / 4, torch.eye(4) / 4
     assert isinstance(ip.mutual_information(array, array), np.float64)
     assert isinstance(ip.mutual_information(tensor, tensor), torch.Tensor)
+
+
+def test_settings_take_rules_as_text(here):
+    settings = RenyiSettings(bandwidth="knn:10", input_bandwidth="knn:10")
+    table = ip.estimate("own.h5", settings)
+    pd.testing.assert_frame_equal(table, ip.estimate("own.h5", bandwidth="knn:10"))

@@ -74,6 +74,8 @@ def export(
     formats = [name for name, wanted in (("csv", csv), ("netcdf", netcdf)) if wanted]
     if not formats:
         raise click.UsageError("choose a format: --csv, --netcdf or both")
+    if layers and not netcdf:
+        raise click.UsageError("--layers is of --netcdf; leave it out")
     if output is not None and len(runs) > 1:
         raise click.UsageError("--output is the name of one run's files; leave it out for several")
     with loading(quiet):

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from infoplane.cli.options import RUN_FILE, examples, loading, option, settings_options, talkative, verb
+from infoplane.cli.options import RUN_FILE, examples, given, loading, option, settings_options, talkative, verb
 from infoplane.cli.output import say
 from infoplane.trainers.settings import MODEL, TrainingSettings
 
@@ -25,10 +25,17 @@ from infoplane.trainers.settings import MODEL, TrainingSettings
 @option("--layers", is_flag=True, help="List the hookable layers of --model, with their shapes.", heading=MODEL)
 @settings_options(TrainingSettings, only=("model", "widths", "activation", "dataset", "image_size"))
 @talkative
-def info(runs: Sequence[Path], layers: bool, quiet: bool, verbose: bool, **model_options: Any) -> None:
+@click.pass_context
+def info(
+    ctx: click.Context, runs: Sequence[Path], layers: bool, quiet: bool, verbose: bool, **model_options: Any
+) -> None:
     """Show what is in a run file, or which layers of a model can be recorded; its data need not be there."""
     if bool(runs) == layers:
         raise click.UsageError("give run files, or --layers with a --model")
+    if runs and (foreign := [*given(ctx, model_options)]):
+        raise click.UsageError(
+            f"--{foreign[0].replace('_', '-')} goes with --layers; run files say what they are of"
+        )
     if layers:
         with loading(quiet):
             from infoplane.reporting.terminal import model_layers

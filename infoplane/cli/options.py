@@ -15,7 +15,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from infoplane.errors import InfoplaneError, unknown
-from infoplane.estimators.registry import ESTIMATOR, EstimatorOptions, named_settings, refuse_foreign
+from infoplane.estimators.registry import (
+    BATCH_SIZE,
+    ESTIMATOR,
+    EstimatorOptions,
+    named_settings,
+    refuse_foreign,
+)
 from infoplane.files import refuse_no_file
 from infoplane.settings import Setting, settings_of
 from infoplane.stopping import time_limit
@@ -159,7 +165,14 @@ def estimation_options(command: Callable[..., Any]) -> Callable[..., Any]:
             help="Parallel solves.",
             heading=ESTIMATOR,
         ),
-        option("--batch-size", type=int, default=100, help="Samples of each batch.", heading=ESTIMATOR),
+        option(
+            "--batch-size",
+            type=int,
+            default=None,
+            show_default=str(BATCH_SIZE),
+            help="Samples of each batch.",
+            heading=ESTIMATOR,
+        ),
         option(
             "--batches",
             type=int,
@@ -229,8 +242,7 @@ def batches_of(options: dict[str, Any]) -> Batches | None:
     """The batches asked for, taken out of the options; None for the whole probe."""
     from infoplane.estimators.batches import Batches
 
-    count, size = options.pop("batches"), options.pop("batch_size")
-    return None if count is None else Batches(count, size)
+    return Batches.of(options.pop("batches"), options.pop("batch_size"))
 
 
 @contextlib.contextmanager

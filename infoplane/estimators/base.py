@@ -24,7 +24,7 @@ from infoplane.condensed import condense, input_numbers, samples, share_of_repea
 from infoplane.entropy import class_entropy
 from infoplane.errors import InfoplaneError, unknown
 from infoplane.estimators.nulls import MEASURED, OK, judged, pairings
-from infoplane.estimators.registry import EstimatorOptions, default
+from infoplane.estimators.registry import BANDWIDTHS, EstimatorOptions, default
 from infoplane.kernels import Bandwidth, square_form
 from infoplane.runfile import Probe, Run, Snapshot
 from infoplane.runfile.schema import CONSTANT
@@ -174,11 +174,14 @@ class EstimatorSettings(ABC):
     target: str = field(default="", kw_only=True)
 
     def __post_init__(self) -> None:
-        mine = {field.name: getattr(self, field.name) for field in fields(self)}
         for name, declared in settings_of(EstimatorOptions).items():
-            # A rule was checked when it was read from text.
-            if name in mine and not isinstance(mine[name], Bandwidth):
-                declared.check(name, mine[name])
+            if name not in {field.name for field in fields(self)}:
+                continue
+            value = getattr(self, name)
+            if name in BANDWIDTHS:
+                object.__setattr__(self, name, Bandwidth.of(value))
+            else:
+                declared.check(name, value)
 
     def columns(self, run: Run) -> dict[str, Any]:
         """The settings as columns of the estimates table.

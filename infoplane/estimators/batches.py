@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from numbers import Integral
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,7 @@ from scipy.spatial.distance import squareform
 
 from infoplane.condensed import condense
 from infoplane.errors import InfoplaneError
+from infoplane.estimators.registry import BATCH_SIZE
 from infoplane.runfile import Probe
 from infoplane.targets import Target
 
@@ -27,9 +29,29 @@ class Batches:
     """
 
     count: int
-    size: int = 100
+    size: int = BATCH_SIZE
+
+    @classmethod
+    def of(cls, batches: Batches | int | None, size: int | None = None) -> Batches | None:
+        """The batches that are asked for; None for the whole probe at once.
+
+        Args:
+            batches: Their number, or the batches themselves.
+            size: Samples of each, where their number is given; None takes 100.
+
+        Raises:
+            InfoplaneError: The size comes without a number, one of them is no whole number, or as below.
+        """
+        if batches is None or isinstance(batches, Batches):
+            if size is not None:
+                raise InfoplaneError("`batch_size` goes with a number of `batches`; give both, or neither")
+            return batches
+        return cls(batches, BATCH_SIZE if size is None else size)
 
     def __post_init__(self) -> None:
+        for what, value in (("batches", self.count), ("batch_size", self.size)):
+            if not isinstance(value, Integral) or isinstance(value, bool):
+                raise InfoplaneError(f"`{what}` must be a whole number, got {value!r}")
         if self.count < 2:
             raise InfoplaneError(f"a standard error needs at least 2 batches, got {self.count}")
         if self.size < _SMALLEST:

@@ -32,8 +32,9 @@ _HOMES = {
     "kernel-cka": "dependence:KernelCkaSettings",
 }
 NAMES = tuple(_HOMES)
+BATCH_SIZE = 100
 _MOST = 10_000  # permuted pairings; all of them stand in memory
-_RULES = ("bandwidth", "input_bandwidth", "target_bandwidth")
+BANDWIDTHS = ("bandwidth", "input_bandwidth", "target_bandwidth")
 
 
 class EstimatorOptions(TypedDict, total=False):
@@ -166,11 +167,7 @@ def named_settings(names: Sequence[str], **options: Any) -> list[EstimatorSettin
     Raises:
         InfoplaneError: As for `make_settings`.
     """
-    from infoplane.kernels import Bandwidth
-
     given = {name: value for name, value in options.items() if value is not None}
-    rules = {name: given[name] for name in _RULES if name in given}
-    given |= {name: rule if isinstance(rule, Bandwidth) else Bandwidth.parse(rule) for name, rule in rules.items()}
     if "bandwidth" in given:
         given.setdefault("input_bandwidth", given["bandwidth"])
     return [make_settings(name, **given) for name in dict.fromkeys(names)]
@@ -191,6 +188,8 @@ def refuse_foreign(names: Iterable[str], options: Iterable[str]) -> None:
     for option in options:
         if option in known:
             continue
+        if not names:
+            raise InfoplaneError(f"`{option}` has no place beside the settings of an estimator; put it into them")
         if option in EstimatorOptions.__annotations__:
             has = [name for name in NAMES if option in _own(name)]
             raise InfoplaneError(f"`{option}` is for {', '.join(has)} and not for {', '.join(names)}; leave it out")

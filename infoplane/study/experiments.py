@@ -3,8 +3,8 @@
 `training` shows how SGD converges, and each run its synchronous path: with a constant learning rate, with shuffled
 labels, and with a learning rate that drops; `maps` are the first runs again, with the activations of a small probe,
 and `residual` is a residual network. Every `comparison` puts methods side by side, each with the learning rate that
-is best on the validation split out of as many trials. `sweep` varies β of GreedyDIB. `signs` is the traffic-sign task
-with both heads.
+is best on the validation split out of as many trials. `sweep` varies β of GreedyDIB. `signs` is the traffic-sign
+task with both heads.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from infoplane.cli.options import CommaList, loading
 from infoplane.data import DATASETS
 from infoplane.estimators.registry import NAMES, EstimatorOptions
 from infoplane.models import model_names
+from infoplane.recording.recorder import Recorder
 from infoplane.runfile import open_run
 from infoplane.settings import settings_of
 from infoplane.trainers.methods import METHODS
@@ -161,3 +162,19 @@ def test_a_terminal_hears_that_libraries_are_loaded(capsys, monkeypatch):
         shown = capsys.readouterr().err
         assert shown == "loading PyTorch …\r"
     assert capsys.readouterr().err == " " * (len(shown) - 1) + "\r"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("estimate", "--batch-size", "30"), "--batch-size goes with a number of --batches"),
+        (("plot", "--batch-size", "30"), "--batch-size goes with a number of --batches"),
+        (("info", "--model", "vgg11"), "--model goes with --layers"),
+    ],
+)
+def test_an_option_that_would_change_nothing_is_refused(infoplane, net, probe, arguments, words):
+    with Recorder(net, probe, "run.h5") as recorder:
+        recorder.snapshot(0)
+    code, _, complaint = infoplane(*arguments, "run.h5")
+    assert code != 0
+    assert words in complaint
