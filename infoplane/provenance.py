@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
+import functools
 import importlib.metadata
 import platform
 import shlex
@@ -18,12 +20,16 @@ _PACKAGES = ("torch", "torchvision", "numpy", "scipy", "h5py", "scikit-learn")
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that decide the numbers."""
     # An editable install keeps its first metadata, which may be older than the code.
-    known = {"python": platform.python_version(), "infoplane": infoplane.__version__}
+    return {"python": platform.python_version(), "infoplane": infoplane.__version__, **_installed()}
+
+
+@functools.cache
+def _installed() -> dict[str, str]:
+    """The versions of other packages, whose metadata take long to read."""
+    known = {}
     for package in _PACKAGES:
-        try:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             known[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
     return known
 
 

@@ -36,7 +36,7 @@ def made(shapes, quantity="I_XT_corrected", *, runs=5, noise=0.001, jitter=0.0, 
     names = tuple(f"layer{depth}" for depth in range(1, len(shapes) + 1))
     trouble = np.full((runs, len(shapes)), "", dtype=object)
     names_of_runs = tuple(f"run{run}" for run in range(runs))
-    return Trajectories(quantity, names_of_runs, names, steps, batches, trouble, symbol(quantity))
+    return Trajectories(quantity, names_of_runs, names, steps, batches, trouble, symbol(quantity), len(steps))
 
 
 def table(layers, runs=5, batches=3, noise=0.001, steps=STEPS, quantity="I_XT_corrected", **columns):

@@ -11,13 +11,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import pandas as pd
 
-from infoplane.analysis.gather import gather
+from infoplane.analysis.gather import gather, refuse_other_training
 from infoplane.analysis.plane import plane_table
 from infoplane.estimators.batches import Batches
+from infoplane.estimators.engine.estimate import estimate_runs
 from infoplane.estimators.renyi import RenyiSettings
 from infoplane.execution import QUIET, Execution
 from infoplane.kernels import Bandwidth
@@ -27,6 +28,7 @@ _FACTORS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 SIZES = (64, 128, 256, 512, 1024, 2048, 4096)
 ALPHAS = (1.0, 1.01, 2.0)
 MAX_BATCHES = 10
+Choice: TypeAlias = tuple[str, float, RenyiSettings, Batches | None]
 
 
 def sensitivity_table(
@@ -61,11 +63,24 @@ def sensitivity_table(
     tables = []
     with open_runs(runs) as several:
         opened = [*several.values()]
-        for varied, value, changed, cut in _choices(opened, settings, batches, factors, sizes, alphas):
+        refuse_other_training(opened)
+        choices = [*_choices(opened, settings, batches, factors, sizes, alphas)]
+        _estimate_at_once(opened, choices, execution)
+        for varied, value, changed, cut in choices:
             estimates, _ = gather(opened, changed, cut, last=True, execution=execution)
             choice: dict[str, Any] = {"varied": varied, "value": value}
             tables.append(plane_table(estimates).assign(**choice))
     return pd.concat(tables, ignore_index=True)
+
+
+def _estimate_at_once(runs: Sequence[Run], choices: Sequence[Choice], execution: Execution) -> None:
+    """Estimates what is missing, each layer read once for all settings that cut the probe alike."""
+    settings: dict[Batches | None, dict[RenyiSettings, None]] = {}
+    for _, _, changed, cut in choices:
+        settings.setdefault(cut, {})[changed] = None
+    for cut, several in settings.items():
+        for _ in estimate_runs(runs, [*several], cut, last=True, execution=execution):
+            pass
 
 
 def _choices(
@@ -75,7 +90,7 @@ def _choices(
     factors: Sequence[float],
     sizes: Sequence[int],
     alphas: Sequence[float],
-) -> Iterator[tuple[str, float, RenyiSettings, Batches | None]]:
+) -> Iterator[Choice]:
     """Name and value of each choice, with the settings and batches that it gives."""
     for factor in factors:
         rule = Bandwidth("median", factor)

@@ -48,8 +48,9 @@ def sweep_tables(
         A table for each sweep, by its name. One row per β, quantity and layer: `sweep`, `variant`, `method`,
         `subject`, `beta`, `quantity` ("test_accuracy", 0 to 1, and "S_T" and "I_XT" of the last snapshot in bits),
         `layer` and `depth` ("" and 0 for the accuracy), `value` with `value_low` and `value_high`, `seeds`,
-        `uninformative` (saturated or at its null in at least half of the runs), `estimate` (settings in words) and
-        `n` (probe samples). Rows of variants outside of the sweep, for comparison, have no β and accuracies only.
+        `uninformative` (saturated or at its null in at least half of the runs), `estimate` (settings in words), `n`
+        (probe samples), and `lr` and `lr_trials`, the learning rate and of how many it is the best (0: not tuned).
+        Rows of variants outside of the sweep, for comparison, have no β and accuracies only.
 
     Raises:
         MissingData: There is no sweep.
@@ -65,7 +66,8 @@ def sweep_tables(
         name = _name(swept["variant"].tolist())
         hidden = _hidden(swept, informations(swept, folder, settings, batches, execution=execution))
         accuracies = _accuracies(pd.concat([swept, table[~several].assign(beta=np.nan)]))
-        tables[name] = _averaged(name, accuracies, hidden)
+        rates = table.groupby("variant")[["lr", "lr_trials"]].first().reset_index()
+        tables[name] = _averaged(name, accuracies, hidden).merge(rates, on="variant", how="left")
     return tables
 
 

@@ -20,7 +20,6 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from infoplane.analysis.convergence.trajectories import (
-    SIMILARITIES,
     Trajectories,
     half_time,
     log_time_area,
@@ -272,9 +271,7 @@ def _left_out(curves: Trajectories) -> dict[str, str]:
 
 
 def _limitation(curves: Trajectories, kept: NDArray, must_settle: bool) -> str:
-    # A similarity has no value at the end.
-    snapshots = len(curves.steps) + (curves.quantity in SIMILARITIES)
-    reasons = missing(int(kept.sum()), len(curves.runs), snapshots)
+    reasons = missing(int(kept.sum()), len(curves.runs), curves.snapshots)
     # A layer that is on its way to the end fluctuates so much there that it may be left out; it counts here.
     measured = (curves.trouble == "").all(axis=0)
     distances = relative_distance(curves.means[:, measured], curves.steps)

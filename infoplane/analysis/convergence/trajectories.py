@@ -61,6 +61,7 @@ class Trajectories:
         values: (R, B, L, T), B batches; NaN where one was not measured.
         trouble: (R, L) strings: why a layer of a run cannot be used, "" where it can.
         symbol: How the quantity is written, such as "I(X;T) − null", or "CKA(X,T)" of another estimator.
+        snapshots: Number of common snapshots, with those at the end to which a similarity compares.
     """
 
     quantity: str
@@ -70,6 +71,7 @@ class Trajectories:
     values: NDArray
     trouble: NDArray
     symbol: str
+    snapshots: int
 
     @property
     def means(self) -> NDArray:
@@ -100,7 +102,8 @@ def trajectories(table: pd.DataFrame, quantity: str) -> Trajectories:
     # As they were given: those of a synchronous path stand where their trainings do, whatever their names.
     runs = rows["run"].unique().tolist()
     batches, steps = (sorted(rows[name].unique()) for name in ("batch", "step"))
-    if quantity in SIMILARITIES and len(steps) > 1:
+    recorded = len(steps)
+    if quantity in SIMILARITIES and recorded > 1:
         steps = before_the_end(np.asarray(steps)).tolist()
         rows = rows[rows["step"].isin(steps)]
     order = [(run, batch, depth) for run in runs for batch in batches for depth in sorted(rows["depth"].unique())]
@@ -114,6 +117,7 @@ def trajectories(table: pd.DataFrame, quantity: str) -> Trajectories:
         wide.to_numpy(dtype=np.float64).reshape(shape),
         _trouble(rows, quantity, runs, len(names)),
         symbol(quantity, table),
+        recorded,
     )
 
 

@@ -76,8 +76,17 @@ def sweep_caption(table: pd.DataFrame) -> str:
     zero = " β = 0, which a logarithmic axis has no place for, stands apart." if (swept["beta"] == 0).any() else ""
     return (
         f"{swept['sweep'].iloc[0]} with different weights β of the information term: {subjects(swept)}."
-        f"{how} {seeds_text(accuracies, 'bars')}{zero}{hollow}{_without(swept)}{dashed}"
+        f"{how}{_rates(swept)} {seeds_text(accuracies, 'bars')}{zero}{hollow}{_without(swept)}{dashed}"
     )
+
+
+def _rates(swept: pd.DataFrame) -> str:
+    """The learning rates, where they were tuned, in words."""
+    tuned = swept.loc[swept["lr_trials"] > 0, "lr"]
+    if tuned.empty:
+        return ""
+    span = " to ".join(f"{rate:g}" for rate in sorted({tuned.min(), tuned.max()}))
+    return f" Each β at the best learning rate of those that were tried: {span}."
 
 
 def _without(swept: pd.DataFrame) -> str:
@@ -87,7 +96,7 @@ def _without(swept: pd.DataFrame) -> str:
     if layers.empty:
         return ""
     where = "; ".join(f"{names} at β = {beta:g}" for beta, names in layers.items())
-    return f" Not drawn, as the layer is the same for all samples in some of the runs: {where}."
+    return f" Not drawn, as the layer is constant or not finite in some of the runs: {where}."
 
 
 def _of_all_seeds(swept: pd.DataFrame, rows: pd.DataFrame) -> pd.Series:

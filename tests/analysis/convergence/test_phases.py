@@ -20,7 +20,7 @@ def made(shapes, runs=5, batches=3, noise=0.05, seed=0):
     )
     trouble = np.full((runs, len(shapes)), "", dtype=object)
     names = tuple(f"r{run}" for run in range(runs))
-    return Trajectories("I_XT", names, tuple(shapes), STEPS, values, trouble, "I(X;T)")
+    return Trajectories("I_XT", names, tuple(shapes), STEPS, values, trouble, "I(X;T)", len(STEPS))
 
 
 def hump(top, height=1.0, fall=0.5):

@@ -225,6 +225,10 @@ def test_a_sweep_names_what_has_no_value_and_hollows_what_says_nothing(sweep):
     # Means over the runs that have a value would mislead: they are not drawn.
     few = table.assign(seeds=table["seeds"].where(~gone, 1), value=0.5)
     assert "Not drawn" in sweep_caption(few)
+    assert "learning rate" not in sweep_caption(table)
+    rates = np.where(table["beta"] == 1, 0.2, 0.05)
+    tuned = sweep_caption(table.assign(lr=rates, lr_trials=3))
+    assert "Each β at the best learning rate of those that were tried: 0.05 to 0.2." in tuned
     assert all(1.0 not in m.get_xdata() for m in found(beta_sweep(few), "points:T2 conv2"))
     hollow = [m for m in found(figure, "hollow:T1 conv1") if len(m.get_xdata())]
     assert len(hollow) == 2
