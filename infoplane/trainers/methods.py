@@ -29,7 +29,7 @@ SGD = {
 }
 # The sources are those of the objectives; epochs are turned into shares of the training.
 GREEDY = SGD | {"lr": 0.1, "batch_size": 128, "schedule": "fractions:0.3,0.6,0.9:0.2"}
-LOCAL = {
+ADAM = {
     "optimizer": "adam",
     "lr": 5e-4,
     "momentum": 0.9,
@@ -37,11 +37,11 @@ LOCAL = {
     "batch_size": 128,
     "schedule": "fractions:0.5,0.75,0.89,0.94:0.25",
 }
-PREDICTED = LOCAL | {"aux": "pool:2048"}
-HSIC = LOCAL | {"lr": 1e-3, "batch_size": 256, "schedule": "constant"}
-_PHSIC = LOCAL | {"optimizer": "adamw", "weight_decay": 1e-7, "schedule": "fractions:0.6,0.7,0.9,0.95:0.25"}
+PREDICTED = ADAM | {"aux": "pool:2048"}
+HSIC = ADAM | {"lr": 1e-3, "batch_size": 256, "schedule": "constant"}
+_PHSIC = ADAM | {"optimizer": "adamw", "weight_decay": 1e-7, "schedule": "fractions:0.6,0.7,0.9,0.95:0.25"}
 _INFOPRO = SGD | {"lr": 0.1, "weight_decay": 1e-4, "batch_size": 128, "schedule": "cosine", "aux": "conv:1"}
-_FORWARD = LOCAL | {"lr": 1e-3, "schedule": "constant"}
+_FORWARD = ADAM | {"lr": 1e-3, "schedule": "constant"}
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,7 @@ class Method:
     Attributes:
         name: Its name on the command line.
         summary: One line with the source.
-        local: Whether every block has a loss of its own; else the whole network is one block.
-        objective: Place of the objective of a hidden block.
+        objective: Place of the objective of a hidden block; "" where the whole network is trained as one.
         defaults: Training settings that it was published with, by the names of `TrainingSettings`.
         last_objective: Place of that of the last block, which ends in the network's own classifier.
         expansion: Place of a function that makes more samples of a batch before the first block sees it, or "".
@@ -64,12 +63,16 @@ class Method:
 
     name: str
     summary: str
-    local: bool
     objective: str
     defaults: Mapping[str, Any]
     last_objective: str = "base:own_classifier"
     expansion: str = ""
     joint: str = ""
+
+    @property
+    def local(self) -> bool:
+        """Whether every block has a loss of its own; else the whole network is one block."""
+        return bool(self.objective)
 
     @property
     def make(self) -> Make:
@@ -80,7 +83,7 @@ class Method:
     @property
     def options(self) -> frozenset[str]:
         """Names of the numbers that `option` may give."""
-        return frozenset(getattr(self.make, "NUMBERS", ()))
+        return frozenset(getattr(self.make, "NUMBERS", ()) if self.local else ())
 
     @property
     def last(self) -> Make:
@@ -103,7 +106,7 @@ class Method:
         """Whether its hidden blocks have auxiliary classifiers."""
         from infoplane.trainers.objectives.greedy_ce import GreedyCE
 
-        return isinstance(self.make, type) and issubclass(self.make, GreedyCE)
+        return self.local and isinstance(self.make, type) and issubclass(self.make, GreedyCE)
 
 
 def _loaded(place: str) -> Any:
@@ -113,37 +116,30 @@ def _loaded(place: str) -> Any:
 
 _CHECKPOINT = "sgd with gradient checkpointing over the blocks (Chen et al. 2016)"
 _ALL = (
-    Method("sgd", "end to end by back-propagation", False, "base:end_to_end", SGD),
-    Method("sgd-checkpoint", _CHECKPOINT, False, "base:end_to_end", SGD),
-    Method("sgd-accumulate", "sgd with gradients accumulated over parts of a batch", False, "base:end_to_end", SGD),
+    Method("sgd", "end to end by back-propagation", "", SGD),
+    Method("sgd-checkpoint", _CHECKPOINT, "", SGD),
+    Method("sgd-accumulate", "sgd with gradients accumulated over parts of a batch", "", SGD),
     Method(
         "greedy-ce",
         "cross-entropy at auxiliary classifiers (Belilovsky et al. 2019)",
-        True,
         "greedy_ce:GreedyCE",
         GREEDY,
     ),
-    Method(
-        "greedy-dib", "greedy-ce and an information in bits (Yu et al. 2021)", True, "greedy_dib:GreedyDIB", GREEDY
-    ),
+    Method("greedy-dib", "greedy-ce and an information in bits (Yu et al. 2021)", "greedy_dib:GreedyDIB", GREEDY),
     Method(
         "predsim",
         "prediction and similarity matching (Nøkland and Eidnes 2019)",
-        True,
         "predsim:PredSim",
         PREDICTED,
     ),
-    Method("pred", "prediction alone (Nøkland and Eidnes 2019)", True, "greedy_ce:GreedyCE", PREDICTED),
-    Method("sim", "similarity matching alone (Nøkland and Eidnes 2019)", True, "predsim:Sim", LOCAL),
-    Method("hsic", "HSIC bottleneck with a linear readout (Ma et al. 2020)", True, "hsic:HSICBottleneck", HSIC),
-    Method(
-        "phsic", "plausible kernelized bottleneck (Pogodin and Latham 2020)", True, "phsic:PlausibleHSIC", _PHSIC
-    ),
-    Method("infopro", "reconstruction and cross-entropy (Wang et al. 2021)", True, "infopro:InfoPro", _INFOPRO),
+    Method("pred", "prediction alone (Nøkland and Eidnes 2019)", "greedy_ce:GreedyCE", PREDICTED),
+    Method("sim", "similarity matching alone (Nøkland and Eidnes 2019)", "predsim:Sim", ADAM),
+    Method("hsic", "HSIC bottleneck with a linear readout (Ma et al. 2020)", "hsic:HSICBottleneck", HSIC),
+    Method("phsic", "plausible kernelized bottleneck (Pogodin and Latham 2020)", "phsic:PlausibleHSIC", _PHSIC),
+    Method("infopro", "reconstruction and cross-entropy (Wang et al. 2021)", "infopro:InfoPro", _INFOPRO),
     Method(
         "forward-forward",
         "goodness of positive against negative data (Hinton 2022)",
-        True,
         "forward_forward:Goodness",
         _FORWARD,
         last_objective="forward_forward:PlainReadout",

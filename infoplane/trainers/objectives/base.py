@@ -226,13 +226,3 @@ class OwnClassifier(Objective):
 def own_classifier(info: BlockInfo, loss_settings: LossSettings) -> Objective:
     """The objective of a last block, whatever the settings of the local losses."""
     return OwnClassifier(info.task)
-
-
-def end_to_end(info: BlockInfo, loss_settings: LossSettings) -> Objective:
-    """The objective of a whole network.
-
-    Raises:
-        InfoplaneError: Options are given, of which end-to-end training has none.
-    """
-    read_options(loss_settings, {})
-    return OwnClassifier(info.task)
