@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# Processes that share the tests out: half each in their order, as neighbours share what they train, then what is left.
+# Processes that share the tests out: a share each in their order, as neighbours share what they train, then what is left.
 WORKERS ?= 2
 
 .PHONY: demo test lint docs architecture install dev clean

@@ -231,8 +231,12 @@ def average_batches(estimates: pd.DataFrame) -> pd.DataFrame:
         better than the mean null; a single row keeps its own. A layer that has no estimate on some of the batches
         has no mean either.
     """
+    return _averaged(_complete(estimates))
+
+
+def _averaged(estimates: pd.DataFrame) -> pd.DataFrame:
+    """As `average_batches`, of estimates that are complete."""
     keys = [name for name in _PLACE if name in estimates]
-    estimates = _complete(estimates)
     groups = estimates.groupby(keys, sort=False, dropna=False)
     numbers = [name for name in estimates.select_dtypes("number") if name not in (*keys, "batch")]
     others = [name for name in estimates if name not in (*keys, *numbers, "batch", "status")]
@@ -275,7 +279,7 @@ def plane_table(estimates: pd.DataFrame) -> pd.DataFrame:
     """
     refuse_mixture(estimates)
     common = _complete(common_steps(estimates))
-    marked = mark_saturation(average_batches(common))
+    marked = mark_saturation(_averaged(common))
     ok = measured(marked["status"])
     # Unmeasured rows become NaN, which pandas leaves out of means, counts and shares alike.
     flags = marked[list(FLAGS)].astype(float).where(ok)

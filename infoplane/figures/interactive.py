@@ -20,7 +20,7 @@ from matplotlib.colors import SymLogNorm, to_hex
 from infoplane.analysis.plane import Plane
 from infoplane.errors import InfoplaneError
 from infoplane.figures.parts.layers import time_norm
-from infoplane.figures.parts.style import shades, tick_label, time_ticks
+from infoplane.figures.parts.style import BLUE, VERMILION, shades, tick_label, time_ticks
 from infoplane.figures.time import metric_lines, side_of
 from infoplane.words import is_bits, label, symbol, unit_of
 
@@ -280,7 +280,7 @@ def _metric_curves(plane: Plane, side: str, norm: SymLogNorm) -> Iterable[go.Sca
     for name in _metrics(plane, side):
         rows = plane.metrics
         assert rows is not None  # or it had no metrics
-        colour = "#0173b2" if side == "loss" else "#d55e00"
+        colour = to_hex(BLUE if side == "loss" else VERMILION)
         yield go.Scatter(
             x=_places(norm, rows["step"]),
             y=_numbers(rows[name]),

@@ -136,7 +136,9 @@ def _tuning(table: pd.DataFrame) -> str:
     if "lr_trials" not in table:
         return ""
     trials = {f"{count:g}": ", ".join(rows["variant"]) for count, rows in table.groupby("lr_trials")}
-    texts = [f"of {count} on validation" if count != "0" else "not tuned here" for count in trials]
+    texts = [
+        f"the best of {count} by validation accuracy" if count != "0" else "not tuned here" for count in trials
+    ]
     if len(trials) > 1:
         texts = [f"{text} ({names})" for text, names in zip(texts, trials.values(), strict=True)]
     return f" Learning rates: {'; '.join(texts)}."

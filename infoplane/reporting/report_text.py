@@ -17,8 +17,8 @@ CAVEATS = (
     "(width, number of parameters, learning rate of a layer) is not told apart from it.",
     "I(X;T) is that of the estimator and bandwidth named above, and values of different probe sizes cannot be "
     "compared; a fall of it is compression in this sense only.",
-    "No layer can settle before those below it, so that a part of any order from bottom to top is structure and no "
-    "learning; record trainings with `synchronous_path` to see how much.",
+    "No layer can settle before those below it, so that a part of any order from bottom to top is structural and "
+    "not learned; record trainings with `synchronous_path` to see how much.",
 )
 
 

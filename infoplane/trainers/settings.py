@@ -151,8 +151,8 @@ class TrainingSettings:
     )
     synchronous_path: bool = setting(
         False,
-        "Record the way from the first to the last weights on which all layers keep step too, into "
-        "RUN.synchronous.h5: a control of the order in which layers settle.",
+        "Record the straight line from the first to the last weights too, along which all layers advance together, "
+        "into RUN.synchronous.h5: a control of the order in which layers settle.",
         RECORDING,
     )
     keep: str = setting(
@@ -170,8 +170,8 @@ class TrainingSettings:
 
     robustness: bool = setting(
         False,
-        "At the end score test images with noise, blur and more brightness too, and how well they are told from "
-        "images of no class.",
+        "At the end also score test images with added noise, blur and brightness, and how well test images are "
+        "told from images of no class.",
         RECORDING,
     )
 

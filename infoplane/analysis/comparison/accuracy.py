@@ -27,7 +27,7 @@ def curves_table(runs: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         One row per run, snapshot, classifier and split: `variant`, `method`, `seed`, `subject`, `step`, `epoch`,
-        `stage`, `block` (name of the auxiliary classifier's block, "" for the deepest one that is trained yet),
+        `stage`, `block` (name of the auxiliary classifier's block, "" for the deepest one trained so far),
         `depth` (number of the block from 1, 0 for ""), `split`, `accuracy`.
 
     Raises:

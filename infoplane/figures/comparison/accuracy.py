@@ -83,7 +83,7 @@ def accuracy_caption(table: pd.DataFrame) -> str:
         else ""
     )
     return (
-        f"Training of {subjects(table)}: accuracy of the deepest classifier that is trained yet, on "
+        f"Training of {subjects(table)}: accuracy of the deepest classifier trained so far, on "
         f"{'the test split or a fixed part of it' if split == 'test' else 'the validation split'}. "
         f"{gap_text(table, _where(table))}{seeds_text(table, 'bands and bars')}{sequential}"
     )

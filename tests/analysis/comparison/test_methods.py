@@ -171,9 +171,12 @@ def test_the_table_for_people():
 
 def test_the_note_says_how_learning_rates_were_chosen():
     table = comparison_table(runs(sgd=[0.75] * 3, other=[0.5] * 3).assign(lr_trials=[3] * 6))
-    assert "Learning rates: of 3 on validation." in show(table, 0.01)[2]
+    assert "Learning rates: the best of 3 by validation accuracy." in show(table, 0.01)[2]
     table = comparison_table(runs(sgd=[0.75] * 3, other=[0.5] * 3).assign(lr_trials=[3] * 3 + [0] * 3))
-    assert "Learning rates: not tuned here (other); of 3 on validation (sgd)." in show(table, 0.01)[2]
+    assert (
+        "Learning rates: not tuned here (other); the best of 3 by validation accuracy (sgd)."
+        in show(table, 0.01)[2]
+    )
 
 
 def test_columns_without_a_value_are_left_out():
