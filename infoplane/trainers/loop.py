@@ -182,7 +182,7 @@ class Loop:
     @property
     def stage(self) -> int:
         """Number of the stage that the last step belongs to; 0 at initialisation."""
-        return max(k for k, start in enumerate(self._starts) if k == 0 or start < self.step)
+        return self._stage_at(max(self.step - 1, 0))
 
     @property
     def trained(self) -> int:
@@ -208,7 +208,7 @@ class Loop:
                 for indices in self._batches(epoch)[start:]:
                     if self.step == self.total_steps:
                         break
-                    self._enter(max(k for k, start in enumerate(self._starts) if start <= self.step))
+                    self._enter(self._stage_at(self.step))
                     self._timed_step(indices)
                     self.step += 1
                     after_step()
@@ -267,6 +267,10 @@ class Loop:
     def _starts(self) -> list[int]:
         """The step at which each stage begins."""
         return [sum(stage.steps for stage in self.plan[:k]) for k in range(len(self.plan))]
+
+    def _stage_at(self, step: int) -> int:
+        """The number of the stage to which a step belongs."""
+        return max(k for k, start in enumerate(self._starts) if start <= step)
 
     def _enter(self, number: int) -> None:
         """Freezes what is trained, and makes new optimisers for what is to be trained."""
