@@ -12,7 +12,7 @@ from torch import Tensor
 
 from infoplane.data.dataset import Dataset, DatasetSpec, Split, channel_statistics
 from infoplane.errors import InfoplaneError
-from infoplane.recording.samples import Samples, as_samples, undisturbed
+from infoplane.recording.samples import Samples, as_samples, random_states_kept
 from infoplane.targets import CLASSES, as_target
 from infoplane.user_code import call_user
 
@@ -33,7 +33,7 @@ def load_own(name: str) -> Dataset:
     Raises:
         InfoplaneError: The function fails, or gives no such splits.
     """
-    with undisturbed():
+    with random_states_kept():
         torch.default_generator.manual_seed(0)
         np.random.seed(0)  # noqa: NPY002 - the user's code may draw from it
         random.seed(0)

@@ -17,7 +17,7 @@ from matplotlib.colors import to_hex, to_rgba
 from infoplane.analysis.plane import Plane
 from infoplane.errors import InfoplaneError
 from infoplane.figures.parts.canvas import canvas
-from infoplane.figures.parts.captions import measured
+from infoplane.figures.parts.captions import measured_text
 from infoplane.figures.parts.curves import curve_entries
 from infoplane.figures.parts.labels import label_points
 from infoplane.figures.parts.layers import extent, limit_lines
@@ -156,7 +156,7 @@ def _caption(table: pd.DataFrame) -> str:
     several = f"Mean over {runs} runs." if runs > 1 else "One run."
     hollow = " Hollow: uninformative." if table["uninformative"].any() else ""
     crosses = " Crosses: permuted nulls." if _nulls(table, ("I_XT", "I_TY")) else ""
-    return f"{measured(table)} {several}{crosses}{hollow}"
+    return f"{measured_text(table)} {several}{crosses}{hollow}"
 
 
 def _nulls(table: pd.DataFrame, columns: tuple[str, str]) -> list[str]:

@@ -399,7 +399,7 @@ def _of_loader(loader: DataLoader) -> tuple[Inputs, Any]:
     """Inputs and labels of all batches of a loader, one after another."""
     wanted = "a DataLoader's batches are (inputs, labels), or dicts with 'labels'"
     generators = {loader.generator, getattr(loader.sampler, "generator", None)} - {None}
-    with undisturbed(generators):
+    with random_states_kept(generators):
         pairs = [_pair(batch, wanted) for batch in loader]
     if not pairs:
         raise InfoplaneError("the DataLoader gives no batches; give it samples")
@@ -433,7 +433,7 @@ def _of_dataset(dataset: Dataset, choose: Callable[[Any], Tensor] | None) -> Sam
             ) from error
         return _pair(found, "a Dataset's items are (input, label), or dicts with 'labels'")
 
-    with undisturbed():
+    with random_states_kept():
         rows = None
         if choose is not None:
             known = _known_labels(dataset)
@@ -501,7 +501,7 @@ def _same_shapes() -> Iterator[None]:
 
 
 @contextmanager
-def undisturbed(generators: Iterable[torch.Generator] = ()) -> Iterator[None]:
+def random_states_kept(generators: Iterable[torch.Generator] = ()) -> Iterator[None]:
     """Leaves all random states as they were, which shuffling and augmentation change: training must not notice."""
     states = [(generator, generator.get_state()) for generator in generators]
     of_python, of_numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 - that of others, not ours

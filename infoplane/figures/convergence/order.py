@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from infoplane.errors import InfoplaneError
 from infoplane.figures.parts.canvas import DOUBLE_COLUMN, canvas
-from infoplane.figures.parts.captions import measured
+from infoplane.figures.parts.captions import measured_text
 from infoplane.figures.parts.style import GREY, SMALL, layers_of, style
 from infoplane.words import symbol
 
@@ -70,10 +70,10 @@ def order_caption(table: pd.DataFrame, estimates: pd.DataFrame) -> str:
     ]
     path = f" Training beyond the synchronous path: {', '.join(added)}." if added else ""
     return (
-        f"Time of convergence against depth; {measured(estimates)} Runs: {runs}. Area under the relative distance "
-        "to the end over ln(1 + step): a difference of two layers is the logarithm of the ratio of their times. "
-        "Markers: runs; ticks: means; line: least squares. ×: times as long a layer, with the 95 % interval of "
-        f"Student's t over seeds; p: one-sided t-tests over layers and over seeds.{path}{_left_out(table)}"
+        f"Time of convergence against depth; {measured_text(estimates)} Runs: {runs}. Area under the relative "
+        "distance to the end over ln(1 + step): a difference of two layers is the logarithm of the ratio of their "
+        "times. Markers: runs; ticks: means; line: least squares. ×: times as long a layer, with the 95 % interval "
+        f"of Student's t over seeds; p: one-sided t-tests over layers and over seeds.{path}{_left_out(table)}"
     )
 
 

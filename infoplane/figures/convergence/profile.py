@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from infoplane.errors import InfoplaneError
 from infoplane.figures.parts.canvas import DOUBLE_COLUMN, canvas
-from infoplane.figures.parts.captions import measured
+from infoplane.figures.parts.captions import measured_text
 from infoplane.figures.parts.style import AREAS, GREY, style
 from infoplane.figures.parts.time_axis import time_axis
 from infoplane.words import symbol
@@ -78,7 +78,7 @@ def profile_caption(table: pd.DataFrame, estimates: pd.DataFrame) -> str:
     ]
     missing = f" Left out of the mean: {', '.join(left_out)}." if left_out else " No layer is left out."
     return (
-        f"Convergence profile of {measured(estimates)} Relative distance D(s) to the end, 1 at its largest; "
+        f"Convergence profile of {measured_text(estimates)} Relative distance D(s) to the end, 1 at its largest; "
         f"{'mean over ' + str(runs) + ' runs' if runs > 1 else 'one run'}. Ticks: t50, after which D stays below "
         f"one half; median over runs. Hatched: left out in at least half of the runs.{missing}"
     )

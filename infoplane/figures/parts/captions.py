@@ -24,7 +24,7 @@ def plane_caption(table: pd.DataFrame, most: int = 3) -> str:
         One paragraph: data set, model, n, settings, runs, and what bars, null and hollow markers mean.
     """
     title = "Information" if is_bits(table) else "Dependence"
-    return f"{title} plane of {measured(table)} {_spread(table, 'bars')} {_reading(table, most)}"
+    return f"{title} plane of {measured_text(table)} {_spread(table, 'bars')} {_reading(table, most)}"
 
 
 def time_caption(
@@ -49,7 +49,7 @@ def time_caption(
     null = f" Dotted: the permuted null{'s' if len(drawn) > 1 else ''} of {nulls}." if drawn else ""
     title = "Information" if is_bits(table) else "Dependence"
     marks = "" if times is None else f" {_marks(times, turns)}"
-    shown = f"{title} over training of {measured(table)} {_spread(table, 'bands')}{null}{marks}"
+    shown = f"{title} over training of {measured_text(table)} {_spread(table, 'bands')}{null}{marks}"
     return f"{shown} {_reading(table, most)}"
 
 
@@ -111,7 +111,7 @@ def batches_of(table: pd.DataFrame) -> int:
     return int(table["batches"].iloc[0]) if "batches" in table else 0
 
 
-def measured(table: pd.DataFrame) -> str:
+def measured_text(table: pd.DataFrame) -> str:
     """What was measured, and with which settings; of any table with the columns of settings."""
     row = table.iloc[0]
     samples = "samples a batch" if batches_of(table) else "probe samples"

@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from infoplane.errors import InfoplaneError
-from infoplane.figures.parts.captions import measured
+from infoplane.figures.parts.captions import measured_text
 from infoplane.figures.parts.style import MARKERS, shades, tick_label
 
 _DASHES: tuple[Any, ...] = ((0, (1, 1.2)), (0, (4, 2)), "-")
@@ -92,4 +92,4 @@ def layers_text(table: pd.DataFrame, depths: Sequence[str] = ("depth_i", "depth_
 def subject(table: pd.DataFrame) -> str:
     """What was measured, and which layers could not be read."""
     left = str(table["left_out"].iloc[0])
-    return measured(table) + (f" Left out: {left}." if left else "")
+    return measured_text(table) + (f" Left out: {left}." if left else "")
