@@ -276,14 +276,14 @@ def hold(path: Path, wait: float) -> filelock.BaseFileLock:
     """
     name = path.with_name(f".{path.name}.lock")
     refuse_no_file(name)
-    lock: filelock.BaseFileLock = filelock.FileLock(name)
+    lock: filelock.BaseFileLock = filelock.FileLock(name, thread_local=False)
     try:
         try:
             lock.acquire(timeout=wait)
         except (OSError, NotImplementedError) as error:
             if isinstance(error, OSError) and error.errno not in _NO_LOCKS:
                 raise
-            lock = filelock.SoftFileLock(name.with_suffix(".held"))
+            lock = filelock.SoftFileLock(name.with_suffix(".held"), thread_local=False)
             lock.acquire(timeout=wait)
     except filelock.Timeout as error:
         if any(one.is_locked and Path(one.lock_file).absolute() == name.absolute() for one in _HELD):

@@ -97,6 +97,8 @@ class InformationPlane:
         if isinstance(estimator, str):
             refuse_foreign([estimator], options)
             [estimator] = named_settings([estimator], **options)
+        else:
+            refuse_foreign([], options)
         self._settings = estimator
         self.recorder = Recorder(*self._arguments, **self._recording)
 

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 import infoplane as ip
+from infoplane.estimators.renyi import RenyiSettings
 
 
 @pytest.fixture
@@ -72,3 +73,8 @@ def test_steps_go_on_from_the_last_and_epochs_are_kept(network, probe):
     assert plane.compute().metrics["epoch"].tolist()[1] == 1.5
     plane.close()
     plane.close()
+
+
+def test_options_beside_settings_are_refused(network, probe):
+    with pytest.raises(ip.InfoplaneError, match="`alpha` has no place beside the settings"):
+        ip.InformationPlane(network, probe, estimator=RenyiSettings(), alpha=2.0)

@@ -79,8 +79,9 @@ def _estimate_at_once(runs: Sequence[Run], choices: Sequence[Choice], execution:
     for _, _, changed, cut in choices:
         settings.setdefault(cut, {})[changed] = None
     for cut, several in settings.items():
-        for _ in estimate_runs(runs, [*several], cut, last=True, execution=execution):
-            pass
+        for table in estimate_runs(runs, [*several], cut, last=True, execution=execution):
+            if not table.attrs.get("kept", True):
+                return  # where nothing can be written, nothing is spared
 
 
 def _choices(

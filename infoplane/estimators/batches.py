@@ -44,7 +44,7 @@ class Batches:
         """
         if batches is None or isinstance(batches, Batches):
             if size is not None:
-                raise InfoplaneError("`batch_size` goes with a number of `batches`; give both, or neither")
+                raise InfoplaneError("`batch_size` goes with a number of `batches`; give that too, or leave it out")
             return batches
         return cls(batches, BATCH_SIZE if size is None else size)
 

@@ -54,10 +54,16 @@ def input_distances(passes: Passes, how: str | Callable[..., Any] = AUTO) -> tup
 def _are_unlike(passes: Passes) -> NDArray:
     """1 for pairs of samples with unlike inputs and 0 for copies, which rounding would keep apart, condensed."""
     n = len(passes.inputs)
-    parts = [part.cpu().contiguous().view(n, -1).numpy() for part in passes.inputs.parts.values()]
+    parts = [_bytes(part) for part in passes.inputs.parts.values()]
     rows = [b"".join(part[sample].tobytes() for part in parts) for sample in range(n)]
     numbers = np.unique(np.array(rows, object), return_inverse=True)[1]
     return condense((numbers[:, None] != numbers).astype(np.float64))
+
+
+def _bytes(part: Tensor) -> NDArray:
+    """The bytes of each sample, (n, …), of any type, some of which NumPy does not have."""
+    real = torch.view_as_real(part) if part.is_complex() else part
+    return real.cpu().reshape(len(part), -1).contiguous().view(torch.uint8).numpy()
 
 
 def _measured(passes: Passes, how: str) -> tuple[str, NDArray]:

@@ -255,12 +255,10 @@ class Recorder(Closing):
                 sample; earlier snapshots are safe.
             RunFileError: The step is recorded already, or the disk is full; earlier snapshots are safe.
         """
-        number = _number("step", self.steps_taken if step is None else step)
-        if not (math.isfinite(number) and 0 <= number == int(number) < 2**63):
-            raise InfoplaneError(f"step must be a whole number from 0, got {step}")
+        number = _step(self.steps_taken if step is None else step)
         _refuse_taken(metrics)
         numbers = {name: _number(f"metric '{name}'", value) for name, value in metrics.items()}
-        self._take(self._writer, int(number), _number("epoch", epoch), numbers)
+        self._take(self._writer, number, _number("epoch", epoch), numbers)
         self._moved, self._finished = True, False
         # It is that of a shorter training now.
         self._path.path.unlink(missing_ok=True)
@@ -278,8 +276,10 @@ class Recorder(Closing):
             step: Number of optimiser steps that the network has taken.
 
         Raises:
-            RunFileError: The disk is full; the file is as it was.
+            InfoplaneError: The step is no whole number from 0.
+            RunFileError: The recorder is closed, or the disk is full; the file is as it was.
         """
+        step = _step(step)
         later = [one for one in sorted(self.steps) if one > step]
         if later:
             which = ", ".join(map(str, later[:2])) + (f" to {later[-1]}" if len(later) > 2 else "")
@@ -287,13 +287,11 @@ class Recorder(Closing):
                 "%s: the training goes on from step %d; what was recorded after it is dropped, at step %s",
                 *(self.path, step, which),
             )
-            before = self.run_id
-            self._writer.drop_after(step)
-            if self.steps:
-                self._path.rename(before, self.run_id)
-            else:
-                self._path.discard()
+            self._path.path.unlink(missing_ok=True)
             self._finished = False
+        self._writer.drop_after(step)
+        if not self.steps:
+            self._path.discard()
         self.steps_taken = step
         self._schedule, self._due = endless(self._spacing), -1
         self._epochs.clear()
@@ -585,11 +583,21 @@ def _is_sharded(module: nn.Module) -> bool:
     return any(base.__name__ in ("FullyShardedDataParallel", "FSDPModule") for base in type(module).__mro__)
 
 
+def _step(value: Any) -> int:
+    number = _number("step", value)
+    if not (math.isfinite(number) and 0 <= number == int(number) < 2**63):
+        raise InfoplaneError(f"step must be a whole number from 0, got {value}")
+    return int(number)
+
+
 def _refuse_taken(metrics: Iterable[str]) -> None:
     """Refuses metrics that would stand in the place of another column."""
     for name in metrics:
         if not is_metric_name(name):
-            raise InfoplaneError(f"no metric can be called '{name}', as tables of metrics have it; rename it")
+            raise InfoplaneError(
+                f"no metric can be called '{name}': tables of metrics have columns of their own for steps, epochs, "
+                "runs and for deviations, whose names end in _sd; rename it"
+            )
 
 
 def _number(what: str, value: Any) -> float:

@@ -21,7 +21,16 @@ from torch import Tensor, nn
 from infoplane.errors import InfoplaneError
 from infoplane.files import load_tensors, save_tensors
 from infoplane.provenance import provenance
-from infoplane.runfile import SYNCHRONOUS, Run, RunWriter, Snapshot, beside, open_run, synchronous_path_of
+from infoplane.runfile import (
+    SYNCHRONOUS,
+    Run,
+    RunWriter,
+    Snapshot,
+    beside,
+    open_run,
+    recording_of,
+    synchronous_path_of,
+)
 
 Take = Callable[[RunWriter, Snapshot, float], None]
 
@@ -55,13 +64,7 @@ class SynchronousPath:
 
     def has_first(self, run_id: str) -> bool:
         """Whether the state at the first snapshot of this run is kept."""
-        return self.first.exists() and self._kept()["run_id"] == run_id
-
-    def rename(self, before: str, after: str) -> None:
-        """The first state goes on as that of a run that has another identity now; a path is made anew."""
-        self.path.unlink(missing_ok=True)
-        if self.has_first(before):
-            save_tensors({**self._kept(), "run_id": after}, self.first)
+        return self.first.exists() and recording_of(self._kept()["run_id"]) == recording_of(run_id)
 
     def record(self, take: Take, device: str) -> None:
         """Makes the run file of the path; the network is the last one of the training, and stays so bit for bit.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import uuid
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -28,6 +29,16 @@ def beside(run: Path, ending: str) -> Path:
 def synchronous_path_of(run: Path) -> Path:
     """The run file of a training's synchronous path, there or not: `run.h5` has `run.synchronous.h5`."""
     return beside(run, _ENDING)
+
+
+def another_id(run_id: str) -> str:
+    """An identity for a run that went back, of the same recording."""
+    return f"{recording_of(run_id)}.{uuid.uuid4().hex[:8]}"
+
+
+def recording_of(run_id: str) -> str:
+    """What is the same in all identities that the run of one recording had."""
+    return run_id.partition(".")[0]
 
 
 def trial_path(folder: Path, variant: str, lr: float) -> Path:

@@ -510,7 +510,10 @@ class Run(Closing):
 
 def _metrics(snapshot: Snapshot) -> dict[str, float]:
     """The metrics of a snapshot, without those that older versions recorded under names of other columns."""
-    return {name: value for name, value in snapshot.metrics.items() if is_metric_name(name)}
+    known = {name: value for name, value in snapshot.metrics.items() if is_metric_name(name)}
+    if other := sorted({*snapshot.metrics} - {*known}):
+        warn_once(logger, f"metrics called as other columns of their tables are left out: {', '.join(other)}")
+    return known
 
 
 def _opened(path: Path) -> h5py.File:

@@ -113,7 +113,8 @@ def is_metric_name(name: str) -> bool:
     Args:
         name: The name.
     """
-    return name not in _TAKEN and not name.endswith(_DEVIATION)
+    # Those of blocks, such as "test_accuracy@conv1", end in names that networks give.
+    return name not in _TAKEN and ("@" in name or not name.endswith(_DEVIATION))
 
 
 class Damaged(ValueError):

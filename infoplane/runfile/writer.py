@@ -28,7 +28,7 @@ from infoplane.errors import InfoplaneError, RunFileError, WriteFailed
 from infoplane.files import FREE_SPACE, drafts, hold, make_folder, reason, remedy, unwritten
 from infoplane.runfile.axes import PAIR, RESULT_AXES, SAMPLE, name_axes, renew_axes, stored_axes
 from infoplane.runfile.chunks import chunk_shape, write_array
-from infoplane.runfile.names import GO_ON, refuse_existing
+from infoplane.runfile.names import GO_ON, another_id, refuse_existing
 from infoplane.runfile.reader import Run, open_run
 from infoplane.runfile.schema import (
     FORMAT,
@@ -58,7 +58,7 @@ class RunWriter(Closing):
     def __init__(self, path: Path, lock: filelock.BaseFileLock) -> None:
         self.path = path
         self._lock = lock
-        self._failed = False
+        self._failed = self._closed = False
         with Run(path) as run:
             self.run_id = run.run_id
             self.layers = run.layers
@@ -81,6 +81,9 @@ class RunWriter(Closing):
         self._file.close()
         self._failed = True
         _rewrite(self.path, slots, **changes)
+        # Before the count of what is finished is written again.
+        self.run_id, until = changes.get("run_id", self.run_id), changes.get("until", math.inf)
+        self.steps = [step for step in self.steps if step <= until]
         self._open()
         self._failed = False
 
@@ -220,15 +223,10 @@ class RunWriter(Closing):
         Raises:
             RunFileError: The disk is full; the file is as it was.
         """
-        kept = [recorded for recorded in self.steps if recorded <= step]
-        if len(kept) == len(self.steps):
-            return
-        # What was estimated of the snapshots that are dropped holds for none that take their steps.
-        run_id = _new_id()
         with self._guarded(copied=self.path.stat().st_size):
-            self._reopen(len(kept) + SLOTS, until=step, run_id=run_id)
-        self.run_id, self.steps = run_id, kept
-        self._count_finished()
+            if any(recorded > step for recorded in self.steps):
+                # What was estimated of the snapshots that are dropped holds for none that take their steps.
+                self._reopen(len(self.steps) + SLOTS, until=step, run_id=another_id(self.run_id))
 
     def set_links(self, when: str, deltas: NDArray) -> None:
         """Stores δ of the links between neighbouring layers, in the place of what was measured before.
@@ -261,8 +259,9 @@ class RunWriter(Closing):
 
     def close(self) -> None:
         """Closes the file and lets others write."""
-        if not self._file:
+        if self._closed:
             return
+        self._closed = True
         # After a failed write HDF5 cannot flush; what was finished is on disk already.
         with contextlib.suppress(OSError, RuntimeError):
             if not self._failed:
@@ -397,7 +396,7 @@ def _write_header(
 ) -> None:
     file.attrs["format"] = FORMAT
     file.attrs["schema_version"] = SCHEMA_VERSION
-    file.attrs["run_id"] = _new_id()
+    file.attrs["run_id"] = uuid.uuid4().hex
     file.attrs["config"] = json.dumps(config)
     file.attrs["provenance"] = json.dumps(provenance)
     file.attrs["layers"] = json.dumps([[layer.name, list(layer.shape), layer.note] for layer in layers])
@@ -429,10 +428,6 @@ def _add_slots(file: h5py.File, count: int) -> None:
 def _first_free_slot(slots: h5py.Group) -> int:
     """The first slot that nothing was written to; slots are used in order."""
     return next((index for index in range(len(slots)) if not len(slots[slot_name(index)].attrs)), len(slots))
-
-
-def _new_id() -> str:
-    return uuid.uuid4().hex
 
 
 def _rewrite(

@@ -65,10 +65,22 @@ def measure_step(step: Callable[[], None], device: torch.device | str) -> Cost:
         gc.collect()
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)
-    with saved, saved.watching_others(), storages:
+    with _without_collections(), saved, saved.watching_others(), storages:
         step()
     peak = torch.cuda.max_memory_allocated(device) - before if device.type == "cuda" else storages.peak
     return Cost(peak, None if saved.hidden else saved.peak, storages.flops)
+
+
+@contextmanager
+def _without_collections() -> Iterator[None]:
+    """When garbage is collected depends on all that a process did; what a step takes shall not."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def forget_peak_rss() -> bool:

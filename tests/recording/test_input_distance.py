@@ -156,14 +156,16 @@ def test_several_numeric_inputs_and_complex_ones_are_measured_together(tmp_path)
     np.testing.assert_allclose(found.distances, pdist(together.double().numpy()), rtol=1e-12)
 
 
-@pytest.mark.parametrize(
-    "how",
-    ["0", lambda x: torch.cdist(10 + x, 10 + x, compute_mode="use_mm_for_euclid_dist")],
-    ids=["layer", "function"],
-)
-def test_copies_are_copies_whatever_measures_them(tmp_path, how):
-    inputs = torch.randn(8, 20, generator=torch.Generator().manual_seed(0)).repeat_interleave(5, dim=0)
-    net = nn.Sequential(nn.Linear(20, 16), nn.Tanh(), nn.Linear(16, 3))
+def by_products(x: Tensor) -> Tensor:
+    x = 10 + x.float()
+    return torch.cdist(x, x, compute_mode="use_mm_for_euclid_dist")
+
+
+@pytest.mark.parametrize("how", ["0", by_products])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+def test_copies_are_copies_whatever_measures_them(tmp_path, how, dtype):
+    inputs = torch.randn(8, 20, generator=torch.Generator().manual_seed(0)).repeat_interleave(5, dim=0).to(dtype)
+    net = nn.Sequential(nn.Linear(20, 16), nn.Tanh(), nn.Linear(16, 3)).to(dtype)
     found = squareform(probe_of(net, inputs, tmp_path, how).distances)
     same = np.repeat(np.arange(8), 5)[:, None] == np.repeat(np.arange(8), 5)
     assert (found[same] == 0).all()

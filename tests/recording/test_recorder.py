@@ -1,5 +1,6 @@
 import copy
 import logging
+import math
 
 import numpy as np
 import pytest
@@ -12,10 +13,11 @@ from torch.nn.utils import prune
 
 import infoplane
 from infoplane import Recorder, open_run
-from infoplane.errors import InfoplaneError, RunFileError
+from infoplane.errors import InfoplaneError, RunFileError, WriteFailed
 from infoplane.estimators.engine.estimate import estimate_run
 from infoplane.estimators.renyi import RenyiSettings
 from infoplane.recording.recorder import _grouped
+from infoplane.runfile import RunWriter
 from infoplane.targets import as_target
 
 
@@ -551,6 +553,13 @@ def test_a_metric_is_not_called_as_another_column(net, probe, tmp_path, name):
         assert recorder.steps == []
 
 
+def test_metrics_of_blocks_have_the_names_that_networks_give(net, probe, tmp_path):
+    with Recorder(net, probe, tmp_path / "run.h5") as recorder:
+        recorder.snapshot(0, **{"test_accuracy@enc_sd": 0.5})
+    with open_run(tmp_path / "run.h5") as run:
+        assert run.metrics["test_accuracy@enc_sd"].tolist() == [0.5]
+
+
 def test_closing_twice_is_closing_once(net, probe, tmp_path):
     with Recorder(net, probe, tmp_path / "run.h5") as recorder:
         recorder.snapshot(0)
@@ -566,6 +575,55 @@ def test_a_second_recorder_in_one_process_is_told_of_the_first(net, probe, tmp_p
         Recorder(net, probe, tmp_path / "run.h5", force=True)
     first.close()
     Recorder(net, probe, tmp_path / "run.h5", force=True).close()
+
+
+@pytest.mark.parametrize("step", [-1, 2.5, math.nan, "3", None])
+def test_a_recording_goes_back_to_a_step(net, probe, tmp_path, step):
+    with Recorder(net, probe, tmp_path / "run.h5") as recorder:
+        recorder.snapshot(0)
+        with pytest.raises(InfoplaneError, match="step must be"):
+            recorder.rewind(step)
+        assert recorder.steps == [0]
+    with pytest.raises(RunFileError, match="is closed"):
+        recorder.rewind(0)
+
+
+@pytest.mark.parametrize("place", ["_open", "_count_finished"])
+def test_a_kill_while_a_recording_goes_back_costs_nothing_else(net, probe, tmp_path, monkeypatch, place):
+    class Killed(BaseException):
+        pass
+
+    def killed(*_):
+        raise Killed
+
+    recorder = Recorder(net, probe, tmp_path / "run.h5", synchronous_path=True)
+    for step in range(5):
+        recorder.snapshot(step)
+        with torch.no_grad():
+            net[-1].weight.add_(1)
+    monkeypatch.setattr(RunWriter, place, killed)
+    with pytest.raises(Killed):
+        recorder.rewind(2)
+    monkeypatch.undo()
+    with open_run(tmp_path / "run.h5") as run:
+        assert [snapshot.step for snapshot in run.snapshots] == [0, 1, 2]
+        assert recorder._path.has_first(run.run_id)
+    recorder.close(ended=False)
+
+
+def test_a_failed_copy_gives_the_lock_back(net, probe, tmp_path, monkeypatch):
+    def full(*_args, **_options):
+        raise WriteFailed("the disk is full", "free space", "go on")
+
+    path = tmp_path / "run.h5"
+    recorder = Recorder(net, probe, path)
+    recorder.snapshot(0)
+    with monkeypatch.context() as patch:
+        patch.setattr("infoplane.runfile.writer._rewrite", full)
+        with pytest.raises(WriteFailed):
+            recorder.set_results({})
+    recorder.close(ended=False)
+    Recorder(net, probe, path, resume=True).close()
 
 
 @pytest.mark.parametrize("back_to", [5, 7, 100])

@@ -349,3 +349,21 @@ def test_peak_rss_units(monkeypatch, tmp_path, platform, unit):
     monkeypatch.setattr(sys, "platform", platform)
     monkeypatch.setattr(resource, "getrusage", lambda who: type("Usage", (), {"ru_maxrss": 7}))
     assert peak_rss() == 7 * unit
+
+
+def test_the_peak_of_a_step_that_leaves_cycles_is_the_same_whatever_else_the_process_did():
+    def step():
+        for _ in range(200):
+            cycle = [torch.zeros(1000)]
+            cycle.append(cycle)
+
+    found = []
+    before = gc.get_threshold()
+    try:
+        for eager in (1, 10_000):
+            gc.set_threshold(eager)
+            found.append(measure_step(step, "cpu").peak)
+    finally:
+        gc.set_threshold(*before)
+    assert found == [200 * 4000] * 2
+    assert gc.isenabled()

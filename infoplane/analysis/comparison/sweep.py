@@ -66,7 +66,8 @@ def sweep_tables(
         name = _name(swept["variant"].tolist())
         hidden = _hidden(swept, informations(swept, folder, settings, batches, execution=execution))
         accuracies = _accuracies(pd.concat([swept, table[~several].assign(beta=np.nan)]))
-        rates = table.groupby("variant")[["lr", "lr_trials"]].first().reset_index()
+        # Rows of older versions do not say how many rates were tried.
+        rates = table.reindex(columns=["variant", "lr", "lr_trials"]).groupby("variant", as_index=False).first()
         tables[name] = _averaged(name, accuracies, hidden).merge(rates, on="variant", how="left")
     return tables
 

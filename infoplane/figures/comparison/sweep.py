@@ -82,10 +82,9 @@ def sweep_caption(table: pd.DataFrame) -> str:
 
 def _rates(swept: pd.DataFrame) -> str:
     """The learning rates, where they were tuned, in words."""
-    tuned = swept.loc[swept["lr_trials"] > 0, "lr"]
-    if tuned.empty:
+    if not (swept["lr_trials"] > 0).all():
         return ""
-    span = " to ".join(f"{rate:g}" for rate in sorted({tuned.min(), tuned.max()}))
+    span = " to ".join(f"{rate:g}" for rate in sorted({swept["lr"].min(), swept["lr"].max()}))
     return f" Each β at the best learning rate of those that were tried: {span}."
 
 

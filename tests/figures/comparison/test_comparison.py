@@ -226,6 +226,7 @@ def test_a_sweep_names_what_has_no_value_and_hollows_what_says_nothing(sweep):
     few = table.assign(seeds=table["seeds"].where(~gone, 1), value=0.5)
     assert "Not drawn" in sweep_caption(few)
     assert "learning rate" not in sweep_caption(table)
+    assert "learning rate" not in sweep_caption(table.assign(lr_trials=np.where(table["beta"] == 1, 3, 0)))
     rates = np.where(table["beta"] == 1, 0.2, 0.05)
     tuned = sweep_caption(table.assign(lr=rates, lr_trials=3))
     assert "Each β at the best learning rate of those that were tried: 0.05 to 0.2." in tuned
@@ -414,3 +415,11 @@ def test_refusals_of_plot(infoplane, tmp_path, monkeypatch, arguments, words):
     assert code == 1
     assert words in complaint
     assert "Traceback" not in complaint
+
+
+def test_a_sweep_of_rows_that_do_not_know_of_tuning(folder, runs):
+    table = sweep_tables(runs.drop(columns="lr_trials"), folder, RenyiSettings(), execution=Execution(1))[
+        "greedy-dib"
+    ]
+    assert table["lr_trials"].isna().all()
+    assert "learning rate" not in sweep_caption(table)
