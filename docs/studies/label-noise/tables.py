@@ -33,6 +33,7 @@ KINDS = {"remedies": "permuted", "remedies-class": "class-dependent"}
 PROJECTION = {"projection": "digits"}
 CONFIRMATION, NEW = {"confirmation": "40 %"}, 5
 IMAGES = {"images-cifar10": "CIFAR-10", "images-signs": "traffic signs"}
+LONGER = {"images-cifar10-long": "CIFAR-10, 60 epochs"}
 CHOSEN = ("sgd", "sgd-generalised")
 
 
@@ -97,13 +98,13 @@ def _accuracy(row: pd.Series) -> str:
 
 def main() -> None:
     """Prints them."""
-    settings = [(LENGTHS, "sgd"), *itertools.product((RATES, KINDS), ("sgd", "information-scale")), (IMAGES, "sgd")]
-    settings.append((PROJECTION, "information"))
+    settings = [(LENGTHS, "sgd"), *itertools.product((RATES, KINDS), ("sgd", "information-scale"))]
+    settings += [(IMAGES | LONGER, "sgd"), (PROJECTION, "information")]
     for folders, reference in settings:
         print(f"\n{', '.join(folders)}, against {reference}\n")
         print(markdown(side_by_side(folders, reference)))
     print("\ngiven labels of the training that are right, in %\n")
-    print(markdown(given_labels(PROJECTION | IMAGES)))
+    print(markdown(given_labels(PROJECTION | IMAGES | LONGER)))
     for first in (0, NEW):
         print(f"\nconfirmation from seed {first} on, against information-scale\n")
         print(markdown(side_by_side(CONFIRMATION, "information-scale", first)))
