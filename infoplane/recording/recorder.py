@@ -288,7 +288,7 @@ class Recorder(Closing):
                 *(self.path, step, which),
             )
             self._path.path.unlink(missing_ok=True)
-            self._finished = False
+            self._moved, self._finished = True, False
         self._writer.drop_after(step)
         if not self.steps:
             self._path.discard()

@@ -223,8 +223,9 @@ class RunWriter(Closing):
         Raises:
             RunFileError: The disk is full; the file is as it was.
         """
-        with self._guarded(copied=self.path.stat().st_size):
-            if any(recorded > step for recorded in self.steps):
+        goes_back = any(recorded > step for recorded in self.steps)
+        with self._guarded(copied=self.path.stat().st_size if goes_back else 0):
+            if goes_back:
                 # What was estimated of the snapshots that are dropped holds for none that take their steps.
                 self._reopen(len(self.steps) + SLOTS, until=step, run_id=another_id(self.run_id))
 
