@@ -435,7 +435,7 @@ class Recorder(Closing):
         if kind == "activations":
             stored = _in_single_precision_if_exact(values.cpu()).numpy()
         else:
-            stored = _in_single_precision_if_in_range(condense(squared_distances(flat).sqrt_().cpu().numpy()))
+            stored = condense(_in_single_precision_if_in_range(squared_distances(flat).sqrt_()).cpu().numpy())
         # In parts: these tests on a whole layer would take more memory than the layer itself.
         parts = flat.split(self._passes.batch_size)
         # Finite values of which the distances, or single precision, overflow are as useless as those that are not.
@@ -630,12 +630,11 @@ def _in_single_precision_if_exact(values: Tensor) -> Tensor:
     return single
 
 
-def _in_single_precision_if_in_range(distances: NDArray) -> NDArray:
+def _in_single_precision_if_in_range(distances: Tensor) -> Tensor:
     """Distances as float32, which rounds each in proportion; as they are where some are too small for that."""
-    with np.errstate(over="ignore"):  # what is too large is infinite, and marked so
-        single = distances.astype(np.float32)
-    lost = (distances > 0) & (single < np.finfo(np.float32).tiny)
-    return distances if lost.any() else single
+    single = distances.to(torch.float32)  # what is too large is infinite, and marked so
+    lost = (distances > 0) & (single < torch.finfo(torch.float32).tiny)
+    return distances if bool(lost.any()) else single
 
 
 def _device_name(model: nn.Module) -> str:
