@@ -33,7 +33,7 @@ KINDS = {"remedies": "permuted", "remedies-class": "class-dependent"}
 PROJECTION = {"projection": "digits"}
 CONFIRMATION, NEW = {"confirmation": "40 %"}, 5
 IMAGES = {"images-cifar10": "CIFAR-10", "images-signs": "traffic signs"}
-LONGER = {"images-cifar10-long": "CIFAR-10, 60 epochs"}
+LONGER = {"images-cifar10-long": "CIFAR-10, 60 epochs", "images-signs-long": "traffic signs, 60 epochs"}
 CHOSEN = ("sgd", "sgd-generalised")
 
 
