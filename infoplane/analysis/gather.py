@@ -99,15 +99,19 @@ def gather_pairs(
     return pd.concat(tables, ignore_index=True)
 
 
+def common_settings(run: Run) -> dict[str, Any]:
+    """The settings that a run has in common with those that differ from it in their seeds alone."""
+    return {name: value for name, value in run.config.items() if name not in MAY_DIFFER}
+
+
 def training_of(run: Run) -> dict[str, Any]:
     """What a run has in common with those that differ from it in their seeds alone, by name."""
-    settings = {name: value for name, value in run.config.items() if name not in MAY_DIFFER}
     # A loop of the user's own may have told nothing of its settings.
     recorded = {
         "the layers and their shapes": [[layer.name, list(layer.shape)] for layer in run.layers],
         "the distance between inputs": run.input_distance,
     }
-    return settings | recorded
+    return common_settings(run) | recorded
 
 
 def refuse_other_training(runs: Sequence[Run]) -> None:

@@ -174,14 +174,12 @@ class EstimatorSettings(ABC):
     target: str = field(default="", kw_only=True)
 
     def __post_init__(self) -> None:
+        mine = {field.name: getattr(self, field.name) for field in fields(self)}
         for name, declared in settings_of(EstimatorOptions).items():
-            if name not in {field.name for field in fields(self)}:
-                continue
-            value = getattr(self, name)
-            if name in BANDWIDTHS:
-                object.__setattr__(self, name, Bandwidth.of(value))
-            else:
-                declared.check(name, value)
+            if name in mine and name in BANDWIDTHS:
+                object.__setattr__(self, name, Bandwidth.of(mine[name]))
+            elif name in mine:
+                declared.check(name, mine[name])
 
     def columns(self, run: Run) -> dict[str, Any]:
         """The settings as columns of the estimates table.

@@ -53,10 +53,8 @@ def input_distances(passes: Passes, how: str | Callable[..., Any] = AUTO) -> tup
 
 def _are_unlike(passes: Passes) -> NDArray:
     """1 for pairs of samples with unlike inputs and 0 for copies, which rounding would keep apart, condensed."""
-    n = len(passes.inputs)
-    parts = [_bytes(part) for part in passes.inputs.parts.values()]
-    rows = [b"".join(part[sample].tobytes() for part in parts) for sample in range(n)]
-    numbers = np.unique(np.array(rows, object), return_inverse=True)[1]
+    rows = np.concatenate([_bytes(part) for part in passes.inputs.parts.values()], axis=1)
+    numbers = np.unique(rows, axis=0, return_inverse=True)[1].reshape(-1)  # NumPy 2.0 gives (n, 1)
     return condense((numbers[:, None] != numbers).astype(np.float64))
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from infoplane.analysis.gather import MAY_DIFFER, training_of
+from infoplane.analysis.gather import common_settings, training_of
 from infoplane.errors import InfoplaneError
 from infoplane.runfile import TRAINING, Run, data_text, open_runs, training_words
 from infoplane.settings import setting_words
@@ -61,11 +61,10 @@ def sets_by_training(runs: Mapping[str, Run]) -> dict[str, tuple[Run, ...]]:
     sets: dict[str, list[Run]] = {}
     configs: dict[str, dict[str, Any]] = {}
     for name, run in runs.items():
-        config = {key: value for key, value in run.config.items() if key not in MAY_DIFFER}
         training = json.dumps(training_of(run), sort_keys=True)
         sets.setdefault(training, []).append(run)
         names.setdefault(training, name)
-        configs[training] = config
+        configs[training] = common_settings(run)
     if len(sets) == 1:
         return {"": tuple(runs.values())}
     order = (*TRAINING, "model", "dataset", *_rest(configs))

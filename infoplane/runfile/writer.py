@@ -354,7 +354,7 @@ class SnapshotWriter:
         Raises:
             RunFileError: The disk is full.
         """
-        values = np.concatenate([*sketches, np.empty(0)]).astype(np.float32)
+        values = np.concatenate([*sketches, np.empty(0, np.float32)], dtype=np.float32)
         if len(values):
             about = {"counts": np.asarray(counts, np.int64), "sketch_size": sketch_size}
             self._put(PARAMETERS, values, kind=PARAMETERS, **about)

@@ -61,13 +61,13 @@ def sweep_tables(
     several = table.groupby("family")["beta"].transform("nunique") > 1
     if not several.any():
         raise MissingData("no β sweep is here; train one: infoplane compare --methods greedy-dib --beta 0,1e-3,1")
+    # Rows of older versions do not say how many rates were tried.
+    rates = table.reindex(columns=["variant", "lr", "lr_trials"]).groupby("variant", as_index=False).first()
     tables = {}
     for _, swept in table[several].groupby("family", sort=False):
         name = _name(swept["variant"].tolist())
         hidden = _hidden(swept, informations(swept, folder, settings, batches, execution=execution))
         accuracies = _accuracies(pd.concat([swept, table[~several].assign(beta=np.nan)]))
-        # Rows of older versions do not say how many rates were tried.
-        rates = table.reindex(columns=["variant", "lr", "lr_trials"]).groupby("variant", as_index=False).first()
         tables[name] = _averaged(name, accuracies, hidden).merge(rates, on="variant", how="left")
     return tables
 
